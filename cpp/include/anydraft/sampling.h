@@ -1,0 +1,38 @@
+// From a row of logits to a law, and draws from it.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "anydraft/coins.h"
+#include "anydraft/detail/law.h"
+#include "anydraft/rows_view.h"
+
+namespace anydraft {
+
+// Applied in this order, each on the renormalised row: temperature, top-k, top-p, min-p. Ties at a
+// boundary are all kept. Names as vLLM's.
+struct SamplingParams {
+  double temperature = 1.0;  // >= 0; 0 is greedy, ties to the lowest id
+  int32_t top_k = 0;         // 0: off
+  double top_p = 1.0;        // (0, 1]; 1: off
+  double min_p = 0.0;        // [0, 1); 0: off
+  std::optional<uint64_t> seed;
+
+  bool greedy() const { return temperature == 0; }
+  void validate() const;  // throws Error(kValue)
+};
+
+// The law of one row. `chunk_totals`, where given, receives the unnormalised total of each chunk
+// (a draw needs them). Throws Error(kNonFiniteLogits) naming `index` for NaN, +inf or a row of -inf.
+detail::Law make_law(const RowsView& rows, int64_t index, const SamplingParams& params,
+                     std::vector<double>* chunk_totals = nullptr);
+
+// One token from row `index`.
+int32_t sample_row(const RowsView& rows, int64_t index, const SamplingParams& params, double coin);
+
+// float32 [rows, cols], for looking.
+void write_probs(const RowsView& rows, const SamplingParams& params, float* out);
+
+}  // namespace anydraft

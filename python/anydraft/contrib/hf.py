@@ -1,0 +1,238 @@
+"""transformers models as the models of a session: `load`, then hand it to SpeculativeSession.
+
+torch and transformers are imported when they are first needed, not with this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+if TYPE_CHECKING:
+    import torch
+
+    from anydraft.contrib.kv_cache import RequestCache
+
+# What a cache of full-length layers can serve; a recurrent state cannot be cut back.
+_LAYER_TYPES = {"full_attention", "sliding_attention", "chunked_attention"}
+
+
+class Feed(Protocol):
+    """What one call feeds to one request; the core's class of that name, seen from here."""
+
+    @property
+    def request(self) -> int:
+        """The request's id."""
+
+    @property
+    def tokens(self) -> Sequence[int]:
+        """Token ids [new]."""
+
+    @property
+    def positions(self) -> Sequence[int]:
+        """The position of each token [new]."""
+
+    @property
+    def parents(self) -> Sequence[int]:
+        """The index in this feed of each token's parent [new]; -1: the last slot kept."""
+
+    @property
+    def keep(self) -> range | None:
+        """The cache slots to retain before feeding; None: all."""
+
+    @property
+    def rows(self) -> int:
+        """Logits are wanted for the last `rows` tokens."""
+
+
+class HfModel:
+    """A transformers causal model as a callable f(feeds) -> logits, with a cache for each request.
+
+    Not for concurrent calls: the caches are shared by all of them.
+    """
+
+    def __init__(self, model: Any, vocabulary: Any, tokenizer: Any = None) -> None:
+        """model: a transformers causal model, which must not be changed while this uses it."""
+        text_config = model.config.get_text_config(decoder=True)
+        _check_croppable(model, text_config)
+        self.model = model.eval()
+        self.vocabulary = vocabulary
+        self.tokenizer = tokenizer
+        limit = getattr(text_config, "max_position_embeddings", None)
+        self.context_length: int | None = limit
+        self._caches: dict[int, RequestCache] = {}
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model lies, and the logits with it."""
+        return cast("torch.device", self.model.device)
+
+    def __call__(self, feeds: Sequence[Feed]) -> torch.Tensor:
+        """Feeds each request in turn -> float32 logits [sum of feed.rows, vocab], in feed order."""
+        import torch
+
+        for feed in feeds:
+            _check_feed(feed)
+        with torch.inference_mode():
+            rows = [self._forward(feed) for feed in feeds]
+            if not rows:
+                width = self.model.config.get_text_config(decoder=True).vocab_size
+                return torch.empty(0, width, device=self.device)
+            return rows[0] if len(rows) == 1 else torch.cat(rows)
+
+    def forget(self, request: int) -> None:
+        """Drops the cache of a request; one that is not known is no error."""
+        self._caches.pop(request, None)
+
+    def chat(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
+        """The ids of chat messages under the model's template, up to where the answer begins."""
+        if self.tokenizer is None or not self.tokenizer.chat_template:
+            raise ValueError("[HfModel.chat] expected a tokenizer with a chat template, got none")
+        # The template's text is tokenised with its specials recognised, and none added to them.
+        ids = self.tokenizer.apply_chat_template(
+            [dict(message) for message in messages],
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=False,
+        )
+        return [int(token) for token in ids]
+
+    def _forward(self, feed: Feed) -> torch.Tensor:
+        """One request -> [feed.rows, vocab]."""
+        import torch
+
+        cache = self._cache(feed)
+        out = self.model(
+            input_ids=torch.tensor([list(feed.tokens)], device=self.device),
+            position_ids=torch.tensor([list(feed.positions)], device=self.device),
+            past_key_values=cache,
+            use_cache=True,
+            # 0 would mean all of them.
+            logits_to_keep=max(feed.rows, 1),
+        )
+        return cast("torch.Tensor", out.logits[0, out.logits.shape[1] - feed.rows :].float())
+
+    def _cache(self, feed: Feed) -> RequestCache:
+        """The request's cache, holding exactly feed.keep."""
+        from anydraft.contrib.kv_cache import RequestCache
+
+        cache = self._caches.get(feed.request)
+        fresh = cache or RequestCache()
+        if feed.keep is not None:
+            fresh.keep(len(feed.keep))
+        self._caches[feed.request] = fresh
+        return fresh
+
+
+def load(
+    name_or_model: str | Path | Any,
+    *,
+    tokenizer: Any = None,
+    pack: bool = False,
+    dtype: torch.dtype | str | None = None,
+    device: torch.device | str | None = None,
+    vocabulary: Any = None,
+) -> HfModel:
+    """A model from a folder, from the hub, or already built, ready for a session.
+
+    tokenizer: read from the same place unless given. dtype: float32 on a CPU, otherwise the file's.
+    pack: packs the linear layers (CPU and float32 only; in place when the model is given built).
+    vocabulary: an anydraft.Vocabulary; made from the tokenizer unless given.
+    """
+    folder: Path | None = None
+    model = name_or_model
+    if isinstance(name_or_model, str | Path):
+        folder, model, tokenizer = _read(name_or_model, tokenizer, dtype, device)
+    else:
+        model = model if device is None else model.to(device)
+        model = model if dtype is None else model.to(dtype)
+    if vocabulary is None:
+        vocabulary = _vocabulary(folder, tokenizer)
+    if pack:
+        from anydraft.contrib.packing import pack_linears
+
+        pack_linears(model)
+    return HfModel(model, vocabulary, tokenizer)
+
+
+def _read(
+    name: str | Path, tokenizer: Any, dtype: Any, device: Any
+) -> tuple[Path | None, Any, Any]:
+    """(the folder, None for a hub name; the model; its tokenizer)."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = _folder(name)
+    source = str(name if folder is None else folder)
+    device = torch.device("cpu" if device is None else device)
+    if dtype is None:
+        dtype = torch.float32 if device.type == "cpu" else "auto"
+    model = _from_pretrained(AutoModelForCausalLM.from_pretrained, source, folder, dtype=dtype)
+    if tokenizer is None:
+        tokenizer = _from_pretrained(AutoTokenizer.from_pretrained, source, folder)
+    return folder, model.to(device), tokenizer
+
+
+def _folder(name: str | Path) -> Path | None:
+    """The local folder that is meant, None if it can only be a name on the hub."""
+    path = Path(name).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise FileNotFoundError(f"[hf.load] expected a model folder, got {path} (no config.json)")
+        return path
+    # The hub's names are "name" or "owner/name"; everything else was meant as a path.
+    if isinstance(name, Path) or path.is_absolute() or name[0:1] in ".~" or name.count("/") > 1:
+        raise FileNotFoundError(f"[hf.load] expected a model folder, got {path}: no such folder")
+    return None
+
+
+def _from_pretrained(
+    read: Callable[..., Any], source: str, folder: Path | None, **options: Any
+) -> Any:
+    """read(source), with an error that says where it was looked for."""
+    try:
+        return read(source, local_files_only=folder is not None, **options)
+    except (OSError, ValueError) as error:
+        place = "that folder" if folder else f"a folder under {Path.cwd()}, or a name on the hub"
+        message = f"[hf.load] expected a readable model, got {source!r} (looked for {place}): {error}"
+        # A bad configuration is the caller's ValueError; everything else was not found.
+        kind = ValueError if isinstance(error, ValueError) else FileNotFoundError
+        raise kind(message) from error
+
+
+def _vocabulary(folder: Path | None, tokenizer: Any) -> Any:
+    """The anydraft.Vocabulary of the folder's tokenizer.json, or of a tokenizer object."""
+    from anydraft import Vocabulary
+
+    if folder is not None and (folder / "tokenizer.json").is_file():
+        return Vocabulary.from_file(str(folder / "tokenizer.json"))
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        raise ValueError("[hf.load] expected a vocabulary or a fast tokenizer, got neither")
+    return Vocabulary.from_json(backend.to_str())
+
+
+def _check_croppable(model: Any, text_config: Any) -> None:
+    kinds = set(getattr(text_config, "layer_types", None) or ()) - _LAYER_TYPES
+    if kinds or getattr(model, "_is_stateful", False):
+        raise NotImplementedError(
+            f"[HfModel] expected attention layers only, got {sorted(kinds) or 'a recurrent state'}: "
+            "what such a layer has taken in cannot be taken back when a draft is rejected"
+        )
+
+
+def _check_feed(feed: Feed) -> None:
+    new = len(feed.tokens)
+    if not 0 <= feed.rows <= new or new == 0 or len(feed.positions) != new:
+        raise ValueError(
+            f"[HfModel] expected tokens, a position for each and at most as many rows, got {new} "
+            f"tokens, {len(feed.positions)} positions, {feed.rows} rows"
+        )
+    if list(feed.parents) != list(range(-1, new - 1)):
+        raise NotImplementedError(
+            "[HfModel] expected a chain, got a tree: tree attention is not implemented; "
+            "use a draft that is a chain with transformers models"
+        )
+    if feed.keep is not None and feed.keep != range(len(feed.keep)):
+        raise NotImplementedError(f"[HfModel] expected a prefix of slots to keep, got {feed.keep}")

@@ -1,0 +1,70 @@
+"""A key/value cache for one request, made to be cut back: speculation rejects tokens every round.
+
+Every layer keeps full length, those of sliding-window models too. transformers' sliding layers drop
+old entries, so they cannot be cut back exactly; with full layers its mask (made from the cache's
+length) hides what lies outside the window, and a cut is exact.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers.cache_utils import Cache, DynamicLayer
+
+_BLOCK = 256  # slots; growing copies the layer, so it happens rarely
+
+
+class _GrowingLayer(DynamicLayer):  # type: ignore[misc, unused-ignore]
+    """Keys and values are views of buffers [1, heads, capacity, head_dim]; `update` writes in place.
+
+    Invariant: keys is _key_buffer[:, :, :n] and values is _value_buffer[:, :, :n], n slots kept.
+    """
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Appends key_states and value_states [1, heads, new, head_dim]; returns all [.., n, ..]."""
+        start = self.keys.shape[-2] if self.is_initialized else 0
+        end = start + key_states.shape[-2]
+        if not self.is_initialized or end > self._key_buffer.shape[-2]:
+            self._grow(key_states, value_states, start, end)
+        self._key_buffer[:, :, start:end] = key_states
+        self._value_buffer[:, :, start:end] = value_states
+        self.keep(end)
+        return self.keys, self.values
+
+    def keep(self, n: int) -> None:
+        """Keeps the first n slots; costs two views."""
+        self.keys = self._key_buffer[:, :, :n]
+        self.values = self._value_buffer[:, :, :n]
+
+    def _grow(self, keys: torch.Tensor, values: torch.Tensor, start: int, end: int) -> None:
+        # Half as much again: the copies of a long generation stay linear in its length.
+        capacity = -(-max(end, start + start // 2) // _BLOCK) * _BLOCK
+        buffers = []
+        for new, old in ((keys, self.keys), (values, self.values)):
+            buffer = new.new_empty((*new.shape[:2], capacity, new.shape[-1]))
+            if start:
+                buffer[:, :, :start] = old
+            buffers.append(buffer)
+        self._key_buffer, self._value_buffer = buffers
+        self.dtype, self.device = keys.dtype, keys.device
+        self.is_initialized = True
+
+
+class RequestCache(Cache):  # type: ignore[misc, unused-ignore]
+    """The cache of one request; transformers' models take it as `past_key_values`."""
+
+    def __init__(self) -> None:
+        super().__init__(layer_class_to_replicate=_GrowingLayer)
+
+    def keep(self, n: int) -> None:
+        """Keeps the first n slots of every layer; what lay behind them is overwritten later."""
+        # The shortest layer counts: a forward pass that failed half way leaves layers uneven, and
+        # cutting all of them to what was kept before it repairs that.
+        held = min((layer.get_seq_length() for layer in self.layers), default=0)
+        if not 0 <= n <= held:
+            raise ValueError(f"[RequestCache.keep] expected at most {held} slots, got {n}")
+        for layer in self.layers:
+            layer.keep(n)

@@ -1,0 +1,195 @@
+"""Packed float32 linear layers: on a CPU, checking several tokens then costs hardly more than one.
+
+Stock torch lays every weight matrix out anew as soon as there are two rows, which doubles the cost
+of a step, and speculation gains nothing. oneDNN can keep the weights in the layout its kernels
+want; `pack_linears` does that once and releases the originals. It also removes what a short step
+spends around its products: three projections in place of one, copies of keys and values per head.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+_ATTENTION = "anydraft_sdpa"
+_PROJECTIONS = ("q_proj", "k_proj", "v_proj")
+
+
+class PackedLinear(nn.Module):
+    """A frozen nn.Linear whose weight lies in oneDNN's own layout.
+
+    The packed weight is neither parameter nor buffer: it cannot move to a device, nor be saved.
+    """
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, rows_hint: int) -> None:
+        """weight [out, in] and bias [out], float32 on the CPU; rows_hint: rows of a usual step."""
+        super().__init__()
+        self.out_features, self.in_features = weight.shape
+        dense = weight.detach().contiguous()
+        self._packed: torch.Tensor = torch.ops.mkldnn._reorder_linear_weight(dense, rows_hint)
+        self.bias = None if bias is None else nn.Parameter(bias.detach(), requires_grad=False)
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """The dense weight [out, in], laid out anew at every access: for inspection, not for use."""
+        return self._packed.to_dense()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """x [..., in] -> [..., out]."""
+        out: torch.Tensor = torch.ops.mkldnn._linear_pointwise(
+            x, self._packed, self.bias, "none", [], ""
+        )
+        return out
+
+    def extra_repr(self) -> str:
+        """The shapes, as nn.Linear prints them."""
+        return f"in_features={self.in_features}, out_features={self.out_features}"
+
+
+class _FusedProjection(nn.Module):
+    """Member `index` of several projections of one input, computed together.
+
+    The first member called computes all of them; the next ones take their part if they are handed
+    the very same tensor, and compute anew otherwise. So a model that feeds them different tensors
+    still gets the right answer, only more slowly.
+    """
+
+    def __init__(self, linear: PackedLinear, sizes: list[int], index: int, held: list[Any]) -> None:
+        super().__init__()
+        self.linear, self.sizes, self.index = linear, sizes, index
+        self.held = held  # shared by the members: [(input, outputs)] or []
+        self.in_features, self.out_features = linear.in_features, sizes[index]
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """The dense weight [out, in] of this member."""
+        return self.linear.weight.split(self.sizes)[self.index]
+
+    @property
+    def bias(self) -> torch.Tensor | None:
+        """The bias [out] of this member."""
+        bias = self.linear.bias
+        return None if bias is None else bias.split(self.sizes)[self.index]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """x [..., in] -> [..., out]."""
+        # The first member never takes a held result, so that one never outlives its step; reading
+        # the list once keeps concurrent calls from seeing half of an entry.
+        held = self.held[:] if self.index else []
+        if held and held[0][0] is x:
+            outputs = held[0][1]
+        else:
+            outputs = self.linear(x).split(self.sizes, dim=-1)
+        self.held[:] = [(x, outputs)] if self.index + 1 < len(self.sizes) else []
+        result: torch.Tensor = outputs[self.index]
+        return result
+
+
+def pack_linears(model: nn.Module, rows_hint: int = 8) -> nn.Module:
+    """Packs every float32 nn.Linear of a CPU model in place, freezes the model and returns it.
+
+    The outputs are the same within rounding. An embedding tied to a packed layer keeps its weight.
+    rows_hint: the rows (tokens) a call usually has; the layout is chosen for it, any number works.
+    """
+    if not torch.backends.mkldnn.is_available():
+        raise ValueError("[pack_linears] expected a torch with oneDNN, got one without it")
+    if not any(_packable(module) for module in model.modules()):
+        raise ValueError("[pack_linears] expected float32 linear layers on the CPU, got none")
+    model.requires_grad_(False)
+    with torch.no_grad():
+        _pack_children(model, rows_hint, {})
+    _use_grouped_attention(model)
+    return model
+
+
+def _packable(module: nn.Module | None) -> bool:
+    # Exactly nn.Linear: subclasses (quantised, adapters) mean something else by forward.
+    return (
+        type(module) is nn.Linear
+        and module.weight.dtype == torch.float32
+        and module.weight.device.type == "cpu"
+    )
+
+
+def _pack_children(parent: nn.Module, rows_hint: int, done: dict[nn.Module, nn.Module]) -> None:
+    """Depth first, one layer at a time, so that only one weight is held twice. done: old -> new."""
+    _fuse_projections(parent, rows_hint)
+    for name, child in list(parent.named_children()):
+        if isinstance(child, nn.Linear) and _packable(child):
+            if child not in done:
+                done[child] = PackedLinear(child.weight, child.bias, rows_hint)
+            setattr(parent, name, done[child])
+        elif not isinstance(child, PackedLinear | _FusedProjection):
+            _pack_children(child, rows_hint, done)
+
+
+def _fuse_projections(parent: nn.Module, rows_hint: int) -> None:
+    """Replaces q_proj, k_proj and v_proj by one matrix product: three small ones cost half more."""
+    linears = [getattr(parent, name, None) for name in _PROJECTIONS]
+    if not all(_packable(linear) for linear in linears):
+        return
+    if len({(linear.in_features, linear.bias is None) for linear in linears}) != 1:
+        return
+    weight = torch.cat([linear.weight for linear in linears])
+    bias = None if linears[0].bias is None else torch.cat([linear.bias for linear in linears])
+    packed, held = PackedLinear(weight, bias, rows_hint), list[Any]()
+    sizes = [linear.out_features for linear in linears]
+    for index, name in enumerate(_PROJECTIONS):
+        setattr(parent, name, _FusedProjection(packed, sizes, index, held))
+
+
+def _use_grouped_attention(model: nn.Module) -> None:
+    """Switches a transformers model from its "sdpa" attention to `_grouped_attention`."""
+    config = getattr(model, "config", None)
+    if getattr(config, "_attn_implementation", None) != "sdpa":
+        return
+    from transformers import AttentionInterface, AttentionMaskInterface
+
+    AttentionInterface.register(_ATTENTION, _grouped_attention)
+    AttentionMaskInterface.register(_ATTENTION, _float_mask)
+    model.set_attn_implementation(_ATTENTION)  # type: ignore[operator]
+
+
+def _grouped_attention(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, None]:
+    """transformers' "sdpa", but a mask does not make it copy keys and values once a query head.
+
+    query [batch, heads, new, head_dim], key and value [batch, kv_heads, kept + new, head_dim],
+    attention_mask [batch, 1, new, kept + new] -> [batch, new, heads, head_dim].
+    """
+    if attention_mask is None or kwargs.get("position_bias") is not None:
+        from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+        stock: tuple[torch.Tensor, None] = sdpa_attention_forward(
+            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
+        )
+        return stock
+    output = nn.functional.scaled_dot_product_attention(
+        query, key, value, attention_mask, dropout, scale=scaling, enable_gqa=True
+    )
+    return output.transpose(1, 2).contiguous(), None
+
+
+def _float_mask(*args: Any, dtype: torch.dtype = torch.float32, **kwargs: Any) -> Any:
+    """The mask of "sdpa" as numbers to add [batch, 1, new, kept + new], or None for plain causal.
+
+    Handed a boolean mask, the attention kernel makes this conversion again in every layer.
+    """
+    from transformers.masking_utils import sdpa_mask
+
+    mask = sdpa_mask(*args, **kwargs)
+    if mask is None:
+        return None
+    # The least number, not -inf: a row with nothing to see (padding) must not become NaN.
+    hidden = torch.full((), torch.finfo(dtype).min, dtype=dtype, device=mask.device)
+    return torch.where(mask, torch.zeros((), dtype=dtype, device=mask.device), hidden)

@@ -1,0 +1,28 @@
+#include "anydraft/error.h"
+#include "bind.h"
+
+namespace anydraft::bindings {
+
+namespace py = pybind11;
+
+// The exception classes live in anydraft.errors (Python), so that they can inherit from ValueError
+// too; a failed import there surfaces as itself.
+static void raise(const Error& error) {
+  static const char* const kNames[] = {"InputError", "VocabularyError", "UnsupportedTokenizerError",
+                                       "NonFiniteLogitsError", "CudaUnavailableError"};
+  const py::object type =
+      py::module_::import("anydraft.errors").attr(kNames[static_cast<int>(error.kind())]);
+  PyErr_SetString(type.ptr(), error.what());
+}
+
+void bind_errors(py::module_&) {
+  py::register_exception_translator([](std::exception_ptr pointer) {
+    try {
+      if (pointer) std::rethrow_exception(pointer);
+    } catch (const Error& error) {
+      raise(error);
+    }
+  });
+}
+
+}  // namespace anydraft::bindings

@@ -1,0 +1,13 @@
+#include "anydraft/version.h"
+#include "bind.h"
+
+PYBIND11_MODULE(_core, module) {
+  using namespace anydraft::bindings;
+  module.attr("__version__") = anydraft::version();
+  bind_errors(module);
+  bind_sampling(module);
+  bind_verify(module);
+  bind_vocabulary(module);
+  bind_session(module);
+  bind_testing(module);
+}

@@ -1,0 +1,5 @@
+#include <anydraft/version.h>
+
+#include <cstdio>
+
+int main() { return std::puts(anydraft::version()) < 0; }
