@@ -1,6 +1,6 @@
 """Lossless speculative decoding for any pair of language models."""
 
-from anydraft._core import SamplingParams, __version__
+from anydraft._core import Feed, SamplingParams, __version__
 from anydraft.errors import (
     CudaUnavailableError,
     Error,
@@ -9,22 +9,42 @@ from anydraft.errors import (
     UnsupportedTokenizerError,
     VocabularyError,
 )
+from anydraft.session import (
+    Event,
+    Generation,
+    GenerationStats,
+    Model,
+    Run,
+    SpeculativeSession,
+    stateless,
+)
 from anydraft.verification import Law, Trees, VerifyResult, probs, sample, verifiers, verify
+from anydraft.vocabulary import Vocabulary, VocabularyMap
 
 __all__ = [
     "CudaUnavailableError",
     "Error",
+    "Event",
+    "Feed",
+    "Generation",
+    "GenerationStats",
     "InputError",
     "Law",
+    "Model",
     "NonFiniteLogitsError",
+    "Run",
     "SamplingParams",
+    "SpeculativeSession",
     "Trees",
     "UnsupportedTokenizerError",
     "VerifyResult",
+    "Vocabulary",
     "VocabularyError",
+    "VocabularyMap",
     "__version__",
     "probs",
     "sample",
+    "stateless",
     "verifiers",
     "verify",
 ]

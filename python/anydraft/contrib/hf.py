@@ -118,11 +118,12 @@ class HfModel:
         from anydraft.contrib.kv_cache import RequestCache
 
         cache = self._caches.get(feed.request)
-        fresh = cache or RequestCache()
+        if cache is None:
+            cache = RequestCache()
         if feed.keep is not None:
-            fresh.keep(len(feed.keep))
-        self._caches[feed.request] = fresh
-        return fresh
+            cache.keep(len(feed.keep))
+        self._caches[feed.request] = cache
+        return cache
 
 
 def load(
@@ -141,7 +142,7 @@ def load(
     vocabulary: an anydraft.Vocabulary; made from the tokenizer unless given.
     """
     folder: Path | None = None
-    model = name_or_model
+    model: Any = name_or_model
     if isinstance(name_or_model, str | Path):
         folder, model, tokenizer = _read(name_or_model, tokenizer, dtype, device)
     else:
@@ -179,7 +180,7 @@ def _folder(name: str | Path) -> Path | None:
     path = Path(name).expanduser()
     if path.is_dir():
         if not (path / "config.json").is_file():
-            raise FileNotFoundError(f"[hf.load] expected a model folder, got {path} (no config.json)")
+            raise FileNotFoundError(f"[hf.load] expected config.json in {path}, got none")
         return path
     # The hub's names are "name" or "owner/name"; everything else was meant as a path.
     if isinstance(name, Path) or path.is_absolute() or name[0:1] in ".~" or name.count("/") > 1:
@@ -195,7 +196,7 @@ def _from_pretrained(
         return read(source, local_files_only=folder is not None, **options)
     except (OSError, ValueError) as error:
         place = "that folder" if folder else f"a folder under {Path.cwd()}, or a name on the hub"
-        message = f"[hf.load] expected a readable model, got {source!r} (looked for {place}): {error}"
+        message = f"[hf.load] expected a model, got {source!r} (looked for {place}): {error}"
         # A bad configuration is the caller's ValueError; everything else was not found.
         kind = ValueError if isinstance(error, ValueError) else FileNotFoundError
         raise kind(message) from error
@@ -203,13 +204,14 @@ def _from_pretrained(
 
 def _vocabulary(folder: Path | None, tokenizer: Any) -> Any:
     """The anydraft.Vocabulary of the folder's tokenizer.json, or of a tokenizer object."""
+    file = None if folder is None else folder / "tokenizer.json"
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if (file is None or not file.is_file()) and backend is None:
+        raise ValueError("[hf.load] expected a vocabulary or a fast tokenizer, got neither")
     from anydraft import Vocabulary
 
-    if folder is not None and (folder / "tokenizer.json").is_file():
-        return Vocabulary.from_file(str(folder / "tokenizer.json"))
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:
-        raise ValueError("[hf.load] expected a vocabulary or a fast tokenizer, got neither")
+    if file is not None and file.is_file():
+        return Vocabulary.from_file(str(file))
     return Vocabulary.from_json(backend.to_str())
 
 
@@ -217,7 +219,7 @@ def _check_croppable(model: Any, text_config: Any) -> None:
     kinds = set(getattr(text_config, "layer_types", None) or ()) - _LAYER_TYPES
     if kinds or getattr(model, "_is_stateful", False):
         raise NotImplementedError(
-            f"[HfModel] expected attention layers only, got {sorted(kinds) or 'a recurrent state'}: "
+            f"[HfModel] expected attention layers, got {sorted(kinds) or 'a recurrent state'}: "
             "what such a layer has taken in cannot be taken back when a draft is rejected"
         )
 

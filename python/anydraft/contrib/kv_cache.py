@@ -16,15 +16,18 @@ _BLOCK = 256  # slots; growing copies the layer, so it happens rarely
 
 
 class _GrowingLayer(DynamicLayer):  # type: ignore[misc, unused-ignore]
-    """Keys and values are views of buffers [1, heads, capacity, head_dim]; `update` writes in place.
+    """Keys and values, views of buffers [1, heads, capacity, head_dim]; `update` writes in place.
 
     Invariant: keys is _key_buffer[:, :, :n] and values is _value_buffer[:, :, :n], n slots kept.
     """
 
+    _key_buffer: torch.Tensor
+    _value_buffer: torch.Tensor
+
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Appends key_states and value_states [1, heads, new, head_dim]; returns all [.., n, ..]."""
+        """Appends states [1, heads, new, head_dim]; returns all [.., kept + new, ..]."""
         start = self.keys.shape[-2] if self.is_initialized else 0
         end = start + key_states.shape[-2]
         if not self.is_initialized or end > self._key_buffer.shape[-2]:

@@ -33,7 +33,7 @@ class PackedLinear(nn.Module):
 
     @property
     def weight(self) -> torch.Tensor:
-        """The dense weight [out, in], laid out anew at every access: for inspection, not for use."""
+        """The dense weight [out, in], laid out anew at every access: to look at, not to use."""
         return self._packed.to_dense()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -65,13 +65,13 @@ class _FusedProjection(nn.Module):
     @property
     def weight(self) -> torch.Tensor:
         """The dense weight [out, in] of this member."""
-        return self.linear.weight.split(self.sizes)[self.index]
+        return torch.split(self.linear.weight, self.sizes)[self.index]
 
     @property
     def bias(self) -> torch.Tensor | None:
         """The bias [out] of this member."""
         bias = self.linear.bias
-        return None if bias is None else bias.split(self.sizes)[self.index]
+        return None if bias is None else torch.split(bias, self.sizes)[self.index]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x [..., in] -> [..., out]."""
@@ -81,7 +81,7 @@ class _FusedProjection(nn.Module):
         if held and held[0][0] is x:
             outputs = held[0][1]
         else:
-            outputs = self.linear(x).split(self.sizes, dim=-1)
+            outputs = torch.split(self.linear(x), self.sizes, dim=-1)
         self.held[:] = [(x, outputs)] if self.index + 1 < len(self.sizes) else []
         result: torch.Tensor = outputs[self.index]
         return result
@@ -93,7 +93,7 @@ def pack_linears(model: nn.Module, rows_hint: int = 8) -> nn.Module:
     The outputs are the same within rounding. An embedding tied to a packed layer keeps its weight.
     rows_hint: the rows (tokens) a call usually has; the layout is chosen for it, any number works.
     """
-    if not torch.backends.mkldnn.is_available():
+    if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         raise ValueError("[pack_linears] expected a torch with oneDNN, got one without it")
     if not any(_packable(module) for module in model.modules()):
         raise ValueError("[pack_linears] expected float32 linear layers on the CPU, got none")
@@ -127,7 +127,7 @@ def _pack_children(parent: nn.Module, rows_hint: int, done: dict[nn.Module, nn.M
 
 def _fuse_projections(parent: nn.Module, rows_hint: int) -> None:
     """Replaces q_proj, k_proj and v_proj by one matrix product: three small ones cost half more."""
-    linears = [getattr(parent, name, None) for name in _PROJECTIONS]
+    linears: list[Any] = [getattr(parent, name, None) for name in _PROJECTIONS]
     if not all(_packable(linear) for linear in linears):
         return
     if len({(linear.in_features, linear.bias is None) for linear in linears}) != 1:

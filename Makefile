@@ -1,0 +1,141 @@
+# Every target sets up what it needs in .venv and build/ of this clone; nothing needs activating.
+# Wanted on the machine: Python >= 3.10 with venv and headers, a C++17 compiler, make.
+#
+#   make demo         speculative decoding across vocabularies, seen at work
+#   make demo-large   the same with larger models (downloads more)
+#   make test         Python tests (all but the slow ones) and C++ tests
+#   make test-slow    the slow Python tests
+#   make test-cpp     C++ tests alone; SANITIZE=address,undefined or SANITIZE=thread
+#   make bench        end-to-end measurements
+#   make gpu          CUDA build, CUDA tests, kernel bench, with the system's Python, no network
+#   make lint         format check, ruff, mypy;   make format   applies the formats
+#   make clean        removes build/, and the .venv with CLEAN_VENV=1
+
+PYTHON ?= python3
+JOBS ?= 2
+PYTEST_ARGS ?=
+SANITIZE ?=
+# More options for the installation of torch: say, an index that has CPU builds.
+TORCH_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/stamp
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
+comma := ,
+# From `dev` in pyproject.toml, the one place of these pins.
+LINTERS = $(shell sed -n 's/^dev = \[\(.*\)\]$$/\1/p' pyproject.toml | tr -d '",')
+
+sources := $(shell find CMakeLists.txt pyproject.toml cpp cuda python -type f \
+             -not -path '*/__pycache__/*' -not -path '*/.*' -not -name '*.so' 2>/dev/null)
+cxx_files = $(shell find cpp cuda python/bindings tests -type f \
+              \( -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' \) 2>/dev/null)
+python_dirs = $(wildcard python tests bench)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo demo-large test test-py test-slow test-cpp bench gpu format lint clean
+.DELETE_ON_ERROR:
+
+help:
+	@sed -n 's/^#  //p' Makefile
+
+# ---- The environment -----------------------------------------------------------------------------
+$(STAMP)-venv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python >= 3.10 is needed")'
+	@echo "== .venv: build tools"
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install 'scikit-build-core>=0.11' 'pybind11>=3' 'cmake>=3.22,<5' ninja
+	@touch $@
+
+# torch first and by its exact number: other packages' ranges would take a build with CUDA libraries.
+$(STAMP)-torch: $(STAMP)-venv
+	@echo "== .venv: torch"
+	$(PIP) install $(TORCH_ARGS) torch==2.13.0
+	@touch $@
+
+$(STAMP)-run: $(STAMP)-torch
+	@echo "== .venv: transformers and the rest"
+	$(PIP) install 'transformers==5.23.*' 'gguf==0.19.*' 'safetensors==0.8.*' 'tokenizers==0.23.*' \
+	  'numpy>=2'
+	@touch $@
+
+$(STAMP)-test: $(STAMP)-run
+	@echo "== .venv: test tools"
+	$(PIP) install 'pytest>=9,<10' 'hypothesis>=6,<7' 'scipy>=1.15'
+	@touch $@
+
+$(STAMP)-lint: pyproject.toml | $(STAMP)-venv
+	@echo "== .venv: linters"
+	$(PIP) install $(LINTERS)
+	@touch $@
+
+# The project, without CUDA. Its build folder stays, so a change compiles only what it touches.
+$(STAMP)-anydraft: $(STAMP)-run $(sources) README.md LICENSE
+	@echo "== .venv: anydraft"
+	PATH="$(CURDIR)/$(BIN):$$PATH" ANYDRAFT_CUDA=OFF CMAKE_BUILD_PARALLEL_LEVEL=$(JOBS) \
+	  $(PIP) install --no-build-isolation --no-deps --force-reinstall \
+	  --config-settings=build-dir=build/python .
+	@touch $@
+
+# ---- What people run -----------------------------------------------------------------------------
+demo: $(STAMP)-anydraft
+	$(BIN)/python bench/demo.py
+
+demo-large: $(STAMP)-anydraft
+	$(BIN)/python bench/demo.py --large
+
+bench: $(STAMP)-anydraft
+	$(BIN)/python bench/e2e/run.py
+
+test: test-cpp test-py
+
+test-py: $(STAMP)-anydraft $(STAMP)-test
+	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+
+test-slow: $(STAMP)-anydraft $(STAMP)-test
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+# ---- C++ tests -----------------------------------------------------------------------------------
+cpp_build = build/cpp$(if $(SANITIZE),-$(subst $(comma),-,$(SANITIZE)))
+
+test-cpp: $(STAMP)-venv
+	@if why=$$(tests/cpp/fetch_googletest.sh build/googletest 2>&1); then \
+	  root=$(CURDIR)/build/googletest; \
+	elif [ -e /usr/include/gtest/gtest.h ]; then root=; \
+	else \
+	  echo "!!!! C++ tests SKIPPED: GoogleTest could not be fetched ($$why)"; exit 0; \
+	fi; \
+	export PATH="$(CURDIR)/$(BIN):$$PATH"; set -ex; \
+	cmake -S . -B $(cpp_build) -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo -DANYDRAFT_CUDA=OFF \
+	  -DANYDRAFT_TESTS=ON -DANYDRAFT_GTEST_ROOT="$$root" -DANYDRAFT_SANITIZE=$(SANITIZE); \
+	cmake --build $(cpp_build) -j$(JOBS); \
+	ctest --test-dir $(cpp_build) --output-on-failure --no-tests=error -j$(JOBS)
+
+# ---- A machine with a GPU: torch, pytest and the build tools are in its own Python ---------------
+gpu:
+	ANYDRAFT_CUDA=ON ANYDRAFT_CUDA_ARCHITECTURES="$${ANYDRAFT_CUDA_ARCHITECTURES:-90}" \
+	  CMAKE_BUILD_PARALLEL_LEVEL=$$(nproc) \
+	  $(PYTHON) -m pip --disable-pip-version-check -qq install --no-build-isolation --no-deps \
+	  --upgrade --target build/gpu-site --config-settings=build-dir=build/gpu .
+	PYTHONPATH=build/gpu-site $(PYTHON) -m pytest -m cuda tests $(PYTEST_ARGS)
+	out="$${OUT:-bench/results}"; mkdir -p "$$out"; \
+	  OUT="$$out" PYTHONPATH=build/gpu-site $(PYTHON) bench/micro/verify_cuda.py
+
+# ---- Formats -------------------------------------------------------------------------------------
+format: $(STAMP)-lint
+	$(BIN)/clang-format -i $(cxx_files)
+	$(BIN)/ruff format $(python_dirs)
+	$(BIN)/ruff check --fix $(python_dirs)
+
+# All four run, whatever the first ones say.
+lint: $(STAMP)-lint $(STAMP)-run
+	@failed=0; \
+	echo "== clang-format"; $(BIN)/clang-format --dry-run -Werror $(cxx_files) || failed=1; \
+	echo "== ruff format"; $(BIN)/ruff format --check $(python_dirs) || failed=1; \
+	echo "== ruff check"; $(BIN)/ruff check $(python_dirs) || failed=1; \
+	echo "== mypy"; $(BIN)/mypy --strict python/anydraft || failed=1; \
+	exit $$failed
+
+clean:
+	rm -rf build $(if $(CLEAN_VENV),$(VENV))
+	rm -f $(STAMP)-anydraft

@@ -1,0 +1,105 @@
+// The decode loop without I/O: it says what to feed to which model and takes logits back.
+//
+//   session.add(request);
+//   for (Work work = session.next(); work.model != Model::kIdle; work = session.next())
+//     session.feed(run(work));          // rows of logits, in the order of the feeds
+//
+// next() changes nothing and may be called again. Where feed() throws, nothing that was emitted is
+// lost and next() says how to go on, so a failed model call can be repeated. One thread at a time.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "anydraft/rows_view.h"
+#include "anydraft/sampling.h"
+#include "anydraft/vocabulary.h"
+
+namespace anydraft {
+
+enum class Bridge : int32_t {
+  kNone,    // no drafter: plain decoding
+  kSame,    // the drafter speaks the target's ids
+  kTli,     // token-level intersection
+  kSlem,    // string-level exact match
+  kLookup,  // no drafter: what followed the last tokens earlier in the text
+};
+
+enum class Origin : int32_t { kAccepted, kRecovered, kBonus };
+enum class Finish : int32_t { kNot, kStop, kLength, kContext, kCancelled };
+
+struct SessionOptions {
+  Bridge bridge = Bridge::kNone;
+  int32_t draft_length = 4;  // tokens proposed a round (SLEM: drafter tokens)
+  int64_t target_context = 0, draft_context = 0;  // longest text in tokens; 0: unlimited
+};
+
+struct Request {
+  TokenIds prompt;  // target ids, at least one
+  SamplingParams sampling;
+  std::optional<SamplingParams> draft_sampling;  // default: as sampling; greedy for SLEM
+  int32_t max_new_tokens = 256;
+  TokenIds stop;            // ids that end the request; they are emitted
+  uint32_t coin_stream = 0;  // the request number in the keys of its coins
+};
+
+// What to run for one request: append `tokens` to its cache after cutting the cache to `keep`.
+struct Feed {
+  int64_t request = 0;
+  TokenIds tokens;
+  int64_t keep = 0;  // leading cache slots to retain; positions and parents go on from there
+  int64_t rows = 0;  // logits are wanted for this many last tokens
+};
+
+enum class Model : int32_t { kIdle, kDrafter, kTarget };
+struct Work {
+  Model model = Model::kIdle;
+  std::vector<Feed> feeds;
+};
+
+struct Emitted {
+  int32_t token;
+  Origin origin;
+};
+
+struct Stats {
+  int64_t target_calls = 0;
+  int64_t draft_calls = 0;
+  int64_t drafted = 0;   // target tokens proposed
+  int64_t accepted = 0;  // of them kept by the verifier
+};
+
+class Session {
+ public:
+  // `drafter` may be null (plain decoding, lookup, same). Throws Error(kVocabulary) where TLI finds
+  // nothing shared.
+  Session(std::shared_ptr<const Vocabulary> target, std::shared_ptr<const Vocabulary> drafter,
+          SessionOptions options);
+  ~Session();
+
+  int64_t add(Request request);  // throws Error(kValue) for an empty prompt and the like
+  void cancel(int64_t id);
+  void forget(int64_t id);  // drops a request and its tokens
+
+  Work next() const;
+  // Rows for all feeds of the last next(), in order: [sum of rows, vocab].
+  void feed(const RowsView& logits);
+
+  const std::vector<Emitted>& emitted(int64_t id) const;  // grows; owned by the session
+  Finish finish(int64_t id) const;
+  Stats stats(int64_t id) const;
+
+ private:
+  struct Job;
+  struct Shared;
+  Job& job(int64_t id) const;
+  std::unique_ptr<Shared> shared_;
+  std::map<int64_t, std::unique_ptr<Job>> jobs_;
+  int64_t next_id_ = 0;
+};
+
+}  // namespace anydraft

@@ -1,0 +1,51 @@
+// The drafter's view of the committed text, in its own tokens.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "anydraft/vocabulary.h"
+
+namespace anydraft::detail {
+
+// Held in step with the target by the common prefix of bytes: tokens that still fit stay (and with
+// them the drafter's cache), the rest is encoded again from a word boundary on. Specials go over by
+// text or role; one without a counterpart is retokenised as the text it shows.
+class DraftContext {
+ public:
+  // Keeps references: the vocabularies and the map must outlive it.
+  DraftContext(const Vocabulary& target, const Vocabulary& drafter, const VocabularyMap& map);
+
+  // Brings ids() in line with the committed target tokens (which only ever grow). Throws what the
+  // drafter's encoder throws; the context is then as before and may be synced again.
+  void sync(const TokenIds& committed);
+
+  // A token the drafter drew; not part of the committed text until a sync says so.
+  void append(int32_t draft_id);
+
+  const TokenIds& ids() const { return ids_; }
+  // Leading ids that no sync has changed since the last call of mark_fed: still in the cache.
+  size_t fed() const { return fed_; }
+  void mark_fed() { fed_ = ids_.size(); }
+
+ private:
+  // The text as symbols: a byte, or 256 + the id of one of the drafter's specials.
+  using Symbols = std::vector<int32_t>;
+  void add_symbols(Symbols& to, int32_t draft_id) const;
+  Symbols symbols_of_target(int32_t token) const;
+  size_t agreeing(const Symbols& text) const;
+  size_t restart_before(size_t kept) const;
+  TokenIds encode(const Symbols& text, size_t begin) const;
+
+  const Vocabulary& target_;
+  const Vocabulary& drafter_;
+  const VocabularyMap& map_;
+  Symbols text_;        // of the committed tokens seen so far
+  size_t seen_ = 0;     // committed tokens in text_
+  TokenIds ids_;        // drafter's prefix, then tokens
+  Symbols spoken_;      // symbols of ids_
+  std::vector<size_t> ends_;  // [ids] end of each id in spoken_
+  size_t fed_ = 0;
+};
+
+}  // namespace anydraft::detail

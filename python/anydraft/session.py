@@ -1,0 +1,384 @@
+"""Speculative decoding of one request after another, around two callables that return logits."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, TypeAlias, overload
+
+from anydraft import _core
+from anydraft._core import Feed, SamplingParams
+from anydraft.errors import InputError
+from anydraft.vocabulary import Vocabulary
+
+Bridge: TypeAlias = Literal["auto", "same", "tli", "slem"]
+Origin: TypeAlias = Literal["accepted", "recovered", "bonus"]
+Message: TypeAlias = Mapping[str, Any]
+Prompt: TypeAlias = str | Sequence[int] | Sequence[Message]
+
+
+class Model(Protocol):
+    """Any callable that takes feeds and returns logits.
+
+    Called with feeds of one or more requests; each says which tokens to append to the request's
+    cache (`tokens`, `positions`, `parents`) after cutting it to `keep`, and for how many last tokens
+    logits are wanted (`rows`). Returns [sum of rows, vocab] in the order of the feeds; float32,
+    bfloat16 or float16. May also have `context_length` (int | None) and `chat(messages) -> ids`.
+    """
+
+    @property
+    def vocabulary(self) -> Vocabulary: ...
+
+    def __call__(self, feeds: list[Feed], /) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Event:
+    """One token as it is decided.
+
+    Attributes:
+        text: what can be shown now; an unfinished character is held back for a later event.
+        tokens: the token's id.
+        origin: accepted (drafted), recovered (drawn after a rejection), bonus (after the last draft).
+    """
+
+    text: str
+    tokens: tuple[int, ...]
+    origin: Origin
+
+
+@dataclass
+class GenerationStats:
+    """What a request cost. Seconds are wall time; `draft_seconds` and `target_seconds` are spent in
+    the models' calls, the rest of `seconds` is ours and the caller's."""
+
+    tokens: int = 0
+    target_calls: int = 0
+    draft_calls: int = 0
+    drafted: int = 0
+    accepted: int = 0
+    seconds: float = 0.0
+    draft_seconds: float = 0.0
+    target_seconds: float = 0.0
+    bridge: str = ""
+
+    @property
+    def acceptance_rate(self) -> float:
+        """Share of the proposed tokens that was kept."""
+        return self.accepted / self.drafted if self.drafted else 0.0
+
+    @property
+    def accepted_per_call(self) -> float:
+        return self.accepted / self.target_calls if self.target_calls else 0.0
+
+    @property
+    def tokens_per_second(self) -> float:
+        return self.tokens / self.seconds if self.seconds else 0.0
+
+    @property
+    def overhead(self) -> float:
+        """Share of the time that no model's call took."""
+        busy = self.draft_seconds + self.target_seconds
+        return 1 - busy / self.seconds if self.seconds else 0.0
+
+
+@dataclass(frozen=True)
+class Generation:
+    """A finished (or interrupted) request.
+
+    Attributes:
+        text: the new text; specials have none.
+        tokens: the new ids, a final EOS included.
+        finish_reason: stop, length, context, cancelled; None while unfinished.
+        stats: counts and seconds.
+    """
+
+    text: str
+    tokens: list[int]
+    finish_reason: str | None
+    stats: GenerationStats
+
+
+class Run(Iterator[Event]):
+    """A request being decoded: iterate for events. Where a model's call raises, the exception comes
+    through, `generation` still has all that was emitted, and iterating again goes on from there."""
+
+    def __init__(
+        self, session: SpeculativeSession, prompt: list[int], sampling: SamplingParams, **request: Any
+    ) -> None:
+        self._session = session
+        self._core = session._new_core()
+        self._id = self._core.add(
+            prompt, sampling=sampling, draft_sampling=session.draft_sampling, **request
+        )
+        self._tokens: list[int] = []
+        self._events: list[Event] = []
+        self._held = b""
+        self._text: list[str] = []
+        self._stats = GenerationStats(bridge=session.bridge)
+
+    def __next__(self) -> Event:
+        started = time.perf_counter()
+        try:
+            while not self._events and self._core.finish(self._id) is None:
+                self._step()
+        finally:
+            self._stats.seconds += time.perf_counter() - started
+        if self._events:
+            return self._events.pop(0)
+        self._session._forget(self._id)
+        raise StopIteration
+
+    def cancel(self) -> None:
+        """End the request; what was emitted stays."""
+        self._core.cancel(self._id)
+
+    @property
+    def generation(self) -> Generation:
+        """What there is so far."""
+        counts = self._core.stats(self._id)
+        for name in ("target_calls", "draft_calls", "drafted", "accepted"):
+            setattr(self._stats, name, getattr(counts, name))
+        self._stats.tokens = len(self._tokens)
+        text = "".join(self._text) + self._held.decode("utf-8", "replace")
+        return Generation(text, list(self._tokens), self._core.finish(self._id), self._stats)
+
+    def _step(self) -> None:
+        which, feeds = self._core.next()
+        model = self._session.target if which == "target" else self._session.drafter
+        started = time.perf_counter()
+        try:
+            logits = model(feeds)
+            if getattr(logits, "is_cuda", False):
+                logits = logits.cpu()
+        finally:
+            spent = time.perf_counter() - started
+            if which == "target":
+                self._stats.target_seconds += spent
+            else:
+                self._stats.draft_seconds += spent
+        self._core.feed(logits)
+        last = self._core.finish(self._id) is not None
+        new = self._core.emitted(self._id, len(self._tokens))
+        for i, (token, origin) in enumerate(new):
+            self._tokens.append(token)
+            text = self._show(token, flush=last and i == len(new) - 1)
+            self._events.append(Event(text, (token,), origin))
+
+    def _show(self, token: int, *, flush: bool) -> str:
+        self._held += self._session.target.vocabulary.decode([token])
+        end = len(self._held) if flush else _core.complete_utf8(self._held)
+        text, self._held = self._held[:end].decode("utf-8", "replace"), self._held[end:]
+        self._text.append(text)
+        return text
+
+
+class SpeculativeSession:
+    """Lossless speculative decoding: the text has exactly the target's law.
+
+    Args:
+        target: the model whose text is wanted.
+        drafter: a small model, with any vocabulary; "lookup" (what followed the last tokens earlier
+            in the text); None for plain decoding.
+        bridge: how drafts cross vocabularies. "same": equal ids; "tli": the drafter restricted to
+            shared tokens; "slem": drafts as text, greedy by default; "auto": same where the
+            vocabularies are equal byte for byte and role for role, else tli. Timor et al. 2025.
+        draft_length: tokens proposed a round, at least 0.
+        sampling: the default of `generate`.
+        draft_sampling: the drafter's parameters (None: the target's; greedy for slem).
+
+    Raises:
+        InputError, VocabularyError: a bridge that does not fit the vocabularies, with the one that
+            would.
+
+    A session decodes one request at a time and is not for concurrent use.
+
+    >>> import torch
+    >>> v = Vocabulary.from_bytes([b"a", b"b"], encoder=lambda text: [ord(c) - 97 for c in text])
+    >>> model = stateless(lambda ids: torch.nn.functional.one_hot(1 - ids, 2) * 9.0, v)
+    >>> session = SpeculativeSession(model, model, sampling=SamplingParams(temperature=0))
+    >>> session.generate("a", max_new_tokens=5).text
+    'babab'
+    """
+
+    def __init__(
+        self,
+        target: Model,
+        drafter: Model | Literal["lookup"] | None = None,
+        *,
+        bridge: Bridge = "auto",
+        draft_length: int = 4,
+        sampling: SamplingParams | None = None,
+        draft_sampling: SamplingParams | None = None,
+    ) -> None:
+        if not isinstance(draft_length, int) or draft_length < 0:
+            raise InputError(f"[Session] expected draft_length >= 0, got {draft_length!r}")
+        self.target = target
+        self.drafter: Any = drafter
+        self.bridge = _choose_bridge(target, drafter, bridge)
+        self.draft_length = draft_length
+        self.sampling = sampling or SamplingParams()
+        self.draft_sampling = draft_sampling
+        self.last: Run | None = None
+        self._new_core()  # complains now rather than at the first prompt
+
+    @overload
+    def generate(
+        self, prompt: str, *, max_new_tokens: int = ..., sampling: SamplingParams | None = ...
+    ) -> Generation: ...
+    @overload
+    def generate(
+        self,
+        prompt: Sequence[int] | Sequence[Message],
+        *,
+        max_new_tokens: int = ...,
+        sampling: SamplingParams | None = ...,
+    ) -> Generation: ...
+    @overload
+    def generate(
+        self,
+        prompt: Sequence[str] | Sequence[Sequence[int]] | Sequence[Sequence[Message]],
+        *,
+        max_new_tokens: int = ...,
+        sampling: SamplingParams | None = ...,
+    ) -> list[Generation]: ...
+    def generate(
+        self, prompt: Any, *, max_new_tokens: int = 256, sampling: SamplingParams | None = None
+    ) -> Generation | list[Generation]:
+        """Decode a prompt to its end, or several one after another.
+
+        Args:
+            prompt: text, target ids, or chat messages (then the target's template); or a list of
+                prompts.
+            max_new_tokens: at least 0.
+            sampling: the session's where None. A seed makes the text the same on every run; prompt i
+                of a list draws from stream i of it.
+
+        Raises:
+            InputError: an empty prompt, one longer than the target's context, and the like.
+            Whatever the models raise; `last.generation` then has what was emitted, and iterating
+            over `last` goes on.
+        """
+        if _is_list(prompt):
+            return [
+                self._run(p, i, max_new_tokens, sampling) for i, p in enumerate(prompt)
+            ]
+        return self._run(prompt, 0, max_new_tokens, sampling)
+
+    def stream(
+        self, prompt: Prompt, *, max_new_tokens: int = 256, sampling: SamplingParams | None = None
+    ) -> Run:
+        """As `generate`, token by token: an iterator over events."""
+        return self._start(prompt, 0, max_new_tokens, sampling)
+
+    def _run(
+        self, prompt: Prompt, stream: int, max_new_tokens: int, sampling: SamplingParams | None
+    ) -> Generation:
+        run = self._start(prompt, stream, max_new_tokens, sampling)
+        for _ in run:
+            pass
+        return run.generation
+
+    def _start(
+        self, prompt: Prompt, stream: int, max_new_tokens: int, sampling: SamplingParams | None
+    ) -> Run:
+        vocabulary = self.target.vocabulary
+        self.last = Run(
+            self,
+            _prompt_ids(self.target, prompt),
+            _with_seed(sampling or self.sampling),
+            max_new_tokens=max_new_tokens,
+            stop=[*vocabulary.role("eos"), *vocabulary.role("turn_end")],
+            coin_stream=stream,
+        )
+        return self.last
+
+    def _new_core(self) -> Any:
+        drafter = None if self.drafter in (None, "lookup") else self.drafter
+        return _core.Session(
+            self.target.vocabulary.table,
+            drafter.vocabulary.table if drafter else None,
+            bridge=self.bridge,
+            draft_length=self.draft_length,
+            target_context=getattr(self.target, "context_length", None) or 0,
+            draft_context=getattr(drafter, "context_length", None) or 0,
+        )
+
+    def _forget(self, request: int) -> None:
+        for model in (self.target, self.drafter):
+            if hasattr(model, "forget"):
+                model.forget(request)
+
+
+@dataclass
+class _Stateless:
+    function: Callable[[Any], Any]
+    vocabulary: Vocabulary
+    texts: dict[int, list[int]] = field(default_factory=dict)
+
+    def __call__(self, feeds: list[Feed], /) -> Any:
+        import torch
+
+        rows = []
+        for feed in feeds:
+            text = self.texts.get(feed.request, [])[: len(feed.keep)] + feed.tokens
+            self.texts[feed.request] = text
+            rows.append(self.function(torch.tensor([text]))[0, len(text) - feed.rows :])
+        return torch.cat(rows)
+
+    def forget(self, request: int) -> None:
+        self.texts.pop(request, None)
+
+
+def stateless(function: Callable[[Any], Any], vocabulary: Vocabulary) -> Model:
+    """A model from any function ids [batch, length] -> logits [batch, length, vocab], without cache."""
+    return _Stateless(function, vocabulary)
+
+
+def _choose_bridge(target: Model, drafter: Any, bridge: str) -> str:
+    if drafter is None:
+        return "none"
+    if isinstance(drafter, str):
+        if drafter != "lookup":
+            raise InputError(f'[Session] expected a model or "lookup" as drafter, got {drafter!r}')
+        return "lookup"
+    if bridge not in ("auto", "same", "tli", "slem"):
+        raise InputError(f"[Session] expected bridge auto, same, tli or slem, got {bridge!r}")
+    equal = target.vocabulary is drafter.vocabulary or target.vocabulary == drafter.vocabulary
+    if bridge == "same" and not equal:
+        raise InputError(
+            '[Session] expected equal vocabularies for bridge "same", got different ones: '
+            'bridge="tli" or "slem" take any pair'
+        )
+    if bridge == "auto":
+        return "same" if equal else "tli"
+    return bridge
+
+
+def _is_list(prompt: Any) -> bool:
+    """Whether this is a list of prompts rather than ids or messages."""
+    if isinstance(prompt, str) or len(prompt) == 0:
+        return False
+    return isinstance(prompt[0], str | Sequence)
+
+
+def _prompt_ids(model: Any, prompt: Any) -> list[int]:
+    if isinstance(prompt, str):
+        if not prompt:
+            raise InputError("[generate] expected a prompt of at least one token, got an empty one")
+        return [*model.vocabulary.prefix, *model.vocabulary.encode(prompt)]
+    if len(prompt) and isinstance(prompt[0], Mapping):
+        if not hasattr(model, "chat"):
+            raise InputError("[generate] expected text or ids: this target has no chat template")
+        return list(model.chat(prompt))
+    return [int(token) for token in prompt]
+
+
+def _with_seed(params: SamplingParams) -> SamplingParams:
+    if params.seed is not None:
+        return params
+    return SamplingParams(
+        params.temperature, params.top_k, params.top_p, params.min_p, secrets.randbits(63)
+    )

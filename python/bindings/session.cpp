@@ -1,0 +1,116 @@
+#include "anydraft/session.h"
+
+#include <pybind11/stl.h>
+
+#include "anydraft/error.h"
+#include "bind.h"
+#include "dlpack.h"
+
+namespace anydraft::bindings {
+namespace {
+
+template <class Enum>
+Enum by_name(const std::string& what, const std::string& name,
+             std::initializer_list<const char*> names) {
+  int index = 0;
+  std::string known;
+  for (const char* candidate : names) {
+    if (name == candidate) return static_cast<Enum>(index);
+    known += (index++ ? ", " : "") + std::string(candidate);
+  }
+  throw Error(ErrorKind::kValue, "[Session] expected " + what + " out of " + known + ", got " + name);
+}
+
+py::list parents_of(const Feed& feed) {
+  py::list parents;
+  for (size_t i = 0; i < feed.tokens.size(); ++i) parents.append(static_cast<int64_t>(i) - 1);
+  return parents;
+}
+
+const auto kRange = [](int64_t begin, int64_t end) {
+  return py::module_::import("builtins").attr("range")(begin, end);
+};
+
+}  // namespace
+
+void bind_session(py::module_& module) {
+  py::class_<Feed>(module, "Feed")
+      .def_readonly("request", &Feed::request)
+      .def_readonly("tokens", &Feed::tokens)
+      .def_property_readonly("positions",
+                             [](const Feed& feed) {
+                               const auto count = static_cast<int64_t>(feed.tokens.size());
+                               return kRange(feed.keep, feed.keep + count);
+                             })
+      .def_property_readonly("parents", parents_of)
+      .def_property_readonly("keep", [](const Feed& feed) { return kRange(0, feed.keep); })
+      .def_readonly("rows", &Feed::rows);
+  py::class_<Stats>(module, "Stats")
+      .def_readonly("target_calls", &Stats::target_calls)
+      .def_readonly("draft_calls", &Stats::draft_calls)
+      .def_readonly("drafted", &Stats::drafted)
+      .def_readonly("accepted", &Stats::accepted);
+  using Shared = std::shared_ptr<Vocabulary>;
+  py::class_<Session>(module, "Session")
+      .def(py::init([](Shared target, Shared drafter, const std::string& bridge,
+                       int32_t draft_length, int64_t target_context, int64_t draft_context) {
+             SessionOptions options;
+             options.bridge =
+                 by_name<Bridge>("a bridge", bridge, {"none", "same", "tli", "slem", "lookup"});
+             options.draft_length = draft_length;
+             options.target_context = target_context;
+             options.draft_context = draft_context;
+             return std::make_unique<Session>(std::move(target), std::move(drafter), options);
+           }),
+           py::arg("target"), py::arg("drafter"), py::kw_only(), py::arg("bridge"),
+           py::arg("draft_length"), py::arg("target_context") = 0, py::arg("draft_context") = 0)
+      .def(
+          "add",
+          [](Session& session, TokenIds prompt, SamplingParams sampling,
+             std::optional<SamplingParams> draft_sampling, int32_t max_new_tokens, TokenIds stop,
+             uint32_t coin_stream) {
+            return session.add({std::move(prompt), sampling, draft_sampling, max_new_tokens,
+                                std::move(stop), coin_stream});
+          },
+          py::arg("prompt"), py::kw_only(), py::arg("sampling"),
+          py::arg("draft_sampling") = py::none(), py::arg("max_new_tokens") = 256,
+          py::arg("stop") = TokenIds{}, py::arg("coin_stream") = 0)
+      .def("cancel", &Session::cancel)
+      .def("forget", &Session::forget)
+      .def("next",
+           [](const Session& session) {
+             Work work = session.next();
+             static const char* const kNames[] = {"idle", "drafter", "target"};
+             return py::make_tuple(kNames[static_cast<int>(work.model)], std::move(work.feeds));
+           })
+      .def("feed",
+           [](Session& session, py::object logits) {
+             const Rows rows = rows_from(logits, "Session.feed");
+             if (rows.on_cuda) {
+               throw Error(ErrorKind::kValue, "[Session.feed] expected rows in CPU memory, got CUDA");
+             }
+             session.feed(rows.view);
+           })
+      .def(
+          "emitted",
+          [](const Session& session, int64_t id, size_t from) {
+            static const char* const kOrigins[] = {"accepted", "recovered", "bonus"};
+            const auto& all = session.emitted(id);
+            py::list tokens;
+            for (size_t i = from; i < all.size(); ++i) {
+              tokens.append(py::make_tuple(all[i].token, kOrigins[static_cast<int>(all[i].origin)]));
+            }
+            return tokens;
+          },
+          py::arg("id"), py::arg("from_index") = 0)
+      .def("finish",
+           [](const Session& session, int64_t id) -> std::optional<std::string> {
+             static const char* const kReasons[] = {"", "stop", "length", "context", "cancelled"};
+             const Finish finish = session.finish(id);
+             if (finish == Finish::kNot) return std::nullopt;
+             return kReasons[static_cast<int>(finish)];
+           })
+      .def("stats", &Session::stats);
+}
+
+}  // namespace anydraft::bindings
