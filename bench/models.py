@@ -21,6 +21,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import textwrap
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
@@ -132,14 +133,18 @@ def humaneval_prompts(n: int) -> list[str]:
 # Python to the next; on one Python the prompts are always the same.
 # fmt: off
 STDLIB_MODULES = (
-    "textwrap", "heapq", "shlex", "statistics", "difflib", "fractions", "calendar",
-    "csv", "configparser", "string", "json.encoder", "json.decoder", "argparse", "ast",
-    "pprint", "tokenize", "optparse", "zipfile", "tarfile", "mimetypes", "locale",
-    "gettext", "http.cookies", "urllib.parse", "logging", "random",
+    "textwrap", "heapq", "shlex", "statistics", "difflib", "fractions", "calendar", "csv",
+    "configparser", "string", "json.encoder", "json.decoder", "argparse", "ast", "pprint",
+    "tokenize", "optparse", "zipfile", "tarfile", "mimetypes", "locale", "gettext", "http.cookies",
+    "urllib.parse", "logging", "random", "shutil", "subprocess", "copy", "inspect", "functools",
+    "dataclasses", "traceback", "doctest", "plistlib", "pickle", "typing", "ipaddress",
+    "http.client", "http.cookiejar", "html.parser", "selectors", "socket", "threading", "ftplib",
+    "smtplib", "email.utils", "unittest.case", "codecs", "cmd", "bdb", "pdb", "platform",
+    "posixpath", "contextlib", "collections", "enum",
 )
 # fmt: on
-# SmolLM2 takes about 3.5 characters of such code for a token, so these come to 600-900 tokens.
-LONG_SOURCE = range(1900, 2800)
+# SmolLM2 takes about 4 characters of such code for a token, so these come to 600-900 tokens.
+LONG_SOURCE = range(2200, 3100)
 
 
 def long_prompts(n: int) -> list[str]:
@@ -162,7 +167,7 @@ def _edit_requests(module_name: str) -> Iterator[str]:
         if (thing.__module__, thing.__name__) != (module_name, name):  # imported, or an alias
             continue
         try:
-            source = inspect.getsource(thing).rstrip()
+            source = textwrap.dedent(inspect.getsource(thing)).rstrip()
         except (OSError, TypeError):  # written in C
             continue
         if len(source) not in LONG_SOURCE:
@@ -173,7 +178,7 @@ def _edit_requests(module_name: str) -> Iterator[str]:
         yield (
             f"Here is `{name}` from the Python module `{module_name}`:\n\n"
             f"```python\n{source}\n```\n\n"
-            f"Rename the variable `{old}` to `{old}_value` and change nothing else. "
+            f"Rename the variable `{old}` to `new_{old}` and change nothing else. "
             f"Reply with the whole code of `{name}`, from its first line to its last."
         )
 

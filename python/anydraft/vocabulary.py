@@ -79,7 +79,7 @@ class Vocabulary:
             _roles(specials, config or {}),
             _prefix(data, set(specials.values())),
             fallbacks,
-            _exact_encoder(data),
+            _exact_encoder(data, tokens, fallbacks),
         )
         vocabulary = cls(table)
         vocabulary._check_exact()
@@ -240,7 +240,9 @@ def _prefix(data: Json, specials: set[int]) -> list[int]:
     return ids[:count]
 
 
-def _exact_encoder(data: Json) -> Callable[[str], list[int]]:
+def _exact_encoder(
+    data: Json, tokens: Sequence[bytes], fallbacks: Sequence[int]
+) -> Callable[[str], list[int]]:
     from tokenizers import Tokenizer
 
     data = copy.copy(data)
@@ -254,7 +256,17 @@ def _exact_encoder(data: Json) -> Callable[[str], list[int]]:
         ids: list[int] = tokenizer.encode(text, add_special_tokens=False).ids
         return ids
 
-    return encode
+    if not fallbacks:
+        return encode
+    # Where spaces are written as that sign, the sign itself can only be spelled in bytes.
+    byte_of = {tokens[index]: index for index in fallbacks}
+    sign = [byte_of[bytes([byte])] for byte in "▁".encode() if bytes([byte]) in byte_of]
+
+    def encode_signs(text: str) -> list[int]:
+        first, *rest = (encode(part) if part else [] for part in text.split("▁"))
+        return first + [token for part in rest for token in sign + part]
+
+    return encode_signs
 
 
 def _exact(node: Json | None) -> Json | None:

@@ -205,12 +205,13 @@ def _from_pretrained(
 def _vocabulary(folder: Path | None, tokenizer: Any) -> Any:
     """The anydraft.Vocabulary of the folder's tokenizer.json, or of a tokenizer object."""
     file = None if folder is None else folder / "tokenizer.json"
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if (file is None or not file.is_file()) and backend is None:
+    backend: Any = getattr(tokenizer, "backend_tokenizer", None)
+    local = file is not None and file.is_file()
+    if not local and backend is None:
         raise ValueError("[hf.load] expected a vocabulary or a fast tokenizer, got neither")
     from anydraft import Vocabulary
 
-    if file is not None and file.is_file():
+    if local:
         return Vocabulary.from_file(str(file))
     return Vocabulary.from_json(backend.to_str())
 

@@ -1,0 +1,272 @@
+"""What a session promises: the same text whatever drafts it, clear errors, nothing lost."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from anydraft import (
+    Error,
+    InputError,
+    NonFiniteLogitsError,
+    SamplingParams,
+    SpeculativeSession,
+    Vocabulary,
+    VocabularyError,
+)
+from toys import DRAFTER, TARGET, TableModel, vocabulary
+
+GREEDY = SamplingParams(temperature=0)
+SEEDED = SamplingParams(temperature=0.9, seed=7)
+PROMPT = [0, 1, 2, 0, 1]
+
+
+def session(bridge, *, draft_length=4, **options):
+    """A session with the given bridge over the toys; "none" decodes plainly."""
+    target = TableModel(TARGET, 1, padding=3)
+    if bridge in ("none", "lookup"):
+        drafter = None if bridge == "none" else "lookup"
+        return SpeculativeSession(target, drafter, draft_length=draft_length, **options)
+    drafter = TableModel(TARGET if bridge == "same" else DRAFTER, 2)
+    return SpeculativeSession(target, drafter, bridge=bridge, draft_length=draft_length, **options)
+
+
+def tokens(bridge, sampling, prompt=PROMPT, **options):
+    run = session(bridge, sampling=sampling, **options)
+    return run.generate(prompt, max_new_tokens=40).tokens
+
+
+@pytest.mark.parametrize("bridge", ["same", "tli", "slem", "lookup"])
+@pytest.mark.parametrize("draft_length", [0, 1, 3, 9])
+def test_greedy_text_is_that_of_plain_decoding(bridge, draft_length):
+    for prompt in ([0], [3, 1], PROMPT):
+        assert tokens(bridge, GREEDY, prompt, draft_length=draft_length) == tokens(
+            "none", GREEDY, prompt
+        )
+
+
+@pytest.mark.parametrize("bridge", ["slem", "lookup"])
+@pytest.mark.parametrize("draft_length", [1, 3, 9])
+def test_seeded_text_with_one_hot_drafts_is_that_of_plain_decoding(bridge, draft_length):
+    for seed in range(10):
+        sampling = SamplingParams(temperature=1.2, top_p=0.95, seed=seed)
+        plain = tokens("none", sampling)
+        assert tokens(bridge, sampling, draft_length=draft_length) == plain
+        drawn = SamplingParams(temperature=1)
+        assert tokens(bridge, sampling, draft_sampling=drawn) == plain
+
+
+@pytest.mark.parametrize("bridge", ["none", "same", "tli", "slem"])
+def test_the_same_seed_gives_the_same_text_in_another_process(bridge):
+    code = (
+        "import json, test_session as t;"
+        f"print(json.dumps(t.tokens({bridge!r}, t.SEEDED)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        check=True,
+        text=True,
+        env={"PYTHONPATH": ":".join(sys.path), "PYTHONHASHSEED": "1"},
+    )
+    assert json.loads(done.stdout) == tokens(bridge, SEEDED)
+
+
+def test_prompts_of_a_list_draw_from_streams_of_their_own():
+    run = session("tli", sampling=SEEDED)
+    several = run.generate([PROMPT, PROMPT], max_new_tokens=30)
+    assert several[0].tokens == tokens("tli", SEEDED)[:30]
+    assert several[0].tokens != several[1].tokens
+
+
+def test_events_say_where_tokens_come_from_and_join_to_the_text():
+    run = session("tli", sampling=SEEDED)
+    stream = run.stream("abc", max_new_tokens=60)
+    events = list(stream)
+    generation = stream.generation
+    assert "".join(event.text for event in events) == generation.text
+    assert [event.tokens[0] for event in events] == generation.tokens
+    origins = [event.origin for event in events]
+    stats = generation.stats
+    # EOS inside an accepted path drops what follows it, so a count may exceed what was emitted.
+    assert stats.accepted - origins.count("accepted") in range(4)
+    assert stats.target_calls - 1 <= len(origins) - origins.count("accepted") <= stats.target_calls
+    assert generation.finish_reason in ("stop", "length")
+
+
+def test_eos_inside_a_draft_ends_the_request():
+    (eos,) = TARGET.role("eos")
+    for seed in range(40):
+        generation = session("slem", sampling=SamplingParams(seed=seed)).generate(PROMPT)
+        assert eos not in generation.tokens[:-1]
+        assert (generation.finish_reason == "stop") == (generation.tokens[-1] == eos)
+
+
+def test_split_characters_are_held_back():
+    text = "é🎉x".encode()
+    table = Vocabulary.from_bytes(
+        [bytes([byte]) for byte in range(256)], encoder=lambda text: list(text.encode())
+    )
+
+    def spell(feeds):
+        (feed,) = feeds
+        length = len(feed.keep) + len(feed.tokens)
+        rows = np.zeros((feed.rows, 256), dtype=np.float32)
+        for i in range(feed.rows):
+            rows[i, text[(length - feed.rows + i) % len(text)]] = 50
+        return rows
+
+    spell.vocabulary = table
+    run = SpeculativeSession(spell, None, sampling=GREEDY).stream([65], max_new_tokens=7)
+    assert [event.text for event in run] == ["", "é", "", "", "", "🎉", "x"]
+    cut = SpeculativeSession(spell, None, sampling=GREEDY).generate([65], max_new_tokens=4)
+    assert cut.text == "é\ufffd"
+
+
+def test_a_model_that_raises_loses_nothing_and_the_run_goes_on():
+    run = session("tli", sampling=SEEDED)
+    target, calls = run.target, []
+
+    def flaky(feeds):
+        calls.append(len(feeds))
+        if len(calls) == 3:
+            raise ConnectionError("the accelerator went away")
+        return target(feeds)
+
+    flaky.vocabulary = TARGET
+    run.target = flaky
+    stream = run.stream(PROMPT, max_new_tokens=40)
+    seen = []
+    with pytest.raises(ConnectionError, match="went away"):
+        for event in stream:
+            seen.append(event.tokens[0])
+    assert seen == stream.generation.tokens
+    assert stream.generation.finish_reason is None
+    seen += [event.tokens[0] for event in stream]
+    assert seen == tokens("tli", SEEDED) == stream.generation.tokens
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("side", ["target", "drafter"])
+@pytest.mark.parametrize("bridge", ["same", "tli", "slem"])
+def test_bad_logits_name_their_row_and_lose_nothing(bridge, side, bad):
+    run = session(bridge, sampling=SEEDED)
+    model, broken = getattr(run, side), []
+
+    def poisoned(feeds):
+        rows = model(feeds)
+        if len(broken) == 2:
+            rows[:, 2] = bad
+        broken.append(True)
+        return rows
+
+    poisoned.vocabulary = model.vocabulary
+    setattr(run, side, poisoned)
+    stream = run.stream(PROMPT, max_new_tokens=40)
+    with pytest.raises(NonFiniteLogitsError, match=r"row \d"):
+        while True:
+            next(stream)
+    before = stream.generation.tokens
+    list(stream)
+    assert stream.generation.tokens[: len(before)] == before
+    assert stream.generation.tokens == tokens(bridge, SEEDED)
+
+
+def test_logits_of_the_wrong_shape_or_type():
+    for wrong, message in [
+        (lambda rows: rows[:-1], r"expected logits \[5, vocab\] from the target, got \[4, "),
+        (lambda rows: rows.astype(np.float64), "expected float32, bfloat16 or float16, got float64"),
+        (lambda rows: rows[None], "expected shape"),
+        (lambda rows: np.asfortranarray(rows), "contiguous along the vocabulary"),
+        (lambda rows: rows.tolist(), "expected a tensor"),
+    ]:
+        run = session("same", sampling=SEEDED)
+        target = run.target
+
+        def wrapped(feeds, target=target, wrong=wrong):
+            return wrong(target(feeds))
+
+        wrapped.vocabulary = TARGET
+        run.target = wrapped
+        with pytest.raises((InputError, TypeError), match=message):
+            run.generate(PROMPT)
+
+
+def test_prompts_that_cannot_be():
+    run = session("tli", sampling=SEEDED)
+    run.target.context_length = 6
+    for prompt, message in [
+        ("", "at least one token"),
+        ([], "at least one token"),
+        ([0] * 7, r"at most 6 tokens \(the target's context\), got 7"),
+        ([-1], "prompt tokens >= 0, got -1"),
+        ([{"role": "user", "content": "a"}], "no chat template"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            run.generate(prompt)
+    with pytest.raises(InputError, match="max_new_tokens >= 0, got -1"):
+        run.generate(PROMPT, max_new_tokens=-1)
+    assert run.generate(PROMPT, max_new_tokens=0).tokens == []
+    ended = run.generate(PROMPT, max_new_tokens=50)
+    assert (ended.finish_reason, len(ended.tokens)) in [("context", 2), ("stop", 1), ("stop", 2)]
+
+
+def test_sessions_that_cannot_be():
+    target = TableModel(TARGET, 1, padding=3)
+    alien = Vocabulary.from_bytes([b"x", b"y"], encoder=lambda text: [0])
+    stranger = TableModel(alien, 2)
+    with pytest.raises(VocabularyError, match='none in common: bridge="slem" needs none'):
+        SpeculativeSession(target, stranger)
+    with pytest.raises(InputError, match='expected equal vocabularies for bridge "same"'):
+        SpeculativeSession(target, TableModel(DRAFTER, 2), bridge="same")
+    with pytest.raises(InputError, match="expected bridge auto, same, tli or slem, got 'tree'"):
+        SpeculativeSession(target, TableModel(DRAFTER, 2), bridge="tree")
+    with pytest.raises(InputError, match="draft_length >= 0, got -1"):
+        SpeculativeSession(target, None, draft_length=-1)
+    with pytest.raises(InputError, match='expected a model or "lookup"'):
+        SpeculativeSession(target, "small")
+    slem = SpeculativeSession(target, stranger, bridge="slem", sampling=GREEDY)
+    assert slem.generate(PROMPT, max_new_tokens=20).tokens == tokens("none", GREEDY)[:20]
+    for wrong in [{"temperature": -1}, {"top_p": 0}, {"top_k": -1}, {"min_p": 1.0}]:
+        with pytest.raises(ValueError, match=r"\[SamplingParams\] expected"):
+            SamplingParams(**wrong)
+
+
+def test_auto_takes_the_same_vocabulary_where_it_is_the_same():
+    again = vocabulary([("a", "b"), ("b", "c"), ("ab", "c")])
+    assert SpeculativeSession(TableModel(TARGET, 1), TableModel(again, 2)).bridge == "same"
+    assert SpeculativeSession(TableModel(TARGET, 1), TableModel(DRAFTER, 2)).bridge == "tli"
+
+
+def test_a_drafter_that_agrees_is_kept_whole():
+    target = TableModel(TARGET, 1)
+    run = SpeculativeSession(target, TableModel(TARGET, 1), bridge="same", sampling=SEEDED)
+    stats = run.generate(PROMPT, max_new_tokens=40).stats
+    assert stats.accepted == stats.drafted > 0
+
+
+def test_the_drafters_cache_is_cut_no_further_than_needed():
+    """Across vocabularies a round feeds the drafter its unseen tokens, not the text again."""
+    run = session("tli", sampling=GREEDY)
+    fed = []
+    drafter = run.drafter
+
+    def counting(feeds):
+        fed.extend(len(feed.tokens) for feed in feeds)
+        return drafter(feeds)
+
+    counting.vocabulary = DRAFTER
+    run.drafter = counting
+    run.generate([*PROMPT] * 20, max_new_tokens=60)
+    # A letter soup has no word boundaries: at most the 8 last tokens are tried again.
+    assert fed[0] > 40
+    assert max(fed[1:]) <= 8 + 2 * 5
+
+
+def test_the_package_does_not_import_torch():
+    code = "import sys, anydraft; assert 'torch' not in sys.modules"
+    subprocess.run(
+        [sys.executable, "-c", code], check=True, env={"PYTHONPATH": ":".join(sys.path)}
+    )
+    assert issubclass(InputError, Error)

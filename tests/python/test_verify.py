@@ -1,0 +1,198 @@
+"""`verify` as a pure function: exact cases, edges from PITFALLS, and what it refuses."""
+
+import numpy as np
+import pytest
+import torch
+from anydraft import (
+    InputError,
+    Law,
+    NonFiniteLogitsError,
+    SamplingParams,
+    Trees,
+    _core,
+    probs,
+    verifiers,
+    verify,
+)
+
+PLAIN = SamplingParams(seed=5)
+ROW, ONE_HOT = Law("row", 0), Law("one_hot")
+
+
+def chain(target, draft, token, accept, pick, params=PLAIN):
+    """One drafted token with given coins -> (accepted, next token)."""
+    result = verify(
+        Trees.chains([[0, token]]),
+        torch.tensor([target, target]),
+        laws=[ROW, ROW],
+        draft_logits=torch.tensor([draft]),
+        sampling=params,
+        coins=([0.5, accept], [pick, pick]),
+    )
+    return len(result.accepted) == 1, result.next_token[0]
+
+
+def test_acceptance_is_the_ratio_of_masses():
+    target, draft = np.log([0.2, 0.8]).tolist(), np.log([0.5, 0.5]).tolist()
+    assert chain(target, draft, 0, 0.3999, 0.1) == (True, 0)
+    assert chain(target, draft, 0, 0.4001, 0.1) == (False, 1)  # the residual is token 1 alone
+    assert chain(target, draft, 1, 1 - 2**-53, 0.1)[0]
+
+
+def test_p_below_q_everywhere_by_rounding_keeps_the_target():
+    """0 / 0 would be NaN: ten equal masses whose residual has nothing left."""
+    tenth = np.float32(0.1)
+    target, draft = [float(tenth)] * 10, [float(np.nextafter(tenth, np.float32(1)))] * 10
+    for accept in (2.0**-53, 1 - 2**-53):
+        accepted, token = chain(target, draft, 3, accept, 0.55)
+        assert accepted and token == 5
+
+
+def test_a_token_without_mass_is_never_accepted_or_drawn():
+    target, draft = [0.0, -np.inf, 0.0], [0.0, 0.0, 0.0]
+    for pick in (2.0**-53, 0.5, 1 - 2**-53):
+        accepted, token = chain(target, draft, 1, 2.0**-53, pick)
+        assert not accepted and token != 1
+    # The draft token has no mass in its own law by underflow: decided by the target alone.
+    assert chain([0.0, 0.0], [0.0, -500.0], 1, 1 - 2**-53, 0.1)[0]
+    assert not chain([0.0, -500.0], [0.0, -500.0], 1, 2.0**-53, 0.1)[0]
+
+
+def test_a_certain_token_is_accepted_by_every_coin():
+    """With mass 1 by rounding, rejection would leave a residual without mass."""
+    target = [0.0] + [-80.0] * 40
+    for params in (PLAIN, SamplingParams(top_p=0.5)):
+        result = verify(
+            Trees.chains([[0, 0]]),
+            torch.tensor([target, target]),
+            laws=[ONE_HOT, ONE_HOT],
+            sampling=params,
+            coins=([0.5, 1 - 2**-53], [0.5, 0.5]),
+        )
+        assert (result.accepted, result.next_token) == ([1], [0])
+
+
+def random_batch(seed, requests=12, vocab=600):
+    random = np.random.default_rng(seed)
+    chains = [random.integers(0, vocab, random.integers(1, 6)).tolist() for _ in range(requests)]
+    nodes = sum(map(len, chains))
+    draft = random.standard_normal((nodes, vocab)).astype(np.float32)
+    target = draft + 0.5 * random.standard_normal((nodes, vocab)).astype(np.float32)
+    return chains, torch.from_numpy(target), torch.from_numpy(draft)
+
+
+def test_a_request_does_not_depend_on_the_rest_of_the_batch():
+    chains, target, draft = random_batch(1)
+    laws = [Law("row", i) for i in range(len(target))]
+    whole = verify(
+        Trees.chains(chains),
+        target,
+        laws=laws,
+        draft_logits=draft,
+        sampling=PLAIN,
+        positions=[9] * len(chains),
+    )
+    first = 0
+    for i, tokens in enumerate(chains):
+        rows = slice(first, first + len(tokens))
+        first += len(tokens)
+        # Strided and padded on its own: rows lie 700 entries apart.
+        padded = torch.full((len(tokens), 700), -9.0)
+        padded[:, :600] = target[rows]
+        alone = verify(
+            Trees.chains([tokens]),
+            padded[:, :600],
+            laws=[Law("row", j) for j in range(len(tokens))],
+            draft_logits=draft[rows],
+            sampling=PLAIN,
+            requests=[i],
+            positions=[9],
+        )
+        assert alone.next_token == [whole.next_token[i]]
+        assert alone.accepted == whole.accepted[whole.offsets[i] : whole.offsets[i + 1]]
+
+
+def test_siblings_follow_recursive_rejection():
+    """Two i.i.d. siblings at one node: acceptance as in the exact recursion, by a grid of coins."""
+    p, q = np.array([0.5, 0.3, 0.2]), np.array([0.2, 0.2, 0.6])
+    residual = np.maximum(p - q, 0)
+    residual /= residual.sum()
+    tree = Trees([0, 2, 1], [-1, 0, 0], [0, 3])
+    rows = torch.tensor(np.log([p, p, p])).float()
+    for second in np.linspace(0.001, 0.999, 60):
+        result = verify(
+            tree,
+            rows,
+            laws=[ROW] * 3,
+            draft_logits=torch.tensor(np.log([q])).float(),
+            sampling=PLAIN,
+            coins=([0.5, 1 - 1e-9, second], [0.5] * 3),
+        )
+        accepts = second < residual[1] / q[1]
+        assert result.accepted == ([2] if accepts else [])
+
+
+def test_match_says_what_plain_decoding_says():
+    chains, target, _ = random_batch(2)
+    result = verify(
+        Trees.chains(chains),
+        target,
+        laws=[ONE_HOT] * len(target),
+        sampling=PLAIN,
+        verifier="match",
+        positions=[40] * len(chains),
+    )
+    first = 0
+    for i, tokens in enumerate(chains):
+        coin = _core.coin(5, i, 40, 0, 5)
+        (plain,) = _core.sample_rows(target[first], PLAIN, [coin])
+        accepted = result.accepted[result.offsets[i] : result.offsets[i + 1]]
+        said = [tokens[node] for node in accepted] + [result.next_token[i]]
+        assert said[0] == plain
+        first += len(tokens)
+
+
+def test_every_listed_verifier_runs():
+    assert {row["name"] for row in verifiers()} == {"top_down", "match"}
+    for row in verifiers():
+        result = verify(
+            Trees.chains([[0]]), torch.zeros(1, 3), laws=[ONE_HOT], sampling=PLAIN,
+            verifier=row["name"],
+        )  # fmt: skip
+        assert result.accepted == []
+
+
+def test_what_does_not_fit_is_named():
+    good = {
+        "trees": Trees.chains([[0, 1], [0, 1]]),
+        "target_logits": torch.zeros(4, 3),
+        "laws": [Law("row", 0)] * 4,
+        "draft_logits": torch.zeros(1, 3),
+        "sampling": PLAIN,
+    }
+    tree = good["trees"]
+    for change, message in [
+        ({"target_logits": torch.zeros(3, 3)}, r"target_logits \[4, vocab\], got 3 rows"),
+        ({"target_logits": torch.zeros(4, 2)}, r"draft_logits \[rows, 2\], got 3 columns"),
+        ({"laws": [ROW] * 3}, "law kinds of length 4, got 3"),
+        ({"laws": [Law("row", 1)] * 4}, r"row of draft_logits .* at request 0, node 0"),
+        ({"laws": [Law("hub")] * 4}, "a law of kind one_hot, row, got hub"),
+        ({"verifier": "best"}, "top_down, match, got best"),
+        ({"verifier": "match"}, "one_hot laws with verifier match"),
+        ({"trees": Trees([0, 1, 0, 3], tree.parents, tree.offsets)}, r"got 3 at request 1, node 1"),
+        ({"trees": Trees(tree.tokens, [-1, 1, -1, 0], tree.offsets)}, r"a parent in \[0, 1\), got 1"),
+        ({"trees": Trees(tree.tokens, [0, 0, -1, 0], tree.offsets)}, "parent -1 for the root"),
+        ({"trees": Trees(tree.tokens, tree.parents, [0, 4, 2])}, "offsets that do not decrease"),
+        ({"trees": Trees(tree.tokens, tree.parents, [0, 0, 4])}, "an empty tree at request 0"),
+        ({"positions": [1]}, "positions of length 2, got 1"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            verify(**{**good, **change})
+    rows = torch.zeros(4, 3)
+    rows[2, 1] = torch.nan
+    with pytest.raises(NonFiniteLogitsError, match="row 2"):
+        verify(**{**good, "target_logits": rows})
+
+
+def test_probs_of_one_row():
+    assert probs(torch.zeros(4), SamplingParams(top_k=1)).tolist() == [0.25] * 4

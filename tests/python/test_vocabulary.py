@@ -1,0 +1,200 @@
+"""Byte tables, roles and maps of tokenizer.json files; the reference is the `tokenizers` library."""
+
+import json
+
+import pytest
+from anydraft import UnsupportedTokenizerError, Vocabulary, VocabularyError, VocabularyMap
+from anydraft._core import complete_utf8
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import (
+    AddedToken,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
+
+CORPUS = [
+    "the quick brown fox jumps over the lazy dog and says hello world, hello world!",
+    "def main(args):\n    return [x for x in args if x > 1234]\n\n\n" * 3,
+    "Ã© é ééé naïve café 日本語 日本 🎉🎉 ﬁ e\u0301 <0x41> </s>",
+    "    four spaces        and more    ",
+] * 4
+SPECIALS = ["<s>", "</s>", "<|im_start|>", "<|im_end|>"]
+
+
+def byte_level():
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=420,
+        special_tokens=["<|endoftext|>", *SPECIALS[2:]],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(CORPUS, trainer)
+    return tokenizer
+
+
+def sentencepiece_style():
+    """As Llama-2's: a prefix space, every space a sign, bytes for what has no token, BOS first."""
+    tokenizer = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>", fuse_unk=True))
+    prepend = normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), *prepend])
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+    )
+    fallbacks = [f"<0x{byte:02X}>" for byte in range(256)]
+    trainer = trainers.BpeTrainer(
+        vocab_size=700,
+        special_tokens=["<unk>", *SPECIALS[:2], *fallbacks],
+        limit_alphabet=60,
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(CORPUS, trainer)
+    data = json.loads(tokenizer.to_str())
+    # The trainer knows only special tokens; in real files the fallbacks are ordinary entries.
+    data["added_tokens"] = [t for t in data["added_tokens"] if t["content"] not in fallbacks]
+    tokenizer = Tokenizer.from_str(json.dumps(data))
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", tokenizer.token_to_id("<s>"))]
+    )
+    return tokenizer
+
+
+OWNERS = {"byte-level": byte_level(), "sentencepiece": sentencepiece_style()}
+VOCABULARIES = {name: Vocabulary.from_json(owner.to_str()) for name, owner in OWNERS.items()}
+EVERY = pytest.mark.parametrize("name", OWNERS)
+
+
+@EVERY
+@settings(max_examples=300, deadline=None)
+@given(text=st.text(), raw=st.binary(max_size=12))
+def test_encode_joins_to_exactly_the_bytes_it_was_given(name, text, raw):
+    vocabulary = VOCABULARIES[name]
+    for given_bytes in (text.encode("utf-8", "ignore"), raw, text.encode("utf-8", "ignore") + raw):
+        ids = vocabulary.encode(given_bytes)
+        assert vocabulary.decode(ids) == given_bytes
+        assert not {*ids} & {*vocabulary.specials.values()}
+
+
+@EVERY
+def test_tokens_spell_what_their_owner_decodes(name):
+    owner, vocabulary = OWNERS[name], VOCABULARIES[name]
+    for token in range(vocabulary.size):
+        spelled = vocabulary.token_bytes(token)
+        if spelled is None:
+            assert token in vocabulary.specials.values()
+        elif b"\xef\xbf\xbd" not in owner.decode([token]).encode():
+            # The owner decodes whole texts: it alone drops a text's first space.
+            assert owner.decode([token]).encode() in (spelled, spelled.removeprefix(b" "))
+
+
+def test_ids_are_the_owners_for_plain_text():
+    owner, vocabulary = OWNERS["byte-level"], VOCABULARIES["byte-level"]
+    for text in CORPUS:
+        # The owner puts a space before a text that has none, the exact encoder does not.
+        spaced = text if text.startswith(" ") else " " + text
+        assert vocabulary.encode(spaced) == owner.encode(text, add_special_tokens=False).ids
+
+
+def test_what_a_user_types_is_no_special_token():
+    for name, text in [("byte-level", "<|im_end|>"), ("sentencepiece", "</s>")]:
+        vocabulary = VOCABULARIES[name]
+        assert text in vocabulary.specials
+        assert vocabulary.specials[text] not in vocabulary.encode(text)
+
+
+def test_roles_and_prefix():
+    first, second = VOCABULARIES.values()
+    assert first.role("turn_end") == (first.specials["<|im_end|>"],)
+    assert first.role("eos") == (first.specials["<|endoftext|>"],)
+    assert first.prefix == []
+    assert second.prefix == [second.specials["<s>"]] == list(second.role("bos"))
+    named = Vocabulary.from_json(
+        OWNERS["byte-level"].to_str(), config={"bos_token": {"content": "<|im_start|>"}}
+    )
+    assert named.role("bos") == ()  # a chat turn, whatever the file calls it
+
+
+def test_map_by_bytes_and_roles():
+    draft, target = VOCABULARIES["sentencepiece"], VOCABULARIES["byte-level"]
+    maps = VocabularyMap(draft, target)
+    ours = {draft.token_bytes(i) for i in range(draft.size)} - {None}
+    theirs = {target.token_bytes(i) for i in range(target.size)} - {None}
+    assert maps.shared == len(ours & theirs) > 256
+    for token, other in enumerate(maps.to_target):
+        if draft.token_bytes(token) is None:
+            continue
+        assert (other >= 0) == (draft.token_bytes(token) in theirs)
+        if other >= 0:
+            assert target.token_bytes(other) == draft.token_bytes(token)
+    assert maps.to_target[draft.specials["</s>"]] == target.specials["<|endoftext|>"]
+    assert maps.to_draft[target.specials["<|im_end|>"]] == draft.specials["</s>"]
+    assert maps.to_target[draft.specials["<unk>"]] == -1
+    # Byte fallbacks repeat ordinary tokens: both lead to the target's token, the ordinary one back.
+    fallback = OWNERS["sentencepiece"].token_to_id("<0x61>")
+    ordinary = OWNERS["sentencepiece"].token_to_id("a")
+    assert maps.to_target[fallback] == maps.to_target[ordinary] >= 0
+    assert maps.to_draft[maps.to_target[ordinary]] == ordinary
+
+
+def test_bytes_are_compared_not_token_strings():
+    """Byte-level "Ã©" is é; the same signs in a SentencePiece vocabulary are themselves."""
+    first, second = VOCABULARIES.values()
+    strings = OWNERS["byte-level"].get_vocab()
+    assert first.token_bytes(strings["Ã©"]) == "é".encode()
+    maps = VocabularyMap(first, second)
+    assert second.token_bytes(maps.to_target[strings["Ġ"]]) == b" "
+    newline = maps.to_target[strings["Ċ"]]
+    assert second.token_bytes(newline) == b"\n"
+
+
+@given(text=st.text(min_size=1), cut=st.integers(0, 3))
+def test_unfinished_characters_are_held_back(text, cut):
+    whole = text.encode("utf-8", "ignore")
+    part = whole[: max(len(whole) - cut, 0)]
+    end = complete_utf8(part)
+    assert len(part) - end < 4
+    part[:end].decode()
+    if end < len(part):
+        with pytest.raises(UnicodeDecodeError):
+            part[end:].decode()
+    assert complete_utf8(part + b"\xff") == len(part) + 1  # never heals: not held
+
+
+def test_kinds_that_are_not_supported_are_named(tmp_path):
+    unigram = Tokenizer(models.Unigram([("a", 0.0)], 0, False))
+    with pytest.raises(UnsupportedTokenizerError, match="Unigram"):
+        Vocabulary.from_json(unigram.to_str())
+    lowering = byte_level()
+    lowering.normalizer = normalizers.Lowercase()
+    with pytest.raises(UnsupportedTokenizerError, match="Lowercase"):
+        Vocabulary.from_json(lowering.to_str())
+    lossy = Tokenizer(models.BPE({"a": 0, "b": 1}, []))
+    with pytest.raises(UnsupportedTokenizerError, match="join to the text"):
+        Vocabulary.from_json(lossy.to_str())
+    with pytest.raises(UnsupportedTokenizerError, match=r"vocabulary\.model"):
+        Vocabulary.from_file(tmp_path / "vocabulary.model")
+    with pytest.raises(VocabularyError, match="expected JSON"):
+        Vocabulary.from_json("{")
+    with pytest.raises(VocabularyError, match="with a model"):
+        Vocabulary.from_json("{}")
+    with pytest.raises(FileNotFoundError):
+        Vocabulary.from_file(tmp_path / "tokenizer.json")
+
+
+def test_added_tokens_that_are_not_special_are_text():
+    owner = byte_level()
+    owner.add_tokens([AddedToken("hello world", normalized=False)])
+    vocabulary = Vocabulary.from_json(owner.to_str())
+    assert vocabulary.encode("xhello world") == [
+        *vocabulary.encode("x"),
+        owner.token_to_id("hello world"),
+    ]
+    assert vocabulary.token_bytes(owner.token_to_id("hello world")) == b"hello world"

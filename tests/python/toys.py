@@ -1,0 +1,69 @@
+"""Tiny real BPEs over the letters a, b, c and models that are tables by prefix."""
+
+import functools
+import hashlib
+
+import numpy as np
+from anydraft import Vocabulary
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+EOS = "</s>"
+
+
+def bpe(merges, *, eos=True, chars="abc"):
+    """A byte-level BPE vocabulary with the given merges; EOS last."""
+    tokens = [*chars, *("".join(pair) for pair in merges)]
+    vocab = {token: i for i, token in enumerate(tokens)}
+    tokenizer = Tokenizer(models.BPE(vocab, list(merges)))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    if eos:
+        tokenizer.add_special_tokens([EOS])
+    return tokenizer
+
+
+def vocabulary(merges, *, eos=True):
+    """As `bpe`, without the check that it can spell every text."""
+    tokenizer = bpe(merges, eos=eos)
+    tokens = [tokenizer.id_to_token(i) for i in range(tokenizer.get_vocab_size())]
+    special = {EOS: tokens.index(EOS)} if eos else {}
+    return Vocabulary.from_bytes(
+        [b"" if token in special else token.encode() for token in tokens],
+        encoder=lambda text: tokenizer.encode(text).ids,
+        specials=special,
+        roles={"eos": list(special.values())},
+    )
+
+
+TARGET = vocabulary([("a", "b"), ("b", "c"), ("ab", "c")])
+DRAFTER = vocabulary([("b", "a"), ("a", "b"), ("c", "c")])
+
+
+class TableModel:
+    """Random logits by prefix, the same in every process; rows memoised."""
+
+    def __init__(self, vocabulary, seed, spread=1.5, padding=0):
+        self.vocabulary = vocabulary
+        self.calls = 0
+        self.texts = {}
+
+        @functools.cache
+        def row(prefix):
+            digest = hashlib.sha256(repr((seed, prefix)).encode()).digest()
+            random = np.random.default_rng(np.frombuffer(digest, dtype=np.uint32))
+            logits = spread * random.standard_normal(vocabulary.size + padding)
+            return logits.astype(np.float32)
+
+        self.row = row
+
+    def __call__(self, feeds):
+        self.calls += 1
+        rows = []
+        for feed in feeds:
+            text = self.texts.get(feed.request, ())[: len(feed.keep)]
+            assert len(text) == len(feed.keep), "kept more slots than were fed"
+            assert list(feed.positions) == list(range(len(text), len(text) + len(feed.tokens)))
+            text = text + tuple(feed.tokens)
+            self.texts[feed.request] = text
+            rows += [self.row(text[: len(text) - i]) for i in reversed(range(feed.rows))]
+        return np.stack(rows)
