@@ -10,7 +10,6 @@ into a Hugging Face style folder (bf16 safetensors and a tokenizer.json) and kep
 from __future__ import annotations
 
 import argparse
-import ast
 import gzip
 import hashlib
 import importlib
@@ -23,7 +22,6 @@ import sys
 import tempfile
 import textwrap
 import zipfile
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -148,9 +146,9 @@ LONG_SOURCE = range(2200, 3100)
 
 
 def long_prompts(n: int) -> list[str]:
-    """n requests to edit a page of code, to be sent as chat messages: most of what a model
+    """n requests to comment a page of code, to be sent as chat messages: most of what a model
     replies already stands in the prompt, which is where prompt lookup pays."""
-    per_module = [list(_edit_requests(name)) for name in STDLIB_MODULES]
+    per_module = [list(_comment_requests(name)) for name in STDLIB_MODULES]
     # One request from each module in turn, so that a small n is already varied.
     rounds = range(max(map(len, per_module)))
     prompts = [requests[i] for i in rounds for requests in per_module if i < len(requests)]
@@ -159,7 +157,7 @@ def long_prompts(n: int) -> list[str]:
     return prompts[:n]
 
 
-def _edit_requests(module_name: str) -> Iterator[str]:
+def _comment_requests(module_name: str) -> Iterator[str]:
     module = importlib.import_module(module_name)
     for name, thing in vars(module).items():
         if not (inspect.isfunction(thing) or inspect.isclass(thing)):
@@ -172,23 +170,13 @@ def _edit_requests(module_name: str) -> Iterator[str]:
             continue
         if len(source) not in LONG_SOURCE:
             continue
-        old = _favourite_variable(source)
-        if old is None:
-            continue
+        # Of the requests tried on SmolLM2, the one it most often answers by copying.
         yield (
             f"Here is `{name}` from the Python module `{module_name}`:\n\n"
             f"```python\n{source}\n```\n\n"
-            f"Rename the variable `{old}` to `new_{old}` and change nothing else. "
-            f"Reply with the whole code of `{name}`, from its first line to its last."
+            f"Write a comment of one line that says what `{name}` does, "
+            f"then repeat the code of `{name}` below it, word for word."
         )
-
-
-def _favourite_variable(source: str) -> str | None:
-    """The name most often assigned or read among those that `source` assigns."""
-    names = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)]
-    assigned = {node.id for node in names if isinstance(node.ctx, ast.Store)}
-    counts = Counter(node.id for node in names if node.id in assigned)
-    return counts.most_common(1)[0][0] if counts else None
 
 
 def _convert(gguf_file: Path, folder: Path) -> None:

@@ -21,20 +21,6 @@ double fold(const double* values, int64_t count) {
   return lanes[0];
 }
 
-// Index where the running sum first exceeds `left`, the last positive one where rounding makes the
-// sum fall short (never an entry without mass); `left` becomes what remains at that entry.
-int64_t pass(const double* weights, int64_t count, double& left) {
-  int64_t last = 0;
-  for (int64_t i = 0; i < count; ++i) {
-    if (!(weights[i] > 0)) continue;
-    if (left < weights[i]) return i;
-    left -= weights[i];
-    last = i;
-  }
-  left = weights[last];
-  return last;
-}
-
 // Two levels: groups of 32 entries, then an entry, so that a warp can do the same.
 int64_t pick_in_chunk(const double* masses, int64_t count, double share) {
   double groups[kChunk / kLanes];
@@ -71,125 +57,85 @@ int32_t pick_from_law(const Law& law, const std::vector<double>& totals, double 
   });
 }
 
-CpuRows::CpuRows(const VerifyRequest& all, int64_t request)
-    : all_(all), request_(request), base_(all.trees.offsets[request]) {
-  const int32_t nodes = all.trees.offsets[request + 1] - base_;
-  first_child_.assign(nodes, -1);
-  next_sibling_.assign(nodes, -1);
-  z_.assign(nodes, -1);
+void link_children(const int32_t* parents, int32_t nodes, int32_t* first_child,
+                   int32_t* next_sibling) {
+  for (int32_t node = 0; node < nodes; ++node) first_child[node] = next_sibling[node] = -1;
   for (int32_t node = nodes - 1; node > 0; --node) {  // backwards: siblings keep their order
-    next_sibling_[node] = first_child_[parent(node)];
-    first_child_[parent(node)] = node;
+    next_sibling[node] = first_child[parents[node]];
+    first_child[parents[node]] = node;
   }
 }
 
-CpuRows::Residual CpuRows::residual(int32_t node) {
+CpuRows::CpuRows(const VerifyRequest& all, int64_t request)
+    : all_(all), base_(all.trees.offsets[request]) {
+  const int32_t nodes = all.trees.offsets[request + 1] - base_;
+  first_child_.resize(nodes);
+  next_sibling_.resize(nodes);
+  z_.assign(nodes, -1);
+  link_children(all.trees.parents + base_, nodes, first_child_.data(), next_sibling_.data());
+  const CoinsView& coins = all.coins;
+  play_ = {all.trees.tokens + base_,
+           all.trees.parents + base_,
+           first_child_.data(),
+           next_sibling_.data(),
+           all.laws.kinds + base_,
+           z_.data(),
+           coins.accept ? coins.accept + base_ : nullptr,
+           coins.pick ? coins.pick + base_ : nullptr,
+           coins.seed,
+           coins.requests ? coins.requests[request] : static_cast<uint32_t>(request),
+           coins.positions ? coins.positions[request] : 0};
+}
+
+void CpuRows::load(int32_t node) {
   target_ = make_law(all_.target_logits, base_ + node, all_.sampling, &totals_);
-  if (first_child_[node] >= 0 && !is_one_hot(first_child_[node])) load_draft_law(node);
-  return {node, -1, 1.0};
-}
-
-void CpuRows::load_draft_law(int32_t node) {
-  draft_ = make_law(all_.draft_logits, all_.laws.rows[base_ + node], all_.draft_sampling);
-}
-
-double CpuRows::weight(const Residual& residual, int32_t token) const {
-  double r = mass(target_, token);
-  if (residual.rejected < 0) return r;
-  for (int32_t child = first_child_[residual.node]; child >= 0; child = next_sibling_[child]) {
-    if (z_[child] >= 0) {
-      if (is_one_hot(child)) {
-        if (token == this->token(child)) r = 0;
-      } else {
-        r = std::max(r - z_[child] * mass(draft_, token), 0.0);
-      }
-    }
-    if (child == residual.rejected) break;
+  if (first_child(node) >= 0 && play_.kinds[node] == LawKind::kRow) {
+    draft_ = make_law(all_.draft_logits, all_.laws.rows[base_ + node], all_.draft_sampling);
   }
-  return r;
 }
 
-double CpuRows::draft_mass(int32_t child) const {
-  return is_one_hot(child) ? 1.0 : mass(draft_, token(child));
-}
-
-void CpuRows::reject(Residual& residual, int32_t child) {
-  Residual next{residual.node, child, 0};
-  z_[child] = residual.total;
-  const bool one_hot = is_one_hot(child);
-  if (one_hot) next.total = residual.total - weight(residual, token(child));
-  if (!one_hot || next.total < kCancelled * residual.total) {
-    next.total = 0;
-    residual_totals(next);
-    for (double total : totals_) next.total += total;
+double CpuRows::total_of(const Residual& residual) {
+  double masses[kChunk];
+  totals_.assign(chunks_of(vocab()), 0.0);
+  double sum = 0;
+  for (size_t chunk = 0; chunk < totals_.size(); ++chunk) {
+    const int64_t begin = static_cast<int64_t>(chunk) * kChunk;
+    const int64_t end = std::min<int64_t>(begin + kChunk, vocab());
+    residual_masses(residual, begin, end, masses);
+    totals_[chunk] = fold(masses, end - begin);
+    sum += totals_[chunk];
   }
-  if (!(next.total > 0)) {  // rounding left nothing: this rejection changes nothing
-    z_[child] = -1;
-    next.total = residual.total;
-  }
-  residual = next;
+  return sum;
 }
 
-bool CpuRows::accept(double numerator, double denominator, int32_t child) const {
-  return coin_for(Purpose::kAccept, child) * denominator < numerator;
-}
-
-int32_t CpuRows::pick(const Residual& residual, int32_t node, Purpose purpose) {
-  const double coin = coin_for(purpose, node);
+int32_t CpuRows::pick_with(const Residual& residual, double coin) {
   if (residual.rejected < 0) {
     return target_.one_hot >= 0 ? target_.one_hot : pick_from_law(target_, totals_, coin);
   }
-  residual_totals(residual);
+  total_of(residual);
   return pick_from(vocab(), totals_, coin, [&](int64_t begin, int64_t end, double* out) {
     residual_masses(residual, begin, end, out);
   });
 }
 
-double CpuRows::coin_for(Purpose purpose, int32_t node) const {
-  const CoinsView& coins = all_.coins;
-  const double* given = purpose == Purpose::kAccept ? coins.accept : coins.pick;
-  if (given) return given[base_ + node];
-  CoinKey key;
-  key.seed = coins.seed;
-  key.request = coins.requests ? coins.requests[request_] : static_cast<uint32_t>(request_);
-  key.position = coins.positions ? coins.positions[request_] : 0;
-  key.node = static_cast<uint32_t>(node);
-  key.purpose = purpose;
-  if (purpose == Purpose::kTarget) {  // keyed by the place of the token alone, as plain decoding is
-    for (int32_t at = node; at > 0; at = parent(at)) ++key.position;
-    key.node = 0;
-  }
-  return coin(key);
-}
-
+// residual_mass of detail/play.h over a range, with the rows' masses computed in vectors.
 void CpuRows::residual_masses(const Residual& residual, int64_t begin, int64_t end,
                               double* out) const {
   kernels().masses(target_, begin, end, out);
   if (residual.rejected < 0) return;
   double draft[kChunk];
   bool have_draft = false;
-  for (int32_t child = first_child_[residual.node]; child >= 0; child = next_sibling_[child]) {
-    if (z_[child] >= 0 && is_one_hot(child)) {
+  for (int32_t child = first_child(residual.node); child >= 0; child = next_sibling(child)) {
+    const double z = z_[child];
+    if (z >= 0 && is_one_hot(play_, child)) {
       const int32_t spent = token(child);
       if (spent >= begin && spent < end) out[spent - begin] = 0;
-    } else if (z_[child] >= 0) {
+    } else if (z >= 0) {
       if (!have_draft) kernels().masses(draft_, begin, end, draft);
       have_draft = true;
-      const double z = z_[child];
       for (int64_t i = 0; i < end - begin; ++i) out[i] = std::max(out[i] - z * draft[i], 0.0);
     }
     if (child == residual.rejected) break;
-  }
-}
-
-void CpuRows::residual_totals(const Residual& residual) {
-  double masses[kChunk];
-  totals_.assign(chunks_of(vocab()), 0.0);
-  for (size_t chunk = 0; chunk < totals_.size(); ++chunk) {
-    const int64_t begin = static_cast<int64_t>(chunk) * kChunk;
-    const int64_t end = std::min<int64_t>(begin + kChunk, vocab());
-    residual_masses(residual, begin, end, masses);
-    totals_[chunk] = fold(masses, end - begin);
   }
 }
 

@@ -67,7 +67,7 @@ class EnumeratingRows : public detail::CpuRows {
     return branches_.choose({numerator, denominator - numerator}) == 0;
   }
 
-  int32_t pick(const Residual& residual, int32_t, Purpose) {
+  int32_t pick(const detail::Residual& residual, int32_t, Purpose) {
     std::vector<double> weights(vocab());
     for (int64_t i = 0; i < vocab(); ++i) weights[i] = weight(residual, static_cast<int32_t>(i));
     return branches_.choose(weights);
