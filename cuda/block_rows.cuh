@@ -28,18 +28,18 @@ struct Scratch {
 
 // All requests of a launch; pointers to memory the block can read.
 struct Batch {
-  const int32_t* tokens;        // [nodes], and so on as in VerifyRequest
+  const int32_t* tokens;  // [nodes], and so on as in VerifyRequest
   const int32_t* parents;
   const int32_t* first_child;
   const int32_t* next_sibling;
   const LawKind* kinds;
   const int32_t* law_rows;
   double* z;
-  const double* accept;         // or null
-  const double* pick;           // or null
-  const int32_t* offsets;       // [requests + 1]
-  const uint32_t* requests;     // [requests], coin keys
-  const uint32_t* positions;    // [requests]
+  const double* accept;       // or null
+  const double* pick;         // or null
+  const int32_t* offsets;     // [requests + 1]
+  const uint32_t* requests;   // [requests], coin keys
+  const uint32_t* positions;  // [requests]
   uint64_t seed;
   RowsView target, draft;
   double target_temperature, draft_temperature;

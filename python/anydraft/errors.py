@@ -1,4 +1,4 @@
-"""What anydraft raises. All inherit from `Error`; those about a caller's value also from ValueError."""
+"""What anydraft raises: all inherit from `Error`, those about a value also from ValueError."""
 
 
 class Error(Exception):
@@ -6,7 +6,7 @@ class Error(Exception):
 
 
 class InputError(Error, ValueError):
-    """An argument has the wrong value or shape; the message says what was expected and what came."""
+    """A wrong value or shape; the message says what was expected and what came."""
 
 
 class VocabularyError(Error, ValueError):

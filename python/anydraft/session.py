@@ -23,8 +23,8 @@ class Model(Protocol):
     """Any callable that takes feeds and returns logits.
 
     Called with feeds of one or more requests; each says which tokens to append to the request's
-    cache (`tokens`, `positions`, `parents`) after cutting it to `keep`, and for how many last tokens
-    logits are wanted (`rows`). Returns [sum of rows, vocab] in the order of the feeds; float32,
+    cache (`tokens`, `positions`, `parents`) after cutting it to `keep`, and for how many last
+    tokens logits are wanted (`rows`). Returns [sum of rows, vocab] in the order of the feeds; float32,
     bfloat16 or float16. May also have `context_length` (int | None) and `chat(messages) -> ids`.
     """
 
@@ -41,7 +41,7 @@ class Event:
     Attributes:
         text: what can be shown now; an unfinished character is held back for a later event.
         tokens: the token's id.
-        origin: accepted (drafted), recovered (drawn after a rejection), bonus (after the last draft).
+        origin: accepted (drafted), recovered (after a rejection), bonus (after the last draft).
     """
 
     text: str
@@ -103,11 +103,20 @@ class Generation:
 
 class Run(Iterator[Event]):
     """A request being decoded: iterate for events. Where a model's call raises, the exception comes
-    through, `generation` still has all that was emitted, and iterating again goes on from there."""
+    through, `generation` still has all that was emitted, and iterating again goes on from there.
+
+    Attributes:
+        prompt: the target ids it started from.
+    """
 
     def __init__(
-        self, session: SpeculativeSession, prompt: list[int], sampling: SamplingParams, **request: Any
+        self,
+        session: SpeculativeSession,
+        prompt: list[int],
+        sampling: SamplingParams,
+        **request: Any,
     ) -> None:
+        self.prompt = prompt
         self._session = session
         self._core = session._new_core()
         self._id = self._core.add(
@@ -224,8 +233,8 @@ class SpeculativeSession:
         self.last: Run | None = None
         self._new_core()  # complains now rather than at the first prompt
 
-    @overload
-    def generate(
+    @overload  # a str is a sequence of str: the first overload that fits is meant
+    def generate(  # type: ignore[overload-overlap]
         self, prompt: str, *, max_new_tokens: int = ..., sampling: SamplingParams | None = ...
     ) -> Generation: ...
     @overload
@@ -253,8 +262,8 @@ class SpeculativeSession:
             prompt: text, target ids, or chat messages (then the target's template); or a list of
                 prompts.
             max_new_tokens: at least 0.
-            sampling: the session's where None. A seed makes the text the same on every run; prompt i
-                of a list draws from stream i of it.
+            sampling: the session's where None. A seed makes the text the same on every run;
+                prompt i of a list draws from stream i of it.
 
         Raises:
             InputError: an empty prompt, one longer than the target's context, and the like.
@@ -262,9 +271,7 @@ class SpeculativeSession:
             over `last` goes on.
         """
         if _is_list(prompt):
-            return [
-                self._run(p, i, max_new_tokens, sampling) for i, p in enumerate(prompt)
-            ]
+            return [self._run(p, i, max_new_tokens, sampling) for i, p in enumerate(prompt)]
         return self._run(prompt, 0, max_new_tokens, sampling)
 
     def stream(
@@ -333,7 +340,7 @@ class _Stateless:
 
 
 def stateless(function: Callable[[Any], Any], vocabulary: Vocabulary) -> Model:
-    """A model from any function ids [batch, length] -> logits [batch, length, vocab], without cache."""
+    """A model from a function ids [batch, length] -> logits [batch, length, vocab], no cache."""
     return _Stateless(function, vocabulary)
 
 

@@ -19,7 +19,7 @@ class Trees:
 
     Attributes:
         tokens: int [nodes]. Node 0 of a request is its root, the last committed token.
-        parents: int [nodes], index within the request; -1 for the root, a parent before its children.
+        parents: int [nodes], index within the request; -1: the root; parents before children.
         offsets: int [requests + 1] into both.
     """
 
@@ -131,7 +131,7 @@ def verify(
 
     Args:
         trees: the drafts.
-        target_logits: [nodes, vocab], the target's logits after each node; CPU, or CUDA where built.
+        target_logits: [nodes, vocab], the target's logits after each node; CPU (CUDA where built).
         laws: one a node: the law of the node's children (what stands at a leaf is not read).
         draft_logits: [rows, vocab] in target ids, for laws of kind "row".
         sampling: the target's parameters; its seed keys the coins (None: 0).

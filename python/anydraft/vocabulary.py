@@ -1,7 +1,7 @@
 """Vocabularies as tables of bytes, read from a Hugging Face tokenizer.json.
 
-Encoding is the `tokenizers` library's, set up so that its ids join to exactly the bytes it was given:
-no prefix space, no normalisation, special tokens only where the caller puts them.
+Encoding is the `tokenizers` library's, set up so that its ids join to exactly the bytes it was
+given: no prefix space, no normalisation, special tokens only where the caller puts them.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ class VocabularyMap:
 
 
 def _byte_of_char() -> dict[str, int]:
-    """GPT-2's printable stand-ins: printable bytes are themselves, the others follow from U+0100."""
+    """GPT-2's stand-ins: printable bytes are themselves, the others follow from U+0100."""
     plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     table = {chr(byte): byte for byte in plain}
     rest = [byte for byte in range(256) if byte not in set(plain)]
@@ -175,7 +175,9 @@ def _components(node: Any) -> list[Json]:
     """A pipeline part and, for a sequence, its members."""
     if not isinstance(node, dict):
         return []
-    members = next((node[k] for k in ("normalizers", "pretokenizers", "decoders") if k in node), [])
+    members: list[Any] = next(
+        (node[k] for k in ("normalizers", "pretokenizers", "decoders") if k in node), []
+    )
     return [node, *(part for member in members for part in _components(member))]
 
 
@@ -292,5 +294,3 @@ def _exact(node: Json | None) -> Json | None:
             f"[Vocabulary] expected Replace to write '▁', got {node.get('content')!r}"
         )
     return node
-
-

@@ -41,7 +41,8 @@ DType dtype_of(const DataType& type, const std::string& what) {
   if (type.lanes == 1 && type.code == 2 && type.bits == 32) return DType::kFloat32;
   if (type.lanes == 1 && type.code == 2 && type.bits == 16) return DType::kFloat16;
   if (type.lanes == 1 && type.code == 4 && type.bits == 16) return DType::kBFloat16;
-  static const char* const kNames[] = {"int", "uint", "float", "handle", "bfloat", "complex", "bool"};
+  static const char* const kNames[] = {"int",    "uint",    "float", "handle",
+                                       "bfloat", "complex", "bool"};
   const std::string name = type.code < 7 ? kNames[type.code] : "type ";
   fail(what, "float32, bfloat16 or float16", name + std::to_string(type.bits));
 }

@@ -33,21 +33,21 @@ void bind_sampling(py::module_& module) {
     py::gil_scoped_release release;
     write_probs(rows.view, params, static_cast<float*>(const_cast<void*>(target.view.data)));
   });
-  module.def("sample_rows", [](py::object logits, const SamplingParams& params,
-                               const std::vector<double>& coins) {
-    const Rows rows = rows_from(logits, "sample");
-    if (static_cast<int64_t>(coins.size()) != rows.view.rows) {
-      throw Error(ErrorKind::kValue, "[sample] expected one key a row (" +
-                                         std::to_string(rows.view.rows) + "), got " +
-                                         std::to_string(coins.size()));
-    }
-    py::gil_scoped_release release;
-    std::vector<int64_t> tokens;
-    for (int64_t i = 0; i < rows.view.rows; ++i) {
-      tokens.push_back(sample_row(rows.view, i, params, coins[i]));
-    }
-    return tokens;
-  });
+  module.def("sample_rows",
+             [](py::object logits, const SamplingParams& params, const std::vector<double>& coins) {
+               const Rows rows = rows_from(logits, "sample");
+               if (static_cast<int64_t>(coins.size()) != rows.view.rows) {
+                 throw Error(ErrorKind::kValue, "[sample] expected one key a row (" +
+                                                    std::to_string(rows.view.rows) + "), got " +
+                                                    std::to_string(coins.size()));
+               }
+               py::gil_scoped_release release;
+               std::vector<int64_t> tokens;
+               for (int64_t i = 0; i < rows.view.rows; ++i) {
+                 tokens.push_back(sample_row(rows.view, i, params, coins[i]));
+               }
+               return tokens;
+             });
   module.def(
       "coin",
       [](uint64_t seed, uint32_t request, uint32_t position, uint32_t node, uint32_t purpose,

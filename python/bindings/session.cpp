@@ -18,7 +18,8 @@ Enum by_name(const std::string& what, const std::string& name,
     if (name == candidate) return static_cast<Enum>(index);
     known += (index++ ? ", " : "") + std::string(candidate);
   }
-  throw Error(ErrorKind::kValue, "[Session] expected " + what + " out of " + known + ", got " + name);
+  throw Error(ErrorKind::kValue,
+              "[Session] expected " + what + " out of " + known + ", got " + name);
 }
 
 py::list parents_of(const Feed& feed) {
@@ -87,7 +88,8 @@ void bind_session(py::module_& module) {
            [](Session& session, py::object logits) {
              const Rows rows = rows_from(logits, "Session.feed");
              if (rows.on_cuda) {
-               throw Error(ErrorKind::kValue, "[Session.feed] expected rows in CPU memory, got CUDA");
+               throw Error(ErrorKind::kValue,
+                           "[Session.feed] expected rows in CPU memory, got CUDA");
              }
              session.feed(rows.view);
            })
@@ -98,7 +100,8 @@ void bind_session(py::module_& module) {
             const auto& all = session.emitted(id);
             py::list tokens;
             for (size_t i = from; i < all.size(); ++i) {
-              tokens.append(py::make_tuple(all[i].token, kOrigins[static_cast<int>(all[i].origin)]));
+              tokens.append(
+                  py::make_tuple(all[i].token, kOrigins[static_cast<int>(all[i].origin)]));
             }
             return tokens;
           },

@@ -18,10 +18,10 @@ void bind_testing(py::module_& parent) {
         const Rows target_rows = rows_from(target, "target_logits");
         const Rows draft_rows = rows_from(draft, "draft_logits");
         py::list outcomes;
-        for (const testing::Outcome& outcome : testing::enumerate_chain(
-                 {target_rows.view, draft_rows.view, length,
-                  one_hot ? LawKind::kOneHot : LawKind::kRow, sampling, draft_sampling,
-                  verifier_by_name(verifier)})) {
+        for (const testing::Outcome& outcome :
+             testing::enumerate_chain({target_rows.view, draft_rows.view, length,
+                                       one_hot ? LawKind::kOneHot : LawKind::kRow, sampling,
+                                       draft_sampling, verifier_by_name(verifier)})) {
           outcomes.append(py::make_tuple(outcome.weight, outcome.emitted));
         }
         return outcomes;

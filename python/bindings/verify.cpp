@@ -51,7 +51,8 @@ py::tuple call_verify(const Ints& tokens, const Ints& parents, const Ints& offse
   Rows draft;
   if (!draft_logits.is_none()) draft = rows_from(draft_logits, "draft_logits");
   if (!draft_logits.is_none() && draft.on_cuda != target.on_cuda) {
-    throw Error(ErrorKind::kValue, "[verify] expected target_logits and draft_logits on one device");
+    throw Error(ErrorKind::kValue,
+                "[verify] expected target_logits and draft_logits on one device");
   }
   VerifyRequest request;
   request.trees = {tokens.data(), parents.data(), offsets.data(), static_cast<int64_t>(count)};
@@ -67,8 +68,8 @@ py::tuple call_verify(const Ints& tokens, const Ints& parents, const Ints& offse
   VerifyResult result;
   {
     py::gil_scoped_release release;
-    result = target.on_cuda ? verify_cuda(request, reinterpret_cast<void*>(stream))
-                            : verify(request);
+    result =
+        target.on_cuda ? verify_cuda(request, reinterpret_cast<void*>(stream)) : verify(request);
   }
   return py::make_tuple(result.accepted, result.offsets, result.next_tokens);
 }

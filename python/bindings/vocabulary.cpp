@@ -15,16 +15,20 @@ namespace py = pybind11;
 void bind_vocabulary(py::module_& module) {
   using Shared = std::shared_ptr<Vocabulary>;
   py::class_<Vocabulary, Shared>(module, "VocabularyTable")
-      .def(py::init([](const std::vector<py::bytes>& tokens, std::map<std::string, int32_t> specials,
-                       std::map<std::string, TokenIds> roles, TokenIds prefix,
-                       TokenIds byte_fallbacks, std::function<TokenIds(std::string)> encoder) {
-        Vocabulary::Table table{{}, std::move(specials), std::move(roles), std::move(prefix),
-                                std::move(byte_fallbacks)};
-        table.bytes.assign(tokens.begin(), tokens.end());
-        return std::make_shared<Vocabulary>(
-            std::move(table),
-            [encoder](std::string_view text) { return encoder(std::string(text)); });
-      }))
+      .def(
+          py::init([](const std::vector<py::bytes>& tokens, std::map<std::string, int32_t> specials,
+                      std::map<std::string, TokenIds> roles, TokenIds prefix,
+                      TokenIds byte_fallbacks, std::function<TokenIds(std::string)> encoder) {
+            Vocabulary::Table table{{},
+                                    std::move(specials),
+                                    std::move(roles),
+                                    std::move(prefix),
+                                    std::move(byte_fallbacks)};
+            table.bytes.assign(tokens.begin(), tokens.end());
+            return std::make_shared<Vocabulary>(std::move(table), [encoder](std::string_view text) {
+              return encoder(std::string(text));
+            });
+          }))
       .def_property_readonly("size", &Vocabulary::size)
       .def("token_bytes",
            [](const Vocabulary& v, int32_t id) -> std::optional<py::bytes> {
@@ -36,8 +40,7 @@ void bind_vocabulary(py::module_& module) {
              if (v.token_bytes(id).empty()) return std::nullopt;
              return py::bytes(v.token_bytes(id));
            })
-      .def("encode",
-           [](const Vocabulary& v, const std::string& bytes) { return v.encode(bytes); })
+      .def("encode", [](const Vocabulary& v, const std::string& bytes) { return v.encode(bytes); })
       .def("decode",
            [](const Vocabulary& v, const TokenIds& ids) { return py::bytes(v.decode(ids)); })
       .def_property_readonly("specials", &Vocabulary::specials)

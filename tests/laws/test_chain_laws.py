@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+
 from anydraft import SamplingParams
 from anydraft._core import testing
 

@@ -5,10 +5,10 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from anydraft import SamplingParams, _core, probs
 from scipy.stats import chisquare
-
 from toys import DRAFTER, TARGET, TableModel
+
+from anydraft import SamplingParams, _core, probs
 
 RUNS, TOKENS, PROMPT = 200_000, 3, [0, 1]
 
@@ -20,9 +20,7 @@ def emitted(bridge, params, draft_params):
     counts = Counter()
     batch = 2_000
     for first in range(0, RUNS, batch):
-        core = _core.Session(
-            TARGET.table, drafter.vocabulary.table, bridge=bridge, draft_length=3
-        )
+        core = _core.Session(TARGET.table, drafter.vocabulary.table, bridge=bridge, draft_length=3)
         for stream in range(first, first + batch):
             core.add(
                 PROMPT,

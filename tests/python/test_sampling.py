@@ -3,6 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import chisquare
+
 from anydraft import (
     InputError,
     NonFiniteLogitsError,
@@ -11,9 +15,6 @@ from anydraft import (
     probs,
     sample,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy.stats import chisquare
 
 # Random123's published known answers (kat_vectors, philox4x32-10): counter, key, result.
 KNOWN_ANSWERS = [

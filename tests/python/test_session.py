@@ -6,6 +6,8 @@ import sys
 
 import numpy as np
 import pytest
+from toys import DRAFTER, TARGET, TableModel, vocabulary
+
 from anydraft import (
     Error,
     InputError,
@@ -15,7 +17,6 @@ from anydraft import (
     Vocabulary,
     VocabularyError,
 )
-from toys import DRAFTER, TARGET, TableModel, vocabulary
 
 GREEDY = SamplingParams(temperature=0)
 SEEDED = SamplingParams(temperature=0.9, seed=7)
@@ -59,10 +60,7 @@ def test_seeded_text_with_one_hot_drafts_is_that_of_plain_decoding(bridge, draft
 
 @pytest.mark.parametrize("bridge", ["none", "same", "tli", "slem"])
 def test_the_same_seed_gives_the_same_text_in_another_process(bridge):
-    code = (
-        "import json, test_session as t;"
-        f"print(json.dumps(t.tokens({bridge!r}, t.SEEDED)))"
-    )
+    code = f"import json, test_session as t;print(json.dumps(t.tokens({bridge!r}, t.SEEDED)))"
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
@@ -176,7 +174,10 @@ def test_bad_logits_name_their_row_and_lose_nothing(bridge, side, bad):
 def test_logits_of_the_wrong_shape_or_type():
     for wrong, message in [
         (lambda rows: rows[:-1], r"expected logits \[5, vocab\] from the target, got \[4, "),
-        (lambda rows: rows.astype(np.float64), "expected float32, bfloat16 or float16, got float64"),
+        (
+            lambda rows: rows.astype(np.float64),
+            "expected float32, bfloat16 or float16, got float64",
+        ),
         (lambda rows: rows[None], "expected shape"),
         (lambda rows: np.asfortranarray(rows), "contiguous along the vocabulary"),
         (lambda rows: rows.tolist(), "expected a tensor"),
@@ -266,7 +267,5 @@ def test_the_drafters_cache_is_cut_no_further_than_needed():
 
 def test_the_package_does_not_import_torch():
     code = "import sys, anydraft; assert 'torch' not in sys.modules"
-    subprocess.run(
-        [sys.executable, "-c", code], check=True, env={"PYTHONPATH": ":".join(sys.path)}
-    )
+    subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": ":".join(sys.path)})
     assert issubclass(InputError, Error)

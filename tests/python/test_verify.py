@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+
 from anydraft import (
     InputError,
     Law,
@@ -180,7 +181,10 @@ def test_what_does_not_fit_is_named():
         ({"verifier": "best"}, "top_down, match, got best"),
         ({"verifier": "match"}, "one_hot laws with verifier match"),
         ({"trees": Trees([0, 1, 0, 3], tree.parents, tree.offsets)}, r"got 3 at request 1, node 1"),
-        ({"trees": Trees(tree.tokens, [-1, 1, -1, 0], tree.offsets)}, r"a parent in \[0, 1\), got 1"),
+        (
+            {"trees": Trees(tree.tokens, [-1, 1, -1, 0], tree.offsets)},
+            r"a parent in \[0, 1\), got 1",
+        ),
         ({"trees": Trees(tree.tokens, [0, 0, -1, 0], tree.offsets)}, "parent -1 for the root"),
         ({"trees": Trees(tree.tokens, tree.parents, [0, 4, 2])}, "offsets that do not decrease"),
         ({"trees": Trees(tree.tokens, tree.parents, [0, 0, 4])}, "an empty tree at request 0"),

@@ -1,10 +1,8 @@
-"""Byte tables, roles and maps of tokenizer.json files; the reference is the `tokenizers` library."""
+"""Byte tables, roles and maps of tokenizer.json files, against the `tokenizers` library."""
 
 import json
 
 import pytest
-from anydraft import UnsupportedTokenizerError, Vocabulary, VocabularyError, VocabularyMap
-from anydraft._core import complete_utf8
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import (
@@ -17,6 +15,9 @@ from tokenizers import (
     processors,
     trainers,
 )
+
+from anydraft import UnsupportedTokenizerError, Vocabulary, VocabularyError, VocabularyMap
+from anydraft._core import complete_utf8
 
 CORPUS = [
     "the quick brown fox jumps over the lazy dog and says hello world, hello world!",

@@ -4,8 +4,9 @@ import functools
 import hashlib
 
 import numpy as np
-from anydraft import Vocabulary
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+from anydraft import Vocabulary
 
 EOS = "</s>"
 

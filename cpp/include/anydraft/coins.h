@@ -38,8 +38,7 @@ ANYDRAFT_HD inline PhiloxBlock philox4x32_10(PhiloxBlock counter, uint32_t key0,
     const uint64_t a = uint64_t{0xD2511F53u} * counter.word[0];
     const uint64_t b = uint64_t{0xCD9E8D57u} * counter.word[2];
     counter = {{static_cast<uint32_t>(b >> 32) ^ counter.word[1] ^ key0, static_cast<uint32_t>(b),
-                static_cast<uint32_t>(a >> 32) ^ counter.word[3] ^ key1,
-                static_cast<uint32_t>(a)}};
+                static_cast<uint32_t>(a >> 32) ^ counter.word[3] ^ key1, static_cast<uint32_t>(a)}};
     key0 += 0x9E3779B9u;
     key1 += 0xBB67AE85u;
   }

@@ -25,7 +25,8 @@ struct SamplingParams {
 };
 
 // The law of one row. `chunk_totals`, where given, receives the unnormalised total of each chunk
-// (a draw needs them). Throws Error(kNonFiniteLogits) naming `index` for NaN, +inf or a row of -inf.
+// (a draw needs them). Throws Error(kNonFiniteLogits) naming `index` for NaN, +inf or a row of
+// -inf.
 detail::Law make_law(const RowsView& rows, int64_t index, const SamplingParams& params,
                      std::vector<double>* chunk_totals = nullptr);
 

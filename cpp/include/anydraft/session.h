@@ -34,7 +34,7 @@ enum class Finish : int32_t { kNot, kStop, kLength, kContext, kCancelled };
 
 struct SessionOptions {
   Bridge bridge = Bridge::kNone;
-  int32_t draft_length = 4;  // tokens proposed a round (SLEM: drafter tokens)
+  int32_t draft_length = 4;                       // tokens proposed a round (SLEM: drafter tokens)
   int64_t target_context = 0, draft_context = 0;  // longest text in tokens; 0: unlimited
 };
 
@@ -43,7 +43,7 @@ struct Request {
   SamplingParams sampling;
   std::optional<SamplingParams> draft_sampling;  // default: as sampling; greedy for SLEM
   int32_t max_new_tokens = 256;
-  TokenIds stop;            // ids that end the request; they are emitted
+  TokenIds stop;             // ids that end the request; they are emitted
   uint32_t coin_stream = 0;  // the request number in the keys of its coins
 };
 

@@ -16,7 +16,7 @@ using TokenIds = std::vector<int32_t>;
 class Vocabulary {
  public:
   struct Table {
-    std::vector<std::string> bytes;         // [size]; empty: special or hole
+    std::vector<std::string> bytes;           // [size]; empty: special or hole
     std::map<std::string, int32_t> specials;  // by text
     std::map<std::string, TokenIds> roles;    // bos, eos, pad, unk, turn_start, turn_end
     TokenIds prefix;          // what the tokeniser puts before a text of its own (BOS)
@@ -57,9 +57,9 @@ class Vocabulary {
 struct VocabularyMap {
   VocabularyMap(const Vocabulary& draft, const Vocabulary& target);
 
-  int64_t shared = 0;   // distinct byte strings of ordinary tokens on both sides
-  TokenIds to_target;   // [draft size], -1: none
-  TokenIds to_draft;    // [target size], -1: none; of several ids the ordinary, lowest one
+  int64_t shared = 0;  // distinct byte strings of ordinary tokens on both sides
+  TokenIds to_target;  // [draft size], -1: none
+  TokenIds to_draft;   // [target size], -1: none; of several ids the ordinary, lowest one
   // Targets that several drafter ids stand for, with those ids: their mass is summed.
   std::vector<std::pair<int32_t, TokenIds>> merged;
 };

@@ -40,10 +40,10 @@ class DraftContext {
   const Vocabulary& target_;
   const Vocabulary& drafter_;
   const VocabularyMap& map_;
-  Symbols text_;        // of the committed tokens seen so far
-  size_t seen_ = 0;     // committed tokens in text_
-  TokenIds ids_;        // drafter's prefix, then tokens
-  Symbols spoken_;      // symbols of ids_
+  Symbols text_;              // of the committed tokens seen so far
+  size_t seen_ = 0;           // committed tokens in text_
+  TokenIds ids_;              // drafter's prefix, then tokens
+  Symbols spoken_;            // symbols of ids_
   std::vector<size_t> ends_;  // [ids] end of each id in spoken_
   size_t fed_ = 0;
 };

@@ -14,8 +14,10 @@ using detail::kChunk;
 using detail::Law;
 
 [[noreturn]] void bad_row(int64_t index, const char* got) {
-  throw Error(ErrorKind::kNonFiniteLogits, "[law] expected finite logits (or -inf for masked tokens)"
-              ", got " + std::string(got) + " in row " + std::to_string(index));
+  throw Error(ErrorKind::kNonFiniteLogits,
+              "[law] expected finite logits (or -inf for masked tokens)"
+              ", got " +
+                  std::string(got) + " in row " + std::to_string(index));
 }
 
 float largest_logit(const RowsView& rows, int64_t index, std::vector<float>& chunk_max) {
@@ -23,8 +25,8 @@ float largest_logit(const RowsView& rows, int64_t index, std::vector<float>& chu
   float largest = -INFINITY;
   chunk_max.clear();
   for (int64_t begin = 0; begin < rows.cols; begin += kChunk) {
-    const auto found = detail::kernels().max(row, rows.dtype, begin,
-                                             std::min<int64_t>(begin + kChunk, rows.cols));
+    const auto found =
+        detail::kernels().max(row, rows.dtype, begin, std::min<int64_t>(begin + kChunk, rows.cols));
     if (found.bad) bad_row(index, "NaN or +inf");
     chunk_max.push_back(found.largest);
     largest = std::max(largest, found.largest);
@@ -96,9 +98,8 @@ float cutoff(const RowsView& rows, int64_t index, const SamplingParams& params, 
 
 void SamplingParams::validate() const {
   const auto fail = [](const char* expected, double got) {
-    throw Error(ErrorKind::kValue,
-                std::string("[SamplingParams] expected ") + expected + ", got " +
-                    std::to_string(got));
+    throw Error(ErrorKind::kValue, std::string("[SamplingParams] expected ") + expected + ", got " +
+                                       std::to_string(got));
   };
   if (!(temperature >= 0) || std::isinf(temperature)) fail("0 <= temperature < inf", temperature);
   if (top_k < 0) fail("top_k >= 0 (0: off)", top_k);

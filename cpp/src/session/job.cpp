@@ -12,7 +12,7 @@ namespace {
 
 CoinKey draft_key(const Request& request, uint32_t position, int32_t step) {
   return {request.sampling.seed.value_or(0), request.coin_stream, position,
-          static_cast<uint32_t>(step), Purpose::kDraft, 0};
+          static_cast<uint32_t>(step),       Purpose::kDraft,     0};
 }
 
 }  // namespace
@@ -161,7 +161,8 @@ void Session::Job::settle_string() {
   if (shared_.drafter->is_special(last) && shared_.map->to_target[last] >= 0) {
     drafts_.push_back(shared_.map->to_target[last]);
   }
-  const auto stop = std::find_if(drafts_.begin(), drafts_.end(), [this](int32_t t) { return stops(t); });
+  const auto stop =
+      std::find_if(drafts_.begin(), drafts_.end(), [this](int32_t t) { return stops(t); });
   if (stop != drafts_.end()) drafts_.erase(stop + 1, drafts_.end());
   if (static_cast<int64_t>(drafts_.size()) > room()) drafts_.resize(room());
   laws_.resize(drafts_.size());
@@ -214,8 +215,7 @@ void Session::Job::commit(const VerifyResult& result) {
   draft_fed_ = std::min(draft_fed_, committed_.size() + kept);
   const Origin last = kept == drafts_.size() ? Origin::kBonus : Origin::kRecovered;
   for (size_t i = 0; i <= kept && finish == Finish::kNot; ++i) {
-    const int32_t token =
-        i < kept ? drafts_[i] : static_cast<int32_t>(result.next_tokens[0]);
+    const int32_t token = i < kept ? drafts_[i] : static_cast<int32_t>(result.next_tokens[0]);
     committed_.push_back(token);
     emitted.push_back({token, i < kept ? Origin::kAccepted : last});
     if (stops(token)) finish = Finish::kStop;

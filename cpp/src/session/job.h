@@ -52,10 +52,10 @@ struct Session::Job {
   size_t target_fed_ = 0;  // committed tokens in the target's cache
   size_t draft_fed_ = 0;   // same vocabulary: committed + drafted tokens in the drafter's cache
   bool drafting_ = false;
-  int64_t limit_ = 0;                    // target tokens this round may propose
-  int32_t steps_ = 0;                    // drafter tokens drawn this round
-  TokenIds drafts_;                      // target tokens proposed
-  TokenIds string_;                      // SLEM: drafter tokens drawn
+  int64_t limit_ = 0;                     // target tokens this round may propose
+  int32_t steps_ = 0;                     // drafter tokens drawn this round
+  TokenIds drafts_;                       // target tokens proposed
+  TokenIds string_;                       // SLEM: drafter tokens drawn
   std::vector<std::vector<float>> laws_;  // [drafts] target-sized logits; empty where one-hot
 };
 

@@ -5,8 +5,8 @@
 
 namespace anydraft::detail {
 
-// What followed the latest earlier occurrence of the last tokens (of 3, else of 2), at most `length`
-// tokens.
+// What followed the latest earlier occurrence of the last tokens (of 3, else of 2), at most
+// `length` tokens.
 TokenIds look_up(const TokenIds& text, size_t length);
 
 }  // namespace anydraft::detail

@@ -1,7 +1,8 @@
+#include "anydraft/testing/enumerate.h"
+
 #include <algorithm>
 
 #include "anydraft/error.h"
-#include "anydraft/testing/enumerate.h"
 #include "rows/cpu_rows.h"
 #include "verify/check.h"
 

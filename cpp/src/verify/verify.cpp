@@ -33,8 +33,8 @@ VerifyResult verify(const VerifyRequest& request) {
   result.offsets.push_back(0);
   for (int64_t i = 0; i < request.trees.requests; ++i) {
     detail::CpuRows play(request, i);
-    const detail::Walked walked = request.verifier == Verifier::kMatch ? detail::match(play)
-                                                                       : detail::top_down(play);
+    const detail::Walked walked =
+        request.verifier == Verifier::kMatch ? detail::match(play) : detail::top_down(play);
     detail::append_path(request, i, walked, result);
   }
   return result;

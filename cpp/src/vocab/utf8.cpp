@@ -51,8 +51,8 @@ size_t complete_utf8(std::string_view bytes) {
   for (size_t at = bytes.size(); at > earliest; --at) {
     const size_t length = announced(static_cast<uint8_t>(bytes[at - 1]));
     if (length == 0) continue;
-    const bool cut = at - 1 + length > bytes.size() &&
-                     fitting(bytes, at - 1, length) == bytes.size() - (at - 1);
+    const bool cut =
+        at - 1 + length > bytes.size() && fitting(bytes, at - 1, length) == bytes.size() - (at - 1);
     return cut ? at - 1 : bytes.size();
   }
   return bytes.size();

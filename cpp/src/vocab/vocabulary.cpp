@@ -68,10 +68,9 @@ TokenIds Vocabulary::encode(std::string_view bytes) const {
     flush();
     const int32_t token = byte_token_[static_cast<uint8_t>(bytes[at])];
     if (token < 0) {
-      throw Error(ErrorKind::kVocabulary,
-                  "[Vocabulary.encode] expected valid UTF-8, got byte " +
-                      std::to_string(static_cast<uint8_t>(bytes[at])) +
-                      ", for which this vocabulary has no token");
+      throw Error(ErrorKind::kVocabulary, "[Vocabulary.encode] expected valid UTF-8, got byte " +
+                                              std::to_string(static_cast<uint8_t>(bytes[at])) +
+                                              ", for which this vocabulary has no token");
     }
     ids.push_back(token);
     begin = ++at;

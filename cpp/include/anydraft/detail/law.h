@@ -20,7 +20,8 @@ constexpr int kLanes = 32;
 
 // Entries more than this many octaves below the largest have mass zero (a coin has 52 bits).
 constexpr float kOctaves = 124.0f;
-// A difference below this share of its terms is summed anew: rounding may be all that is left of it.
+// A difference below this share of its terms is summed anew: rounding may be all that is left of
+// it.
 constexpr double kCancelled = 1e-6;
 // |logit| / temperature, in octaves, beyond which a float no longer resolves the law.
 constexpr float kLargestExponent = 4194304.0f;
@@ -45,7 +46,8 @@ ANYDRAFT_HD inline float float_from_float16(uint16_t half) {
   float value = float_from_bits(static_cast<uint32_t>(half & 0x7fffu) << 13) * 0x1p112f;
   uint32_t bits;
   memcpy(&bits, &value, sizeof bits);
-  if ((half & 0x7c00u) == 0x7c00u) bits = 0x7f800000u | (static_cast<uint32_t>(half & 0x3ffu) << 13);
+  if ((half & 0x7c00u) == 0x7c00u)
+    bits = 0x7f800000u | (static_cast<uint32_t>(half & 0x3ffu) << 13);
   return float_from_bits(bits | sign);
 }
 

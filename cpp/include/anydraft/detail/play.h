@@ -16,9 +16,9 @@ struct Play {
   const int32_t* first_child;   // -1: none
   const int32_t* next_sibling;  // in verification order; -1: none
   const LawKind* kinds;         // of the law of a node's children
-  double* z;                    // by child: the residual's total when it was rejected; -1: unchanged
-  const double* accept;         // coins by child, or null
-  const double* pick;           // coins by node, or null
+  double* z;             // by child: the residual's total when it was rejected; -1: unchanged
+  const double* accept;  // coins by child, or null
+  const double* pick;    // coins by node, or null
   uint64_t seed;
   uint32_t request;
   uint32_t position;

@@ -1,0 +1,160 @@
+"""The native engine. Tensors are any object with `__dlpack__`."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+__version__: str
+
+class SamplingParams:
+    """Temperature, top-k, top-p, min-p, applied in this order; ties at a boundary are kept.
+
+    temperature 0 is greedy (ties to the lowest id); top_k 0, top_p 1 and min_p 0 are off.
+    """
+
+    def __init__(
+        self,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        min_p: float = 0.0,
+        seed: int | None = None,
+    ) -> None: ...
+    @property
+    def temperature(self) -> float: ...
+    @property
+    def top_k(self) -> int: ...
+    @property
+    def top_p(self) -> float: ...
+    @property
+    def min_p(self) -> float: ...
+    @property
+    def seed(self) -> int | None: ...
+    @property
+    def greedy(self) -> bool: ...
+
+def write_probs(logits: Any, params: SamplingParams, out: Any) -> None: ...
+def sample_rows(logits: Any, params: SamplingParams, coins: Sequence[float]) -> list[int]: ...
+def coin(
+    seed: int,
+    request: int = 0,
+    position: int = 0,
+    node: int = 0,
+    purpose: int = 0,
+    attempt: int = 0,
+) -> float: ...
+def verify(
+    tokens: Sequence[int],
+    parents: Sequence[int],
+    offsets: Sequence[int],
+    target_logits: Any,
+    law_kinds: Sequence[int],
+    law_rows: Sequence[int],
+    draft_logits: Any,
+    sampling: SamplingParams,
+    draft_sampling: SamplingParams,
+    verifier: str,
+    seed: int,
+    requests: Sequence[int] | None,
+    positions: Sequence[int] | None,
+    accept: Sequence[float] | None,
+    pick: Sequence[float] | None,
+    stream: int,
+    /,
+) -> tuple[list[int], list[int], list[int]]: ...
+def verifiers() -> list[tuple[str, str, str]]: ...
+def cuda_built() -> bool: ...
+def complete_utf8(data: bytes, /) -> int: ...
+
+class VocabularyTable:
+    def __init__(
+        self,
+        tokens: Sequence[bytes],
+        specials: Mapping[str, int],
+        roles: Mapping[str, Sequence[int]],
+        prefix: Sequence[int],
+        byte_fallbacks: Sequence[int],
+        encoder: Callable[[str], list[int]],
+        /,
+    ) -> None: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def specials(self) -> dict[str, int]: ...
+    @property
+    def prefix(self) -> list[int]: ...
+    def token_bytes(self, token: int, /) -> bytes | None: ...
+    def encode(self, data: bytes, /) -> list[int]: ...
+    def decode(self, ids: Sequence[int], /) -> bytes: ...
+    def role(self, name: str, /) -> list[int]: ...
+    def is_special(self, token: int, /) -> bool: ...
+
+class VocabularyMapTable:
+    def __init__(self, draft: VocabularyTable, target: VocabularyTable) -> None: ...
+    @property
+    def shared(self) -> int: ...
+    @property
+    def to_target(self) -> list[int]: ...
+    @property
+    def to_draft(self) -> list[int]: ...
+
+class Feed:
+    """What one call feeds to one request of a model.
+
+    Append `tokens` at `positions` to the request's cache, each after its parent in `parents` (index
+    in this feed, -1: the last slot kept), after cutting the cache to `keep`; logits are wanted for
+    the last `rows` tokens.
+    """
+
+    @property
+    def request(self) -> int: ...
+    @property
+    def tokens(self) -> list[int]: ...
+    @property
+    def positions(self) -> range: ...
+    @property
+    def parents(self) -> list[int]: ...
+    @property
+    def keep(self) -> range: ...
+    @property
+    def rows(self) -> int: ...
+
+class Stats:
+    @property
+    def target_calls(self) -> int: ...
+    @property
+    def draft_calls(self) -> int: ...
+    @property
+    def drafted(self) -> int: ...
+    @property
+    def accepted(self) -> int: ...
+
+class Session:
+    """The decode loop without I/O: `next()` says what to feed to whom, `feed` takes logits."""
+
+    def __init__(
+        self,
+        target: VocabularyTable,
+        drafter: VocabularyTable | None,
+        *,
+        bridge: str,
+        draft_length: int,
+        target_context: int = 0,
+        draft_context: int = 0,
+    ) -> None: ...
+    def add(
+        self,
+        prompt: Sequence[int],
+        *,
+        sampling: SamplingParams,
+        draft_sampling: SamplingParams | None = None,
+        max_new_tokens: int = 256,
+        stop: Sequence[int] = (),
+        coin_stream: int = 0,
+    ) -> int: ...
+    def cancel(self, id: int, /) -> None: ...
+    def forget(self, id: int, /) -> None: ...
+    def next(self) -> tuple[str, list[Feed]]: ...
+    def feed(self, logits: Any, /) -> None: ...
+    def emitted(self, id: int, from_index: int = 0) -> list[tuple[int, str]]: ...
+    def finish(self, id: int, /) -> str | None: ...
+    def stats(self, id: int, /) -> Stats: ...

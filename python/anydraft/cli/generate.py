@@ -1,0 +1,187 @@
+"""`anydraft generate`: decode a prompt, show where each token came from and what it cost."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import secrets
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from anydraft import Generation, GenerationStats, SamplingParams, SpeculativeSession
+from anydraft.cli.compare import Comparison, compare
+from anydraft.cli.loading import load, set_threads
+from anydraft.cli.terminal import TextStream, legend, say, table, wants_colour
+
+
+def add(commands: Any) -> None:
+    """Add the subcommand to a parser's subparsers."""
+    parser = commands.add_parser(
+        "generate",
+        help="decode a prompt speculatively",
+        description="Decode a prompt with a drafter; the text has exactly the target's law.",
+    )
+    option = parser.add_argument
+    option("--target", required=True, metavar="MODEL", help="folder or name of the model")
+    option("--drafter", required=True, metavar="MODEL", help="folder, name, lookup, or none")
+    option("--prompt", required=True, metavar="TEXT", help="text, @file, or - for stdin")
+    option("--chat", action="store_true", help="send the prompt through the target's template")
+    option("--temperature", type=float, default=0.0, help="0 (the default): greedy")
+    option("--top-k", type=int, default=0, help="0 (the default): all")
+    option("--top-p", type=float, default=1.0)
+    option("--min-p", type=float, default=0.0)
+    option("--seed", type=int, help="the same seed gives the same text (default: a new one)")
+    option("--max-new-tokens", type=int, default=256, metavar="N")
+    option("--draft-length", type=int, default=4, metavar="N", help="tokens proposed a round")
+    option("--bridge", choices=("auto", "same", "tli", "slem"), default="auto")
+    option("--pack", action="store_true", help="pack the linear layers (CPU)")
+    option("--threads", type=int, metavar="N", help="of torch")
+    option("--compare", action="store_true", help="also decode plainly: speed-up, equal texts")
+    option("--json", action="store_true", help="print one JSON object at the end instead")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Decode, report, and return the exit status."""
+    prompt = _read_prompt(args)
+    sampling = _sampling(args)
+    session = _session(args, sampling)
+    if args.compare:  # the first call of a model is slow, and neither side is to pay for it
+        session.generate([prompt], max_new_tokens=min(2, args.max_new_tokens))
+    generation = _decode(session, prompt, args, shown=not args.json)
+    plain, comparison = None, None
+    if args.compare and generation.finish_reason != "cancelled":
+        say("decoding plainly for comparison ...")
+        prompt_ids = _prompt_of(session)
+        plain_session = SpeculativeSession(session.target, sampling=sampling)
+        plain = _decode(plain_session, prompt, args, shown=False)
+        if plain.finish_reason != "cancelled":
+            texts = (generation.tokens, plain.tokens)
+            comparison = compare(session.target, prompt_ids, *texts, session.bridge, sampling)
+    _report(args, sampling, generation, plain, comparison)
+    if "cancelled" in (generation.finish_reason, plain.finish_reason if plain else None):
+        return 130
+    return 0 if comparison is None or comparison.lossless else 1
+
+
+def _read_prompt(args: argparse.Namespace) -> Any:
+    """Text or chat messages, as `generate` takes them."""
+    text: str = args.prompt
+    if text == "-":
+        text = sys.stdin.read()
+    elif text.startswith("@"):
+        text = Path(text[1:]).expanduser().read_text("utf-8")
+    return [{"role": "user", "content": text}] if args.chat else text
+
+
+def _sampling(args: argparse.Namespace) -> SamplingParams:
+    # A seed of our own, so that both decodings of --compare have it and --json can name it.
+    seed = secrets.randbits(63) if args.seed is None else args.seed
+    return SamplingParams(args.temperature, args.top_k, args.top_p, args.min_p, seed)
+
+
+def _session(args: argparse.Namespace, sampling: SamplingParams) -> SpeculativeSession:
+    set_threads(args.threads)
+    target = load("target", args.target, pack=args.pack)
+    drafter: Any = {"none": None, "lookup": "lookup"}.get(args.drafter, args.drafter)
+    if args.drafter not in ("none", "lookup"):
+        drafter = load("drafter", args.drafter, pack=args.pack)
+    return SpeculativeSession(
+        target, drafter, bridge=args.bridge, draft_length=args.draft_length, sampling=sampling
+    )
+
+
+def _prompt_of(session: SpeculativeSession) -> list[int]:
+    return session.last.prompt if session.last else []
+
+
+def _decode(
+    session: SpeculativeSession, prompt: Any, args: argparse.Namespace, *, shown: bool
+) -> Generation:
+    """Run to the end or to Ctrl-C, which cancels the request and keeps what it has."""
+    # Plain decoding has one origin only, and nothing to colour.
+    out = TextStream(colour=session.drafter is not None and wants_colour(sys.stdout))
+    run = session.stream(prompt, max_new_tokens=args.max_new_tokens)
+    try:
+        for event in run:
+            if shown:
+                out.write(event)
+    except KeyboardInterrupt:
+        run.cancel()
+    finally:
+        if shown:
+            out.end()
+    return run.generation
+
+
+def _report(
+    args: argparse.Namespace,
+    sampling: SamplingParams,
+    generation: Generation,
+    plain: Generation | None,
+    comparison: Comparison | None,
+) -> None:
+    if args.json:
+        print(json.dumps(_json(sampling, generation, plain, comparison), ensure_ascii=False))
+        return
+    rows = [
+        ["", "tokens", "target calls", "accepted/call", "acceptance", "tokens/s", "outside models"]
+    ]
+    rows += [_row(run.stats) for run in (generation, plain) if run]
+    say("\n" + table(rows))
+    if plain and comparison:
+        say(f"speed-up {speedup(generation, plain):.2f} x; {comparison}")
+    if wants_colour(sys.stdout) and wants_colour(sys.stderr) and args.drafter != "none":
+        say(f"colours: {legend()}")
+    if generation.finish_reason == "cancelled":
+        say("interrupted")
+
+
+def _row(stats: GenerationStats) -> list[str]:
+    drafted = bool(stats.drafted)
+    return [
+        "plain" if stats.bridge == "none" else stats.bridge,
+        str(stats.tokens),
+        str(stats.target_calls),
+        f"{stats.accepted_per_call:.2f}" if drafted else "-",
+        f"{stats.acceptance_rate:.1%}" if drafted else "-",
+        f"{stats.tokens_per_second:.2f}",
+        f"{stats.overhead:.1%}",
+    ]
+
+
+def speedup(generation: Generation, plain: Generation) -> float:
+    """Seconds a token, plain over speculative; the texts may differ in length when sampled."""
+    slow = plain.stats.tokens_per_second
+    return generation.stats.tokens_per_second / slow if slow else 1.0
+
+
+def _json(
+    sampling: SamplingParams,
+    generation: Generation,
+    plain: Generation | None,
+    comparison: Comparison | None,
+) -> dict[str, Any]:
+    result = _described(generation) | {"seed": sampling.seed}
+    if plain:
+        result["plain"] = _described(plain)
+    if plain and comparison:
+        result["speedup"] = speedup(generation, plain)
+        result["identical"] = comparison.identical
+        result["must_be_identical"] = comparison.required
+        result["near_tie"] = comparison.near_tie
+        result["comparison"] = str(comparison)
+    return result
+
+
+def _described(generation: Generation) -> dict[str, Any]:
+    stats = generation.stats
+    derived = ("acceptance_rate", "accepted_per_call", "tokens_per_second", "overhead")
+    return {
+        "text": generation.text,
+        "tokens": generation.tokens,
+        "finish_reason": generation.finish_reason,
+        "stats": asdict(stats) | {name: getattr(stats, name) for name in derived},
+    }

@@ -1,0 +1,49 @@
+"""Models by folder or name, with a line of progress and without transformers' own talk."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from typing import Any
+
+from anydraft.cli.terminal import say
+from anydraft.errors import InputError
+
+
+def load(role: str, name: str, *, pack: bool) -> Any:
+    """A model as `anydraft.contrib.hf.load` gives it; says what it loads and how long it took."""
+    _be_quiet()
+    from anydraft.contrib import hf
+
+    say(f"loading {role} {name} ...", end="")
+    started = time.perf_counter()
+    try:
+        model = hf.load(name, pack=pack)
+    except BaseException:
+        say("")
+        raise
+    say(f" {time.perf_counter() - started:.1f} s")
+    return model
+
+
+def set_threads(threads: int | None) -> None:
+    """Threads of torch's products; None: torch's own choice."""
+    if threads is None:
+        return
+    if threads < 1:
+        raise InputError(f"[cli] expected --threads >= 1, got {threads}")
+    import torch
+
+    torch.set_num_threads(threads)
+
+
+def _be_quiet() -> None:
+    try:
+        from transformers.utils import logging
+    except ImportError as error:
+        raise ImportError(
+            f"models need transformers: pip install 'anydraft[hf]' ({error})"
+        ) from error
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", module="transformers")

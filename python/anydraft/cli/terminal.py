@@ -1,0 +1,61 @@
+"""What the command line shows: coloured tokens, status lines, a table."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import TextIO
+
+from anydraft import Event
+
+_COLOURS = {"accepted": "32", "recovered": "33", "bonus": "36"}
+# A model may write escape sequences; a terminal that is being coloured must not obey them.
+_CONTROLS = {i: "\N{REPLACEMENT CHARACTER}" for i in (*range(32), 127) if chr(i) not in "\n\t"}
+
+
+def say(line: str, *, end: str = "\n") -> None:
+    """Write to stderr at once."""
+    print(line, end=end, file=sys.stderr, flush=True)
+
+
+def wants_colour(stream: TextIO) -> bool:
+    """A terminal whose user has not asked for none."""
+    dumb = os.environ.get("TERM") == "dumb" or os.environ.get("NO_COLOR")
+    return stream.isatty() and not dumb
+
+
+def paint(text: str, origin: str) -> str:
+    """Text in the colour of its origin, for a terminal."""
+    return f"\033[{_COLOURS[origin]}m{text.translate(_CONTROLS)}\033[0m" if text else ""
+
+
+class TextStream:
+    """Events as text on stdout, as they come."""
+
+    def __init__(self, *, colour: bool) -> None:
+        if hasattr(sys.stdout, "reconfigure"):  # a terminal that lacks a letter shows "?"
+            sys.stdout.reconfigure(errors="replace")
+        self._colour = colour
+
+    def write(self, event: Event) -> None:
+        """Show one token."""
+        print(paint(event.text, event.origin) if self._colour else event.text, end="", flush=True)
+
+    def end(self) -> None:
+        """Close the last line."""
+        print(flush=True)
+
+
+def legend() -> str:
+    """What the colours mean."""
+    return "  ".join(paint(origin, origin) for origin in _COLOURS)
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Aligned columns: the first to the left, numbers to the right."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(c.rjust(w) if i else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths)))
+        for row in rows
+    )
