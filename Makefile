@@ -117,7 +117,7 @@ gpu:
 	  CMAKE_BUILD_PARALLEL_LEVEL=$$(nproc) \
 	  $(PYTHON) -m pip --disable-pip-version-check -qq install --no-build-isolation --no-deps \
 	  --upgrade --target build/gpu-site --config-settings=build-dir=build/gpu .
-	PYTHONPATH=build/gpu-site $(PYTHON) -m pytest -m cuda tests $(PYTEST_ARGS)
+	PYTHONPATH=build/gpu-site $(PYTHON) -m pytest -m cuda tests/python/test_cuda.py $(PYTEST_ARGS)
 	out="$${OUT:-bench/results}"; mkdir -p "$$out"; \
 	  OUT="$$out" PYTHONPATH=build/gpu-site $(PYTHON) bench/micro/verify_cuda.py
 

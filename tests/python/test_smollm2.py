@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from anydraft import SamplingParams, SpeculativeSession, Vocabulary, VocabularyMap
 from anydraft.contrib import hf
 
