@@ -265,6 +265,78 @@ def test_the_drafters_cache_is_cut_no_further_than_needed():
     assert max(fed[1:]) <= 8 + 2 * 5
 
 
+def constant(vocabulary, masses):
+    """A model that says the same everywhere."""
+
+    with np.errstate(divide="ignore"):
+        row = np.log(np.array(masses, dtype=np.float32))
+
+    def model(feeds):
+        model.fed.extend(feeds)
+        return np.tile(row, (sum(feed.rows for feed in feeds), 1))
+
+    model.vocabulary = vocabulary
+    model.fed = []
+    return model
+
+
+def letters(*tokens, **named):
+    """A vocabulary of single letters."""
+
+    def encode(text):
+        return [tokens.index(char.encode()) for char in text]
+
+    return Vocabulary.from_bytes(tokens, encoder=encode, **named)
+
+
+def test_duplicate_bytes_add_up():
+    """q(a) = .3 + .3: against a target of .6, .4 every draft is accepted."""
+    target = constant(letters(b"a", b"b"), [0.6, 0.4])
+    drafter = constant(letters(b"a", b"b", b"a"), [0.3, 0.4, 0.3])
+    run = SpeculativeSession(target, drafter, bridge="tli", sampling=SEEDED)
+    stats = run.generate([0], max_new_tokens=300).stats
+    assert stats.accepted == stats.drafted > 200
+
+
+def test_drafter_mass_outside_the_shared_tokens_is_left_out():
+    target = constant(letters(b"a", b"b"), [0.6, 0.4])
+    drafter = constant(letters(b"x", b"a", b"b", b""), [0.5, 0.24, 0.16, 0.1])
+    run = SpeculativeSession(target, drafter, bridge="tli", sampling=SEEDED)
+    stats = run.generate([0], max_new_tokens=300).stats
+    assert stats.accepted == stats.drafted > 200
+    none = constant(drafter.vocabulary, [1.0, 1e-46, 1e-46, 1e-46])  # float32: no mass but on x
+    run = SpeculativeSession(target, none, bridge="tli", sampling=SEEDED)
+    stats = run.generate([0], max_new_tokens=20).stats
+    assert (stats.drafted, stats.target_calls) == (0, 20)
+
+
+def test_specials_go_over_by_role_and_are_spelled_where_there_is_none():
+    names = {"<s>": 2, "</s>": 3, "<x>": 4}
+    roles = {"bos": [2], "eos": [3]}
+    target = constant(
+        letters(b"a", b"b", b"", b"", b"", specials=names, roles=roles), [0.5, 0.5, 0, 0, 0]
+    )
+    letter = letters(
+        b"b", b"a", b"", b"", b"<", b"x", b">",
+        specials={"<|start|>": 2, "<|end|>": 3}, roles={"bos": [2], "eos": [3]}, prefix=[2],
+    )  # fmt: skip
+    drafter = constant(letter, [0.5, 0.5, 0, 0, 0, 0, 0])
+    run = SpeculativeSession(target, drafter, bridge="tli", sampling=SEEDED)
+    run.generate([2, 0, 4, 3, 1, 9], max_new_tokens=2)  # 9: a padded id, nothing to say
+    assert drafter.fed[0].tokens == [2, 1, 4, 5, 6, 3, 0]
+
+
+def test_a_split_character_in_the_middle_goes_over_in_bytes():
+    """The text stands in half a character when the drafter is asked: bytes, not U+FFFD."""
+    spelled = Vocabulary.from_bytes(
+        [bytes([byte]) for byte in range(256)], encoder=lambda text: list(text.encode())
+    )
+    target, drafter = constant(spelled, [1 / 256] * 256), constant(spelled, [1 / 256] * 256)
+    run = SpeculativeSession(target, drafter, bridge="tli", sampling=SEEDED)
+    run.generate([0xF0, 0x9F, 65, 0xC3], max_new_tokens=2)
+    assert drafter.fed[0].tokens == [0xF0, 0x9F, 65, 0xC3]
+
+
 def test_the_package_does_not_import_torch():
     code = "import sys, anydraft; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": ":".join(sys.path)})

@@ -87,7 +87,7 @@ def compare(
 
 def first_difference(left: list[int], right: list[int]) -> int | None:
     """Index of the first token that differs, None where equal."""
-    for i, (a, b) in enumerate(zip(left, right)):
+    for i, (a, b) in enumerate(zip(left, right, strict=False)):
         if a != b:
             return i
     return None if len(left) == len(right) else min(len(left), len(right))
@@ -103,7 +103,7 @@ def tie_gap(model: Any, text: list[int], pair: tuple[int, int], sampling: Sampli
     ends = law.cumsum(0)
     coin = _core.coin(sampling.seed or 0, 0, len(text), 0, _PURPOSE_TARGET)
     bounds = [(float(ends[t] - law[t]), float(ends[t])) for t in pair]
-    return max(max(low - coin, coin - high, 0.0) for low, high in bounds)
+    return float(max(max(low - coin, coin - high, 0.0) for low, high in bounds))
 
 
 def next_logits(model: Any, text: list[int]) -> Any:

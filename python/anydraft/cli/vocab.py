@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
     left, right = (read(name) for name in names)
     both = VocabularyMap(left, right)
     rows = [["", "ids", "byte strings", "shared"]]
-    for name, vocabulary in zip(names, (left, right)):
+    for name, vocabulary in zip(names, (left, right), strict=True):
         count = len(byte_strings(vocabulary))
         share = both.shared / count if count else 0.0
         rows.append([name, str(vocabulary.size), str(count), f"{share:.1%}"])
