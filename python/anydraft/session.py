@@ -25,7 +25,8 @@ class Model(Protocol):
     Called with feeds of one or more requests; each says which tokens to append to the request's
     cache (`tokens`, `positions`, `parents`) after cutting it to `keep`, and for how many last
     tokens logits are wanted (`rows`). Returns [sum of rows, vocab] in the order of the feeds;
-    float32, bfloat16 or float16. May also have `context_length` (int | None) and `chat(messages) -> ids`.
+    float32, bfloat16 or float16. May also have `context_length` (int | None) and
+    `chat(messages) -> ids`.
     """
 
     @property
