@@ -1,12 +1,15 @@
 """The exact output law of the shipped chain verification, by following every branch of it."""
 
 import itertools
+from collections import Counter
+from fractions import Fraction
 
 import numpy as np
 import pytest
 
 from anydraft import SamplingParams
 from anydraft._core import testing
+from tests.reference.top_down import block_law
 
 GREEDY = SamplingParams(temperature=0)
 
@@ -114,6 +117,31 @@ def test_one_hot_laws(verifier, params):
     for drafting in (GREEDY, SamplingParams(temperature=0.8)):
         for pair in [random_rows(7, 3, 3, 2.0), *adversarial_rows(3, 3).values()]:
             check(*pair, 3, params=params, draft_params=drafting, one_hot=True, verifier=verifier)
+
+
+@pytest.mark.parametrize("one_hot", [False, True])
+@pytest.mark.parametrize("params", PARAMS.values(), ids=PARAMS)
+def test_blocks_are_those_of_the_exact_reference(one_hot, params):
+    """Not only the text: how many tokens a round keeps is the reference's, in fractions."""
+    target, draft = (x.astype(np.float32) for x in random_rows(5, 3, 2, 1.5))
+    laws = [
+        [[Fraction(mass) for mass in row] for row in testing.law_masses(rows, params)]
+        for rows in (target, draft)
+    ]
+    laws = [[[mass / sum(row) for mass in row] for row in rows] for rows in laws]
+    exact = block_law(
+        lambda prefix: laws[0][row_of(prefix, 3)],
+        lambda prefix: laws[1][row_of(prefix, 3)],
+        2,
+        deterministic=one_hot,
+    )
+    ours = Counter()
+    for weight, emitted in testing.enumerate_chain(
+        target, draft, 2, one_hot, params, params, "top_down"
+    ):
+        ours[tuple(emitted)] += weight
+    for block in exact.keys() | ours.keys():
+        assert ours[block] == pytest.approx(float(exact[block]), abs=1e-12)
 
 
 def test_longest_chain():

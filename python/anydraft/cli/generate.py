@@ -10,10 +10,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from anydraft import Generation, GenerationStats, SamplingParams, SpeculativeSession
+from anydraft import Generation, SamplingParams, SpeculativeSession
 from anydraft.cli.compare import Comparison, compare
 from anydraft.cli.loading import load, set_threads
-from anydraft.cli.terminal import TextStream, legend, say, table, wants_colour
+from anydraft.cli.report import decode, speedup, stats_table
+from anydraft.cli.terminal import legend, say, wants_colour
 
 
 def add(commands: Any) -> None:
@@ -50,13 +51,13 @@ def run(args: argparse.Namespace) -> int:
     session = _session(args, sampling)
     if args.compare:  # the first call of a model is slow, and neither side is to pay for it
         session.generate([prompt], max_new_tokens=min(2, args.max_new_tokens))
-    generation = _decode(session, prompt, args, shown=not args.json)
+    generation = decode(session, prompt, args.max_new_tokens, shown=not args.json)
     plain, comparison = None, None
     if args.compare and generation.finish_reason != "cancelled":
         say("decoding plainly for comparison ...")
         prompt_ids = _prompt_of(session)
         plain_session = SpeculativeSession(session.target, sampling=sampling)
-        plain = _decode(plain_session, prompt, args, shown=False)
+        plain = decode(plain_session, prompt, args.max_new_tokens, shown=False)
         if plain.finish_reason != "cancelled":
             texts = (generation.tokens, plain.tokens)
             comparison = compare(session.target, prompt_ids, *texts, session.bridge, sampling)
@@ -97,25 +98,6 @@ def _prompt_of(session: SpeculativeSession) -> list[int]:
     return session.last.prompt if session.last else []
 
 
-def _decode(
-    session: SpeculativeSession, prompt: Any, args: argparse.Namespace, *, shown: bool
-) -> Generation:
-    """Run to the end or to Ctrl-C, which cancels the request and keeps what it has."""
-    # Plain decoding has one origin only, and nothing to colour.
-    out = TextStream(colour=session.drafter is not None and wants_colour(sys.stdout))
-    run = session.stream(prompt, max_new_tokens=args.max_new_tokens)
-    try:
-        for event in run:
-            if shown:
-                out.write(event)
-    except KeyboardInterrupt:
-        run.cancel()
-    finally:
-        if shown:
-            out.end()
-    return run.generation
-
-
 def _report(
     args: argparse.Namespace,
     sampling: SamplingParams,
@@ -126,36 +108,13 @@ def _report(
     if args.json:
         print(json.dumps(_json(sampling, generation, plain, comparison), ensure_ascii=False))
         return
-    rows = [
-        ["", "tokens", "target calls", "accepted/call", "acceptance", "tokens/s", "outside models"]
-    ]
-    rows += [_row(run.stats) for run in (generation, plain) if run]
-    say("\n" + table(rows))
+    say("\n" + stats_table([run for run in (generation, plain) if run]))
     if plain and comparison:
         say(f"speed-up {speedup(generation, plain):.2f} x; {comparison}")
     if wants_colour(sys.stdout) and wants_colour(sys.stderr) and args.drafter != "none":
         say(f"colours: {legend()}")
     if generation.finish_reason == "cancelled":
         say("interrupted")
-
-
-def _row(stats: GenerationStats) -> list[str]:
-    drafted = bool(stats.drafted)
-    return [
-        "plain" if stats.bridge == "none" else stats.bridge,
-        str(stats.tokens),
-        str(stats.target_calls),
-        f"{stats.accepted_per_call:.2f}" if drafted else "-",
-        f"{stats.acceptance_rate:.1%}" if drafted else "-",
-        f"{stats.tokens_per_second:.2f}",
-        f"{stats.overhead:.1%}",
-    ]
-
-
-def speedup(generation: Generation, plain: Generation) -> float:
-    """Seconds a token, plain over speculative; the texts may differ in length when sampled."""
-    slow = plain.stats.tokens_per_second
-    return generation.stats.tokens_per_second / slow if slow else 1.0
 
 
 def _json(
