@@ -138,6 +138,7 @@ class Session:
         *,
         bridge: str,
         draft_length: int,
+        draft_confidence: float = 0.0,
         target_context: int = 0,
         draft_context: int = 0,
     ) -> None: ...

@@ -195,7 +195,9 @@ class SpeculativeSession:
         bridge: how drafts cross vocabularies. "same": equal ids; "tli": the drafter restricted to
             shared tokens; "slem": drafts as text, greedy by default; "auto": same where the
             vocabularies are equal byte for byte and role for role, else tli. Timor et al. 2025.
-        draft_length: tokens proposed a round, at least 0.
+        draft_length: most tokens proposed a round, at least 0.
+        draft_confidence: a round drafts no further once the drafter's own certainty of its draft
+            (the product of its largest probabilities) is below this; 0: always `draft_length`.
         sampling: the default of `generate`.
         draft_sampling: the drafter's parameters (None: the target's; greedy for slem).
 
@@ -220,6 +222,7 @@ class SpeculativeSession:
         *,
         bridge: Bridge = "auto",
         draft_length: int = 4,
+        draft_confidence: float = 0.3,
         sampling: SamplingParams | None = None,
         draft_sampling: SamplingParams | None = None,
     ) -> None:
@@ -229,6 +232,7 @@ class SpeculativeSession:
         self.drafter: Any = drafter
         self.bridge = _choose_bridge(target, drafter, bridge)
         self.draft_length = draft_length
+        self.draft_confidence = draft_confidence
         self.sampling = sampling or SamplingParams()
         self.draft_sampling = draft_sampling
         self.last: Run | None = None
@@ -310,6 +314,7 @@ class SpeculativeSession:
             drafter.vocabulary.table if drafter else None,
             bridge=self.bridge,
             draft_length=self.draft_length,
+            draft_confidence=self.draft_confidence,
             target_context=getattr(self.target, "context_length", None) or 0,
             draft_context=getattr(drafter, "context_length", None) or 0,
         )

@@ -54,17 +54,20 @@ void bind_session(py::module_& module) {
   using Shared = std::shared_ptr<Vocabulary>;
   py::class_<Session>(module, "Session")
       .def(py::init([](Shared target, Shared drafter, const std::string& bridge,
-                       int32_t draft_length, int64_t target_context, int64_t draft_context) {
+                       int32_t draft_length, double draft_confidence, int64_t target_context,
+                       int64_t draft_context) {
              SessionOptions options;
              options.bridge =
                  by_name<Bridge>("a bridge", bridge, {"none", "same", "tli", "slem", "lookup"});
              options.draft_length = draft_length;
+             options.draft_confidence = draft_confidence;
              options.target_context = target_context;
              options.draft_context = draft_context;
              return std::make_unique<Session>(std::move(target), std::move(drafter), options);
            }),
            py::arg("target"), py::arg("drafter"), py::kw_only(), py::arg("bridge"),
-           py::arg("draft_length"), py::arg("target_context") = 0, py::arg("draft_context") = 0)
+           py::arg("draft_length"), py::arg("draft_confidence") = 0.0,
+           py::arg("target_context") = 0, py::arg("draft_context") = 0)
       .def(
           "add",
           [](Session& session, TokenIds prompt, SamplingParams sampling,

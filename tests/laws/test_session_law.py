@@ -13,7 +13,7 @@ from anydraft import SamplingParams, _core, probs
 RUNS, TOKENS, PROMPT = 200_000, 3, [0, 1]
 
 
-def emitted(bridge, params, draft_params):
+def emitted(bridge, params, draft_params, confidence):
     target, drafter = TableModel(TARGET, 1), TableModel(DRAFTER, 2)
     if bridge == "same":
         drafter = TableModel(TARGET, 2)
@@ -54,11 +54,14 @@ def exact_law(target, params):
     return law
 
 
-@pytest.mark.parametrize("bridge", ["same", "tli", "slem", "lookup"])
-def test_law_of_the_first_tokens(bridge):
+@pytest.mark.parametrize(
+    ("bridge", "confidence"),
+    [("same", 0), ("tli", 0), ("tli", 0.3), ("slem", 0.3), ("lookup", 0)],
+)
+def test_law_of_the_first_tokens(bridge, confidence):
     params = SamplingParams(temperature=1.1, seed=20_24)
     draft_params = SamplingParams(temperature=0.8) if bridge == "slem" else None
-    target, counts = emitted(bridge, params, draft_params)
+    target, counts = emitted(bridge, params, draft_params, confidence)
     law = exact_law(target, params)
     assert set(counts) <= {text for text, mass in law.items() if mass > 0}
     frequent = [text for text, mass in law.items() if mass * RUNS >= 10]

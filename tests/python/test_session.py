@@ -25,6 +25,7 @@ PROMPT = [0, 1, 2, 0, 1]
 
 def session(bridge, *, draft_length=4, **options):
     """A session with the given bridge over the toys; "none" decodes plainly."""
+    options = {"draft_confidence": 0, **options}
     target = TableModel(TARGET, 1, padding=3)
     if bridge in ("none", "lookup"):
         drafter = None if bridge == "none" else "lookup"
@@ -293,7 +294,7 @@ def test_duplicate_bytes_add_up():
     """q(a) = .3 + .3: against a target of .6, .4 every draft is accepted."""
     target = constant(letters(b"a", b"b"), [0.6, 0.4])
     drafter = constant(letters(b"a", b"b", b"a"), [0.3, 0.4, 0.3])
-    run = SpeculativeSession(target, drafter, bridge="tli", sampling=SEEDED)
+    run = SpeculativeSession(target, drafter, bridge="tli", sampling=SamplingParams(seed=7))
     stats = run.generate([0], max_new_tokens=300).stats
     assert stats.accepted == stats.drafted > 200
 
@@ -308,6 +309,18 @@ def test_drafter_mass_outside_the_shared_tokens_is_left_out():
     run = SpeculativeSession(target, none, bridge="tli", sampling=SEEDED)
     stats = run.generate([0], max_new_tokens=20).stats
     assert (stats.drafted, stats.target_calls) == (0, 20)
+
+
+def test_an_unsure_drafter_stops_early():
+    target, drafter = (constant(letters(b"a", b"b"), [0.6, 0.4]) for _ in range(2))
+    for confidence, most in [(0, 8), (0.3, 3), (0.59, 2), (0.61, 1), (1, 1)]:
+        run = SpeculativeSession(
+            target, drafter, draft_length=8, draft_confidence=confidence, sampling=SEEDED
+        )
+        stats = run.generate([0], max_new_tokens=1 + most).stats
+        assert (stats.drafted, stats.target_calls) == (most, 1)
+    with pytest.raises(InputError, match=r"draft_confidence in \[0, 1\], got 1\.5"):
+        SpeculativeSession(target, drafter, draft_confidence=1.5)
 
 
 def test_specials_go_over_by_role_and_are_spelled_where_there_is_none():

@@ -34,7 +34,10 @@ enum class Finish : int32_t { kNot, kStop, kLength, kContext, kCancelled };
 
 struct SessionOptions {
   Bridge bridge = Bridge::kNone;
-  int32_t draft_length = 4;                       // tokens proposed a round (SLEM: drafter tokens)
+  int32_t draft_length = 4;  // tokens proposed a round (SLEM: drafter tokens)
+  // A round drafts no further once the drafter's own certainty of the draft (the product of its
+  // largest probabilities at temperature 1) is below this; 0: always draft_length.
+  double draft_confidence = 0;
   int64_t target_context = 0, draft_context = 0;  // longest text in tokens; 0: unlimited
 };
 

@@ -44,6 +44,7 @@ void Session::Job::start_round() {
   string_.clear();
   laws_.clear();
   steps_ = 0;
+  confidence_ = 1;
   drafting_ = false;
   const int64_t left = room();
   if (left < 0) {
@@ -101,10 +102,8 @@ bool Session::Job::stops(int32_t token) const {
 void Session::Job::propose(int32_t token, std::vector<float> law) {
   drafts_.push_back(token);
   laws_.push_back(std::move(law));
-  if (stops(token) || static_cast<int64_t>(drafts_.size()) >= limit_) end_drafting();
+  if (stops(token) || static_cast<int64_t>(drafts_.size()) >= limit_) drafting_ = false;
 }
-
-void Session::Job::end_drafting() { drafting_ = false; }
 
 void Session::Job::feed_draft(const RowsView& rows, int64_t index) {
   const double u = coin(draft_key(request_, position(), steps_ + 1));
@@ -117,10 +116,11 @@ void Session::Job::feed_draft(const RowsView& rows, int64_t index) {
     RowsView known = rows;  // logits past the table (padding) are nobody's tokens
     known.cols = std::min<int64_t>(rows.cols, shared_.drafter->size());
     const int32_t token = sample_row(known, index, draft_sampling_, u);
+    const bool last = unsure(known, index) || steps_ + 1 >= limit_;
     mark();
     string_.push_back(token);
     context_->append(token);
-    if (shared_.drafter->is_special(token) || steps_ >= limit_) settle_string();
+    if (shared_.drafter->is_special(token) || last) settle_string();
     return;
   }
   std::vector<float> law;
@@ -133,11 +133,13 @@ void Session::Job::feed_draft(const RowsView& rows, int64_t index) {
   }
   if (!detail::has_mass(law)) {  // nothing on the shared tokens: propose nothing more
     mark();
-    return end_drafting();
+    drafting_ = false;
+    return;
   }
   const RowsView view{law.data(), DType::kFloat32, 1, static_cast<int64_t>(law.size()),
                       static_cast<int64_t>(law.size())};
   const int32_t token = sample_row(view, 0, draft_sampling_, u);
+  const bool last = unsure(view, 0);
   mark();
   if (context_) {
     context_->append(detail::drafter_id(rows, index, *shared_.map, token));
@@ -145,11 +147,23 @@ void Session::Job::feed_draft(const RowsView& rows, int64_t index) {
     draft_fed_ = committed_.size() + drafts_.size();
   }
   propose(token, std::move(law));
+  if (last) drafting_ = false;
+}
+
+// Counts a drafter's row in. Looks at the row alone, not at the token drawn from it, so that where
+// a draft ends says nothing of its last token.
+bool Session::Job::unsure(const RowsView& rows, int64_t index) {
+  if (shared_.options.draft_confidence <= 0) return false;
+  SamplingParams greedy;
+  greedy.temperature = 0;
+  const int32_t likeliest = make_law(rows, index, greedy).one_hot;
+  confidence_ *= detail::mass(make_law(rows, index, SamplingParams{}), likeliest);
+  return confidence_ < shared_.options.draft_confidence;
 }
 
 // The drafted string in the target's tokens; an unfinished character is held back.
 void Session::Job::settle_string() {
-  end_drafting();
+  drafting_ = false;
   std::string bytes = shared_.drafter->decode(string_);
   bytes.resize(complete_utf8(bytes));
   const int32_t last = string_.back();

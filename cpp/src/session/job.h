@@ -39,8 +39,8 @@ struct Session::Job {
   void start_round();
   int64_t room() const;
   void propose(int32_t token, std::vector<float> law);
-  void end_drafting();
   void settle_string();
+  bool unsure(const RowsView& rows, int64_t index);
   bool stops(int32_t token) const;
   uint32_t position() const { return static_cast<uint32_t>(committed_.size()); }
 
@@ -54,6 +54,7 @@ struct Session::Job {
   bool drafting_ = false;
   int64_t limit_ = 0;                     // target tokens this round may propose
   int32_t steps_ = 0;                     // drafter tokens drawn this round
+  double confidence_ = 1;                 // of the draft so far, in the drafter's eyes
   TokenIds drafts_;                       // target tokens proposed
   TokenIds string_;                       // SLEM: drafter tokens drawn
   std::vector<std::vector<float>> laws_;  // [drafts] target-sized logits; empty where one-hot

@@ -19,6 +19,9 @@ Session::Session(std::shared_ptr<const Vocabulary> target,
   if (options.draft_length < 0) {
     fail("draft_length >= 0, got " + std::to_string(options.draft_length));
   }
+  if (!(options.draft_confidence >= 0 && options.draft_confidence <= 1)) {
+    fail("draft_confidence in [0, 1], got " + std::to_string(options.draft_confidence));
+  }
   if (!shared_->across()) return;
   if (!shared_->drafter) fail("a drafter vocabulary for this bridge, got none");
   shared_->map = std::make_unique<VocabularyMap>(*shared_->drafter, *shared_->target);

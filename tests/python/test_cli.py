@@ -1,0 +1,242 @@
+"""The command line on two tiny random models with different BPEs."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers  # noqa: E402
+
+from anydraft import cli  # noqa: E402
+from anydraft.cli import compare as comparing  # noqa: E402
+
+PROMPT = "The cat sat on the mat. The cat sat on"
+
+
+def save_model(folder, vocab_size, seed, corpus):
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    specials = ["</s>", "<|im_start|>", "<|im_end|>"]
+    tokenizer.train_from_iterator(
+        corpus,
+        trainers.BpeTrainer(
+            vocab_size=vocab_size,
+            special_tokens=specials,
+            initial_alphabet=alphabet,
+            show_progress=False,
+        ),
+    )
+    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>")
+    fast.chat_template = "{% for m in messages %}<|im_start|>{{ m.content }}{% endfor %}"
+    fast.save_pretrained(folder)
+    torch.manual_seed(seed)
+    config = transformers.LlamaConfig(
+        vocab_size=tokenizer.get_vocab_size(),
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=100_000,
+        eos_token_id=0,
+    )
+    model = transformers.LlamaForCausalLM(config)
+    for parameter in model.parameters():  # far from uniform, so that no tie is near
+        parameter.data.mul_(4)
+    model.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Threads that wait for each other make tiny models slow on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def target(tmp_path_factory):
+    corpus = ["The cat sat on the mat, and the dog sat on the cat.", "def f(x): return x + 1"]
+    return save_model(tmp_path_factory.mktemp("models") / "target", 320, 0, corpus)
+
+
+@pytest.fixture(scope="module")
+def drafter(tmp_path_factory):
+    corpus = ["A dog, a mat and some other words that are not the target's at all."]
+    return save_model(tmp_path_factory.mktemp("models") / "drafter", 290, 1, corpus)
+
+
+def generate(target, drafter, *more, prompt=PROMPT, tokens=24):
+    command = ["generate", "--target", target, "--drafter", drafter, "--prompt", prompt]
+    return cli.main([*command, "--max-new-tokens", str(tokens), *more])
+
+
+def result(capsys):
+    return json.loads(capsys.readouterr().out)
+
+
+def test_streams_text_and_prints_a_table(target, drafter, capsys):
+    assert generate(target, drafter, "--seed", "1") == 0
+    shown = capsys.readouterr()
+    assert "\033" not in shown.out
+    assert re.search(r"^tli +24 +\d+ ", shown.err, re.MULTILINE)
+    assert "loading target" in shown.err and "%|" not in shown.err
+    generate(target, "none", "--json")
+    assert shown.out == result(capsys)["text"] + "\n"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--bridge", "tli"],
+        ["--bridge", "slem"],
+        ["--bridge", "slem", "--temperature", "0.9", "--seed", "3", "--top-p", "0.9"],
+        ["--pack"],
+        ["--chat"],
+    ],
+)
+def test_compare_shows_identical_texts(target, drafter, capsys, options):
+    assert generate(target, drafter, "--compare", "--json", *options) == 0
+    found = result(capsys)
+    assert found["must_be_identical"] and found["identical"]
+    assert found["tokens"] == found["plain"]["tokens"] and found["speedup"] > 0
+    assert found["stats"]["drafted"] > 0
+    assert found["plain"]["stats"]["target_calls"] == found["plain"]["stats"]["tokens"]
+
+
+def test_compare_of_lookup_prints_the_verdict(target, capsys):
+    assert generate(target, "lookup", "--compare", "--threads", "1") == 0
+    assert re.search(r"speed-up \d+\.\d\d x; text identical", capsys.readouterr().err)
+
+
+def test_row_drafts_sampled_are_another_sample(target, drafter, capsys):
+    options = ["--bridge", "tli", "--temperature", "1.5", "--seed", "3", "--compare", "--json"]
+    assert generate(target, drafter, *options) == 0
+    found = result(capsys)
+    assert not found["must_be_identical"]
+    assert found["identical"] or found["comparison"].startswith("same law, another sample")
+
+
+def test_a_text_that_differs_is_an_error(target, capsys, monkeypatch):
+    monkeypatch.setattr(comparing, "first_difference", lambda left, right: 0)
+    monkeypatch.setattr(comparing, "tie_gap", lambda *_: 0.5)
+    assert generate(target, "lookup", "--compare") == 1
+    assert "DIFFERS from token 0" in capsys.readouterr().err
+    monkeypatch.setattr(comparing, "tie_gap", lambda *_: 1e-5)
+    assert generate(target, "lookup", "--compare") == 0
+    assert "near tie" in capsys.readouterr().err
+
+
+def test_tie_gap_of_plain_tokens_is_nothing(target):
+    """The coin of a sampled token lies in its own interval: position and purpose are right."""
+    from anydraft import SamplingParams, SpeculativeSession
+    from anydraft.contrib import hf
+
+    model = hf.load(target)
+    for temperature in (0.0, 0.9):
+        sampling = SamplingParams(temperature, seed=5)
+        session = SpeculativeSession(model, sampling=sampling)
+        tokens = session.generate(PROMPT, max_new_tokens=6).tokens
+        for at, token in enumerate(tokens):
+            text = [*session.last.prompt, *tokens[:at]]
+            assert comparing.tie_gap(model, text, (token, token), sampling) < 1e-4
+            assert comparing.tie_gap(model, text, (token, (token + 7) % 300), sampling) > 1e-4
+
+
+def test_prompt_from_file_and_stdin(target, tmp_path, capsys, monkeypatch):
+    generate(target, "none", "--json")
+    expected = result(capsys)["tokens"]
+    file = tmp_path / "prompt.txt"
+    file.write_text(PROMPT)
+    generate(target, "none", "--json", prompt=f"@{file}")
+    assert result(capsys)["tokens"] == expected
+    with file.open() as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        generate(target, "none", "--json", prompt="-")
+    assert result(capsys)["tokens"] == expected
+
+
+def test_colours_on_a_terminal(target, capsys, monkeypatch):
+    monkeypatch.setattr(type(sys.stdout), "isatty", lambda self: True, raising=False)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    generate(target, "lookup")
+    assert "\033[36m" in capsys.readouterr().out
+    monkeypatch.setenv("NO_COLOR", "1")
+    generate(target, "lookup")
+    assert "\033" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"target": "/nowhere"}, "no such folder"),
+        ({"prompt": ""}, "prompt"),
+        ({"prompt": "@/nowhere.txt"}, "nowhere.txt"),
+        ({"more": ["--bridge", "same"]}, "tli"),
+        ({"more": ["--temperature", "-1"]}, "temperature"),
+        ({"more": ["--draft-length", "-1"]}, "draft_length"),
+        ({"more": ["--threads", "0"]}, "threads"),
+        ({"tokens": -1}, "max_new_tokens"),
+    ],
+)
+def test_bad_input_is_one_line_and_2(target, drafter, capsys, change, message):
+    options = {"target": target, "prompt": PROMPT, "more": [], "tokens": 4} | change
+    more = options.pop("more")
+    assert generate(options.pop("target"), drafter, *more, **options) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("anydraft: ") and message in last
+
+
+def test_no_tokens_at_all(target, capsys):
+    assert generate(target, "lookup", "--json", tokens=0) == 0
+    assert result(capsys)["tokens"] == []
+
+
+def test_vocab(target, drafter, capsys):
+    assert cli.main(["vocab", target, f"{drafter}/tokenizer.json"]) == 0
+    shown = capsys.readouterr().out
+    assert int(re.search(r"shared byte strings: (\d+)", shown)[1]) >= 256
+    assert "specials with a counterpart: 3" in shown and "equal: no" in shown
+    assert cli.main(["vocab", target, "/nowhere"]) == 2
+
+
+def test_help_needs_no_torch():
+    code = (
+        "import sys; from anydraft.cli import _parser; _parser(); "
+        "sys.exit(any(m in sys.modules for m in ('torch', 'transformers')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_ctrl_c_keeps_what_was_written(target):
+    command = [sys.executable, "-m", "anydraft", "generate", "--target", target]
+    command += [
+        "--drafter",
+        "lookup",
+        "--prompt",
+        PROMPT,
+        "--max-new-tokens",
+        "50000",
+        "--threads",
+        "1",
+    ]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ.copy()
+    )
+    first = process.stdout.read(8)
+    process.send_signal(signal.SIGINT)
+    rest, errors = process.communicate(timeout=20)
+    assert process.returncode == 130, errors.decode()
+    assert len(first + rest) > 8
+    assert b"interrupted" in errors and b"Traceback" not in errors
