@@ -15,6 +15,7 @@ from statistics import median
 from typing import Any
 
 import models
+
 from anydraft import Generation, SamplingParams, SpeculativeSession
 from anydraft.cli.compare import Comparison, compare
 from anydraft.cli.loading import load
@@ -71,16 +72,16 @@ def demo() -> list[Outcome]:
     )
     print(f"{STORY} ...\n--")
     tli = SpeculativeSession(target, drafter, bridge="tli", sampling=GREEDY)
-    outcomes.append(show("another vocabulary, greedy", tli, STORY, 48))
+    outcomes.append(show("another vocabulary, greedy (for correctness)", tli, STORY, 48))
 
     headline(
-        "3. The same, sampled at temperature 0.8 with seed 7 (bridge slem: drafts are text, so the\n"
-        "   result must be plain decoding's with that seed, token for token)"
+        "3. The same, sampled at temperature 0.8 with seed 7 (bridge slem: drafts are text, so\n"
+        "   the result must be plain decoding's with that seed, token for token)"
     )
     print(f"{STORY} ...\n--")
     sampling = SamplingParams(temperature=0.8, seed=7)
     slem = SpeculativeSession(target, drafter, bridge="slem", sampling=sampling)
-    outcomes.append(show("another vocabulary, sampled", slem, STORY, 48))
+    outcomes.append(show("another vocabulary, sampled (for correctness)", slem, STORY, 48))
 
     headline("Summary (both sides on the same packed model, prefill included)")
     print("\n".join(map(str, outcomes)), flush=True)

@@ -141,6 +141,7 @@ class Session:
         draft_confidence: float = 0.0,
         target_context: int = 0,
         draft_context: int = 0,
+        map: VocabularyMapTable | None = None,
     ) -> None: ...
     def add(
         self,

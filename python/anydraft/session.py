@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import operator
 import secrets
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, TypeAlias, overload
 
 from anydraft import _core
@@ -123,6 +125,8 @@ class Run(Iterator[Event]):
         self._id = self._core.add(
             prompt, sampling=sampling, draft_sampling=session.draft_sampling, **request
         )
+        # Models key their caches by the id: theirs goes when the request ends or is given up.
+        self._forget = weakref.finalize(self, _forget, (session.target, session.drafter), self._id)
         self._tokens: list[int] = []
         self._events: list[Event] = []
         self._held = b""
@@ -132,28 +136,33 @@ class Run(Iterator[Event]):
     def __next__(self) -> Event:
         started = time.perf_counter()
         try:
+            self._collect()  # what an interrupt between the core and here left behind
             while not self._events and self._core.finish(self._id) is None:
                 self._step()
+                self._collect()
         finally:
             self._stats.seconds += time.perf_counter() - started
+        if self._core.finish(self._id) is not None:
+            self._forget()
         if self._events:
             return self._events.pop(0)
-        self._session._forget(self._id)
         raise StopIteration
 
     def cancel(self) -> None:
         """End the request; what was emitted stays."""
         self._core.cancel(self._id)
+        self._collect()
+        self._forget()
 
     @property
     def generation(self) -> Generation:
         """What there is so far."""
-        counts = self._core.stats(self._id)
-        for name in ("target_calls", "draft_calls", "drafted", "accepted"):
-            setattr(self._stats, name, getattr(counts, name))
-        self._stats.tokens = len(self._tokens)
+        self._collect()
+        names = ("target_calls", "draft_calls", "drafted", "accepted")
+        counts = {name: getattr(self._core.stats(self._id), name) for name in names}
+        stats = replace(self._stats, tokens=len(self._tokens), **counts)
         text = "".join(self._text) + self._held.decode("utf-8", "replace")
-        return Generation(text, list(self._tokens), self._core.finish(self._id), self._stats)
+        return Generation(text, list(self._tokens), self._core.finish(self._id), stats)
 
     def _step(self) -> None:
         which, feeds = self._core.next()
@@ -161,8 +170,8 @@ class Run(Iterator[Event]):
         started = time.perf_counter()
         try:
             logits = model(feeds)
-            if getattr(logits, "is_cuda", False):
-                logits = logits.cpu()
+            if hasattr(logits, "detach"):  # torch: no gradients, and the core reads CPU memory
+                logits = logits.detach().cpu()
         finally:
             spent = time.perf_counter() - started
             if which == "target":
@@ -170,6 +179,9 @@ class Run(Iterator[Event]):
             else:
                 self._stats.draft_seconds += spent
         self._core.feed(logits)
+
+    def _collect(self) -> None:
+        """Take over what the core has emitted since the last time."""
         last = self._core.finish(self._id) is not None
         new = self._core.emitted(self._id, len(self._tokens))
         for i, (token, origin) in enumerate(new):
@@ -236,6 +248,8 @@ class SpeculativeSession:
         self.sampling = sampling or SamplingParams()
         self.draft_sampling = draft_sampling
         self.last: Run | None = None
+        self.runs: list[Run] = []  # of the last call of `generate`
+        self._map = self._new_map()
         self._new_core()  # complains now rather than at the first prompt
 
     @overload  # a str is a sequence of str: the first overload that fits is meant
@@ -272,12 +286,12 @@ class SpeculativeSession:
 
         Raises:
             InputError: an empty prompt, one longer than the target's context, and the like.
-            Whatever the models raise; `last.generation` then has what was emitted, and iterating
-            over `last` goes on.
+            Whatever the models raise; the `generation` of each of `runs` then has what was emitted,
+            and iterating over it goes on.
         """
         if _is_list(prompt):
-            return [self._run(p, i, max_new_tokens, sampling) for i, p in enumerate(prompt)]
-        return self._run(prompt, 0, max_new_tokens, sampling)
+            return self._finish(prompt, max_new_tokens, sampling)
+        return self._finish([prompt], max_new_tokens, sampling)[0]
 
     def stream(
         self, prompt: Prompt, *, max_new_tokens: int = 256, sampling: SamplingParams | None = None
@@ -285,13 +299,18 @@ class SpeculativeSession:
         """As `generate`, token by token: an iterator over events."""
         return self._start(prompt, 0, max_new_tokens, sampling)
 
-    def _run(
-        self, prompt: Prompt, stream: int, max_new_tokens: int, sampling: SamplingParams | None
-    ) -> Generation:
-        run = self._start(prompt, stream, max_new_tokens, sampling)
-        for _ in run:
-            pass
-        return run.generation
+    def _finish(
+        self, prompts: Sequence[Prompt], max_new_tokens: int, sampling: SamplingParams | None
+    ) -> list[Generation]:
+        # All are started first: a prompt that cannot be costs nothing that was decoded.
+        self.runs = [
+            self._start(prompt, i, max_new_tokens, sampling) for i, prompt in enumerate(prompts)
+        ]
+        for run in self.runs:
+            self.last = run
+            for _ in run:
+                pass
+        return [run.generation for run in self.runs]
 
     def _start(
         self, prompt: Prompt, stream: int, max_new_tokens: int, sampling: SamplingParams | None
@@ -307,6 +326,11 @@ class SpeculativeSession:
         )
         return self.last
 
+    def _new_map(self) -> _core.VocabularyMapTable | None:
+        if self.bridge not in ("tli", "slem"):
+            return None
+        return _core.VocabularyMapTable(self.drafter.vocabulary.table, self.target.vocabulary.table)
+
     def _new_core(self) -> Any:
         drafter = None if self.drafter in (None, "lookup") else self.drafter
         return _core.Session(
@@ -317,12 +341,14 @@ class SpeculativeSession:
             draft_confidence=self.draft_confidence,
             target_context=getattr(self.target, "context_length", None) or 0,
             draft_context=getattr(drafter, "context_length", None) or 0,
+            map=self._map,
         )
 
-    def _forget(self, request: int) -> None:
-        for model in (self.target, self.drafter):
-            if hasattr(model, "forget"):
-                model.forget(request)
+
+def _forget(models: tuple[Any, ...], request: int) -> None:
+    for model in models:
+        if hasattr(model, "forget"):
+            model.forget(request)
 
 
 @dataclass
@@ -336,9 +362,15 @@ class _Stateless:
 
         rows = []
         for feed in feeds:
-            text = self.texts.get(feed.request, [])[: len(feed.keep)] + feed.tokens
+            kept = self.texts.get(feed.request, [])[: len(feed.keep)]
+            if len(kept) < len(feed.keep):
+                raise InputError(
+                    f"[stateless] expected at most {len(kept)} tokens to keep, got {len(feed.keep)}"
+                )
+            text = kept + feed.tokens
             self.texts[feed.request] = text
-            rows.append(self.function(torch.tensor([text]))[0, len(text) - feed.rows :])
+            with torch.no_grad():
+                rows.append(self.function(torch.tensor([text]))[0, len(text) - feed.rows :])
         return torch.cat(rows)
 
     def forget(self, request: int) -> None:
@@ -366,7 +398,12 @@ def _choose_bridge(target: Model, drafter: Any, bridge: str) -> str:
             'bridge="tli" or "slem" take any pair'
         )
     if bridge == "auto":
-        return "same" if equal else "tli"
+        bridge = "same" if equal else "tli"
+    if drafter is target and bridge != "same":
+        raise InputError(
+            f'[Session] expected two model objects for bridge "{bridge}", got one as target and '
+            "drafter: they would share a cache"
+        )
     return bridge
 
 
@@ -374,7 +411,7 @@ def _is_list(prompt: Any) -> bool:
     """Whether this is a list of prompts rather than ids or messages."""
     if isinstance(prompt, str) or len(prompt) == 0:
         return False
-    return isinstance(prompt[0], str | Sequence)
+    return not isinstance(prompt, bytes) and isinstance(prompt[0], str | Sequence)
 
 
 def _prompt_ids(model: Any, prompt: Any) -> list[int]:
@@ -386,7 +423,9 @@ def _prompt_ids(model: Any, prompt: Any) -> list[int]:
         if not hasattr(model, "chat"):
             raise InputError("[generate] expected text or ids: this target has no chat template")
         return list(model.chat(prompt))
-    return [int(token) for token in prompt]
+    if isinstance(prompt, bytes):
+        raise InputError("[generate] expected text, ids or messages, got bytes")
+    return [operator.index(token) for token in prompt]
 
 
 def _with_seed(params: SamplingParams) -> SamplingParams:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -160,28 +161,31 @@ def verify(
             raise InputError(f"[verify] expected a law of kind {', '.join(_KINDS)}, got {law.kind}")
     accept, pick = coins if coins is not None else (None, None)
     stream = 0
+    device: Any = contextlib.nullcontext()
     if getattr(target_logits, "is_cuda", False):
         import torch
 
+        device = torch.cuda.device(target_logits.device)
         stream = torch.cuda.current_stream(target_logits.device).cuda_stream
-    accepted, offsets, next_token = _core.verify(
-        trees.tokens,
-        trees.parents,
-        trees.offsets,
-        target_logits,
-        [_KINDS[law.kind] for law in laws],
-        [-1 if law.row is None else law.row for law in laws],
-        draft_logits,
-        sampling,
-        draft_sampling or sampling,
-        verifier,
-        sampling.seed or 0,
-        requests,
-        positions,
-        accept,
-        pick,
-        stream,
-    )
+    with device:
+        accepted, offsets, next_token = _core.verify(
+            trees.tokens,
+            trees.parents,
+            trees.offsets,
+            target_logits,
+            [_KINDS[law.kind] for law in laws],
+            [-1 if law.row is None else law.row for law in laws],
+            draft_logits,
+            sampling,
+            draft_sampling or sampling,
+            verifier,
+            sampling.seed or 0,
+            requests,
+            positions,
+            accept,
+            pick,
+            stream,
+        )
     return VerifyResult(accepted, offsets, next_token)
 
 

@@ -57,6 +57,7 @@ Rows rows_from(const py::handle& object, const std::string& what) {
   Rows rows;
   const auto device = object.attr("__dlpack_device__")().cast<std::pair<int, int>>();
   rows.on_cuda = device.first == 2;
+  rows.device = device.second;
   // -1: the caller says which stream to run on, no synchronisation here.
   rows.owner = rows.on_cuda ? object.attr("__dlpack__")(py::arg("stream") = -1)
                             : object.attr("__dlpack__")();
@@ -83,6 +84,12 @@ Rows rows_from(const py::handle& object, const std::string& what) {
     }
     if (tensor.ndim == 2) view.stride = tensor.strides[0];
   }
+  return rows;
+}
+
+Rows cpu_rows_from(const py::handle& object, const std::string& what) {
+  Rows rows = rows_from(object, what);
+  if (rows.on_cuda) fail(what, "rows in CPU memory", "CUDA memory");
   return rows;
 }
 

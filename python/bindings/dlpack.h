@@ -16,11 +16,13 @@ namespace py = pybind11;
 struct Rows {
   RowsView view;
   bool on_cuda = false;
+  int device = 0;
   py::object owner;
 };
 
 // A tensor [rows, cols], or [cols] for one row; float32, bfloat16 or float16; contiguous along the
 // last axis. Throws Error(kValue) that names `what`; TypeError for what is no tensor.
 Rows rows_from(const py::handle& tensor, const std::string& what);
+Rows cpu_rows_from(const py::handle& tensor, const std::string& what);  // CPU memory only
 
 }  // namespace anydraft::bindings

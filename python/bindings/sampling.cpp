@@ -29,13 +29,13 @@ void bind_sampling(py::module_& module) {
             .format(p.temperature, p.top_k, p.top_p, p.min_p, p.seed);
       });
   module.def("write_probs", [](py::object logits, const SamplingParams& params, py::object out) {
-    const Rows rows = rows_from(logits, "probs"), target = rows_from(out, "probs");
+    const Rows rows = cpu_rows_from(logits, "probs"), target = cpu_rows_from(out, "probs");
     py::gil_scoped_release release;
     write_probs(rows.view, params, static_cast<float*>(const_cast<void*>(target.view.data)));
   });
   module.def("sample_rows",
              [](py::object logits, const SamplingParams& params, const std::vector<double>& coins) {
-               const Rows rows = rows_from(logits, "sample");
+               const Rows rows = cpu_rows_from(logits, "sample");
                if (static_cast<int64_t>(coins.size()) != rows.view.rows) {
                  throw Error(ErrorKind::kValue, "[sample] expected one key a row (" +
                                                     std::to_string(rows.view.rows) + "), got " +

@@ -55,7 +55,7 @@ void bind_session(py::module_& module) {
   py::class_<Session>(module, "Session")
       .def(py::init([](Shared target, Shared drafter, const std::string& bridge,
                        int32_t draft_length, double draft_confidence, int64_t target_context,
-                       int64_t draft_context) {
+                       int64_t draft_context, std::shared_ptr<VocabularyMap> map) {
              SessionOptions options;
              options.bridge =
                  by_name<Bridge>("a bridge", bridge, {"none", "same", "tli", "slem", "lookup"});
@@ -63,11 +63,12 @@ void bind_session(py::module_& module) {
              options.draft_confidence = draft_confidence;
              options.target_context = target_context;
              options.draft_context = draft_context;
-             return std::make_unique<Session>(std::move(target), std::move(drafter), options);
+             return std::make_unique<Session>(std::move(target), std::move(drafter), options,
+                                              std::move(map));
            }),
            py::arg("target"), py::arg("drafter"), py::kw_only(), py::arg("bridge"),
            py::arg("draft_length"), py::arg("draft_confidence") = 0.0,
-           py::arg("target_context") = 0, py::arg("draft_context") = 0)
+           py::arg("target_context") = 0, py::arg("draft_context") = 0, py::arg("map") = nullptr)
       .def(
           "add",
           [](Session& session, TokenIds prompt, SamplingParams sampling,
@@ -82,19 +83,14 @@ void bind_session(py::module_& module) {
       .def("cancel", &Session::cancel)
       .def("forget", &Session::forget)
       .def("next",
-           [](const Session& session) {
+           [](Session& session) {
              Work work = session.next();
              static const char* const kNames[] = {"idle", "drafter", "target"};
              return py::make_tuple(kNames[static_cast<int>(work.model)], std::move(work.feeds));
            })
       .def("feed",
            [](Session& session, py::object logits) {
-             const Rows rows = rows_from(logits, "Session.feed");
-             if (rows.on_cuda) {
-               throw Error(ErrorKind::kValue,
-                           "[Session.feed] expected rows in CPU memory, got CUDA");
-             }
-             session.feed(rows.view);
+             session.feed(cpu_rows_from(logits, "Session.feed").view);
            })
       .def(
           "emitted",

@@ -15,8 +15,8 @@ void bind_testing(py::module_& parent) {
       [](py::object target, py::object draft, int32_t length, bool one_hot,
          const SamplingParams& sampling, const SamplingParams& draft_sampling,
          const std::string& verifier) {
-        const Rows target_rows = rows_from(target, "target_logits");
-        const Rows draft_rows = rows_from(draft, "draft_logits");
+        const Rows target_rows = cpu_rows_from(target, "target_logits");
+        const Rows draft_rows = cpu_rows_from(draft, "draft_logits");
         py::list outcomes;
         for (const testing::Outcome& outcome :
              testing::enumerate_chain({target_rows.view, draft_rows.view, length,
@@ -29,7 +29,7 @@ void bind_testing(py::module_& parent) {
       py::arg("target_logits"), py::arg("draft_logits"), py::arg("draft_length"),
       py::arg("one_hot"), py::arg("sampling"), py::arg("draft_sampling"), py::arg("verifier"));
   module.def("law_masses", [](py::object logits, const SamplingParams& params) {
-    const Rows rows = rows_from(logits, "logits");
+    const Rows rows = cpu_rows_from(logits, "logits");
     std::vector<std::vector<double>> all(rows.view.rows);
     for (int64_t i = 0; i < rows.view.rows; ++i) {
       const detail::Law law = make_law(rows.view, i, params);
@@ -44,7 +44,7 @@ void bind_testing(py::module_& parent) {
   });
   // Chunk 0 of a row by each instruction set this machine runs: (name, largest, sum, masses).
   module.def("chunk_by_instruction_set", [](py::object logits, const SamplingParams& params) {
-    const Rows rows = rows_from(logits, "logits");
+    const Rows rows = cpu_rows_from(logits, "logits");
     const detail::Law law = make_law(rows.view, 0, params);
     const int64_t end = std::min<int64_t>(law.size, detail::kChunk);
     py::list all;

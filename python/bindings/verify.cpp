@@ -50,7 +50,8 @@ py::tuple call_verify(const Ints& tokens, const Ints& parents, const Ints& offse
   const Rows target = rows_from(target_logits, "target_logits");
   Rows draft;
   if (!draft_logits.is_none()) draft = rows_from(draft_logits, "draft_logits");
-  if (!draft_logits.is_none() && draft.on_cuda != target.on_cuda) {
+  if (!draft_logits.is_none() &&
+      (draft.on_cuda != target.on_cuda || (draft.on_cuda && draft.device != target.device))) {
     throw Error(ErrorKind::kValue,
                 "[verify] expected target_logits and draft_logits on one device");
   }

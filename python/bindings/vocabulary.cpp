@@ -48,7 +48,7 @@ void bind_vocabulary(py::module_& module) {
       .def("role", &Vocabulary::role)
       .def("is_special", &Vocabulary::is_special)
       .def("__eq__", [](const Vocabulary& a, const Vocabulary& b) { return a == b; });
-  py::class_<VocabularyMap>(module, "VocabularyMapTable")
+  py::class_<VocabularyMap, std::shared_ptr<VocabularyMap>>(module, "VocabularyMapTable")
       .def(py::init<const Vocabulary&, const Vocabulary&>(), py::arg("draft"), py::arg("target"))
       .def_readonly("shared", &VocabularyMap::shared)
       .def_readonly("to_target", &VocabularyMap::to_target)

@@ -38,9 +38,10 @@ TEST(Session, DecodesSeveralRequestsAcrossVocabularies) {
     Session session(letters(target_letters), letters(draft_letters), options);
     Request request;
     request.max_new_tokens = 10;
+    std::vector<int64_t> ids;
     for (int32_t first : {0, 1, 2}) {
       request.prompt = {first};
-      session.add(request);
+      ids.push_back(session.add(request));
     }
     int calls = 0;
     for (Work work = session.next(); work.model != Model::kIdle; work = session.next()) {
@@ -49,9 +50,10 @@ TEST(Session, DecodesSeveralRequestsAcrossVocabularies) {
       session.feed({rows.data(), DType::kFloat32, static_cast<int64_t>(rows.size()) / 3, 3, 3});
       calls += work.model == Model::kTarget;
     }
-    for (int64_t id : {0, 1, 2}) {
+    for (int first : {0, 1, 2}) {
+      const int64_t id = ids[first];
       ASSERT_EQ(session.emitted(id).size(), 10u);
-      for (int i = 0; i < 10; ++i) EXPECT_EQ(session.emitted(id)[i].token, (id + 1 + i) % 3);
+      for (int i = 0; i < 10; ++i) EXPECT_EQ(session.emitted(id)[i].token, (first + 1 + i) % 3);
       EXPECT_EQ(session.finish(id), Finish::kLength);
     }
     // A drafter that is always right: 5 tokens a call, and one call serves all requests.
@@ -59,10 +61,29 @@ TEST(Session, DecodesSeveralRequestsAcrossVocabularies) {
   }
 }
 
+TEST(Session, RowsBelongToTheRequestsTheyWereAskedFor) {
+  Session session(letters("abc"), nullptr, {});
+  Request request;
+  request.max_new_tokens = 1;
+  request.prompt = {0};
+  const int64_t first = session.add(request);
+  const int64_t second = session.add(request);
+  EXPECT_EQ(session.next().feeds.size(), 2u);
+  session.cancel(first);
+  const int64_t third = session.add(request);
+  const float rows[] = {0, 30, 0, 0, 0, 30};  // b for the first, c for the second
+  session.feed({rows, DType::kFloat32, 2, 3, 3});
+  EXPECT_TRUE(session.emitted(first).empty());
+  ASSERT_EQ(session.emitted(second).size(), 1u);
+  EXPECT_EQ(session.emitted(second)[0].token, 2);
+  EXPECT_TRUE(session.emitted(third).empty());
+  EXPECT_THROW(session.feed({rows, DType::kFloat32, 1, 3, 3}), Error);  // not asked for
+}
+
 TEST(Session, RefusesWhatCannotBe) {
   Session session(letters("abc"), nullptr, {});
   EXPECT_THROW(session.add({}), Error);
-  EXPECT_THROW(session.stats(3), Error);
+  EXPECT_THROW(session.stats(-1), Error);
   SessionOptions tli;
   tli.bridge = Bridge::kTli;
   EXPECT_THROW(Session(letters("abc"), letters("xyz"), tli), Error);

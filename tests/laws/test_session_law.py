@@ -21,7 +21,7 @@ def emitted(bridge, params, draft_params, confidence):
     batch = 2_000
     for first in range(0, RUNS, batch):
         core = _core.Session(TARGET.table, drafter.vocabulary.table, bridge=bridge, draft_length=3)
-        for stream in range(first, first + batch):
+        ids = [
             core.add(
                 PROMPT,
                 sampling=params,
@@ -30,11 +30,13 @@ def emitted(bridge, params, draft_params, confidence):
                 stop=TARGET.role("eos"),
                 coin_stream=stream,
             )
+            for stream in range(first, first + batch)
+        ]
         target.texts.clear()
         drafter.texts.clear()
         while (work := core.next())[0] != "idle":
             core.feed((target if work[0] == "target" else drafter)(work[1]))
-        counts.update(tuple(t for t, _ in core.emitted(i)) for i in range(batch))
+        counts.update(tuple(t for t, _ in core.emitted(i)) for i in ids)
     return target, counts
 
 

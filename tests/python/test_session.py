@@ -16,6 +16,7 @@ from anydraft import (
     SpeculativeSession,
     Vocabulary,
     VocabularyError,
+    stateless,
 )
 
 GREEDY = SamplingParams(temperature=0)
@@ -170,6 +171,73 @@ def test_bad_logits_name_their_row_and_lose_nothing(bridge, side, bad):
     list(stream)
     assert stream.generation.tokens[: len(before)] == before
     assert stream.generation.tokens == tokens(bridge, SEEDED)
+
+
+def test_runs_that_take_turns_do_not_share_a_cache():
+    run = session("tli", sampling=SEEDED)
+    first = run.stream(PROMPT, max_new_tokens=30)
+    seen = [next(first).tokens[0], next(first).tokens[0]]
+    other = run.generate([2, 2, 0], max_new_tokens=30)
+    seen += [event.tokens[0] for event in first]
+    assert seen == tokens("tli", SEEDED)[:30]
+    assert other.tokens == tokens("tli", SEEDED, [2, 2, 0])[:30]
+    given_up = run.stream(PROMPT, max_new_tokens=30)
+    next(given_up)
+    given_up.cancel()
+    assert given_up.generation.finish_reason == "cancelled"
+    assert run.target.texts == run.drafter.texts == {}
+
+
+def test_an_encoder_that_is_interrupted_loses_nothing():
+    calls = []
+
+    def encode(text):
+        calls.append(text)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return DRAFTER.encode(text)
+
+    names = [DRAFTER.token_bytes(i) or b"" for i in range(DRAFTER.size)]
+    roles = {"eos": DRAFTER.role("eos")}
+    run = session("tli", sampling=SEEDED)
+    table = Vocabulary.from_bytes(names, encoder=encode, specials=DRAFTER.specials, roles=roles)
+    interrupted = SpeculativeSession(
+        run.target, TableModel(table, 2), draft_confidence=0, sampling=SEEDED
+    )
+    stream = interrupted.stream(PROMPT, max_new_tokens=40)
+    with pytest.raises(KeyboardInterrupt):
+        list(stream)
+    before = stream.generation.tokens
+    list(stream)
+    assert stream.generation.tokens[: len(before)] == before
+    assert stream.generation.tokens == tokens("tli", SEEDED)
+
+
+def test_tokens_the_target_has_no_logit_for_are_not_proposed_to_it():
+    wide = letters(b"a", b"b", b"c")
+    target, drafter = constant(wide, [0.6, 0.4]), constant(wide, [0.3, 0.3, 0.4])
+    for bridge in ("same", "tli", "slem"):
+        run = SpeculativeSession(
+            target, drafter, bridge=bridge, sampling=SEEDED, draft_sampling=SamplingParams()
+        )
+        assert len(run.generate([0], max_new_tokens=50).tokens) == 50
+
+
+def test_models_with_gradients_and_one_model_twice():
+    torch = pytest.importorskip("torch")
+    model = stateless(torch.nn.Embedding(2, 2), letters(b"a", b"b"))
+    assert len(SpeculativeSession(model, None).generate([0], max_new_tokens=3).tokens) == 3
+    with pytest.raises(InputError, match="two model objects"):
+        SpeculativeSession(model, model, bridge="slem")
+    with pytest.raises(InputError, match="got bytes"):
+        SpeculativeSession(model, None).generate(b"ab")
+
+
+def test_a_bad_prompt_of_a_list_costs_nothing():
+    run = session("tli", sampling=SEEDED)
+    with pytest.raises(InputError, match="at least one token"):
+        run.generate([PROMPT, []])
+    assert run.target.calls == 0
 
 
 def test_logits_of_the_wrong_shape_or_type():

@@ -57,6 +57,9 @@ class TableModel:
 
         self.row = row
 
+    def forget(self, request):
+        self.texts.pop(request, None)
+
     def __call__(self, feeds):
         self.calls += 1
         rows = []

@@ -20,6 +20,7 @@ struct RowsView {
   int64_t rows = 0;
   int64_t cols = 0;
   int64_t stride = 0;
+  int64_t named_from = 0;  // the number of row 0 in error messages
 
   ANYDRAFT_HD const void* row(int64_t index) const {
     return static_cast<const char*>(data) + index * stride * size_of(dtype);

@@ -14,7 +14,7 @@ namespace anydraft {
 // Applied in this order, each on the renormalised row: temperature, top-k, top-p, min-p. Ties at a
 // boundary are all kept. Names as vLLM's.
 struct SamplingParams {
-  double temperature = 1.0;  // >= 0; 0 is greedy, ties to the lowest id
+  double temperature = 1.0;  // 0: greedy, ties to the lowest id; else >= 1e-4
   int32_t top_k = 0;         // 0: off
   double top_p = 1.0;        // (0, 1]; 1: off
   double min_p = 0.0;        // [0, 1); 0: off

@@ -4,8 +4,9 @@
 //   for (Work work = session.next(); work.model != Model::kIdle; work = session.next())
 //     session.feed(run(work));          // rows of logits, in the order of the feeds
 //
-// next() changes nothing and may be called again. Where feed() throws, nothing that was emitted is
-// lost and next() says how to go on, so a failed model call can be repeated. One thread at a time.
+// next() may be called again until feed() has taken its rows. Where feed() throws, nothing that was
+// emitted is lost and next() says how to go on, so a failed model call can be repeated. One thread
+// at a time.
 #pragma once
 
 #include <cstdint>
@@ -79,17 +80,20 @@ struct Stats {
 class Session {
  public:
   // `drafter` may be null (plain decoding, lookup, same). Throws Error(kVocabulary) where TLI finds
-  // nothing shared.
+  // nothing shared. `map` saves building one where the caller keeps sessions of one pair.
   Session(std::shared_ptr<const Vocabulary> target, std::shared_ptr<const Vocabulary> drafter,
-          SessionOptions options);
+          SessionOptions options, std::shared_ptr<const VocabularyMap> map = nullptr);
   ~Session();
 
+  // The id is unique in the process: models may key caches by it across sessions. Without a seed
+  // the request draws one.
   int64_t add(Request request);  // throws Error(kValue) for an empty prompt and the like
   void cancel(int64_t id);
   void forget(int64_t id);  // drops a request and its tokens
 
-  Work next() const;
-  // Rows for all feeds of the last next(), in order: [sum of rows, vocab].
+  Work next();
+  // Rows for all feeds of the last next(), in order: [sum of rows, vocab]; those of requests that
+  // have been cancelled or forgotten since are passed over.
   void feed(const RowsView& logits);
 
   const std::vector<Emitted>& emitted(int64_t id) const;  // grows; owned by the session
@@ -102,7 +106,7 @@ class Session {
   Job& job(int64_t id) const;
   std::unique_ptr<Shared> shared_;
   std::map<int64_t, std::unique_ptr<Job>> jobs_;
-  int64_t next_id_ = 0;
+  Work pending_;  // what the last next() asked for
 };
 
 }  // namespace anydraft

@@ -75,8 +75,6 @@ void DraftContext::append(int32_t draft_id) {
 // Leading ids whose symbols are a prefix of the text.
 size_t DraftContext::agreeing(const Symbols& text) const {
   const size_t limit = std::min(text.size(), spoken_.size());
-  // Both begin with the text of the last sync, unless drafts were appended inside it: compare all
-  // of it, it is a memcmp.
   const auto differ = std::mismatch(spoken_.begin(), spoken_.begin() + limit, text.begin());
   const size_t same = differ.first - spoken_.begin();
   return std::upper_bound(ends_.begin(), ends_.end(), same) - ends_.begin();

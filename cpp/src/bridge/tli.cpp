@@ -61,7 +61,7 @@ int32_t drafter_id(const RowsView& rows, int64_t index, const VocabularyMap& map
 }
 
 bool has_mass(const std::vector<float>& logits) {
-  return std::any_of(logits.begin(), logits.end(), [](float x) { return x > -INFINITY; });
+  return std::any_of(logits.begin(), logits.end(), [](float x) { return x != -INFINITY; });
 }
 
 }  // namespace anydraft::detail

@@ -19,6 +19,7 @@ std::vector<float> project(const RowsView& rows, int64_t index, const Vocabulary
 // Of the drafter ids that stand for `target`, the likeliest.
 int32_t drafter_id(const RowsView& rows, int64_t index, const VocabularyMap& map, int32_t target);
 
+// Whether any entry is not -inf; a NaN is left to make_law to report.
 bool has_mass(const std::vector<float>& logits);
 
 }  // namespace anydraft::detail

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "anydraft/error.h"
 #include "rows/kernels.h"
 
 namespace anydraft::detail {
@@ -97,6 +96,7 @@ void CpuRows::load(int32_t node) {
 double CpuRows::total_of(const Residual& residual) {
   double masses[kChunk];
   totals_.assign(chunks_of(vocab()), 0.0);
+  totals_for_ = residual.rejected;
   double sum = 0;
   for (size_t chunk = 0; chunk < totals_.size(); ++chunk) {
     const int64_t begin = static_cast<int64_t>(chunk) * kChunk;
@@ -112,7 +112,7 @@ int32_t CpuRows::pick_with(const Residual& residual, double coin) {
   if (residual.rejected < 0) {
     return target_.one_hot >= 0 ? target_.one_hot : pick_from_law(target_, totals_, coin);
   }
-  total_of(residual);
+  if (totals_for_ != residual.rejected) total_of(residual);
   return pick_from(vocab(), totals_, coin, [&](int64_t begin, int64_t end, double* out) {
     residual_masses(residual, begin, end, out);
   });

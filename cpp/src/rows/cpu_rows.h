@@ -25,7 +25,10 @@ class CpuRows : public Instrument<CpuRows> {
   void load(int32_t node);
   double total_of(const Residual& residual);
   int32_t pick_with(const Residual& residual, double coin);
-  void remember(int32_t child, double z) { z_[child] = z; }
+  void remember(int32_t child, double z) {
+    z_[child] = z;
+    totals_for_ = -1;
+  }
   int64_t vocab() const { return all_.target_logits.cols; }
 
  private:
@@ -36,6 +39,7 @@ class CpuRows : public Instrument<CpuRows> {
   int32_t base_;
   std::vector<int32_t> first_child_, next_sibling_;
   std::vector<double> z_;
+  int32_t totals_for_ = -1;     // the residual (by rejected child) that totals_ belong to; -1: none
   std::vector<double> totals_;  // of the target's row, then of the residual, chunk by chunk
 };
 

@@ -20,6 +20,9 @@ using detail::Law;
                   std::string(got) + " in row " + std::to_string(index));
 }
 
+// Below this, logits of ordinary size pass what a float can tell apart.
+constexpr double kColdest = 1e-4;
+
 float largest_logit(const RowsView& rows, int64_t index, std::vector<float>& chunk_max) {
   const void* row = rows.row(index);
   float largest = -INFINITY;
@@ -27,11 +30,11 @@ float largest_logit(const RowsView& rows, int64_t index, std::vector<float>& chu
   for (int64_t begin = 0; begin < rows.cols; begin += kChunk) {
     const auto found =
         detail::kernels().max(row, rows.dtype, begin, std::min<int64_t>(begin + kChunk, rows.cols));
-    if (found.bad) bad_row(index, "NaN or +inf");
+    if (found.bad) bad_row(rows.named_from + index, "NaN or +inf");
     chunk_max.push_back(found.largest);
     largest = std::max(largest, found.largest);
   }
-  if (largest == -INFINITY) bad_row(index, "-inf everywhere");
+  if (largest == -INFINITY) bad_row(rows.named_from + index, "-inf everywhere");
   return largest;
 }
 
@@ -101,7 +104,10 @@ void SamplingParams::validate() const {
     throw Error(ErrorKind::kValue, std::string("[SamplingParams] expected ") + expected + ", got " +
                                        std::to_string(got));
   };
-  if (!(temperature >= 0) || std::isinf(temperature)) fail("0 <= temperature < inf", temperature);
+  const bool cold = temperature > 0 && temperature < kColdest;
+  if (!(temperature >= 0) || std::isinf(temperature) || cold) {
+    fail("temperature 0 (greedy) or 1e-4 <= temperature < inf", temperature);
+  }
   if (top_k < 0) fail("top_k >= 0 (0: off)", top_k);
   if (!(top_p > 0 && top_p <= 1)) fail("0 < top_p <= 1", top_p);
   if (!(min_p >= 0 && min_p < 1)) fail("0 <= min_p < 1", min_p);
@@ -124,7 +130,7 @@ Law make_law(const RowsView& rows, int64_t index, const SamplingParams& params,
     throw Error(ErrorKind::kValue, "[law] expected |logit| / temperature below 2.9e6, got logit " +
                                        std::to_string(largest) + " at temperature " +
                                        std::to_string(params.temperature) + " in row " +
-                                       std::to_string(index));
+                                       std::to_string(rows.named_from + index));
   }
   law.exponent = detail::power_of(largest, law.scale).exponent;
   law.lower = cutoff(rows, index, params, largest, law.scale, law.exponent);

@@ -27,7 +27,7 @@ Session::Job::Job(const Shared& shared, Request request)
   if (shared.across()) {
     context_ = std::make_unique<detail::DraftContext>(*shared.target, *shared.drafter, *shared.map);
   }
-  start_round();
+  finish_if_full();
 }
 
 // Tokens the round may propose: one more is always emitted.
@@ -39,7 +39,14 @@ int64_t Session::Job::room() const {
   return left;
 }
 
-void Session::Job::start_round() {
+void Session::Job::finish_if_full() {
+  if (finish != Finish::kNot || room() >= 0) return;
+  const bool length = static_cast<int64_t>(emitted.size()) >= request_.max_new_tokens;
+  finish = length ? Finish::kLength : Finish::kContext;
+}
+
+void Session::Job::prepare() {
+  if (prepared_ || finish != Finish::kNot) return;
   drafts_.clear();
   string_.clear();
   laws_.clear();
@@ -47,30 +54,28 @@ void Session::Job::start_round() {
   confidence_ = 1;
   drafting_ = false;
   const int64_t left = room();
-  if (left < 0) {
-    finish = static_cast<int64_t>(emitted.size()) >= request_.max_new_tokens ? Finish::kLength
-                                                                             : Finish::kContext;
-    return;
-  }
   limit_ = std::min<int64_t>(left, shared_.options.draft_length);
-  if (limit_ == 0 || shared_.options.bridge == Bridge::kNone) return;
-  if (shared_.options.bridge == Bridge::kLookup) {
+  if (limit_ > 0 && shared_.has_model()) drafting_ = fits_drafter();
+  if (limit_ > 0 && shared_.options.bridge == Bridge::kLookup) {
     drafts_ = detail::look_up(committed_, limit_);
     laws_.resize(drafts_.size());
-    return;
   }
-  size_t drafter_length = committed_.size();
+  prepared_ = true;
+}
+
+// Brings the drafter's context up to date; false where this round goes without drafts.
+bool Session::Job::fits_drafter() {
+  size_t length = committed_.size();
   if (context_) {
     try {
       context_->sync(committed_);
     } catch (const Error&) {
-      return;  // text the drafter cannot spell: this round goes without drafts
+      return false;  // text the drafter cannot spell
     }
-    drafter_length = context_->ids().size();
+    length = context_->ids().size();
   }
-  const int64_t context = shared_.options.draft_context;
-  drafting_ = drafter_length > 0 &&
-              (context == 0 || static_cast<int64_t>(drafter_length) + limit_ <= context);
+  const int64_t longest = shared_.options.draft_context;
+  return length > 0 && (longest == 0 || static_cast<int64_t>(length) + limit_ <= longest);
 }
 
 Feed Session::Job::draft_feed(int64_t id) const {
@@ -101,7 +106,8 @@ bool Session::Job::stops(int32_t token) const {
 
 void Session::Job::propose(int32_t token, std::vector<float> law) {
   drafts_.push_back(token);
-  laws_.push_back(std::move(law));
+  // A greedy draft is certain: one-hot, so that seeded text is that of plain decoding.
+  laws_.push_back(draft_sampling_.greedy() ? std::vector<float>{} : std::move(law));
   if (stops(token) || static_cast<int64_t>(drafts_.size()) >= limit_) drafting_ = false;
 }
 
@@ -136,8 +142,8 @@ void Session::Job::feed_draft(const RowsView& rows, int64_t index) {
     drafting_ = false;
     return;
   }
-  const RowsView view{law.data(), DType::kFloat32, 1, static_cast<int64_t>(law.size()),
-                      static_cast<int64_t>(law.size())};
+  const auto width = static_cast<int64_t>(law.size());
+  const RowsView view{law.data(), DType::kFloat32, 1, width, width, index};
   const int32_t token = sample_row(view, 0, draft_sampling_, u);
   const bool last = unsure(view, 0);
   mark();
@@ -182,7 +188,12 @@ void Session::Job::settle_string() {
   laws_.resize(drafts_.size());
 }
 
-VerifyResult Session::Job::judge(const RowsView& rows, int64_t first) const {
+VerifyResult Session::Job::judge(const RowsView& rows, int64_t first) {
+  // What the target has no logit for is no token of its: the draft ends before it.
+  const auto alien = std::find_if(drafts_.begin(), drafts_.end(),
+                                  [&](int32_t token) { return token >= rows.cols; });
+  drafts_.erase(alien, drafts_.end());
+  laws_.resize(drafts_.size());
   const int32_t nodes = static_cast<int32_t>(drafts_.size()) + 1;
   TokenIds tokens = {committed_.back()}, parents, law_rows;
   tokens.insert(tokens.end(), drafts_.begin(), drafts_.end());
@@ -205,6 +216,7 @@ VerifyResult Session::Job::judge(const RowsView& rows, int64_t first) const {
   request.target_logits = rows;
   request.target_logits.data = rows.row(first);
   request.target_logits.rows = nodes;
+  request.target_logits.named_from = first;
   request.laws = {kinds.data(), law_rows.data()};
   if (!draft_rows.empty()) {
     request.draft_logits = {draft_rows.data(), DType::kFloat32,
@@ -224,7 +236,6 @@ void Session::Job::commit(const VerifyResult& result) {
   const size_t kept = result.accepted.size();
   ++stats.target_calls;
   stats.drafted += static_cast<int64_t>(drafts_.size());
-  stats.accepted += static_cast<int64_t>(kept);
   target_fed_ = committed_.size() + kept;
   draft_fed_ = std::min(draft_fed_, committed_.size() + kept);
   const Origin last = kept == drafts_.size() ? Origin::kBonus : Origin::kRecovered;
@@ -232,9 +243,11 @@ void Session::Job::commit(const VerifyResult& result) {
     const int32_t token = i < kept ? drafts_[i] : static_cast<int32_t>(result.next_tokens[0]);
     committed_.push_back(token);
     emitted.push_back({token, i < kept ? Origin::kAccepted : last});
+    if (i < kept) ++stats.accepted;
     if (stops(token)) finish = Finish::kStop;
   }
-  if (finish == Finish::kNot) start_round();
+  prepared_ = false;
+  finish_if_full();
 }
 
 }  // namespace anydraft

@@ -12,7 +12,7 @@ namespace anydraft {
 
 struct Session::Shared {
   std::shared_ptr<const Vocabulary> target, drafter;
-  std::unique_ptr<VocabularyMap> map;  // bridges across vocabularies
+  std::shared_ptr<const VocabularyMap> map;  // bridges across vocabularies
   SessionOptions options;
 
   bool across() const { return options.bridge == Bridge::kTli || options.bridge == Bridge::kSlem; }
@@ -22,13 +22,15 @@ struct Session::Shared {
 struct Session::Job {
   Job(const Shared& shared, Request request);
 
+  // Starts the next round where one is due; may throw what an encoder throws, and be called again.
+  void prepare();
   bool drafting() const { return finish == Finish::kNot && drafting_; }
   bool verifying() const { return finish == Finish::kNot && !drafting_; }
   Feed draft_feed(int64_t id) const;
   Feed target_feed(int64_t id) const;
   void feed_draft(const RowsView& rows, int64_t index);
-  // Draws nothing yet: computes what the round will keep, so that a bad row changes nothing.
-  VerifyResult judge(const RowsView& rows, int64_t first) const;
+  // What the round will keep, from rows [first, ...); commits nothing, so a bad row loses nothing.
+  VerifyResult judge(const RowsView& rows, int64_t first);
   void commit(const VerifyResult& result);
 
   std::vector<Emitted> emitted;
@@ -36,10 +38,11 @@ struct Session::Job {
   Stats stats;
 
  private:
-  void start_round();
+  void finish_if_full();
   int64_t room() const;
   void propose(int32_t token, std::vector<float> law);
   void settle_string();
+  bool fits_drafter();
   bool unsure(const RowsView& rows, int64_t index);
   bool stops(int32_t token) const;
   uint32_t position() const { return static_cast<uint32_t>(committed_.size()); }
@@ -51,6 +54,7 @@ struct Session::Job {
   TokenIds committed_;
   size_t target_fed_ = 0;  // committed tokens in the target's cache
   size_t draft_fed_ = 0;   // same vocabulary: committed + drafted tokens in the drafter's cache
+  bool prepared_ = false;  // this round's lookup or context is done
   bool drafting_ = false;
   int64_t limit_ = 0;                     // target tokens this round may propose
   int32_t steps_ = 0;                     // drafter tokens drawn this round

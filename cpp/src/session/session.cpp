@@ -1,5 +1,8 @@
 #include "anydraft/session.h"
 
+#include <atomic>
+#include <random>
+
 #include "anydraft/error.h"
 #include "session/job.h"
 
@@ -13,8 +16,9 @@ namespace {
 }  // namespace
 
 Session::Session(std::shared_ptr<const Vocabulary> target,
-                 std::shared_ptr<const Vocabulary> drafter, SessionOptions options)
-    : shared_(new Shared{std::move(target), std::move(drafter), nullptr, options}) {
+                 std::shared_ptr<const Vocabulary> drafter, SessionOptions options,
+                 std::shared_ptr<const VocabularyMap> map)
+    : shared_(new Shared{std::move(target), std::move(drafter), std::move(map), options}) {
   if (!shared_->target) fail("a target vocabulary, got none");
   if (options.draft_length < 0) {
     fail("draft_length >= 0, got " + std::to_string(options.draft_length));
@@ -24,7 +28,9 @@ Session::Session(std::shared_ptr<const Vocabulary> target,
   }
   if (!shared_->across()) return;
   if (!shared_->drafter) fail("a drafter vocabulary for this bridge, got none");
-  shared_->map = std::make_unique<VocabularyMap>(*shared_->drafter, *shared_->target);
+  if (!shared_->map) {
+    shared_->map = std::make_shared<VocabularyMap>(*shared_->drafter, *shared_->target);
+  }
   if (options.bridge == Bridge::kTli && shared_->map->shared == 0) {
     throw Error(ErrorKind::kVocabulary,
                 "[Session] expected vocabularies that share tokens for bridge \"tli\", got none in "
@@ -55,8 +61,14 @@ int64_t Session::add(Request request) {
     fail("a prompt of at most " + std::to_string(context) + " tokens (the target's context), got " +
          std::to_string(request.prompt.size()));
   }
-  jobs_.emplace(next_id_, std::make_unique<Job>(*shared_, std::move(request)));
-  return next_id_++;
+  if (!request.sampling.seed) {
+    std::random_device random;
+    request.sampling.seed = uint64_t{random()} << 32 | random();
+  }
+  static std::atomic<int64_t> ids{0};
+  const int64_t id = ids++;
+  jobs_.emplace(id, std::make_unique<Job>(*shared_, std::move(request)));
+  return id;
 }
 
 void Session::cancel(int64_t id) {
@@ -69,24 +81,27 @@ void Session::forget(int64_t id) {
 }
 
 // The drafter runs until every request has its draft; then one call of the target serves them all.
-Work Session::next() const {
-  Work work;
+Work Session::next() {
+  pending_ = {};
   for (const auto& [id, job] : jobs_) {
-    if (job->drafting()) work.feeds.push_back(job->draft_feed(id));
+    job->prepare();
+    if (job->drafting()) pending_.feeds.push_back(job->draft_feed(id));
   }
-  if (!work.feeds.empty()) {
-    work.model = Model::kDrafter;
-    return work;
+  if (!pending_.feeds.empty()) {
+    pending_.model = Model::kDrafter;
+    return pending_;
   }
   for (const auto& [id, job] : jobs_) {
-    if (job->verifying()) work.feeds.push_back(job->target_feed(id));
+    if (job->verifying()) pending_.feeds.push_back(job->target_feed(id));
   }
-  if (!work.feeds.empty()) work.model = Model::kTarget;
-  return work;
+  if (!pending_.feeds.empty()) pending_.model = Model::kTarget;
+  return pending_;
 }
 
 void Session::feed(const RowsView& logits) {
-  const Work work = next();
+  const Work work = std::move(pending_);
+  pending_ = {};
+  if (work.model == Model::kIdle) fail("next() before feed(): no rows are wanted");
   int64_t expected = 0;
   for (const Feed& feed : work.feeds) expected += feed.rows;
   if (logits.rows != expected || logits.cols < 1) {
@@ -95,16 +110,20 @@ void Session::feed(const RowsView& logits) {
          std::to_string(logits.rows) + ", " + std::to_string(logits.cols) + "]");
   }
   int64_t row = 0;
-  if (work.model == Model::kDrafter) {
-    for (const Feed& feed : work.feeds) job(feed.request).feed_draft(logits, row++);
-    return;
-  }
-  std::vector<VerifyResult> results;
+  std::vector<std::pair<Job*, VerifyResult>> judged;
   for (const Feed& feed : work.feeds) {
-    results.push_back(job(feed.request).judge(logits, row));
+    const auto found = jobs_.find(feed.request);
+    Job* job = found == jobs_.end() ? nullptr : found->second.get();
+    if (job && job->finish == Finish::kNot) {
+      if (work.model == Model::kDrafter) {
+        job->feed_draft(logits, row);
+      } else {
+        judged.emplace_back(job, job->judge(logits, row));
+      }
+    }
     row += feed.rows;
   }
-  for (size_t i = 0; i < results.size(); ++i) job(work.feeds[i].request).commit(results[i]);
+  for (const auto& [job, result] : judged) job->commit(result);
 }
 
 const std::vector<Emitted>& Session::emitted(int64_t id) const { return job(id).emitted; }

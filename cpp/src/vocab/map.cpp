@@ -57,13 +57,15 @@ VocabularyMap::VocabularyMap(const Vocabulary& draft, const Vocabulary& target) 
   for (const auto& entry : draft_ids) shared += static_cast<int64_t>(target_ids.count(entry.first));
   to_target = ids_in(draft, target, target_ids);
   to_draft = ids_in(target, draft, draft_ids);
+  std::vector<int32_t> count(target.size(), 0);
+  for (int32_t token : to_target) {
+    if (token >= 0) ++count[token];
+  }
   std::map<int32_t, TokenIds> sources;
   for (int32_t id = 0; id < draft.size(); ++id) {
-    if (to_target[id] >= 0) sources[to_target[id]].push_back(id);
+    if (to_target[id] >= 0 && count[to_target[id]] > 1) sources[to_target[id]].push_back(id);
   }
-  for (auto& [token, ids] : sources) {
-    if (ids.size() > 1) merged.emplace_back(token, std::move(ids));
-  }
+  merged.assign(sources.begin(), sources.end());
 }
 
 }  // namespace anydraft

@@ -70,4 +70,5 @@ class RequestCache(Cache):  # type: ignore[misc, unused-ignore]
         if not 0 <= n <= held:
             raise ValueError(f"[RequestCache.keep] expected at most {held} slots, got {n}")
         for layer in self.layers:
-            layer.keep(n)
+            if layer.is_initialized:  # not so where memory ran out in the first forward pass
+                layer.keep(n)

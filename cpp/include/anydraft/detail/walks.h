@@ -4,8 +4,8 @@
 //   Residual residual(node)            the target's law at the node, nothing rejected yet
 //   double weight(residual, token)     its unnormalised mass r(token); residual.total = sum of r
 //   double draft_mass(child)           mass of a drafted child in the law it was proposed from
-//   void reject(residual&, child)      r <- relu(r - total * d_child); keeps r where nothing is
-//   left bool accept(numerator, denominator, child)           with probability min(1, num / den)
+//   void reject(residual&, child)      r <- relu(r - total * d_child); or r if nothing remains
+//   bool accept(num, den, child)       with probability min(1, num / den)
 //   int32_t pick(residual, node, purpose)                a token with law r / total
 //   int32_t first_child(node), next_sibling(node), token(node)        -1: none
 // CPU rows, a CUDA block and the tests' enumerating instrument all play the source below; an

@@ -1,0 +1,162 @@
+"""End to end: speculative against plain decoding of the same packed model, in one run.
+
+    python bench/e2e/run.py [--quick] [--pair lookup|universal] [--out FILE]
+
+Methods are interleaved prompt by prompt, in an order that rotates; all texts are compared with
+plain decoding's. Writes bench/results/e2e-<date>.json and a Markdown table beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import gc
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+BENCH = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(BENCH))
+
+import models  # noqa: E402
+import torch  # noqa: E402
+from methods import GREEDY, Measured, Method, ours, theirs  # noqa: E402
+from report import machine, markdown, summarise, write  # noqa: E402
+
+from anydraft.cli.compare import compare  # noqa: E402
+from anydraft.cli.loading import load  # noqa: E402
+
+Prompts = list[list[int]]
+
+
+def main() -> int:
+    args = _parser().parse_args()
+    torch.set_num_threads(args.threads)
+    new_tokens = 16 if args.quick else 64
+    date = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d")
+    result: dict[str, Any] = {"date": date, "machine": machine(), "new_tokens": new_tokens}
+    result["pairs"] = pairs = []
+    out = args.out or BENCH / "results" / f"e2e-{date}{'-quick' if args.quick else ''}.json"
+    for name in args.pair or list(PAIRS):
+        try:
+            pairs.append(PAIRS[name](args.quick, new_tokens))
+        except models.ModelUnavailable as error:
+            say(f"SKIPPED {name}: {error}")
+        write(result, out)  # after each pair: a run of many minutes may be cut off
+        gc.collect()
+    print(markdown(result))
+    say(f"written to {out}")
+    return 0 if all(pair["lossless"] for pair in pairs) else 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description="speculative against plain decoding")
+    parser.add_argument("--quick", action="store_true", help="2 prompts, 16 tokens, few methods")
+    parser.add_argument("--pair", action="append", choices=list(PAIRS), help="default: all")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--out", type=Path, metavar="FILE", help="the JSON file")
+    return parser
+
+
+def lookup(quick: bool, new_tokens: int) -> dict[str, Any]:
+    """Prompt lookup on SmolLM2, long prompts."""
+    target = _load("target", "smollm2-135m")
+    texts = models.long_prompts(2 if quick else 6)
+    prompts = [target.chat([{"role": "user", "content": text}]) for text in texts]
+    methods = [ours("plain", target, None, 0)]
+    for length in (8,) if quick else (4, 8, 12):
+        methods.append(ours(f"lookup {length}", target, "lookup", length))
+    methods.append(theirs("transformers plain", target))
+    for length in (10,) if quick else (4, 8, 12):
+        name = f"transformers lookup {length}"
+        methods.append(theirs(name, target, prompt_lookup_num_tokens=length))
+    name = "SmolLM2-135M, prompt lookup, long prompts"
+    return _measure(name, ["lookup"], target, methods, prompts, new_tokens)
+
+
+def universal(quick: bool, new_tokens: int) -> dict[str, Any]:
+    """Qwen2.5-Coder-1.5B drafted by SmolLM2 across vocabularies, HumanEval."""
+    target = _load("target", "qwen2.5-coder-1.5b")
+    drafter = _load("drafter", "smollm2-135m")
+    texts = models.humaneval_prompts(2 if quick else 6)
+    prompts = [[*target.vocabulary.prefix, *target.vocabulary.encode(text)] for text in texts]
+    methods = [ours("plain", target, None, 0)]
+    for bridge in ("slem", "tli"):
+        for length in (4,) if quick else (2, 3, 4, 5, 6):
+            methods.append(ours(f"{bridge} {length}", target, drafter, length, bridge))
+    methods += [
+        theirs("transformers plain", target),
+        theirs("transformers universal 4", target, drafter),
+        theirs("transformers lookup 10", target, prompt_lookup_num_tokens=10),
+    ]
+    name = "Qwen2.5-Coder-1.5B drafted by SmolLM2-135M, HumanEval"
+    return _measure(name, ["slem", "tli"], target, methods, prompts, new_tokens)
+
+
+PAIRS = {"lookup": lookup, "universal": universal}
+
+
+def _load(role: str, name: str) -> Any:
+    return load(role, str(models.fetch(name)), pack=True)
+
+
+def _measure(
+    name: str,
+    kinds: list[str],
+    target: Any,
+    methods: list[Method],
+    prompts: Prompts,
+    new_tokens: int,
+) -> dict[str, Any]:
+    for method in methods:  # nobody pays for first calls
+        method.measure(prompts[0], 4)
+    table: dict[str, list[dict[str, Any]]] = {method.name: [] for method in methods}
+    for i, prompt in enumerate(prompts):
+        runs = _interleaved(methods, i, prompt, new_tokens)
+        first = methods[0].measure(prompt, 1).seconds
+        for method in methods:
+            run = runs[method.name]
+            table[method.name].append(_record(target, prompt, run, runs["plain"], first))
+    pair = {"name": name, "kinds": kinds, "prompt_tokens": [len(prompt) for prompt in prompts]}
+    pair["methods"] = {name: {"prompts": runs} for name, runs in table.items()}
+    # Of ours alone: a rival that differs is reported, and is no failure of this bench.
+    own = [runs for name, runs in table.items() if not name.startswith("transformers ")]
+    pair["lossless"] = all(run["identical"] or run["near_tie"] for runs in own for run in runs)
+    summarise(pair)
+    return pair
+
+
+def _interleaved(
+    methods: list[Method], turn: int, prompt: list[int], new_tokens: int
+) -> dict[str, Measured]:
+    """Every method on a prompt; each prompt begins with another method."""
+    start = turn * 5 % len(methods)
+    runs = {}
+    for method in [*methods[start:], *methods[:start]]:
+        runs[method.name] = run = method.measure(prompt, new_tokens)
+        say(f"prompt {turn}: {method.name}: {run.seconds:.2f} s, {len(run.tokens)} tokens")
+    return runs
+
+
+def _record(
+    target: Any, prompt: list[int], run: Measured, plain: Measured, first: float
+) -> dict[str, Any]:
+    """A run as the JSON file holds it, compared with plain decoding's text."""
+    comparison = compare(target, prompt, run.tokens, plain.tokens, "none", GREEDY)
+    return asdict(run) | {
+        "outside": run.outside,
+        "decode_seconds": run.seconds - first,
+        "first_token_seconds": first,
+        "identical": comparison.identical,
+        "near_tie": not comparison.identical and comparison.near_tie,
+        "comparison": str(comparison),
+    }
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
