@@ -82,13 +82,21 @@ def forward_clock(models: list[Any]) -> Iterator[ForwardClock]:
             hook.remove()
 
 
-def ours(name: str, target: Any, drafter: Any, draft_length: int, bridge: str = "auto") -> Method:
-    """anydraft; drafter None: plain decoding."""
+def ours(
+    name: str,
+    target: Any,
+    drafter: Any,
+    draft_length: int,
+    bridge: str = "auto",
+    confidence: float = 0.0,
+) -> Method:
+    """anydraft; drafter None: plain decoding. confidence 0: a fixed draft length."""
     session = SpeculativeSession(
         target,
         drafter,
         bridge=bridge,  # type: ignore[arg-type]
         draft_length=draft_length,
+        draft_confidence=confidence,
         sampling=GREEDY,
     )
 

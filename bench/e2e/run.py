@@ -79,14 +79,17 @@ def universal(quick: bool, new_tokens: int) -> dict[str, Any]:
     """Qwen2.5-Coder-1.5B drafted by SmolLM2 across vocabularies, HumanEval."""
     target = _load("target", "qwen2.5-coder-1.5b")
     drafter = _load("drafter", "smollm2-135m")
-    texts = models.humaneval_prompts(2 if quick else 6)
+    texts = models.humaneval_prompts(2 if quick else 5)
     prompts = [[*target.vocabulary.prefix, *target.vocabulary.encode(text)] for text in texts]
     methods = [ours("plain", target, None, 0)]
-    for bridge in ("slem", "tli"):
-        for length in (4,) if quick else (2, 3, 4, 5, 6):
+    fixed = {"slem": (4,) if quick else (3, 4, 5), "tli": (4,)}
+    for bridge, lengths in fixed.items():
+        for length in lengths:
             methods.append(ours(f"{bridge} {length}", target, drafter, length, bridge))
+    for confidence in (0.3, 0.5):
+        name = f"slem up to 8, confidence {confidence}"
+        methods.append(ours(name, target, drafter, 8, "slem", confidence))
     methods += [
-        theirs("transformers plain", target),
         theirs("transformers universal 4", target, drafter),
         theirs("transformers lookup 10", target, prompt_lookup_num_tokens=10),
     ]
