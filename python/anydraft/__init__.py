@@ -9,15 +9,8 @@ from anydraft.errors import (
     UnsupportedTokenizerError,
     VocabularyError,
 )
-from anydraft.session import (
-    Event,
-    Generation,
-    GenerationStats,
-    Model,
-    Run,
-    SpeculativeSession,
-    stateless,
-)
+from anydraft.run import Event, Generation, GenerationStats, Run
+from anydraft.session import Model, SpeculativeSession, stateless
 from anydraft.verification import Law, Trees, VerifyResult, probs, sample, verifiers, verify
 from anydraft.vocabulary import Vocabulary, VocabularyMap
 

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import operator
 import secrets
-import time
-import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias, overload
 
 from anydraft import _core
 from anydraft._core import Feed, SamplingParams
 from anydraft.errors import InputError
+from anydraft.run import Generation, Run
 from anydraft.vocabulary import Vocabulary
 
 Bridge: TypeAlias = Literal["auto", "same", "tli", "slem"]
-Origin: TypeAlias = Literal["accepted", "recovered", "bonus"]
 Message: TypeAlias = Mapping[str, Any]
 Prompt: TypeAlias = str | Sequence[int] | Sequence[Message]
 
@@ -35,166 +33,6 @@ class Model(Protocol):
     def vocabulary(self) -> Vocabulary: ...
 
     def __call__(self, feeds: list[Feed], /) -> Any: ...
-
-
-@dataclass(frozen=True)
-class Event:
-    """One token as it is decided.
-
-    Attributes:
-        text: what can be shown now; an unfinished character is held back for a later event.
-        tokens: the token's id.
-        origin: accepted (drafted), recovered (after a rejection), bonus (after the last draft).
-    """
-
-    text: str
-    tokens: tuple[int, ...]
-    origin: Origin
-
-
-@dataclass
-class GenerationStats:
-    """What a request cost. Seconds are wall time; `draft_seconds` and `target_seconds` are spent in
-    the models' calls, the rest of `seconds` is ours and the caller's."""
-
-    tokens: int = 0
-    target_calls: int = 0
-    draft_calls: int = 0
-    drafted: int = 0
-    accepted: int = 0
-    seconds: float = 0.0
-    draft_seconds: float = 0.0
-    target_seconds: float = 0.0
-    bridge: str = ""
-
-    @property
-    def acceptance_rate(self) -> float:
-        """Share of the proposed tokens that was kept."""
-        return self.accepted / self.drafted if self.drafted else 0.0
-
-    @property
-    def accepted_per_call(self) -> float:
-        return self.accepted / self.target_calls if self.target_calls else 0.0
-
-    @property
-    def tokens_per_second(self) -> float:
-        return self.tokens / self.seconds if self.seconds else 0.0
-
-    @property
-    def overhead(self) -> float:
-        """Share of the time that no model's call took."""
-        busy = self.draft_seconds + self.target_seconds
-        return 1 - busy / self.seconds if self.seconds else 0.0
-
-
-@dataclass(frozen=True)
-class Generation:
-    """A finished (or interrupted) request.
-
-    Attributes:
-        text: the new text; specials have none.
-        tokens: the new ids, a final EOS included.
-        finish_reason: stop, length, context, cancelled; None while unfinished.
-        stats: counts and seconds.
-    """
-
-    text: str
-    tokens: list[int]
-    finish_reason: str | None
-    stats: GenerationStats
-
-
-class Run(Iterator[Event]):
-    """A request being decoded: iterate for events. Where a model's call raises, the exception comes
-    through, `generation` still has all that was emitted, and iterating again goes on from there.
-
-    Attributes:
-        prompt: the target ids it started from.
-    """
-
-    def __init__(
-        self,
-        session: SpeculativeSession,
-        prompt: list[int],
-        sampling: SamplingParams,
-        **request: Any,
-    ) -> None:
-        self.prompt = prompt
-        self._session = session
-        self._core = session._new_core()
-        self._id = self._core.add(
-            prompt, sampling=sampling, draft_sampling=session.draft_sampling, **request
-        )
-        # Models key their caches by the id: theirs goes when the request ends or is given up.
-        self._forget = weakref.finalize(self, _forget, (session.target, session.drafter), self._id)
-        self._tokens: list[int] = []
-        self._events: list[Event] = []
-        self._held = b""
-        self._text: list[str] = []
-        self._stats = GenerationStats(bridge=session.bridge)
-
-    def __next__(self) -> Event:
-        started = time.perf_counter()
-        try:
-            self._collect()  # what an interrupt between the core and here left behind
-            while not self._events and self._core.finish(self._id) is None:
-                self._step()
-                self._collect()
-        finally:
-            self._stats.seconds += time.perf_counter() - started
-        if self._core.finish(self._id) is not None:
-            self._forget()
-        if self._events:
-            return self._events.pop(0)
-        raise StopIteration
-
-    def cancel(self) -> None:
-        """End the request; what was emitted stays."""
-        self._core.cancel(self._id)
-        self._collect()
-        self._forget()
-
-    @property
-    def generation(self) -> Generation:
-        """What there is so far."""
-        self._collect()
-        names = ("target_calls", "draft_calls", "drafted", "accepted")
-        counts = {name: getattr(self._core.stats(self._id), name) for name in names}
-        stats = replace(self._stats, tokens=len(self._tokens), **counts)
-        text = "".join(self._text) + self._held.decode("utf-8", "replace")
-        return Generation(text, list(self._tokens), self._core.finish(self._id), stats)
-
-    def _step(self) -> None:
-        which, feeds = self._core.next()
-        model = self._session.target if which == "target" else self._session.drafter
-        started = time.perf_counter()
-        try:
-            logits = model(feeds)
-            if hasattr(logits, "detach"):  # torch: no gradients, and the core reads CPU memory
-                logits = logits.detach().cpu()
-        finally:
-            spent = time.perf_counter() - started
-            if which == "target":
-                self._stats.target_seconds += spent
-            else:
-                self._stats.draft_seconds += spent
-        self._core.feed(logits)
-
-    def _collect(self) -> None:
-        """Take over what the core has emitted since the last time."""
-        last = self._core.finish(self._id) is not None
-        new = self._core.emitted(self._id, len(self._tokens))
-        for i, (token, origin) in enumerate(new):
-            self._tokens.append(token)
-            text = self._show(token, flush=last and i == len(new) - 1)
-            self._events.append(Event(text, (token,), origin))
-
-    def _show(self, token: int, *, flush: bool) -> str:
-        self._held += self._session.target.vocabulary.decode([token])
-        end = len(self._held) if flush else _core.complete_utf8(self._held)
-        text, self._held = self._held[:end].decode("utf-8", "replace"), self._held[end:]
-        self._text.append(text)
-        return text
 
 
 class SpeculativeSession:
@@ -343,12 +181,6 @@ class SpeculativeSession:
             draft_context=getattr(drafter, "context_length", None) or 0,
             map=self._map,
         )
-
-
-def _forget(models: tuple[Any, ...], request: int) -> None:
-    for model in models:
-        if hasattr(model, "forget"):
-            model.forget(request)
 
 
 @dataclass

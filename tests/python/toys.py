@@ -71,3 +71,27 @@ class TableModel:
             self.texts[feed.request] = text
             rows += [self.row(text[: len(text) - i]) for i in reversed(range(feed.rows))]
         return np.stack(rows)
+
+
+def constant(vocabulary, masses):
+    """A model that says the same everywhere."""
+
+    with np.errstate(divide="ignore"):
+        row = np.log(np.array(masses, dtype=np.float32))
+
+    def model(feeds):
+        model.fed.extend(feeds)
+        return np.tile(row, (sum(feed.rows for feed in feeds), 1))
+
+    model.vocabulary = vocabulary
+    model.fed = []
+    return model
+
+
+def letters(*tokens, **named):
+    """A vocabulary of single letters."""
+
+    def encode(text):
+        return [tokens.index(char.encode()) for char in text]
+
+    return Vocabulary.from_bytes(tokens, encoder=encode, **named)

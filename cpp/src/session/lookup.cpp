@@ -3,20 +3,30 @@
 #include <algorithm>
 
 namespace anydraft::detail {
+namespace {
+
+constexpr size_t kShortest = 2;  // a single token says too little
+constexpr size_t kLongest = 16;  // enough to tell places apart
+
+// How many tokens before `at` equal the last ones of the text, at most kLongest.
+size_t agreement(const TokenIds& text, size_t at) {
+  const size_t limit = std::min(at, kLongest);
+  size_t count = 0;
+  while (count < limit && text[at - 1 - count] == text[text.size() - 1 - count]) ++count;
+  return count;
+}
+
+}  // namespace
 
 TokenIds look_up(const TokenIds& text, size_t length) {
-  for (size_t n : {3, 2}) {
-    if (text.size() <= n) continue;
-    const auto tail = text.end() - n;
-    for (auto at = text.end() - n; at != text.begin();) {
-      --at;
-      if (!std::equal(tail, text.end(), at)) continue;
-      const auto begin = at + n;
-      const size_t count = std::min<size_t>(length, text.end() - begin);
-      return TokenIds(begin, begin + count);
-    }
+  size_t best = 0, longest = kShortest - 1;
+  for (size_t at = text.size(); at-- > kShortest;) {  // the latest place of the longest agreement
+    const size_t count = agreement(text, at);
+    if (count > longest) longest = count, best = at;
+    if (longest == kLongest) break;
   }
-  return {};
+  const size_t count = best == 0 ? 0 : std::min(length, text.size() - best);
+  return TokenIds(text.begin() + best, text.begin() + best + count);
 }
 
 }  // namespace anydraft::detail

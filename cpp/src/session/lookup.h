@@ -5,8 +5,8 @@
 
 namespace anydraft::detail {
 
-// What followed the latest earlier occurrence of the last tokens (of 3, else of 2), at most
-// `length` tokens.
+// At most `length` tokens: what followed the place whose preceding tokens agree longest with the end
+// of the text (2 to 16 tokens; the latest of several such places).
 TokenIds look_up(const TokenIds& text, size_t length);
 
 }  // namespace anydraft::detail

@@ -1,0 +1,184 @@
+"""What goes wrong is said clearly, and nothing already emitted is lost."""
+
+import numpy as np
+import pytest
+import torch
+from test_session import GREEDY, PROMPT, SEEDED, session, tokens
+from toys import DRAFTER, TARGET, TableModel, constant, letters
+
+from anydraft import (
+    InputError,
+    NonFiniteLogitsError,
+    SamplingParams,
+    SpeculativeSession,
+    Vocabulary,
+    VocabularyError,
+    stateless,
+)
+
+
+def test_a_model_that_raises_loses_nothing_and_the_run_goes_on():
+    run = session("tli", sampling=SEEDED)
+    target, calls = run.target, []
+
+    def flaky(feeds):
+        calls.append(len(feeds))
+        if len(calls) == 3:
+            raise ConnectionError("the accelerator went away")
+        return target(feeds)
+
+    flaky.vocabulary = TARGET
+    run.target = flaky
+    stream = run.stream(PROMPT, max_new_tokens=40)
+    seen = []
+    with pytest.raises(ConnectionError, match="went away"):
+        for event in stream:
+            seen.append(event.tokens[0])
+    assert seen == stream.generation.tokens
+    assert stream.generation.finish_reason is None
+    seen += [event.tokens[0] for event in stream]
+    assert seen == tokens("tli", SEEDED) == stream.generation.tokens
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("side", ["target", "drafter"])
+@pytest.mark.parametrize("bridge", ["same", "tli", "slem"])
+def test_bad_logits_name_their_row_and_lose_nothing(bridge, side, bad):
+    run = session(bridge, sampling=SEEDED)
+    model, broken = getattr(run, side), []
+
+    def poisoned(feeds):
+        rows = model(feeds)
+        if len(broken) == 2:
+            rows[:, 2] = bad
+        broken.append(True)
+        return rows
+
+    poisoned.vocabulary = model.vocabulary
+    setattr(run, side, poisoned)
+    stream = run.stream(PROMPT, max_new_tokens=40)
+    with pytest.raises(NonFiniteLogitsError, match=r"row \d"):
+        while True:
+            next(stream)
+    before = stream.generation.tokens
+    list(stream)
+    assert stream.generation.tokens[: len(before)] == before
+    assert stream.generation.tokens == tokens(bridge, SEEDED)
+
+
+def test_an_encoder_that_is_interrupted_loses_nothing():
+    calls = []
+
+    def encode(text):
+        calls.append(text)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return DRAFTER.encode(text)
+
+    names = [DRAFTER.token_bytes(i) or b"" for i in range(DRAFTER.size)]
+    roles = {"eos": DRAFTER.role("eos")}
+    run = session("tli", sampling=SEEDED)
+    table = Vocabulary.from_bytes(names, encoder=encode, specials=DRAFTER.specials, roles=roles)
+    interrupted = SpeculativeSession(
+        run.target, TableModel(table, 2), draft_confidence=0, sampling=SEEDED
+    )
+    stream = interrupted.stream(PROMPT, max_new_tokens=40)
+    with pytest.raises(KeyboardInterrupt):
+        list(stream)
+    before = stream.generation.tokens
+    list(stream)
+    assert stream.generation.tokens[: len(before)] == before
+    assert stream.generation.tokens == tokens("tli", SEEDED)
+
+
+def test_a_drafter_of_nan_is_an_error_whatever_the_bridge():
+    both = letters(b"a", b"b")
+    target, drafter = constant(both, [0.6, 0.4]), constant(both, [np.nan, np.nan])
+    for bridge in ("same", "tli", "slem"):
+        with pytest.raises(NonFiniteLogitsError):
+            SpeculativeSession(target, drafter, bridge=bridge, sampling=SEEDED).generate([0])
+
+
+def test_models_with_gradients_and_one_model_twice():
+    model = stateless(torch.nn.Embedding(2, 2), letters(b"a", b"b"))
+    assert len(SpeculativeSession(model, None).generate([0], max_new_tokens=3).tokens) == 3
+    with pytest.raises(InputError, match="two model objects"):
+        SpeculativeSession(model, model, bridge="slem")
+    with pytest.raises(InputError, match="got bytes"):
+        SpeculativeSession(model, None).generate(b"ab")
+
+
+def test_a_bad_prompt_of_a_list_costs_nothing():
+    run = session("tli", sampling=SEEDED)
+    with pytest.raises(InputError, match="at least one token"):
+        run.generate([PROMPT, []])
+    assert run.target.calls == 0
+
+
+def test_logits_of_the_wrong_shape_or_type():
+    for wrong, message in [
+        (lambda rows: rows[:-1], r"expected logits \[5, vocab\] from the target, got \[4, "),
+        (
+            lambda rows: rows.astype(np.float64),
+            "expected float32, bfloat16 or float16, got float64",
+        ),
+        (lambda rows: rows[None], "expected shape"),
+        (lambda rows: np.asfortranarray(rows), "contiguous along the vocabulary"),
+        (lambda rows: rows.tolist(), "expected a tensor"),
+    ]:
+        run = session("same", sampling=SEEDED)
+        target = run.target
+
+        def wrapped(feeds, target=target, wrong=wrong):
+            return wrong(target(feeds))
+
+        wrapped.vocabulary = TARGET
+        run.target = wrapped
+        with pytest.raises((InputError, TypeError), match=message):
+            run.generate(PROMPT)
+
+
+def test_prompts_that_cannot_be():
+    run = session("tli", sampling=SEEDED)
+    run.target.context_length = 6
+    for prompt, message in [
+        ("", "at least one token"),
+        ([], "at least one token"),
+        ([0] * 7, r"at most 6 tokens \(the target's context\), got 7"),
+        ([-1], "prompt tokens >= 0, got -1"),
+        ([{"role": "user", "content": "a"}], "no chat template"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            run.generate(prompt)
+    with pytest.raises(InputError, match="max_new_tokens >= 0, got -1"):
+        run.generate(PROMPT, max_new_tokens=-1)
+    assert run.generate(PROMPT, max_new_tokens=0).tokens == []
+    ended = run.generate(PROMPT, max_new_tokens=50)
+    assert (ended.finish_reason, len(ended.tokens)) in [("context", 2), ("stop", 1), ("stop", 2)]
+
+
+def test_sessions_that_cannot_be():
+    target = TableModel(TARGET, 1, padding=3)
+    alien = Vocabulary.from_bytes([b"x", b"y"], encoder=lambda text: [0])
+    stranger = TableModel(alien, 2)
+    with pytest.raises(VocabularyError, match='none in common: bridge="slem" needs none'):
+        SpeculativeSession(target, stranger)
+    with pytest.raises(InputError, match='expected equal vocabularies for bridge "same"'):
+        SpeculativeSession(target, TableModel(DRAFTER, 2), bridge="same")
+    with pytest.raises(InputError, match="expected bridge auto, same, tli or slem, got 'tree'"):
+        SpeculativeSession(target, TableModel(DRAFTER, 2), bridge="tree")
+    with pytest.raises(InputError, match="draft_length >= 0, got -1"):
+        SpeculativeSession(target, None, draft_length=-1)
+    with pytest.raises(InputError, match='expected a model or "lookup"'):
+        SpeculativeSession(target, "small")
+    slem = SpeculativeSession(target, stranger, bridge="slem", sampling=GREEDY)
+    assert slem.generate(PROMPT, max_new_tokens=20).tokens == tokens("none", GREEDY)[:20]
+    for wrong in [
+        {"temperature": -1},
+        {"temperature": 1e-5},
+        {"top_p": 0},
+        {"top_k": -1},
+        {"min_p": 1.0},
+    ]:
+        with pytest.raises(ValueError, match=r"\[SamplingParams\] expected"):
+            SamplingParams(**wrong)
