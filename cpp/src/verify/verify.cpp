@@ -1,7 +1,5 @@
 #include "anydraft/verify.h"
 
-#include <algorithm>
-
 #include "anydraft/error.h"
 #include "rows/cpu_rows.h"
 #include "verify/check.h"
