@@ -46,22 +46,37 @@ def verify(
     tokens: Sequence[int],
     parents: Sequence[int],
     offsets: Sequence[int],
+    paths: Sequence[int] | None,
     target_logits: Any,
     law_kinds: Sequence[int],
     law_rows: Sequence[int],
+    sparse: tuple[Sequence[int], Sequence[int], Sequence[float]] | None,
     draft_logits: Any,
-    sampling: SamplingParams,
-    draft_sampling: SamplingParams,
+    sampling: Sequence[SamplingParams],
+    draft_sampling: Sequence[SamplingParams],
     verifier: str,
-    seed: int,
+    seeds: Sequence[int],
     requests: Sequence[int] | None,
     positions: Sequence[int] | None,
     accept: Sequence[float] | None,
     pick: Sequence[float] | None,
+    select: Sequence[float] | None,
+    report_status: bool,
+    acceptance: bool,
     stream: int,
     /,
-) -> tuple[list[int], list[int], list[int]]: ...
-def verifiers() -> list[tuple[str, str, str]]: ...
+) -> tuple[list[int], list[int], list[int], list[str], list[int], list[float]]: ...
+def verifiers() -> list[tuple[str, str, str, str, str, str]]: ...
+def draw_children(
+    kind: int,
+    logits: Any,
+    params: SamplingParams,
+    width: int,
+    request: int,
+    position: int,
+    node: int,
+    /,
+) -> list[int]: ...
 def cuda_built() -> bool: ...
 def complete_utf8(data: bytes, /) -> int: ...
 

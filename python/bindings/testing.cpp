@@ -11,23 +11,32 @@ namespace anydraft::bindings {
 void bind_testing(py::module_& parent) {
   py::module_ module = parent.def_submodule("testing");
   module.def(
-      "enumerate_chain",
-      [](py::object target, py::object draft, int32_t length, bool one_hot,
+      "enumerate",
+      [](py::object target, py::object draft, const std::vector<int32_t>& widths, int32_t drawn,
+         int32_t stated, int32_t sparse, bool merge, int32_t max_nodes, int32_t depth, int32_t beam,
          const SamplingParams& sampling, const SamplingParams& draft_sampling,
          const std::string& verifier) {
         const Rows target_rows = cpu_rows_from(target, "target_logits");
         const Rows draft_rows = cpu_rows_from(draft, "draft_logits");
         py::list outcomes;
-        for (const testing::Outcome& outcome :
-             testing::enumerate_chain({target_rows.view, draft_rows.view, length,
-                                       one_hot ? LawKind::kOneHot : LawKind::kRow, sampling,
-                                       draft_sampling, verifier_by_name(verifier)})) {
+        for (const testing::Outcome& outcome : testing::enumerate({target_rows.view,
+                                                                   draft_rows.view,
+                                                                   {widths, max_nodes, depth, beam},
+                                                                   static_cast<LawKind>(drawn),
+                                                                   static_cast<LawKind>(stated),
+                                                                   sparse,
+                                                                   merge,
+                                                                   sampling,
+                                                                   draft_sampling,
+                                                                   verifier_by_name(verifier)})) {
           outcomes.append(py::make_tuple(outcome.weight, outcome.emitted));
         }
         return outcomes;
       },
-      py::arg("target_logits"), py::arg("draft_logits"), py::arg("draft_length"),
-      py::arg("one_hot"), py::arg("sampling"), py::arg("draft_sampling"), py::arg("verifier"));
+      py::arg("target_logits"), py::arg("draft_logits"), py::arg("widths"), py::arg("drawn"),
+      py::arg("stated"), py::arg("sparse"), py::arg("merge"), py::arg("max_nodes"),
+      py::arg("depth"), py::arg("beam"), py::arg("sampling"), py::arg("draft_sampling"),
+      py::arg("verifier"));
   module.def("law_masses", [](py::object logits, const SamplingParams& params) {
     const Rows rows = cpu_rows_from(logits, "logits");
     std::vector<std::vector<double>> all(rows.view.rows);

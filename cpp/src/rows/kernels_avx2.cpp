@@ -2,14 +2,18 @@
 #if defined(__AVX2__) && defined(__FMA__)
 #define KERNELS_NAME "avx2"
 #include "rows/kernels.inc"
+#include "rows/sweeps.inc"
 
 namespace anydraft::detail {
 const RowKernels& avx2_kernels() { return kKernels; }
+const Sweeps& avx2_sweeps() { return kSweeps; }
 }  // namespace anydraft::detail
 #else
 #include "rows/kernels.h"
+#include "rows/sweeps.h"
 
 namespace anydraft::detail {
 const RowKernels& avx2_kernels() { return portable_kernels(); }
+const Sweeps& avx2_sweeps() { return portable_sweeps(); }
 }  // namespace anydraft::detail
 #endif

@@ -2,14 +2,18 @@
 #if defined(__AVX512F__)
 #define KERNELS_NAME "avx512"
 #include "rows/kernels.inc"
+#include "rows/sweeps.inc"
 
 namespace anydraft::detail {
 const RowKernels& avx512_kernels() { return kKernels; }
+const Sweeps& avx512_sweeps() { return kSweeps; }
 }  // namespace anydraft::detail
 #else
 #include "rows/kernels.h"
+#include "rows/sweeps.h"
 
 namespace anydraft::detail {
 const RowKernels& avx512_kernels() { return portable_kernels(); }
+const Sweeps& avx512_sweeps() { return portable_sweeps(); }
 }  // namespace anydraft::detail
 #endif

@@ -4,8 +4,8 @@
 
 #include "anydraft/error.h"
 #include "anydraft/sampling.h"
-#include "rows/cpu_rows.h"
 #include "rows/kernels.h"
+#include "rows/picks.h"
 
 namespace anydraft {
 namespace {

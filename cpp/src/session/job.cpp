@@ -212,19 +212,20 @@ VerifyResult Session::Job::judge(const RowsView& rows, int64_t first) {
   const int32_t offsets[] = {0, nodes};
   const uint32_t stream = request_.coin_stream, place = position();
   VerifyRequest request;
-  request.trees = {tokens.data(), parents.data(), offsets, 1};
+  request.trees = {tokens.data(), parents.data(), offsets, 1, nullptr};
   request.target_logits = rows;
   request.target_logits.data = rows.row(first);
   request.target_logits.rows = nodes;
   request.target_logits.named_from = first;
-  request.laws = {kinds.data(), law_rows.data()};
+  request.laws.kinds = kinds.data();
+  request.laws.rows = law_rows.data();
   if (!draft_rows.empty()) {
     request.draft_logits = {draft_rows.data(), DType::kFloat32,
                             static_cast<int64_t>(draft_rows.size()) / rows.cols, rows.cols,
                             rows.cols};
   }
-  request.sampling = request_.sampling;
-  request.draft_sampling = draft_sampling_;
+  request.sampling = &request_.sampling;
+  request.draft_sampling = &draft_sampling_;
   request.verifier = draft_rows.empty() ? Verifier::kMatch : Verifier::kTopDown;
   request.coins.seed = request_.sampling.seed.value_or(0);
   request.coins.requests = &stream;
