@@ -1,9 +1,11 @@
 """The native engine. Tensors are any object with `__dlpack__`."""
 
 from collections.abc import Callable, Mapping, Sequence
+from types import ModuleType
 from typing import Any
 
 __version__: str
+testing: ModuleType
 
 class SamplingParams:
     """Temperature, top-k, top-p, min-p, applied in this order; ties at a boundary are kept.

@@ -12,6 +12,7 @@ from anydraft._core import SamplingParams
 from anydraft.drafts import Law, Trees, kind_number
 from anydraft.errors import InputError
 
+
 @dataclass(frozen=True)
 class VerifyResult:
     """What a verification keeps.
@@ -148,7 +149,7 @@ def verify(
         target_params = target_params * count if len(target_params) == 1 else target_params
         draft_params = draft_params * count if len(draft_params) == 1 else draft_params
     seeds = [params.seed or 0 for params in target_params]
-    given = (None, None, None) if coins is None else (*coins, None)[:3]
+    accept, pick, select = (None,) * 3 if coins is None else (*coins, None)[:3]
     with _device_of(target_logits) as stream:
         accepted, offsets, next_token, status, degenerate, probabilities = _core.verify(
             trees.tokens,
@@ -166,7 +167,9 @@ def verify(
             seeds * count if len(seeds) == 1 else seeds,
             requests,
             positions,
-            *given,
+            accept,
+            pick,
+            select,
             on_error == "status",
             acceptance,
             stream,

@@ -44,7 +44,7 @@ class CpuRows : public Instrument<CpuRows> {
   int32_t pick_with(const Residual& residual, double coin);
   void mark_spent(int32_t child, uint8_t spent) { scratch_.spent[child] = spent; }
   void keep_child(int32_t node, int32_t child, const Selection& selection);
-  [[noreturn]] void undrawable(int32_t child);
+  void undrawable(int32_t child);
   int64_t vocab() const { return all_.target_logits.cols; }
 
  protected:

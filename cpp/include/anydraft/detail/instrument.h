@@ -15,7 +15,8 @@ constexpr double kThin = 1e-3;
 //   double overlap(node, cap)          of min(draft, cap * target)
 //   void histogram(node, target, draft)   masses by bucket_of, [kBuckets] each
 //   int32_t pick_with(residual, coin)
-//   void undrawable(child)             a child without mass in its own law: the caller's mistake
+//   void undrawable(child)             a child has no mass in its own law: the caller's mistake,
+//                                      unless it underflowed
 template <class Rows>
 class Instrument {
  public:
