@@ -9,7 +9,9 @@ import pytest
 
 from anydraft import SamplingParams
 from anydraft._core import testing
-from tests.reference.top_down import block_law
+from tests.reference import laws as draft_laws
+from tests.reference import trees
+from tests.reference.top_down import top_down
 
 GREEDY = SamplingParams(temperature=0)
 
@@ -129,12 +131,13 @@ def test_blocks_are_those_of_the_exact_reference(one_hot, params):
         for rows in (target, draft)
     ]
     laws = [[[mass / sum(row) for mass in row] for row in rows] for rows in laws]
-    exact = block_law(
+    draw = draft_laws.declared_certain if one_hot else draft_laws.row
+    drawn = trees.drafts(
+        trees.static(trees.shape("1,1")),
         lambda prefix: laws[0][row_of(prefix, 3)],
-        lambda prefix: laws[1][row_of(prefix, 3)],
-        2,
-        deterministic=one_hot,
+        lambda prefix, k: draw(laws[1][row_of(prefix, 3)], k),
     )
+    exact = trees.round_law(top_down, drawn)
     ours = Counter()
     for weight, emitted in testing.enumerate_chain(
         target, draft, 2, one_hot, params, params, "top_down"
