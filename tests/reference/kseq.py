@@ -14,7 +14,7 @@ def beta(target, proposed, rho):
     return overlap(proposed, scaled(1 / rho, target))
 
 
-def find_rho(target, proposed, k, *, halvings=12):
+def find_rho(target, proposed, k, *, halvings=8):
     """The upper end of a bisection for 1 - (1 - beta)^k = rho beta on [1, k].
 
     Any rho at or above the root is exactly lossless; below it the residual would be negative.
