@@ -251,6 +251,19 @@ def test_mixed_selection_is_lossless(rule, vocab, count, length):
         assert multipath_loss(world, count, length, **RULES[rule]) == 0
 
 
+@pytest.mark.parametrize("walk", [top_down, traversal])
+def test_iid_paths_as_a_tree_are_lossless_too(walk):
+    """How many paths share a node is a fact of the draft."""
+    for seed, (vocab, count, length) in enumerate([(3, 2, 2), (2, 3, 2)]):
+        world = multipath.models(random_model(f"t{seed}", vocab), random_model(f"d{seed}", vocab))
+        drawn = (
+            (multipath.merged_tree(world, paths), mass)
+            for paths, mass in multipath.path_draws(world.draft, count, length)
+        )
+        law = trees.output_law(trees.round_law(walk, drawn), world.target, length + 1)
+        assert trees.distance(law, trees.target_law(world.target, length + 1)) == 0
+
+
 @pytest.mark.parametrize("pair", PAIRS)
 def test_mixed_selection_on_adversarial_rows(pair):
     for target, draft in (PAIRS[pair], PAIRS[pair][::-1]):

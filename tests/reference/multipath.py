@@ -12,11 +12,12 @@ on the ids, not only on the tokens: the drafter's next law depends on them.
 import itertools
 import math
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from tests.reference.block import block_of
 from tests.reference.rows import overlap
+from tests.reference.trees import Draft
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,28 @@ class Models:
 
 def models(target, draft, token_of=None):
     return Models(target, draft, tuple(token_of or range(len(draft(())))))
+
+
+def merged_tree(world, paths):
+    """The paths as a tree whose siblings are i.i.d.: a token drawn twice stays twice.
+
+    All paths that share a node's ids go on under the first of the twins.
+    """
+    draft, open_nodes = Draft(), [(0, list(range(len(paths))))]
+    while open_nodes:
+        node, active = open_nodes.pop(0)
+        depth = len(draft.prefixes[node])
+        if depth == len(paths[0]):
+            continue
+        children = [paths[i][depth] for i in active]
+        proposed = world.proposed(draft.prefixes[node])
+        first = len(draft.tokens)
+        draft = draft.with_children(node, children, [proposed] * len(children))
+        for place, token in enumerate(children):
+            if token not in children[:place]:
+                sharing = [i for i in active if paths[i][depth] == token]
+                open_nodes.append((first + place, sharing))
+    return replace(draft, targets=tuple(world.target(prefix) for prefix in draft.prefixes))
 
 
 def path_draws(draft, count, length):
@@ -75,8 +98,10 @@ def by_bucket(target, proposed):
 def law_of_highest(proposed, ranks, n):
     """The law of the first token, by path number, in the highest bucket that n draws reach."""
     row, below = [0] * len(proposed), 0
-    for rank in sorted(set(ranks)):
-        members = [token for token, other in enumerate(ranks) if other == rank]
+    buckets = {}
+    for token, rank in enumerate(ranks):
+        buckets.setdefault(rank, []).append(token)
+    for _, members in sorted(buckets.items()):
         mass = sum(proposed[token] for token in members)
         if mass == 0:
             continue
@@ -89,11 +114,23 @@ def law_of_highest(proposed, ranks, n):
 
 def best_share(target, proposed, highest):
     """The share that maximises the overlap of target and mixture: concave, piecewise linear."""
-    kinks = {Fraction(0), Fraction(1)}
+    kinks = {0, 1}
     for p, q, s in zip(target, proposed, highest, strict=True):
         if q != s and 0 < (p - s) / (q - s) < 1:
             kinks.add((p - s) / (q - s))
-    return max(sorted(kinks), key=lambda share: overlap(target, mixed(share, proposed, highest)))
+    kinks = sorted(kinks)
+
+    def worth(i):
+        return overlap(target, mixed(kinks[i], proposed, highest))
+
+    low, high = 0, len(kinks) - 1
+    while low < high:
+        middle = (low + high) // 2
+        if worth(middle) < worth(middle + 1):
+            low = middle + 1
+        else:
+            high = middle
+    return Fraction(kinks[low])
 
 
 def mixed(share, proposed, highest):
