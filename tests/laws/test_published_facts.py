@@ -194,7 +194,7 @@ def test_mean_acceptance_of_two_drafts(case):
     assert token < row < without < best_without
     assert row < kseq < best_row < best_without + 1e-12
     assert top_two < hub < best_without + 1e-12
-    # Where two laws differ by more than the noise of the published 40 pairs, the published order holds.
+    # The order holds where two published means differ by more than the noise of 40 pairs.
     for i in range(8):
         for j in range(8):
             if published[i] < published[j] - 0.03:
