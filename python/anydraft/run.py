@@ -152,6 +152,9 @@ class Run(Iterator[Event]):
             logits = model(feeds)
             if hasattr(logits, "detach"):  # torch: no gradients, and the core reads CPU memory
                 logits = logits.detach().cpu()
+        except BaseException:
+            self._core.failed()  # the model may have cut its cache already
+            raise
         finally:
             spent = time.perf_counter() - started
             if which == "target":

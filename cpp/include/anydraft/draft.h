@@ -24,6 +24,9 @@ inline LawKind kind_used(LawKind kind, int32_t width) {
   return needs_two && width < 2 ? LawKind::kRow : kind;
 }
 
+// Makes equal siblings one, in order of the first; paths[i]: how many each stands for.
+void merge_equal(std::vector<int32_t>& children, std::vector<int32_t>& paths);
+
 // How a draft tree grows. Static: every node of level i has widths[i] children. Dynamic
 // (max_nodes > 0): `widths` is [children of a node]; each round expands the `beam` nodes that the
 // drafter finds likeliest, to at most `depth` levels and `max_nodes` nodes beside the root. Where
@@ -52,7 +55,9 @@ class DraftTree {
   // The children drawn for a node, with their masses in the draft row; none: a leaf.
   void expand(int32_t node, LawKind kind, int32_t row, const std::vector<int32_t>& children,
               const std::vector<double>& masses, const std::vector<int32_t>& paths = {});
-  void close(int32_t node) { open_[node] = false; }  // say, an EOS: nothing comes after it
+  int32_t add(int32_t parent, int32_t token);              // a certain child; returns its node
+  int32_t most_nodes() const { return shape_.max_nodes; }  // 0: the shape is static
+  void close(int32_t node) { open_[node] = false; }        // say, an EOS: nothing comes after it
 
   int32_t size() const { return static_cast<int32_t>(tokens.size()); }
 

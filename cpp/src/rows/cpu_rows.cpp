@@ -221,7 +221,8 @@ void CpuRows::keep_child(int32_t node, int32_t child, const Selection& selection
 void CpuRows::undrawable(int32_t child) {
   const SamplingParams& params = all_.draft_params(request_);
   const bool filtered = params.greedy() || params.top_k > 0 || params.top_p < 1 || params.min_p > 0;
-  const bool finite = has_draft_ && detail::load(draft_.row, draft_.dtype, token(child)) > -INFINITY;
+  const bool finite =
+      has_draft_ && detail::load(draft_.row, draft_.dtype, token(child)) > -INFINITY;
   if (finite && !filtered && !leaves_out(child, token(child))) return;
   throw Error(ErrorKind::kValue, "[verify] expected a draft token with mass in its own law, got " +
                                      std::to_string(token(child)) + " without at request " +

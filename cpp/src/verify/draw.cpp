@@ -109,6 +109,20 @@ int32_t draw_children(LawKind kind, const RowsView& rows, int64_t index,
   return detail::draw_children(drawer, kind, width, out);
 }
 
+void merge_equal(std::vector<int32_t>& children, std::vector<int32_t>& paths) {
+  std::vector<int32_t> merged;
+  for (int32_t child : children) {
+    const auto found = std::find(merged.begin(), merged.end(), child);
+    if (found == merged.end()) {
+      merged.push_back(child);
+      paths.push_back(1);
+    } else {
+      ++paths[found - merged.begin()];
+    }
+  }
+  children = merged;
+}
+
 void TreeShape::validate() const {
   for (int32_t width : widths) {
     if (width < 1) fail("at least one child a level, got " + std::to_string(width));
@@ -148,6 +162,11 @@ std::vector<int32_t> DraftTree::frontier() const {
 int32_t DraftTree::width_of(int32_t node) const {
   if (shape_.max_nodes == 0) return shape_.widths[depths[node]];
   return std::min(shape_.widths[0], shape_.max_nodes - (size() - 1));
+}
+
+int32_t DraftTree::add(int32_t parent, int32_t token) {
+  expand(parent, LawKind::kOneHot, -1, {token}, {1});
+  return size() - 1;
 }
 
 void DraftTree::expand(int32_t node, LawKind kind, int32_t row,

@@ -84,21 +84,6 @@ struct Drawn {
   std::vector<double> sparse_masses;
 };
 
-// Equal siblings as one, in order of the first.
-void merge_equal(std::vector<int32_t>& children, std::vector<int32_t>& paths) {
-  std::vector<int32_t> merged;
-  for (int32_t child : children) {
-    const auto found = std::find(merged.begin(), merged.end(), child);
-    if (found == merged.end()) {
-      merged.push_back(child);
-      paths.push_back(1);
-    } else {
-      ++paths[found - merged.begin()];
-    }
-  }
-  children = merged;
-}
-
 Drawn draw_tree(const TreeCase& tree, Branches& branches) {
   Drawn drawn{DraftTree(tree.shape), {0}, {0}, {}, {}};
   DraftTree& grown = drawn.tree;
