@@ -66,7 +66,7 @@ class Layer:
 class Decoder:
     """A model: embedding, layers, norm, head."""
 
-    embed: nn.Module
+    embed: nn.Embedding
     layers: tuple[Layer, ...]
     norm: Norm
     head: Product

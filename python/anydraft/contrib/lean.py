@@ -137,12 +137,12 @@ def lean_decoder(model: Any) -> LeanDecoder | None:
 
 def _difference(lean: LeanDecoder, stock: StockDecoder) -> float:
     """How far the logits of a few tokens are apart, relative to their size."""
-    error = 0.0
+    error, vocab = 0.0, lean.decoder.embed.num_embeddings
     decoders: tuple[Any, Any] = (lean, stock)
     runs = [(decoder, Slots(), decoder.new_cache()) for decoder in decoders]
     for start, end in ((0, 7), (7, 12), (12, 13)):  # without a cache, behind it, one token
         positions, parents = range(start, end), range(-1, end - start - 1)
-        tokens = [3 * position + 5 for position in positions]
+        tokens = [(3 * position + 5) % vocab for position in positions]
         logits = []
         for decoder, slots, cache in runs:
             rows = decoder(tokens, positions, parents, slots, cache, len(tokens))
