@@ -92,7 +92,7 @@ def universal(quick: bool, chosen: slice, new_tokens: int) -> dict[str, Any]:
     texts = models.humaneval_prompts(2 if quick else 5)
     prompts = [[*target.vocabulary.prefix, *target.vocabulary.encode(text)] for text in texts]
     methods = [ours("plain", target, None, 0)]
-    fixed = {"slem": (4,) if quick else (3, 4, 5, 6), "tli": (4,) if quick else (2, 3, 4)}
+    fixed = {"slem": (4,) if quick else (3, 4, 5, 6), "tli": (4,) if quick else (3, 4)}
     for bridge, lengths in fixed.items():
         for length in lengths:
             methods.append(ours(f"{bridge} {length}", target, drafter, length, bridge))
