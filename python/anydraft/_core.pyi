@@ -120,7 +120,8 @@ class Feed:
     Cut the request's cache to the slots `keep` (ascending; they move up to 0, 1, ...), then append
     `tokens` at `positions` of the text. Each follows its parent in `parents` (index in this feed,
     -1: the last slot kept) and sees it and all that it sees: siblings of a tree do not see each
-    other. Logits are wanted for the last `rows` tokens.
+    other. Logits are wanted for the last `rows` tokens. `request` names the cache: the request's
+    id, for the drafter the id + 1.
     """
 
     @property
