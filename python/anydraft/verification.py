@@ -12,6 +12,7 @@ from anydraft._core import SamplingParams
 from anydraft.drafts import Law, Trees, kind_number
 from anydraft.errors import InputError
 
+
 @dataclass(frozen=True)
 class VerifyResult:
     """What a verification keeps.

@@ -1,0 +1,221 @@
+"""How many drafted tokens each draft law and walk keeps, on rows that all of them share.
+
+At one place of a text the laws of target and drafter after every continuation are fixed. Trees are
+drawn by the engine, with coins that depend on the prefix alone; the expected number of accepted
+tokens of each (tree, walk) comes from the walk's own acceptance probabilities, without coins. What
+remains is the luck of the draw, most of which can be taken out: at a node that is reached, how the
+drawn children fare differs from the closed form (anydraft.theory) by an amount of mean zero.
+
+A verifier is a function (tree, target_rows, draft_rows, temperature) -> expected accepted tokens;
+`tree_verifier` and `path_verifier` make one of each of the engine's.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from anydraft import Law, SamplingParams, Trees, VerifyResult, theory, verify
+from anydraft.drafts import draw_children
+
+Prefix = tuple[int, ...]
+Rows = Mapping[Prefix, Any]  # prefix -> row [vocab]
+DRAWN_AT_ONE = SamplingParams(temperature=1)  # draft rows carry their temperature already
+
+
+@dataclass
+class DrawnTree:
+    """A tree below one place of a text; node 0 is the root, levels one after another.
+
+    Attributes:
+        kind: the law of every group of siblings.
+        parents: [nodes], -1: the root.
+        prefixes: [nodes], the tokens from the root to the node.
+        paths: [nodes] or None: how many of the i.i.d. paths run through the node.
+    """
+
+    kind: str
+    parents: list[int] = field(default_factory=lambda: [-1])
+    prefixes: list[Prefix] = field(default_factory=lambda: [()])
+    paths: list[int] | None = None
+
+    def inner(self) -> list[int]:
+        """Nodes with children, ascending."""
+        return sorted(set(self.parents[1:]))
+
+    def cut(self, depth: int) -> DrawnTree:
+        """The levels down to `depth`."""
+        size = sum(len(prefix) <= depth for prefix in self.prefixes)  # level by level
+        paths = None if self.paths is None else self.paths[:size]
+        return DrawnTree(self.kind, self.parents[:size], self.prefixes[:size], paths)
+
+    def leaves(self) -> list[int]:
+        """Nodes to grow next: those of the last level, a twin sibling left out.
+
+        A token drawn twice is never accepted the second time: nothing below it matters.
+        """
+        depth = len(self.prefixes[-1])
+        first: dict[Prefix, int] = {}
+        for i, prefix in enumerate(self.prefixes):
+            if len(prefix) == depth:
+                first.setdefault(prefix, i)
+        return list(first.values())
+
+    def grow(self, draft_rows: Rows, width: int, seed: int) -> None:
+        """Draws the children of all leaves."""
+        for node in self.leaves():
+            prefix = self.prefixes[node]
+            for token in _draw(self.kind, draft_rows[prefix], width, prefix, seed):
+                self.parents.append(node)
+                self.prefixes.append((*prefix, token))
+
+
+def draw_path(draft_rows: Rows, prefix: Prefix, seed: int, number: int) -> Prefix:
+    """One more token on path `number`; paths are independent of each other."""
+    return (*prefix, *_draw("row", draft_rows[prefix], 1, (number, *prefix), seed))
+
+
+def _draw(kind: str, row: Any, width: int, key: Prefix, seed: int) -> list[int]:
+    word = zlib.crc32(repr(key).encode()) & 0x7FFFFFFF
+    params = SamplingParams(temperature=1, seed=seed)
+    return draw_children(kind, row, params, width, request=word, position=len(key))
+
+
+def merged_paths(paths: Sequence[Prefix]) -> DrawnTree:
+    """The paths as a tree of distinct nodes with their multiplicities (walk "multipath")."""
+    counts: dict[Prefix, int] = {}
+    for depth in range(len(paths[0]) + 1):
+        for path in paths:
+            counts[path[:depth]] = counts.get(path[:depth], 0) + 1
+    place = {prefix: i for i, prefix in enumerate(counts)}
+    parents = [place[prefix[:-1]] if prefix else -1 for prefix in counts]
+    return DrawnTree("row", parents, list(counts), list(counts.values()))
+
+
+def sibling_paths(paths: Sequence[Prefix]) -> DrawnTree:
+    """The paths as a tree whose siblings are i.i.d.: a token that two paths share stands twice."""
+    level, tree = [(0, list(paths))], DrawnTree("row")
+    for depth in range(1, len(paths[0]) + 1):
+        below: list[tuple[int, list[Prefix]]] = []
+        for node, active in level:
+            seen: set[Prefix] = set()
+            for path in active:
+                tree.parents.append(node)
+                tree.prefixes.append(path[:depth])
+                if path[:depth] not in seen:
+                    sharing = [other for other in active if other[:depth] == path[:depth]]
+                    below.append((len(tree.parents) - 1, sharing))
+                seen.add(path[:depth])
+        level = below
+    return tree
+
+
+# ---- Verifiers -----------------------------------------------------------------------------------
+Verifier = Callable[[DrawnTree, Rows, Rows, float], float]
+
+
+def tree_verifier(walk: str) -> Verifier:
+    """Expected accepted tokens of a walk that reports each node's acceptance probability.
+
+    "top_down": exact for the tree. "traversal", "block": what lies below a node is averaged over
+    its draws: a node of joint weight w is kept, or one below it, in a share w of them.
+    """
+
+    def expected(tree: DrawnTree, target_rows: Rows, draft_rows: Rows, temperature: float) -> float:
+        result = play(tree, target_rows, draft_rows, temperature, walk, acceptance=True)
+        through = reached if walk == "top_down" else kept_through
+        return sum(through(tree, result.acceptance or [])[1:])
+
+    return expected
+
+
+def path_verifier(walk: str, plays: int) -> Verifier:
+    """Mean accepted tokens over `plays` sets of coins: for walks that select before they verify."""
+
+    def mean(tree: DrawnTree, target_rows: Rows, draft_rows: Rows, temperature: float) -> float:
+        kept = 0
+        for number in range(plays):
+            result = play(tree, target_rows, draft_rows, temperature, walk, request=number)
+            kept += len(result.accepted)
+        return kept / plays
+
+    return mean
+
+
+def reached(tree: DrawnTree, acceptance: Sequence[float]) -> list[float]:
+    """[nodes]: the probability that the kept path runs through each node."""
+    open_mass = [0.0] * len(tree.parents)  # of a node: not yet gone down to a child
+    through = [0.0] * len(tree.parents)
+    through[0] = open_mass[0] = 1.0
+    for node, parent in enumerate(tree.parents[1:], 1):
+        through[node] = open_mass[node] = open_mass[parent] * acceptance[node]
+        open_mass[parent] -= through[node]
+    return through
+
+
+def kept_through(tree: DrawnTree, weights: Sequence[float]) -> list[float]:
+    """[nodes]: as `reached`, for a walk from the leaves: a node is asked once its earlier siblings,
+    and those of its ancestors, are rejected."""
+    asked = [1.0] * len(tree.parents)
+    asked_next = [1.0] * len(tree.parents)  # of a node: its next child
+    for node, parent in enumerate(tree.parents[1:], 1):
+        asked[node] = asked_next[node] = asked_next[parent]
+        asked_next[parent] *= 1 - weights[node]
+    return [mass * weight for mass, weight in zip(asked, weights, strict=True)]
+
+
+def play(
+    tree: DrawnTree,
+    target_rows: Rows,
+    draft_rows: Rows,
+    temperature: float,
+    walk: str,
+    *,
+    request: int = 0,
+    acceptance: bool = False,
+) -> VerifyResult:
+    """One call of the engine. target_rows: logits; draft_rows: log masses of the law drawn from."""
+    import torch
+
+    inner = tree.inner()
+    laws = [Law("one_hot")] * len(tree.parents)
+    for row, node in enumerate(inner):
+        laws[node] = Law(tree.kind, row=row)
+    tokens = [prefix[-1] if prefix else 0 for prefix in tree.prefixes]
+    return verify(
+        Trees(tokens, tree.parents, [0, len(tokens)], tree.paths),
+        torch.stack([target_rows[prefix] for prefix in tree.prefixes]),
+        laws=laws,
+        draft_logits=torch.stack([draft_rows[tree.prefixes[node]] for node in inner]),
+        sampling=SamplingParams(temperature=temperature),
+        draft_sampling=DRAWN_AT_ONE,
+        verifier=walk,
+        requests=[request],
+        acceptance=acceptance,
+    )
+
+
+def luck(
+    tree: DrawnTree, target_rows: Rows, draft_rows: Rows, temperature: float, width: int
+) -> float:
+    """What top-down verification of this tree gains by the luck of the draw; its mean is zero.
+
+    At a node that is reached: the acceptance of the children drawn, less that of any drawn.
+    """
+    import torch
+
+    result = play(tree, target_rows, draft_rows, temperature, "top_down", acceptance=True)
+    through = reached(tree, result.acceptance or [])
+    total = 0.0
+    for node in tree.inner():
+        if through[node] < 1e-4:
+            continue
+        prefix = tree.prefixes[node]
+        children = [i for i, parent in enumerate(tree.parents) if parent == node]
+        drawn = sum(through[i] for i in children)
+        target = torch.softmax(target_rows[prefix].double() / temperature, -1)
+        rate = theory.acceptance(target, draft_rows[prefix].double().exp(), width, tree.kind)
+        total += drawn - through[node] * rate
+    return total
