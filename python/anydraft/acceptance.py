@@ -198,24 +198,30 @@ def play(
 
 
 def luck(
-    tree: DrawnTree, target_rows: Rows, draft_rows: Rows, temperature: float, width: int
+    tree: DrawnTree,
+    target_rows: Rows,
+    draft_rows: Rows,
+    temperature: float,
+    width: int,
+    rates: dict[Prefix, float] | None = None,
 ) -> float:
     """What top-down verification of this tree gains by the luck of the draw; its mean is zero.
 
     At a node that is reached: the acceptance of the children drawn, less that of any drawn.
+    rates: keeps the latter by prefix, for more trees of the same law and temperature.
     """
-    import torch
-
     result = play(tree, target_rows, draft_rows, temperature, "top_down", acceptance=True)
     through = reached(tree, result.acceptance or [])
+    rates = {} if rates is None else rates
     total = 0.0
     for node in tree.inner():
         if through[node] < 1e-4:
             continue
         prefix = tree.prefixes[node]
-        children = [i for i, parent in enumerate(tree.parents) if parent == node]
-        drawn = sum(through[i] for i in children)
-        target = torch.softmax(target_rows[prefix].double() / temperature, -1)
-        rate = theory.acceptance(target, draft_rows[prefix].double().exp(), width, tree.kind)
-        total += drawn - through[node] * rate
+        if prefix not in rates:
+            target = (target_rows[prefix].double() / temperature).softmax(-1)
+            draft = draft_rows[prefix].double().exp()
+            rates[prefix] = theory.acceptance(target, draft, width, tree.kind)
+        drawn = sum(through[i] for i, parent in enumerate(tree.parents) if parent == node)
+        total += drawn - through[node] * rates[prefix]
     return total
