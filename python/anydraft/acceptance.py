@@ -1,13 +1,14 @@
 """How many drafted tokens each draft law and walk keeps, on rows that all of them share.
 
-At one place of a text the laws of target and drafter after every continuation are fixed. Trees are
-drawn by the engine, with coins that depend on the prefix alone; the expected number of accepted
-tokens of each (tree, walk) comes from the walk's own acceptance probabilities, without coins. What
-remains is the luck of the draw, most of which can be taken out: at a node that is reached, how the
-drawn children fare differs from the closed form (anydraft.theory) by an amount of mean zero.
+Top-down verification needs no tree: a lossless rule accepts a token with at most the target's mass
+of it, so along a text that the target wrote, accepted mass / target mass is the probability that a
+tree's path goes on, whatever else is drawn (`accepted_along`). Other walks see drawn trees: the
+laws after every continuation of a text are fixed, the engine draws with coins that depend on the
+prefix alone, and the expected number of accepted tokens of a (tree, walk) comes from the walk's own
+acceptance probabilities, without coins.
 
-A verifier is a function (tree, target_rows, draft_rows, temperature) -> expected accepted tokens;
-`tree_verifier` and `path_verifier` make one of each of the engine's.
+A verifier is a function (tree, target logits, draft log masses, temperature) -> expected accepted
+tokens; `tree_verifier` and `path_verifier` make one of each of the engine's.
 """
 
 from __future__ import annotations
@@ -17,12 +18,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from anydraft import Law, SamplingParams, Trees, VerifyResult, theory, verify
+from anydraft import Law, SamplingParams, Trees, VerifyResult, verify
 from anydraft.drafts import draw_children
 
 Prefix = tuple[int, ...]
 Rows = Mapping[Prefix, Any]  # prefix -> row [vocab]
-DRAWN_AT_ONE = SamplingParams(temperature=1)  # draft rows carry their temperature already
 
 
 @dataclass
@@ -112,8 +112,31 @@ def sibling_paths(paths: Sequence[Prefix]) -> DrawnTree:
     return tree
 
 
-# ---- Verifiers -----------------------------------------------------------------------------------
-Verifier = Callable[[DrawnTree, Rows, Rows, float], float]
+# ---- Texts that the target wrote -----------------------------------------------------------------
+def accepted_along(shares: Sequence[float], depth: int) -> float:
+    """Expected accepted tokens of a tree of `depth`, from the share of each token of the text.
+
+    shares: [tokens], accepted mass / target mass; fewer than depth where the text ends.
+    """
+    total, mass = 0.0, 1.0
+    for share in shares[:depth]:
+        mass *= share
+        total += mass
+    return total
+
+
+# ---- Drawn trees ---------------------------------------------------------------------------------
+Verifier = Callable[[DrawnTree, Any, Any, float], float]
+
+
+def rows_of(tree: DrawnTree, target_rows: Rows, draft_rows: Rows) -> tuple[Any, Any]:
+    """(target logits [nodes, vocab], draft log masses [inner nodes, vocab])."""
+    import torch
+
+    return (
+        torch.stack([target_rows[prefix] for prefix in tree.prefixes]),
+        torch.stack([draft_rows[tree.prefixes[node]] for node in tree.inner()]),
+    )
 
 
 def tree_verifier(walk: str) -> Verifier:
@@ -123,8 +146,8 @@ def tree_verifier(walk: str) -> Verifier:
     its draws: a node of joint weight w is kept, or one below it, in a share w of them.
     """
 
-    def expected(tree: DrawnTree, target_rows: Rows, draft_rows: Rows, temperature: float) -> float:
-        result = play(tree, target_rows, draft_rows, temperature, walk, acceptance=True)
+    def expected(tree: DrawnTree, target: Any, draft: Any, temperature: float) -> float:
+        result = play(tree, target, draft, temperature, walk, acceptance=True)
         through = reached if walk == "top_down" else kept_through
         return sum(through(tree, result.acceptance or [])[1:])
 
@@ -134,18 +157,17 @@ def tree_verifier(walk: str) -> Verifier:
 def path_verifier(walk: str, plays: int) -> Verifier:
     """Mean accepted tokens over `plays` sets of coins: for walks that select before they verify."""
 
-    def mean(tree: DrawnTree, target_rows: Rows, draft_rows: Rows, temperature: float) -> float:
-        kept = 0
-        for number in range(plays):
-            result = play(tree, target_rows, draft_rows, temperature, walk, request=number)
-            kept += len(result.accepted)
-        return kept / plays
+    def mean(tree: DrawnTree, target: Any, draft: Any, temperature: float) -> float:
+        results = (
+            play(tree, target, draft, temperature, walk, request=number) for number in range(plays)
+        )
+        return sum(len(result.accepted) for result in results) / plays
 
     return mean
 
 
 def reached(tree: DrawnTree, acceptance: Sequence[float]) -> list[float]:
-    """[nodes]: the probability that the kept path runs through each node."""
+    """[nodes]: the probability that the kept path of a top-down walk runs through each node."""
     open_mass = [0.0] * len(tree.parents)  # of a node: not yet gone down to a child
     through = [0.0] * len(tree.parents)
     through[0] = open_mass[0] = 1.0
@@ -168,60 +190,27 @@ def kept_through(tree: DrawnTree, weights: Sequence[float]) -> list[float]:
 
 def play(
     tree: DrawnTree,
-    target_rows: Rows,
-    draft_rows: Rows,
+    target: Any,
+    draft: Any,
     temperature: float,
     walk: str,
     *,
     request: int = 0,
     acceptance: bool = False,
 ) -> VerifyResult:
-    """One call of the engine. target_rows: logits; draft_rows: log masses of the law drawn from."""
-    import torch
-
-    inner = tree.inner()
-    laws = [Law("one_hot")] * len(tree.parents)
+    """One call of the engine. target, draft: as `rows_of`, or of a deeper tree that was cut."""
+    laws, inner = [Law("one_hot")] * len(tree.parents), tree.inner()
     for row, node in enumerate(inner):
         laws[node] = Law(tree.kind, row=row)
     tokens = [prefix[-1] if prefix else 0 for prefix in tree.prefixes]
     return verify(
         Trees(tokens, tree.parents, [0, len(tokens)], tree.paths),
-        torch.stack([target_rows[prefix] for prefix in tree.prefixes]),
+        target[: len(tokens)],
         laws=laws,
-        draft_logits=torch.stack([draft_rows[tree.prefixes[node]] for node in inner]),
+        draft_logits=draft[: len(inner)],
         sampling=SamplingParams(temperature=temperature),
-        draft_sampling=DRAWN_AT_ONE,
+        draft_sampling=SamplingParams(temperature=1),  # the rows carry their temperature already
         verifier=walk,
         requests=[request],
         acceptance=acceptance,
     )
-
-
-def luck(
-    tree: DrawnTree,
-    target_rows: Rows,
-    draft_rows: Rows,
-    temperature: float,
-    width: int,
-    rates: dict[Prefix, float] | None = None,
-) -> float:
-    """What top-down verification of this tree gains by the luck of the draw; its mean is zero.
-
-    At a node that is reached: the acceptance of the children drawn, less that of any drawn.
-    rates: keeps the latter by prefix, for more trees of the same law and temperature.
-    """
-    result = play(tree, target_rows, draft_rows, temperature, "top_down", acceptance=True)
-    through = reached(tree, result.acceptance or [])
-    rates = {} if rates is None else rates
-    total = 0.0
-    for node in tree.inner():
-        if through[node] < 1e-4:
-            continue
-        prefix = tree.prefixes[node]
-        if prefix not in rates:
-            target = (target_rows[prefix].double() / temperature).softmax(-1)
-            draft = draft_rows[prefix].double().exp()
-            rates[prefix] = theory.acceptance(target, draft, width, tree.kind)
-        drawn = sum(through[i] for i, parent in enumerate(tree.parents) if parent == node)
-        total += drawn - through[node] * rates[prefix]
-    return total

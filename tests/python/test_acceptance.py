@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from anydraft import acceptance
-from tests.reference import multipath, trees
+from anydraft import acceptance, theory
+from tests.reference import laws, multipath, trees
 from tests.reference.rows import delta, norm, without
 from tests.reference.top_down import top_down
 from tests.reference.traversal import traversal
@@ -53,16 +53,20 @@ def as_reference(tree, target_rows, draft_rows):
         tokens = [tree.prefixes[i][-1] for i in children]
         row = draft_rows.masses(tree.prefixes[node])
         if tree.kind == "row":
-            laws = [row] * len(tokens)
+            of = [row] * len(tokens)
         elif tree.kind == "hub":
-            laws = [norm(without(row, tokens[1:])), delta(tokens[1], VOCAB)]
+            of = [norm(without(row, tokens[1:])), delta(tokens[1], VOCAB)]
         else:
-            laws = [norm(without(row, tokens[:i])) for i in range(len(tokens))]
+            of = [norm(without(row, tokens[:i])) for i in range(len(tokens))]
         for i, child in enumerate(children):
             places[child] = len(draft.tokens) + i
-        draft = draft.with_children(places[node], tokens, laws)
+        draft = draft.with_children(places[node], tokens, of)
     targets = tuple(target_rows.masses(prefix, TEMPERATURE) for prefix in draft.prefixes)
     return trees.replace(draft, targets=targets)
+
+
+def expected_of(verifier, tree, target_rows, draft_rows):
+    return verifier(tree, *acceptance.rows_of(tree, target_rows, draft_rows), TEMPERATURE)
 
 
 def mean_accepted(law):
@@ -75,7 +79,8 @@ def test_expected_tokens_of_top_down_are_those_of_the_reference(kind):
         target_rows, draft_rows = rows_of(seed)
         tree = drawn_tree(kind, draft_rows, seed).cut(depth)
         expected = mean_accepted(top_down(as_reference(tree, target_rows, draft_rows)))
-        found = acceptance.tree_verifier("top_down")(tree, target_rows, draft_rows, TEMPERATURE)
+        walk = acceptance.tree_verifier("top_down")
+        found = expected_of(walk, tree, target_rows, draft_rows)
         assert found == pytest.approx(expected, abs=2e-5)
 
 
@@ -88,8 +93,8 @@ def test_expected_tokens_of_traversal_have_the_mean_of_the_reference(kind):
         tree = drawn_tree(kind, draft_rows, seed)
         for depth, keep in ((1, False), (3, True)):
             args = tree.cut(depth), target_rows, draft_rows
-            ours = acceptance.tree_verifier("traversal")(*args, TEMPERATURE)
-            exact = mean_accepted(traversal(as_reference(*args[:1], *args[1:])))
+            ours = expected_of(acceptance.tree_verifier("traversal"), *args)
+            exact = mean_accepted(traversal(as_reference(*args)))
             if keep:
                 found.append(ours)
                 expected.append(exact)
@@ -110,29 +115,41 @@ def test_paths():
     )
     siblings = acceptance.sibling_paths(paths)
     expected = mean_accepted(top_down(multipath.merged_tree(world, paths)))
-    found = acceptance.tree_verifier("top_down")(siblings, target_rows, draft_rows, TEMPERATURE)
+    walk = acceptance.tree_verifier("top_down")
+    found = expected_of(walk, siblings, target_rows, draft_rows)
     assert found == pytest.approx(expected, abs=2e-5)
 
     merged = acceptance.merged_paths(paths)
     assert merged.paths[0] == 3 and len(set(merged.prefixes)) == len(merged.prefixes)
     expected = mean_accepted(multipath.mixed_selection(world, paths, ranks=multipath.by_bucket))
-    found = acceptance.path_verifier("multipath", 2000)(
-        merged, target_rows, draft_rows, TEMPERATURE
-    )
+    walk = acceptance.path_verifier("multipath", 2000)
+    found = expected_of(walk, merged, target_rows, draft_rows)
     assert found == pytest.approx(expected, abs=0.08)
 
 
 @pytest.mark.parametrize("kind", ["row", "without_replacement", "hub"])
-def test_luck_has_mean_zero_and_explains_most_of_the_spread(kind):
-    target_rows, draft_rows = rows_of(1)
-    raw, corrected = [], []
-    for seed in range(300):
-        tree = drawn_tree(kind, draft_rows, seed).cut(2)
-        found = acceptance.tree_verifier("top_down")(tree, target_rows, draft_rows, TEMPERATURE)
-        raw.append(found)
-        corrected.append(found - acceptance.luck(tree, target_rows, draft_rows, TEMPERATURE, 2))
-    assert abs(np.mean(raw) - np.mean(corrected)) <= 4 * np.std(raw) / 300**0.5
-    assert np.std(corrected) <= 0.6 * np.std(raw)
+def test_texts_of_the_target_give_the_mean_of_drawn_trees(kind):
+    """Exactly: all texts with their masses against all trees with theirs."""
+    target_rows, draft_rows = rows_of(4)
+
+    def target(prefix):
+        return target_rows.masses(prefix, TEMPERATURE)
+
+    def share(text, place):
+        rows = target(text[:place]), draft_rows.masses(text[:place])
+        return theory.accepted_mass(*rows, text[place], 2, kind) / rows[0][text[place]]
+
+    drawn = trees.drafts(
+        trees.static(trees.shape("2,2")),
+        target,
+        lambda prefix, k: laws.LAWS[kind](draft_rows.masses(prefix), k),
+    )
+    expected = float(trees.expected_accepted(trees.round_law(top_down, drawn)))
+    found = sum(
+        mass * acceptance.accepted_along([share(text, 0), share(text, 1)], 2)
+        for text, mass in trees.target_law(target, 2).items()
+    )
+    assert found == pytest.approx(expected, abs=1e-9)
 
 
 def test_rows_by_prefix_are_those_of_whole_texts():
