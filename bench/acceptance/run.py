@@ -27,7 +27,7 @@ from report import machine  # noqa: E402
 from tables import markdown, plot, summarise, write  # noqa: E402
 
 from anydraft.cli.loading import load  # noqa: E402
-from anydraft.contrib.shared_rows import Pair, Plan, measure  # noqa: E402
+from anydraft.contrib.shared_rows import Pair, Plan, Record, measure  # noqa: E402
 
 BITS = 3  # SmolLM2's weights come with 4
 
@@ -45,11 +45,16 @@ def main() -> int:
     date = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d")
     result: dict[str, Any] = {"date": date, "machine": machine(), "drafter": args.drafter}
     result |= {"plan": asdict(plan), "prompts": len(texts)}
-    records, started = [], time.perf_counter()
-    for record in measure(pair, texts, plan):
-        if not records or record.prompt != records[-1].prompt:
-            _progress(record.prompt, len(texts), started)
-        records.append(record)
+    records: list[Record] = []
+    started = time.perf_counter()
+    try:
+        for record in measure(pair, texts, plan):
+            if not records or record.prompt != records[-1].prompt:
+                _progress(record.prompt, len(texts), started)
+            records.append(record)
+    except KeyboardInterrupt:  # what is measured so far is a result
+        result["prompts"] = records[-1].prompt
+        records = [record for record in records if record.prompt < result["prompts"]]
     result["seconds"] = round(time.perf_counter() - started)
     result["means"] = summarise(records)
     out = args.out or BENCH / "results" / f"acceptance-{date}-{args.drafter}.json"

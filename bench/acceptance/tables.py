@@ -13,17 +13,23 @@ import numpy as np
 
 from anydraft.contrib.shared_rows import Record
 
-Key = tuple[float, str, str, str]  # temperature, shape, law, walk
-NAMES = {"row": "RRS", "without_replacement": "RRS w/o replacement", "hub": "SpecHub"}
-# (better, worse), each law and walk: what the papers claim.
+Key = tuple[float, str, str, str]  # temperature, shape, draft, walk
+NAMES = {
+    "one draft": "one draft",
+    "row": "RRS",
+    "without_replacement": "RRS w/o replacement",
+    "hub": "SpecHub",
+    "one_hot": "top-2",
+}
+# (better, worse), each draft and walk: what the papers claim.
 CLAIMS = [
+    (("row", "top_down"), ("one draft", "top_down")),
     (("hub", "top_down"), ("row", "top_down")),
     (("hub", "top_down"), ("without_replacement", "top_down")),
     (("row", "traversal"), ("row", "top_down")),
     (("without_replacement", "traversal"), ("without_replacement", "top_down")),
     (("hub", "traversal"), ("hub", "top_down")),
     (("row", "multipath"), ("row", "traversal")),
-    (("row", "traversal"), ("row", "single path")),
 ]
 
 
@@ -31,16 +37,14 @@ def summarise(records: Iterable[Record]) -> list[dict[str, Any]]:
     """Tokens per step (accepted + 1) with standard errors over prompts; kind "all" first."""
     rows: list[dict[str, Any]] = []
     for kind, of_kind in _by_kind(records).items():
-        cells: dict[Key, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+        means: dict[Key, dict[int, float]] = defaultdict(dict)
         for r in of_kind:
-            value = r.accepted - r.luck + 1
-            cells[r.temperature, r.shape, r.law, r.walk][r.prompt].append(value)
-        means = {key: {p: mean(v) for p, v in found.items()} for key, found in cells.items()}
-        for (temperature, shape, law, walk), of_prompt in means.items():
+            means[r.temperature, r.shape, r.draft, r.walk][r.prompt] = r.accepted + 1
+        for (temperature, shape, draft, walk), of_prompt in means.items():
             tokens, error = _mean_and_error(list(of_prompt.values()))
-            row = {"kind": kind, "temperature": temperature, "shape": shape, "law": law}
+            row = {"kind": kind, "temperature": temperature, "shape": shape, "draft": draft}
             row |= {"walk": walk, "tokens": tokens, "error": error}
-            row["gains"] = _gains(means, (temperature, shape, law, walk))
+            row["gains"] = _gains(means, (temperature, shape, draft, walk))
             rows.append(row)
     return rows
 
@@ -72,13 +76,13 @@ def _mean_and_error(values: list[float]) -> tuple[float, float]:
 def markdown(result: dict[str, Any], kind: str = "all") -> str:
     rows = [row for row in result["means"] if row["kind"] == kind]
     lines = [
-        "| T | draft | law, walk | tokens per step | gain over |",
+        "| T | shape | draft, walk | tokens per step | gain over |",
         "|---|---|---|---|---|",
     ]
     for row in rows:
         gains = ", ".join(f"{k}: {m:+.3f} ± {e:.3f}" for k, (m, e) in row["gains"].items())
         lines.append(
-            f"| {row['temperature']} | {row['shape']} | {NAMES[row['law']]}, {row['walk']} | "
+            f"| {row['temperature']} | {row['shape']} | {NAMES[row['draft']]}, {row['walk']} | "
             f"{row['tokens']:.3f} ± {row['error']:.3f} | {gains} |"
         )
     return "\n".join(lines)
@@ -89,41 +93,34 @@ def write(result: dict[str, Any], out: Path) -> None:
     out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     title = f"# Tokens per step on shared rows: SmolLM2-135M, drafter {result['drafter']}\n\n"
     about = (
-        f"{result['prompts']} prompts (code, chat, long text in turn), "
-        f"{len(result['plan']['anchors'])} places each; standard errors over prompts; commit "
-        f"{result['machine']['commit']}.\n\n"
+        f"{result['prompts']} prompts (code, chat, long text in turn); standard errors over "
+        f"prompts; commit {result['machine']['commit']}. depth d: trees of two children a node, "
+        f"along {result['plan']['length']} tokens that the target wrote for each prompt. tree d, "
+        "paths k: one drawn tree (k paths) a prompt, where only the gains are to be compared.\n\n"
     )
     out.with_suffix(".md").write_text(title + about + markdown(result) + "\n", encoding="utf-8")
 
 
 def plot(result: dict[str, Any], file: Path) -> None:
-    """Tokens per step by depth, a panel a temperature; solid: traversal, dashed: top-down."""
+    """Tokens per step by depth, a panel a temperature."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        print(f"no plot: matplotlib is missing, {file.name} is not written")
+        print(f"no plot: {file.name} needs matplotlib")
         return
     temperatures, depths = result["plan"]["temperatures"], result["plan"]["depths"]
     figure = Figure(figsize=(4 * len(temperatures), 3.6), layout="constrained")
     found = {
-        (r["temperature"], r["shape"], r["law"], r["walk"]): r
+        (r["temperature"], r["shape"], r["draft"]): r
         for r in result["means"]
-        if r["kind"] == "all"
+        if r["kind"] == "all" and r["walk"] == "top_down"
     }
     for panel, temperature in enumerate(temperatures, 1):
         axes = figure.add_subplot(1, len(temperatures), panel)
-        for color, (law, name) in enumerate(NAMES.items()):
-            for walk, style in (("traversal", "-"), ("top_down", "--")):
-                rows = [found[temperature, f"binary {depth}", law, walk] for depth in depths]
-                axes.errorbar(
-                    depths,
-                    [row["tokens"] for row in rows],
-                    [row["error"] for row in rows],
-                    linestyle=style,
-                    color=f"C{color}",
-                    label=f"{name}, {walk}",
-                )
-        axes.set(title=f"T = {temperature}", xlabel="depth of the binary tree", xticks=depths)
+        for draft, name in NAMES.items():
+            rows = [found[temperature, f"depth {depth}", draft] for depth in depths]
+            axes.plot(depths, [row["tokens"] for row in rows], marker="o", label=name)
+        axes.set(title=f"T = {temperature}", xlabel="depth of the tree", xticks=depths)
     figure.axes[0].set_ylabel("tokens per step")
-    figure.axes[0].legend(fontsize=7)
+    figure.axes[0].legend(fontsize=8)
     figure.savefig(file, dpi=120)

@@ -40,7 +40,8 @@ def top(draft: Row, k: int) -> NDArray[Any]:
         return np.zeros(0, dtype=np.int64)
     least = np.partition(draft, -k)[-k]
     ids = ((draft >= least) & (draft > 0)).nonzero()[0]
-    return ids[(-draft[ids]).argsort(kind="stable")[:k]]
+    chosen: NDArray[Any] = ids[(-draft[ids]).argsort(kind="stable")[:k]]
+    return chosen
 
 
 def by_ratio(above: Row, below: Row) -> NDArray[Any]:
