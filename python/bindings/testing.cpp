@@ -53,7 +53,7 @@ void bind_testing(py::module_& parent) {
       std::vector<double> masses(end);
       set->masses(law, 0, end, masses.data());
       all.append(py::make_tuple(
-          set->name, set->max(law.row, law.dtype, 0, end).largest,
+          set->name, set->max(law.row, law.dtype, 0, end, nullptr).largest,
           set->sum(law.row, law.dtype, 0, end, law.scale, law.lower, law.exponent), masses));
       if (set == &detail::kernels()) break;
     }

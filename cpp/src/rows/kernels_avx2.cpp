@@ -1,6 +1,8 @@
 // Compiled with the flags of its instruction set (CMakeLists.txt).
 #if defined(__AVX2__) && defined(__FMA__)
 #define KERNELS_NAME "avx2"
+#include "rows/simd_avx2.h"
+// After the vectors it is written in.
 #include "rows/kernels.inc"
 
 namespace anydraft::detail {

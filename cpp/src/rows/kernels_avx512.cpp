@@ -1,6 +1,11 @@
 // Compiled with the flags of its instruction set (CMakeLists.txt).
 #if defined(__AVX512F__)
 #define KERNELS_NAME "avx512"
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // of GCC 12's own intrinsics
+#endif
+#include "rows/simd_avx512.h"
+// After the vectors it is written in.
 #include "rows/kernels.inc"
 
 namespace anydraft::detail {
