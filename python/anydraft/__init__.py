@@ -1,6 +1,6 @@
 """Lossless speculative decoding for any pair of language models."""
 
-from anydraft._core import Feed, SamplingParams, __version__
+from anydraft._core import Feed, SamplingParams, __version__, set_threads, threads
 from anydraft.errors import (
     CudaUnavailableError,
     Error,
@@ -37,7 +37,9 @@ __all__ = [
     "__version__",
     "probs",
     "sample",
+    "set_threads",
     "stateless",
+    "threads",
     "verifiers",
     "verify",
 ]

@@ -42,22 +42,29 @@ void bind_testing(py::module_& parent) {
     block = philox4x32_10(block, key[0], key[1]);
     return std::vector<uint32_t>(block.word, block.word + 4);
   });
-  // Chunk 0 of a row by each instruction set this machine runs: (name, largest, sum, masses).
-  module.def("chunk_by_instruction_set", [](py::object logits, const SamplingParams& params) {
-    const Rows rows = cpu_rows_from(logits, "logits");
-    const detail::Law law = make_law(rows.view, 0, params);
-    const int64_t end = std::min<int64_t>(law.size, detail::kChunk);
-    py::list all;
-    for (const detail::RowKernels* set :
-         {&detail::portable_kernels(), &detail::avx2_kernels(), &detail::avx512_kernels()}) {
-      std::vector<double> masses(end);
-      set->masses(law, 0, end, masses.data());
-      all.append(py::make_tuple(
-          set->name, set->max(law.row, law.dtype, 0, end, nullptr).largest,
-          set->sum(law.row, law.dtype, 0, end, law.scale, law.lower, law.exponent), masses));
-      if (set == &detail::kernels()) break;
+  module.def("instruction_sets", [] {
+    std::vector<std::string> names;
+    for (const detail::RowKernels* set : detail::runnable_kernels()) names.push_back(set->name);
+    return names;
+  });
+  // All calls of the engine use it from now on; "": the best again.
+  module.def("use_instruction_set", [](const std::string& name) {
+    for (const detail::RowKernels* set : detail::runnable_kernels()) {
+      if (name == set->name) return detail::use_kernels(set);
     }
-    return all;
+    detail::use_kernels(nullptr);
+  });
+  // Of row 0: (scale, lower, exponent, inverse_total, chunk totals, each of them summed anew).
+  module.def("law_of", [](py::object logits, const SamplingParams& params) {
+    const Rows rows = cpu_rows_from(logits, "logits");
+    std::vector<double> totals, anew;
+    const detail::Law law = make_law(rows.view, 0, params, &totals);
+    for (int64_t begin = 0; begin < law.size && law.one_hot < 0; begin += detail::kChunk) {
+      const int64_t end = std::min<int64_t>(begin + detail::kChunk, law.size);
+      anew.push_back(detail::kernels().sum(law.row, law.dtype, begin, end, law.scale, law.lower,
+                                           law.exponent));
+    }
+    return py::make_tuple(law.scale, law.lower, law.exponent, law.inverse_total, totals, anew);
   });
 }
 

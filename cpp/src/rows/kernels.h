@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "anydraft/detail/law.h"
 
@@ -60,5 +61,9 @@ const RowKernels& portable_kernels();
 const RowKernels& avx2_kernels();    // the portable ones where not compiled in
 const RowKernels& avx512_kernels();  // likewise
 const RowKernels& kernels();         // the best this machine runs
+
+// For tests and benches: those this machine runs, and a choice among them (null: the best again).
+std::vector<const RowKernels*> runnable_kernels();
+void use_kernels(const RowKernels* set);
 
 }  // namespace anydraft::detail

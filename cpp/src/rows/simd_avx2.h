@@ -49,6 +49,16 @@ inline Floats shift_exponent(Floats x, Floats n, int32_t exponent) {
       _mm256_add_epi32(_mm256_castps_si256(x), _mm256_slli_epi32(shift, 23)));
 }
 
+// Rounded towards zero.
+inline void store_whole(int32_t* to, Floats x) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm256_cvttps_epi32(x));
+}
+inline void store_whole(uint64_t* to, Floats x) {
+  float lanes[kWidth];
+  store(lanes, x);
+  for (int i = 0; i < kWidth; ++i) to[i] = static_cast<uint64_t>(static_cast<int64_t>(lanes[i]));
+}
+
 // to[i] = x[i] * by
 inline void store_products(double* to, Floats x, double by) {
   const __m256d factor = _mm256_set1_pd(by);

@@ -49,6 +49,13 @@ inline Floats shift_exponent(Floats x, Floats n, int32_t exponent) {
       _mm512_add_epi32(_mm512_castps_si512(x), _mm512_slli_epi32(shift, 23)));
 }
 
+// Rounded towards zero.
+inline void store_whole(int32_t* to, Floats x) { _mm512_storeu_si512(to, _mm512_cvttps_epi32(x)); }
+inline void store_whole(uint64_t* to, Floats x) {
+  _mm512_storeu_si512(to, _mm512_cvttps_epi64(_mm512_castps512_ps256(x)));
+  _mm512_storeu_si512(to + 8, _mm512_cvttps_epi64(_mm512_extractf32x8_ps(x, 1)));
+}
+
 // to[i] = x[i] * by
 inline void store_products(double* to, Floats x, double by) {
   const __m512d factor = _mm512_set1_pd(by);

@@ -106,6 +106,14 @@ inline Floats shift_exponent(const Floats& x, const Floats& n, int32_t exponent)
   });
 }
 
+// Rounded towards zero.
+inline void store_whole(int32_t* to, const Floats& x) {
+  for (int i = 0; i < kWidth; ++i) to[i] = static_cast<int32_t>(x.at[i]);
+}
+inline void store_whole(uint64_t* to, const Floats& x) {
+  for (int i = 0; i < kWidth; ++i) to[i] = static_cast<uint64_t>(static_cast<int64_t>(x.at[i]));
+}
+
 // to[i] = x[i] * by
 inline void store_products(double* to, const Floats& x, double by) {
   for (int i = 0; i < kWidth; ++i) to[i] = static_cast<double>(x.at[i]) * by;
