@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 __version__: str
+testing: Any  # what tests and benches ask of the engine beyond its interface
 
 class SamplingParams:
     """Temperature, top-k, top-p, min-p, applied in this order; ties at a boundary are kept.

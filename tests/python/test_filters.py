@@ -150,3 +150,30 @@ def test_logits_crowded_near_zero_are_told_apart():
     law = probs(torch.from_numpy(row)[None], SamplingParams(top_k=700))[0].numpy()
     assert (law > 0).sum() == 700
     assert (law[1300:2000] > 0).all()
+
+
+@settings(max_examples=100, deadline=None)
+@given(rough_rows(), st.floats(0.01, 1), st.integers(0, 2**32 - 1))
+def test_residuals_are_the_same_on_every_instruction_set(row, z, seed):
+    """Terms max(target - z * draft, 0) from single masses, summed in 32 lanes, then their tree."""
+    target = torch.from_numpy(row[:4096])[None]
+    draft = target + torch.randn(target.shape, generator=torch.Generator().manual_seed(seed))
+    draft = draft.bfloat16()
+    if target.amax() < -1e6:  # the chunk is masked throughout
+        target = draft = torch.zeros_like(target)
+    law, other = (
+        np.array(testing.law_masses(rows, SamplingParams())[0])
+        for rows in (target, draft.bfloat16())
+    )
+    terms = np.maximum(law - z * other, 0)
+    lanes = np.zeros(32)
+    for line in np.pad(terms, (0, -len(terms) % 32)).reshape(-1, 32):
+        lanes += line
+    for step in (16, 8, 4, 2, 1):
+        lanes[:step] += lanes[step : 2 * step]
+    try:
+        for name in testing.instruction_sets():
+            testing.use_instruction_set(name)
+            assert testing.residual_of(target, draft, z) == (lanes[0], terms.tolist())
+    finally:
+        testing.use_instruction_set("")

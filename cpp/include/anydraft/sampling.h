@@ -33,8 +33,8 @@ detail::Law make_law(const RowsView& rows, int64_t index, const SamplingParams& 
 // One token from row `index`.
 int32_t sample_row(const RowsView& rows, int64_t index, const SamplingParams& params, double coin);
 
-// One token a row, tokens[rows] from coins[rows]; rows in parallel (threads.h). Throws for the first
-// bad row.
+// One token a row, tokens[rows] from coins[rows]; rows in parallel (threads.h). Throws for the
+// first bad row.
 void sample_rows(const RowsView& rows, const SamplingParams& params, const double* coins,
                  int64_t* tokens);
 

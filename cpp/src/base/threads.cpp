@@ -146,9 +146,9 @@ int cpus() {
 
 void set_threads(int count) {
   if (count < 0) {
-    throw Error(ErrorKind::kValue,
-                "[set_threads] expected a count >= 0 (0: one for each CPU), got " +
-                    std::to_string(count));
+    throw Error(
+        ErrorKind::kValue,
+        "[set_threads] expected a count >= 0 (0: one for each CPU), got " + std::to_string(count));
   }
   wanted_threads.store(count);
 }

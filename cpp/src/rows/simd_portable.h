@@ -93,9 +93,8 @@ inline Floats zero_unless(const Mask& keep, const Floats& x) {
 }
 // min(x, so_far) where `keep`, else so_far; so_far where x is NaN.
 inline Floats smaller_where(const Mask& keep, const Floats& x, const Floats& so_far) {
-  return floats([&](int i) {
-    return keep.at[i] && x.at[i] < so_far.at[i] ? x.at[i] : so_far.at[i];
-  });
+  return floats(
+      [&](int i) { return keep.at[i] && x.at[i] < so_far.at[i] ? x.at[i] : so_far.at[i]; });
 }
 
 // x * 2^(low bits of n - exponent), as integers.

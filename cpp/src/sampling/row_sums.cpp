@@ -51,8 +51,7 @@ void RowSums::fail(const char* got) const {
 }
 
 RowSums::Part RowSums::maximum_of(int64_t chunk, float* lanes) const {
-  const ChunkMax found =
-      kernels().max(row_, rows_.dtype, chunk * kChunk, end_of(chunk), lanes);
+  const ChunkMax found = kernels().max(row_, rows_.dtype, chunk * kChunk, end_of(chunk), lanes);
   if (found.bad) fail("NaN or +inf");
   return {found.largest, -INFINITY, 0, 0};
 }

@@ -11,7 +11,8 @@ namespace anydraft::detail {
 
 class RowSums {
  public:
-  RowSums(const RowsView& rows, int64_t index) : rows_(rows), index_(index), row_(rows.row(index)) {}
+  RowSums(const RowsView& rows, int64_t index)
+      : rows_(rows), index_(index), row_(rows.row(index)) {}
 
   // Largest logits alone; `lanes`, where not null, receives those of the 32 lanes of each chunk.
   void read_maxima(std::vector<float>* lanes);
