@@ -1,206 +1,263 @@
-// The kernel's body on a host block, one std::thread a lane: the same tokens as the CPU engine, for
-// any number of warps. Under TSan (make test-cpp SANITIZE=thread) a missing sync() is a data race.
+// The kernels' bodies on a host block, one std::thread a lane: the same tokens as the CPU engine,
+// for any number of warps. Under TSan (make test-cpp SANITIZE=thread) a missing sync() is a data
+// race.
 #include <gtest/gtest.h>
 
-#include <atomic>
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
 #include <random>
-#include <thread>
 
 #include "anydraft/error.h"
 #include "anydraft/verify.h"
 #include "cuda/block_rows.cuh"
-#include "rows/cpu_rows.h"
-#include "verify/check.h"
+#include "host_block.h"
 
 namespace anydraft {
 namespace {
 
-using detail::kLanes;
+using testing::Block;
 
-struct Team {
-  explicit Team(int count) : threads(count), slots(count) {}
-  const int threads;
-  std::vector<double> slots;
-  std::atomic<int> arrived{0}, round{0};
-
-  void wait() {
-    const int seen = round.load();
-    if (arrived.fetch_add(1) + 1 == threads) {
-      arrived.store(0);
-      round.fetch_add(1);
-    } else {
-      while (round.load() == seen) std::this_thread::yield();
-    }
-  }
-};
-
-class HostBlock {
- public:
-  HostBlock(Team& team, int thread) : team_(team), thread_(thread) {}
-  int thread() const { return thread_; }
-  int threads() const { return team_.threads; }
-  void sync() { team_.wait(); }
-  double fold(double value) {
-    team_.slots[thread_] = value;
-    sync();
-    double lanes[kLanes];
-    std::copy_n(team_.slots.begin() + thread_ / kLanes * kLanes, kLanes, lanes);
-    sync();
-    for (int step = kLanes / 2; step > 0; step /= 2) {
-      for (int l = 0; l < step; ++l) lanes[l] += lanes[l + step];
-    }
-    return lanes[0];
-  }
-
- private:
-  Team& team_;
-  int thread_;
-};
-
-// A ragged batch over a vocabulary: chains, and trees whose nodes have up to three children.
+// A ragged batch over a vocabulary: chains, and trees whose nodes have up to three children, drawn
+// by any law of a verifier.
 struct Case {
-  std::vector<int32_t> tokens, parents, offsets = {0}, law_rows;
+  std::vector<int32_t> tokens, parents, offsets = {0}, paths, law_rows, sparse_offsets = {0}, ids;
+  std::vector<double> masses;
   std::vector<LawKind> kinds;
   std::vector<float> target, draft;
+  std::vector<uint16_t> target_half, draft_half;
+  std::vector<double> accept, pick, select;
+  SamplingParams params, draft_params;
   VerifyRequest request;
 
-  Case(int64_t vocab, int requests, bool one_hot, uint64_t seed) {
-    std::mt19937_64 random(seed);
-    std::normal_distribution<float> normal;
-    for (int i = 0; i < requests; ++i) {
-      const int nodes = 1 + static_cast<int>(random() % 6);
-      for (int node = 0; node < nodes; ++node) {
-        tokens.push_back(static_cast<int32_t>(random() % std::min<int64_t>(vocab, 5)));
-        const int back = i % 2 ? 1 : 1 + static_cast<int>(random() % std::min(node + 1, 3));
-        parents.push_back(node == 0 ? -1 : std::max(node - back, 0));
-        kinds.push_back(one_hot || random() % 3 == 0 ? LawKind::kOneHot : LawKind::kRow);
-        law_rows.push_back(static_cast<int32_t>(law_rows.size()));
+  Case(Verifier verifier, int64_t vocab, int requests, uint64_t seed) : random_(seed) {
+    std::vector<LawKind> allowed;
+    for (int kind = 0; kind <= static_cast<int>(LawKind::kSparse); ++kind) {
+      if (takes(verifier, static_cast<LawKind>(kind))) {
+        allowed.push_back(static_cast<LawKind>(kind));
       }
+    }
+    for (int i = 0; i < requests; ++i) {
+      add_tree(verifier == Verifier::kBlock || i % 2, vocab);
       offsets.push_back(static_cast<int32_t>(tokens.size()));
     }
-    for (size_t i = 0; i < tokens.size() * vocab; ++i) {
-      target.push_back(2 * normal(random) + (i % vocab < 5 ? 3 : 0));
-      draft.push_back(target.back() + normal(random));
+    std::normal_distribution<float> normal;
+    for (size_t node = 0; node < tokens.size(); ++node) {
+      kinds.push_back(allowed[random_() % allowed.size()]);
+      law_rows.push_back(static_cast<int32_t>(node));
+      paths.push_back(1 + static_cast<int32_t>(random_() % 3));
+      const bool sparse = kinds[node] == LawKind::kSparse;
+      for (int32_t id = 0; sparse && id < std::min<int64_t>(vocab, 7); ++id) {
+        ids.push_back(id);
+        masses.push_back(1 + id % 3);
+      }
+      sparse_offsets.push_back(static_cast<int32_t>(ids.size()));
+      for (int64_t i = 0; i < vocab; ++i) {
+        target.push_back(2 * normal(random_) + (i < 5 ? 2 * std::log(vocab) : 0));
+        draft.push_back(target.back() + normal(random_));
+      }
     }
+    params.temperature = 0.8;
+    draft_params.temperature = 0.9;
     const auto nodes = static_cast<int64_t>(tokens.size());
-    request.trees = {tokens.data(), parents.data(), offsets.data(), requests};
+    request.trees = {tokens.data(), parents.data(), offsets.data(), requests, paths.data()};
     request.target_logits = {target.data(), DType::kFloat32, nodes, vocab, vocab};
     request.draft_logits = {draft.data(), DType::kFloat32, nodes, vocab, vocab};
-    request.laws = {kinds.data(), law_rows.data()};
+    request.laws = {kinds.data(), law_rows.data(), sparse_offsets.data(), ids.data(),
+                    masses.data()};
     request.coins.seed = seed;
-    request.sampling.temperature = request.draft_sampling.temperature = 0.8;
-    if (one_hot) request.verifier = Verifier::kMatch;
+    request.sampling = &params;
+    request.draft_sampling = &draft_params;
+    request.verifier = verifier;
   }
+
+  void add_tree(bool chain, int64_t vocab) {
+    const int nodes = 1 + static_cast<int>(random_() % 7);
+    for (int node = 0; node < nodes; ++node) {
+      tokens.push_back(static_cast<int32_t>(random_() % std::min<int64_t>(vocab, 5)));
+      const int back = chain ? 1 : 1 + static_cast<int>(random_() % std::min(node + 1, 3));
+      parents.push_back(node == 0 ? -1 : std::max(node - back, 0));
+    }
+  }
+
+  void give_coins() {
+    std::uniform_real_distribution<double> uniform(1e-9, 1 - 1e-9);
+    for (size_t node = 0; node < tokens.size(); ++node) {
+      for (auto* coins : {&accept, &pick, &select}) coins->push_back(uniform(random_));
+    }
+    request.coins.accept = accept.data();
+    request.coins.pick = pick.data();
+    request.coins.select = select.data();
+  }
+
+  // The rows as 16-bit ones.
+  void halve(DType dtype) {
+    const auto convert = [dtype](const std::vector<float>& from, std::vector<uint16_t>& to) {
+      for (float value : from) {
+        uint32_t bits;
+        memcpy(&bits, &value, sizeof bits);
+        const uint32_t small = ((bits >> 13) & 0x3ffffu) - (112u << 10);  // of a number in 2^±14
+        to.push_back(static_cast<uint16_t>(
+            dtype == DType::kBFloat16 ? bits >> 16 : (bits >> 16 & 0x8000u) | (small & 0x7fffu)));
+      }
+    };
+    convert(target, target_half);
+    convert(draft, draft_half);
+    request.target_logits.data = target_half.data();
+    request.draft_logits.data = draft_half.data();
+    request.target_logits.dtype = request.draft_logits.dtype = dtype;
+  }
+
+  std::mt19937_64 random_;
 };
 
-// As verify_cuda does, with a host block a request. Fills bad_row.
-VerifyResult play_on_blocks(const VerifyRequest& request, int threads, std::vector<int32_t>& bad) {
+// What verify_cuda_async gives, by a host block a request.
+struct Played {
+  std::vector<int32_t> accepted, counts, where;
+  std::vector<int64_t> next_tokens;
+  std::vector<CudaStatus> status;
+  std::vector<uint8_t> degenerate;
+};
+
+Played play_on_blocks(const VerifyRequest& request, int threads) {
   const size_t nodes = request.trees.nodes(), requests = request.trees.requests;
-  std::vector<int32_t> first(nodes), next(nodes);
-  std::vector<double> z(nodes);
-  std::vector<uint32_t> keys(requests), positions(requests, 0);
-  std::vector<detail::Walked> walked(requests);
-  bad.resize(requests);
+  std::vector<LawParams> target, draft;
   for (size_t i = 0; i < requests; ++i) {
-    const int32_t begin = request.trees.offsets[i];
-    keys[i] = static_cast<uint32_t>(i);
-    detail::link_children(request.trees.parents + begin, request.trees.offsets[i + 1] - begin,
-                          first.data() + begin, next.data() + begin);
+    target.push_back(law_params(request.target_params(i)));
+    draft.push_back(law_params(request.draft_params(i)));
   }
-  const detail::Batch batch{request.trees.tokens,
-                            request.trees.parents,
-                            first.data(),
-                            next.data(),
-                            request.laws.kinds,
-                            request.laws.rows,
-                            z.data(),
-                            nullptr,
-                            nullptr,
-                            request.trees.offsets,
-                            keys.data(),
-                            positions.data(),
-                            request.coins.seed,
-                            request.target_logits,
-                            request.draft_logits,
-                            request.sampling.temperature,
-                            request.draft_sampling.temperature,
-                            request.verifier,
-                            walked.data(),
-                            bad.data()};
-  VerifyResult result;
-  result.offsets.push_back(0);
+  const CudaVerifyRequest all{request.trees, request.trees.nodes(), request.target_logits,
+                              request.laws,  request.draft_logits,  target.data(),
+                              draft.data(),  request.verifier,      request.coins};
+  Played played;
+  played.accepted.resize(nodes, 7);
+  played.counts.resize(requests);
+  played.where.resize(requests);
+  played.next_tokens.resize(requests);
+  played.status.resize(requests);
+  played.degenerate.resize(requests);
+  std::vector<std::max_align_t> room(detail::room_of(all) / sizeof(std::max_align_t) + 1);
+  const detail::Batch batch =
+      detail::batch_of(all,
+                       {played.accepted.data(), played.counts.data(), played.next_tokens.data(),
+                        played.status.data(), played.where.data(), played.degenerate.data()},
+                       room.data());
   for (size_t i = 0; i < requests; ++i) {
-    Team team(threads);
-    detail::Scratch scratch;
-    std::vector<std::thread> lanes;
-    for (int t = 0; t < threads; ++t) {
-      lanes.emplace_back([&, t] {
-        HostBlock block(team, t);
-        detail::play_request(block, scratch, batch, static_cast<int64_t>(i));
-      });
-    }
-    for (std::thread& lane : lanes) lane.join();
-    detail::append_path(request, static_cast<int64_t>(i), walked[i], result);
+    testing::run_block(threads, [&](Block& block, detail::Scratch& scratch) {
+      detail::play_request(block, scratch, batch, static_cast<int64_t>(i), request.verifier);
+    });
   }
-  return result;
+  return played;
 }
 
 void expect_same(const VerifyRequest& request, int threads) {
-  std::vector<int32_t> bad;
-  const VerifyResult block = play_on_blocks(request, threads, bad);
-  const VerifyResult cpu = verify(request);
-  EXPECT_EQ(block.accepted, cpu.accepted);
-  EXPECT_EQ(block.offsets, cpu.offsets);
-  EXPECT_EQ(block.next_tokens, cpu.next_tokens);
-  for (int32_t row : bad) EXPECT_EQ(row, -1);
+  VerifyRequest with_status = request;
+  with_status.report_status = true;
+  const VerifyResult cpu = verify(with_status);
+  const Played block = play_on_blocks(request, threads);
+  std::vector<int32_t> accepted;
+  for (size_t i = 0; i < block.status.size(); ++i) {
+    SCOPED_TRACE(::testing::Message() << "request " << i << ": " << cpu.status[i]);
+    EXPECT_EQ(block.status[i] == CudaStatus::kFine, cpu.status[i].empty());
+    EXPECT_EQ(block.next_tokens[i], cpu.next_tokens[i]);
+    EXPECT_EQ(block.degenerate[i] && cpu.status[i].empty(), cpu.degenerate[i]);
+    EXPECT_EQ(block.counts[i], cpu.offsets[i + 1] - cpu.offsets[i]);
+    const auto begin = block.accepted.begin() + request.trees.offsets[i];
+    const auto end = block.accepted.begin() + request.trees.offsets[i + 1];
+    accepted.insert(accepted.end(), begin, begin + block.counts[i]);
+    EXPECT_EQ(std::count(begin + block.counts[i], end, -1), end - begin - block.counts[i]);
+  }
+  EXPECT_EQ(accepted, cpu.accepted);
 }
 
-TEST(Block, SaysWhatTheCpuSays) {
+class EachVerifier : public ::testing::TestWithParam<VerifierInfo> {};
+
+TEST_P(EachVerifier, SaysWhatTheCpuSays) {
   for (int64_t vocab : {1, 7, 1000, 4097, 9000}) {
-    for (bool one_hot : {false, true}) {
-      SCOPED_TRACE(testing::Message() << vocab << (one_hot ? " one_hot" : " row"));
-      expect_same(Case(vocab, vocab > 2000 ? 6 : 20, one_hot, 11 + vocab).request, 64);
-    }
+    SCOPED_TRACE(::testing::Message() << "vocabulary " << vocab);
+    expect_same(Case(GetParam().verifier, vocab, vocab > 2000 ? 4 : 16, 11 + vocab).request, 64);
   }
 }
 
-TEST(Block, DoesNotDependOnTheNumberOfWarps) {
-  const Case small(5000, 2, false, 3);
+TEST_P(EachVerifier, DoesNotDependOnTheNumberOfWarps) {
+  const Case small(GetParam().verifier, 5000, 3, 3);
   for (int threads : {32, 96}) expect_same(small.request, threads);
 }
 
-TEST(Block, Greedy) {
-  Case greedy(300, 12, false, 5);
-  greedy.request.sampling.temperature = greedy.request.draft_sampling.temperature = 0;
+TEST_P(EachVerifier, GivenCoins) {
+  Case given(GetParam().verifier, 200, 20, 4);
+  given.give_coins();
+  expect_same(given.request, 32);
+}
+
+TEST_P(EachVerifier, Greedy) {
+  Case greedy(GetParam().verifier, 300, 12, 5);
+  greedy.params.temperature = 0;
+  expect_same(greedy.request, 32);
+  greedy.draft_params.temperature = 0;  // most drafts have no mass now
   expect_same(greedy.request, 32);
 }
 
-TEST(Block, HalfPrecision) {
-  Case rows(500, 8, false, 9);
-  std::vector<uint16_t> target, draft;
-  const auto cut = [](const std::vector<float>& from, std::vector<uint16_t>& to) {
-    for (float value : from) {
-      uint32_t bits;
-      memcpy(&bits, &value, sizeof bits);
-      to.push_back(static_cast<uint16_t>(bits >> 16));
-    }
-  };
-  cut(rows.target, target);
-  cut(rows.draft, draft);
-  rows.request.target_logits.data = target.data();
-  rows.request.draft_logits.data = draft.data();
-  rows.request.target_logits.dtype = rows.request.draft_logits.dtype = DType::kBFloat16;
-  expect_same(rows.request, 32);
+TEST_P(EachVerifier, HalfPrecision) {
+  for (DType dtype : {DType::kBFloat16, DType::kFloat16}) {
+    Case rows(GetParam().verifier, 500, 8, 9);
+    rows.halve(dtype);
+    expect_same(rows.request, 32);
+  }
 }
 
+INSTANTIATE_TEST_SUITE_P(Block, EachVerifier, ::testing::ValuesIn(verifiers()),
+                         [](const auto& info) { return std::string(info.param.name); });
+
 TEST(Block, NamesABadRow) {
-  Case bad(100, 3, false, 5);
+  Case bad(Verifier::kTopDown, 100, 3, 5);
   const int32_t row = bad.offsets[1];  // the root of request 1 is always read
   bad.target[row * 100 + 50] = NAN;
-  std::vector<int32_t> rows;
-  play_on_blocks(bad.request, 32, rows);
-  EXPECT_EQ(rows, (std::vector<int32_t>{-1, row, -1}));
-  EXPECT_THROW(verify(bad.request), Error);
+  const Played played = play_on_blocks(bad.request, 32);
+  EXPECT_EQ(played.status[1], CudaStatus::kTargetRow);
+  EXPECT_EQ(played.where[1], row);
+  expect_same(bad.request, 32);
+}
+
+TEST(Block, FollowsNothingMalformed) {
+  const auto status_of = [](auto spoil) {
+    Case one(Verifier::kTopDown, 50, 1, 8);
+    spoil(one);
+    return play_on_blocks(one.request, 32).status[0];
+  };
+  EXPECT_EQ(status_of([](Case&) {}), CudaStatus::kFine);
+  const auto last = [](auto& array) -> auto& { return array.back(); };
+  EXPECT_EQ(status_of([&](Case& c) { last(c.parents) = 99; }), CudaStatus::kMalformed);
+  EXPECT_EQ(status_of([&](Case& c) { last(c.tokens) = 50; }), CudaStatus::kMalformed);
+  EXPECT_EQ(status_of([&](Case& c) { last(c.paths) = 0; }), CudaStatus::kMalformed);
+  EXPECT_EQ(status_of([&](Case& c) { c.kinds[last(c.parents)] = static_cast<LawKind>(77); }),
+            CudaStatus::kMalformed);
+  EXPECT_EQ(status_of([&](Case& c) {
+              c.kinds[last(c.parents)] = LawKind::kRow;
+              c.law_rows[last(c.parents)] = 99;
+            }),
+            CudaStatus::kMalformed);
+}
+
+TEST(Block, MaskedRows) {
+  Case masked(Verifier::kTraversal, 9000, 4, 6);
+  for (size_t i = 0; i < masked.target.size(); ++i) {
+    if (i % 9000 > 4000 && i % 9000 < 8500) masked.target[i] = i % 2 ? -INFINITY : -3.4e38f;
+    if (i % 9000 < 100) masked.target[i] += i % 3 ? 0 : -150;  // below the row's reach, or not
+  }
+  expect_same(masked.request, 64);
+}
+
+TEST(Block, PowersAreThoseOfTheHost) {
+  std::mt19937_64 random(1);
+  std::uniform_real_distribution<float> logit(-40, 40), scale(0.5f, 3);
+  for (int i = 0; i < 200000; ++i) {
+    const float x = logit(random), s = scale(random);
+    const int32_t reference = static_cast<int32_t>(random() % 100) - 50;
+    const detail::Power power = detail::power_of(x, s);
+    if (power.exponent - reference < -125 || power.exponent - reference > 120) continue;
+    ASSERT_EQ(detail::scaled_power(x, s, reference), detail::scaled(power, reference)) << x;
+  }
 }
 
 }  // namespace

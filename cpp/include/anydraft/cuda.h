@@ -1,0 +1,64 @@
+// Verification with everything on the CUDA device: asynchronous on the caller's stream, without a
+// host synchronisation or an allocation, so it may be captured in a CUDA graph. The rows' device
+// must be current. See verify() for the meaning of all arrays; here they lie on the device.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "anydraft/verify.h"
+
+namespace anydraft {
+
+// SamplingParams as a device needs them; plain data, copied to the device by the caller.
+struct LawParams {
+  float scale = 0;        // log2(e) / temperature; 0: greedy
+  bool may_lack = false;  // a filter or greed takes mass away from tokens
+};
+
+inline LawParams law_params(const SamplingParams& params) {
+  const bool cuts = params.top_k > 0 || params.top_p < 1 || params.min_p > 0;
+  const double scale = params.greedy() ? 0 : 1.4426950408889634 / params.temperature;
+  return {static_cast<float>(scale), params.greedy() || cuts};
+}
+
+// What became of a request.
+enum class CudaStatus : int32_t {
+  kFine,
+  kTargetRow,   // NaN, +inf, -inf everywhere, or |logit| / temperature out of reach, in a row of
+  kDraftRow,    // target_logits or draft_logits: `where`
+  kUndrawable,  // a draft token without mass in its own law: node `where`
+  kMalformed,   // node `where`: parent, token, law or number of paths is not one
+};
+
+struct CudaVerifyRequest {
+  TreesView trees;
+  int64_t nodes = 0;  // offsets[requests], which the host cannot read
+  RowsView target_logits;
+  LawsView laws;  // ids of a sparse law are distinct: not checked here
+  RowsView draft_logits;
+  const LawParams* sampling = nullptr;        // [requests]
+  const LawParams* draft_sampling = nullptr;  // [requests]
+  Verifier verifier = Verifier::kTopDown;
+  CoinsView coins;
+};
+
+struct CudaVerifyResult {
+  int32_t* accepted = nullptr;     // [nodes]; a request's path at the front of its slice, then -1
+  int32_t* counts = nullptr;       // [requests] nodes in the path
+  int64_t* next_tokens = nullptr;  // [requests]; -1 where status is not kFine
+  CudaStatus* status = nullptr;    // [requests]
+  int32_t* where = nullptr;        // [requests]
+  uint8_t* degenerate = nullptr;   // [requests]
+};
+
+// Bytes of room that verify_cuda_async needs; any device memory aligned to 16 that no other call
+// in flight uses.
+size_t verify_cuda_room(const CudaVerifyRequest& request);
+
+// Throws Error(kValue) for arguments that do not fit as a whole, Error(kCudaUnavailable) in a build
+// without CUDA; what is wrong with one request its status says.
+void verify_cuda_async(const CudaVerifyRequest& request, const CudaVerifyResult& result, void* room,
+                       size_t room_bytes, void* stream);
+
+}  // namespace anydraft
