@@ -7,7 +7,7 @@
 //   void sync()                      barrier; what was written before it is seen after it
 //   T of_warp(T value, op)           over the 32 threads of a warp, in the fixed tree, to all
 // and at any time
-//   void add(uint64_t* slot, value)  atomically
+//   uint64_t add(slot, value)        to a uint64_t, atomically; what was there before
 #pragma once
 
 #include "anydraft/detail/law.h"
@@ -17,6 +17,8 @@ namespace anydraft::detail {
 constexpr int kMaxChunks = 256;  // 1,048,576 tokens
 constexpr int kMaxWarps = 64;
 constexpr int kGroups = kChunk / kLanes;
+constexpr int kBins = 256;
+constexpr int kList = 256;
 
 struct Plus {
   template <class T>
@@ -50,7 +52,10 @@ struct Scratch {
   double target_totals[kMaxChunks];
   double totals[kMaxChunks];  // of the last residual summed
   double groups[kGroups];
-  uint64_t bins[256];
+  uint64_t bins[kBins + kBins / 16];
+  uint64_t weights[kList];
+  float list[kList];
+  uint64_t listed;
   int64_t lowest[kMaxWarps];
 };
 

@@ -4,6 +4,7 @@
 
 #include "anydraft/cuda.h"
 #include "block.cuh"
+#include "block_select.cuh"
 
 namespace anydraft::detail {
 
@@ -59,6 +60,12 @@ ANYDRAFT_HD Part part_of(Block& block, Read read, int64_t begin, int64_t end, fl
   return {total, largest, summed ? smallest : -INFINITY};
 }
 
+// Whether reading a row once tells its total: with top-k or min-p few entries may be left, and only
+// these are summed.
+ANYDRAFT_HD inline bool sums_at_once(const LawParams& params) {
+  return params.top_k == 0 && params.min_p_octaves == 0;
+}
+
 template <class Block>
 class BlockLaws {
  public:
@@ -73,7 +80,7 @@ class BlockLaws {
     law.row = rows.row(index);
     law.dtype = rows.dtype;
     law.size = rows.cols;
-    if (!parts) parts = read_parts(law, params.scale);
+    if (!parts) parts = read_parts(law, sums_at_once(params) ? params.scale : 0);
     const float largest = largest_of(parts, chunks_of(law.size));
     bad = !(fabsf(largest) * params.scale <= kLargestExponent) || fabsf(largest) == INFINITY;
     if (bad) {
@@ -87,11 +94,40 @@ class BlockLaws {
     law.scale = params.scale;
     law.exponent = power_of(largest, law.scale).exponent;
     law.lower = lowest_logit(largest, law.scale);
+    law.lower = cutoff(law, params, largest, parts, totals);
     law.inverse_total = 1 / total_of(law, parts, totals);
     return law;
   }
 
  private:
+  // As the CPU engine's sampling/cutoff.cpp.
+  ANYDRAFT_HD float cutoff(Law law, const LawParams& params, float largest, const Part* parts,
+                           double* totals) {
+    if (params.top_k > 0 && params.top_k < law.size) {
+      const auto k = static_cast<uint64_t>(params.top_k);
+      law.lower = Larger{}(law.lower, select(law, true, largest, parts, k));
+    }
+    if (params.top_p < 1) {
+      const double total = total_of(law, parts, totals);
+      const auto weight = static_cast<uint64_t>(params.top_p * total * 0x1p40);
+      const uint64_t target = weight > 1 ? weight : 1;
+      law.lower = Larger{}(law.lower, select(law, false, largest, parts, target));
+    }
+    if (params.min_p_octaves < 0) {
+      const double lowest = largest + params.min_p_octaves / law.scale;
+      law.lower = Larger{}(law.lower, static_cast<float>(lowest));
+    }
+    return Smaller{}(law.lower, largest);
+  }
+  ANYDRAFT_HD float select(const Law& law, bool count_only, float largest, const Part* parts,
+                           uint64_t target) {
+    return with_reader(law.row, law.dtype, [&](auto read) {
+      BlockSelect<Block, decltype(read)> from(crew_, read, law.size, parts,
+                                              {count_only, law.scale, law.exponent});
+      return from.select(law.lower, largest, 16 / law.scale, target);
+    });
+  }
+
   ANYDRAFT_HD const Part* read_parts(const Law& law, float scale) {
     const int chunks = chunks_of(law.size);
     Part* parts = crew_.scratch().parts;

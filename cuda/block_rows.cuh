@@ -168,7 +168,7 @@ class BlockRows : public Instrument<BlockRows<Block>> {
     const int32_t token = this->token(child);
     const bool finite =
         has_draft_ && anydraft::detail::load(draft_.row, draft_.dtype, token) > -INFINITY;
-    const bool underflowed = finite && !all().draft_sampling[request_].may_lack;
+    const bool underflowed = finite && !all().draft_sampling[request_].cuts();
     if (!underflowed || this->leaves_out(child, token)) fail(CudaStatus::kUndrawable, child);
   }
 

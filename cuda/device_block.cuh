@@ -19,8 +19,8 @@ struct DeviceBlock {
     }
     return value;
   }
-  __device__ void add(uint64_t* slot, uint64_t value) {
-    atomicAdd(reinterpret_cast<unsigned long long*>(slot), value);
+  __device__ uint64_t add(uint64_t* slot, uint64_t value) {
+    return atomicAdd(reinterpret_cast<unsigned long long*>(slot), value);
   }
 };
 

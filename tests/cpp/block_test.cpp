@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstddef>
 #include <random>
@@ -206,6 +207,24 @@ TEST_P(EachVerifier, HalfPrecision) {
   }
 }
 
+TEST_P(EachVerifier, Filters) {
+  std::mt19937_64 random(12);
+  for (int64_t vocab : {7, 300, 6000}) {
+    Case filtered(GetParam().verifier, vocab, 6, 13 + vocab);
+    std::vector<SamplingParams> each(6);
+    for (SamplingParams& params : each) {
+      params.temperature = random() % 5 ? 0.5 + 0.2 * static_cast<double>(random() % 5) : 0;
+      params.top_k = std::array{0, 0, 3, 50, 2000}[random() % 5];
+      params.top_p = std::array{1.0, 1.0, 0.3, 0.95, 0.999999}[random() % 5];
+      params.min_p = std::array{0.0, 0.0, 0.0, 1e-3, 0.4}[random() % 5];
+    }
+    filtered.request.params_per_request = true;
+    filtered.request.sampling = filtered.request.draft_sampling = each.data();
+    for (float& x : filtered.target) x = random() % 3 ? x : std::round(x);  // ties
+    expect_same(filtered.request, 64);
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Block, EachVerifier, ::testing::ValuesIn(verifiers()),
                          [](const auto& info) { return std::string(info.param.name); });
 
@@ -246,6 +265,51 @@ TEST(Block, MaskedRows) {
     if (i % 9000 < 100) masked.target[i] += i % 3 ? 0 : -150;  // below the row's reach, or not
   }
   expect_same(masked.request, 64);
+}
+
+// The cut-off by its definition: a sorted row, whole weights.
+float cutoff_by_sorting(std::vector<float> row, float lower, detail::Weigh weigh, uint64_t target) {
+  std::sort(row.begin(), row.end(), std::greater<float>());
+  uint64_t sum = 0;
+  for (size_t i = 0; i < row.size() && row[i] >= lower; ++i) {
+    sum += weigh(row[i]);
+    const bool last_of_equals = i + 1 == row.size() || row[i + 1] != row[i];
+    if (sum >= target && last_of_equals) return row[i];
+  }
+  return -INFINITY;
+}
+
+TEST(Block, SelectsExactly) {
+  std::mt19937_64 random(2);
+  std::normal_distribution<float> normal;
+  for (int turn = 0; turn < 12; ++turn) {
+    const int64_t size = 1 + static_cast<int64_t>(random() % 20000);
+    std::vector<float> row;
+    for (int64_t i = 0; i < size; ++i) {
+      const float x = normal(random);
+      row.push_back(turn % 3 == 0 ? x : turn % 3 == 1 ? std::round(8 * x) / 8 : 30 * x);
+    }
+    const float largest = *std::max_element(row.begin(), row.end());
+    const detail::Weigh weigh{turn % 2 == 0, 1.5f, detail::power_of(largest, 1.5f).exponent};
+    const float lower = detail::lowest_logit(largest, 1.5f);
+    uint64_t total = 0;
+    for (float x : row) total += x >= lower ? weigh(x) : 0;
+    for (double share : {1e-4, 0.3, 0.95, 0.9999, 1.0, 1.1}) {
+      const auto target = std::max<uint64_t>(1, static_cast<uint64_t>(share * total));
+      float found = 0;
+      testing::run_block(64, [&](Block& block, detail::Scratch& scratch) {
+        detail::Crew<Block> crew(block, scratch);
+        const detail::Reader<DType::kFloat32> read{row.data()};
+        if (crew.thread() == 0) std::fill_n(scratch.parts, 8, detail::Part{0, largest, 0});
+        crew.sync();
+        detail::BlockSelect<Block, detail::Reader<DType::kFloat32>> from(crew, read, size,
+                                                                         scratch.parts, weigh);
+        const float mine = from.select(lower, largest, 3, target);
+        if (crew.thread() == 0) found = mine;
+      });
+      ASSERT_EQ(found, cutoff_by_sorting(row, lower, weigh, target)) << turn << " " << share;
+    }
+  }
 }
 
 TEST(Block, PowersAreThoseOfTheHost) {

@@ -51,7 +51,9 @@ class Block {
     return lanes[0];
   }
 
-  void add(uint64_t* slot, uint64_t value) { __atomic_fetch_add(slot, value, __ATOMIC_RELAXED); }
+  uint64_t add(uint64_t* slot, uint64_t value) {
+    return __atomic_fetch_add(slot, value, __ATOMIC_RELAXED);
+  }
 
  private:
   Team& team_;

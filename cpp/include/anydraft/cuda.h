@@ -3,6 +3,7 @@
 // must be current. See verify() for the meaning of all arrays; here they lie on the device.
 #pragma once
 
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 
@@ -12,14 +13,20 @@ namespace anydraft {
 
 // SamplingParams as a device needs them; plain data, copied to the device by the caller.
 struct LawParams {
-  float scale = 0;        // log2(e) / temperature; 0: greedy
-  bool may_lack = false;  // a filter or greed takes mass away from tokens
+  float scale = 0;           // log2(e) / temperature; 0: greedy
+  int32_t top_k = 0;         // 0: off
+  double top_p = 1;          // 1: off
+  double min_p_octaves = 0;  // log2(min_p); 0: off
+  // Takes mass away from tokens.
+  ANYDRAFT_HD bool cuts() const {
+    return scale == 0 || top_k > 0 || top_p < 1 || min_p_octaves < 0;
+  }
 };
 
 inline LawParams law_params(const SamplingParams& params) {
-  const bool cuts = params.top_k > 0 || params.top_p < 1 || params.min_p > 0;
-  const double scale = params.greedy() ? 0 : 1.4426950408889634 / params.temperature;
-  return {static_cast<float>(scale), params.greedy() || cuts};
+  if (params.greedy()) return {};
+  return {static_cast<float>(1.4426950408889634 / params.temperature), params.top_k, params.top_p,
+          params.min_p > 0 ? std::log2(params.min_p) : 0};
 }
 
 // What became of a request.
