@@ -3,6 +3,7 @@
 
 #include "anydraft/cuda.h"
 #include "anydraft/detail/play.h"
+#include "block.cuh"
 
 namespace anydraft::detail {
 
@@ -18,6 +19,7 @@ struct Room {
   Selection* selections;  // multipath alone
   int32_t *first_child, *next_sibling;
   uint8_t* spent;
+  Part* parts;  // [nodes, target and draft row, chunks]; null: rows are read when needed
 };
 
 struct Batch {
@@ -25,11 +27,31 @@ struct Batch {
   CudaVerifyResult result;
   Room room;
   uint32_t kinds;  // bit k: the verifier takes LawKind k
+
+  ANYDRAFT_HD Part* parts(int64_t node, bool draft) const {
+    if (!room.parts) return nullptr;
+    return room.parts + (2 * node + draft) * chunks_of(request.target_logits.cols);
+  }
 };
+
+ANYDRAFT_HD inline Law law_from(const RowsView& rows, int64_t index, const RowLaw& law) {
+  return {rows.row(index), rows.dtype, rows.cols,    law.one_hot,
+          law.scale,       law.lower,  law.exponent, law.inverse_total};
+}
+
+// Room for the parts of rows, a request.
+constexpr int64_t kMostPartBytes = 48 << 10;
+
+inline int64_t parts_of(const CudaVerifyRequest& request) {
+  const int64_t parts = 2 * request.nodes * chunks_of(request.target_logits.cols);
+  const int64_t most = kMostPartBytes * request.trees.requests;
+  return request.lazy || parts * static_cast<int64_t>(sizeof(Part)) > most ? 0 : parts;
+}
 
 // Calls take(pointer of the room, count) for each array in it, larger alignments first.
 template <class Take>
 void for_each_array(Room& room, const CudaVerifyRequest& request, Take take) {
+  take(room.parts, parts_of(request));
   take(room.laws, request.nodes);
   take(room.saved, request.nodes);
   take(room.selections, request.verifier == Verifier::kMultipath ? request.nodes : 0);
@@ -52,6 +74,7 @@ inline Batch batch_of(const CudaVerifyRequest& request, const CudaVerifyResult& 
   Batch batch{request, result, {}, 0};
   auto* at = static_cast<char*>(memory);
   for_each_array(batch.room, request, [&](auto*& array, int64_t count) {
+    if (count == 0) return;
     array = reinterpret_cast<std::remove_reference_t<decltype(array)>>(at);
     at += (static_cast<size_t>(count) * sizeof *array + 15) / 16 * 16;
   });

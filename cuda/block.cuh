@@ -6,6 +6,7 @@
 //   int thread(), threads()          threads is a multiple of 32
 //   void sync()                      barrier; what was written before it is seen after it
 //   T of_warp(T value, op)           over the 32 threads of a warp, in the fixed tree, to all
+//   T exchange(T value, mask)        the value of thread() ^ mask, mask < 32
 // and at any time
 //   uint64_t add(slot, value)        to a uint64_t, atomically; what was there before
 #pragma once
@@ -15,7 +16,7 @@
 namespace anydraft::detail {
 
 constexpr int kMaxChunks = 256;  // 1,048,576 tokens
-constexpr int kMaxWarps = 64;
+constexpr int kMaxWarps = 128;
 constexpr int kGroups = kChunk / kLanes;
 constexpr int kBins = 256;
 constexpr int kList = 256;
@@ -93,6 +94,10 @@ ANYDRAFT_HD inline float scaled_power(float x, float scale, int32_t reference) {
   return float_from_bits(bits + ((steps - static_cast<uint32_t>(reference)) << 23));
 }
 
+// 2^exponent, in [-126, 127].
+ANYDRAFT_HD inline float two_to_float(int32_t exponent) {
+  return float_from_bits(static_cast<uint32_t>(exponent + 127) << 23);
+}
 // 2^exponent, in [-1022, 1023].
 ANYDRAFT_HD inline double two_to(int32_t exponent) {
   const uint64_t bits = static_cast<uint64_t>(exponent + 1023) << 52;

@@ -5,65 +5,25 @@
 #include "anydraft/cuda.h"
 #include "block.cuh"
 #include "block_select.cuh"
+#include "scan.cuh"
 
 namespace anydraft::detail {
 
-// Sums may be relative to any power of two: the bits do not depend on it. Even, so that it can be
-// part of what scaled_power adds.
-ANYDRAFT_HD inline int32_t reference_of(float largest, float scale) {
-  return power_of(largest, scale).exponent & ~1;
-}
-
-// Of lane `lane`'s entries in [begin, end).
+// Of 2^(x * scale - reference) over a lane's entries x >= lower.
 template <class Read>
-ANYDRAFT_HD float lane_largest(Read read, int64_t begin, int64_t end, int lane) {
-  float largest = -INFINITY;
-  bool bad = false;
+ANYDRAFT_HD float lane_sum(Read read, int64_t begin, int64_t end, int lane, float scale,
+                           float lower, int32_t reference) {
+  float total = 0;
   for (int64_t at = begin + lane; at < end; at += kLanes) {
     const float x = read(at);
-    bad = bad || x != x;
-    largest = x > largest ? x : largest;
+    if (x >= lower) total += scaled_power(x, scale, reference);
   }
-  return bad ? INFINITY : largest;
+  return total;
 }
 
-struct LaneSum {
-  float total, smallest;
-};
-
-// Of 2^(x * scale - reference) over the lane's entries x >= lower.
-template <class Read>
-ANYDRAFT_HD LaneSum lane_sum(Read read, int64_t begin, int64_t end, int lane, float scale,
-                             float lower, int32_t reference) {
-  LaneSum sum{0, INFINITY};
-  for (int64_t at = begin + lane; at < end; at += kLanes) {
-    const float x = read(at);
-    if (!(x >= lower)) continue;
-    sum.total += scaled_power(x, scale, reference);
-    sum.smallest = x < sum.smallest ? x : sum.smallest;
-  }
-  return sum;
-}
-
-// One chunk, by a warp. An empty one is -inf all over.
-template <class Block, class Read>
-ANYDRAFT_HD Part part_of(Block& block, Read read, int64_t begin, int64_t end, float scale) {
-  const int lane = block.thread() % kLanes;
-  const float largest = block.of_warp(lane_largest(read, begin, end, lane), Larger{});
-  // Where a float does not resolve it the row is bad, or this chunk has no mass in it.
-  const bool summed = scale > 0 && fabsf(largest) * scale <= kLargestExponent + 256;
-  const float lower = summed ? lowest_logit(largest, scale) : 0;
-  const int32_t reference = summed ? reference_of(largest, scale) : 0;
-  const LaneSum sum = lane_sum(read, begin, summed ? end : begin, lane, scale, lower, reference);
-  const double total = block.of_warp(static_cast<double>(sum.total), Plus{});
-  const float smallest = block.of_warp(sum.smallest, Smaller{});
-  return {total, largest, summed ? smallest : -INFINITY};
-}
-
-// Whether reading a row once tells its total: with top-k or min-p few entries may be left, and only
-// these are summed.
-ANYDRAFT_HD inline bool sums_at_once(const LawParams& params) {
-  return params.top_k == 0 && params.min_p_octaves == 0;
+// With top-k or min-p few entries may be left, and only these are summed, later.
+ANYDRAFT_HD inline float scale_of_parts(const LawParams& params) {
+  return params.top_k == 0 && params.min_p_octaves == 0 ? params.scale : 0;
 }
 
 template <class Block>
@@ -80,7 +40,8 @@ class BlockLaws {
     law.row = rows.row(index);
     law.dtype = rows.dtype;
     law.size = rows.cols;
-    if (!parts) parts = read_parts(law, sums_at_once(params) ? params.scale : 0);
+    parts =
+        parts ? share_parts(parts, chunks_of(law.size)) : read_parts(law, scale_of_parts(params));
     const float largest = largest_of(parts, chunks_of(law.size));
     bad = !(fabsf(largest) * params.scale <= kLargestExponent) || fabsf(largest) == INFINITY;
     if (bad) {
@@ -129,19 +90,24 @@ class BlockLaws {
   }
 
   ANYDRAFT_HD const Part* read_parts(const Law& law, float scale) {
-    const int chunks = chunks_of(law.size);
+    constexpr int kWidth = 2;  // so that a row's chunks occupy many warps
+    const int chunks = chunks_of(law.size), at_once = chunks_at_once(law.dtype, kWidth);
     Part* parts = crew_.scratch().parts;
     crew_.sync();
-    with_reader(law.row, law.dtype, [&](auto read) {
-      for (int first = 0; first < chunks; first += crew_.warps()) {
-        const int chunk = first + crew_.warp();
-        const int64_t begin = static_cast<int64_t>(chunk) * kChunk;
-        int64_t end = begin + kChunk < law.size ? begin + kChunk : law.size;
-        if (chunk >= chunks) end = begin;
-        const Part part = part_of(crew_.block(), read, begin, end, scale);
-        if (chunk < chunks && crew_.lane() == 0) parts[chunk] = part;
-      }
-    });
+    for (int first = 0; first < chunks; first += crew_.warps() * at_once) {
+      scan_chunks<kWidth>(crew_.block(), law.row, law.dtype, law.size,
+                          first + crew_.warp() * at_once, scale, parts);
+    }
+    crew_.sync();
+    return parts;
+  }
+
+  ANYDRAFT_HD const Part* share_parts(const Part* from, int chunks) {
+    Part* parts = crew_.scratch().parts;
+    crew_.sync();
+    for (int chunk = crew_.thread(); chunk < chunks; chunk += crew_.threads()) {
+      parts[chunk] = from[chunk];
+    }
     crew_.sync();
     return parts;
   }
@@ -170,9 +136,8 @@ class BlockLaws {
           law.size,
           [&](int chunk, int64_t begin, int64_t end) {
             if (parts[chunk].largest < law.lower || parts[chunk].smallest >= law.lower) return 0.0;
-            const LaneSum sum =
-                lane_sum(read, begin, end, crew_.lane(), law.scale, law.lower, law.exponent);
-            return static_cast<double>(sum.total);
+            return static_cast<double>(
+                lane_sum(read, begin, end, crew_.lane(), law.scale, law.lower, law.exponent));
           },
           [&](int chunk, double total) {
             const Part& part = parts[chunk];

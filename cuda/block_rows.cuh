@@ -60,14 +60,7 @@ class BlockRows : public Instrument<BlockRows<Block>> {
       return;
     }
     target_ = target_law(node);
-    if (has_draft_) {
-      const int32_t row = all().laws.rows[base_ + node];
-      bool bad = false;
-      draft_ =
-          BlockLaws<Block>(crew_).law_of(all().draft_logits, row, all().draft_sampling[request_],
-                                         nullptr, crew_.scratch().totals, bad);
-      if (bad) fail(CudaStatus::kDraftRow, row);
-    }
+    if (has_draft_) draft_ = draft_law(all().laws.rows[base_ + node], node);
     crew_.once([&] { laws = {target_, draft_, true}; });
   }
 
@@ -294,11 +287,20 @@ class BlockRows : public Instrument<BlockRows<Block>> {
 
   ANYDRAFT_HD Law target_law(int32_t node) {
     bool bad = false;
-    const Law law =
-        BlockLaws<Block>(crew_).law_of(all().target_logits, base_ + node, all().sampling[request_],
-                                       nullptr, crew_.scratch().target_totals, bad);
+    const Law law = BlockLaws<Block>(crew_).law_of(
+        all().target_logits, base_ + node, all().sampling[request_],
+        batch_.parts(base_ + node, false), crew_.scratch().target_totals, bad);
     if (bad) fail(CudaStatus::kTargetRow, base_ + node);
     totals_of_ = node;
+    return law;
+  }
+  ANYDRAFT_HD Law draft_law(int32_t row, int32_t node) {
+    if (all().draft_laws) return law_from(all().draft_logits, row, all().draft_laws[row]);
+    bool bad = false;
+    const Law law = BlockLaws<Block>(crew_).law_of(
+        all().draft_logits, row, all().draft_sampling[request_], batch_.parts(base_ + node, true),
+        crew_.scratch().totals, bad);
+    if (bad) fail(CudaStatus::kDraftRow, row);
     return law;
   }
 

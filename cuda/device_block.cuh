@@ -19,6 +19,10 @@ struct DeviceBlock {
     }
     return value;
   }
+  template <class T>
+  __device__ T exchange(T value, int mask) {
+    return __shfl_xor_sync(0xffffffffu, value, mask);
+  }
   __device__ uint64_t add(uint64_t* slot, uint64_t value) {
     return atomicAdd(reinterpret_cast<unsigned long long*>(slot), value);
   }

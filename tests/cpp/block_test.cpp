@@ -12,6 +12,8 @@
 #include "anydraft/error.h"
 #include "anydraft/verify.h"
 #include "cuda/block_rows.cuh"
+#include "cuda/sample.cuh"
+#include "cuda/split.cuh"
 #include "host_block.h"
 
 namespace anydraft {
@@ -120,16 +122,20 @@ struct Played {
   std::vector<uint8_t> degenerate;
 };
 
-Played play_on_blocks(const VerifyRequest& request, int threads) {
+// Rows are read beforehand by warps of their own, or by the blocks when needed.
+enum class Reading { kBefore, kLazy };
+
+Played play_on_blocks(const VerifyRequest& request, int threads, Reading reading = Reading::kLazy) {
   const size_t nodes = request.trees.nodes(), requests = request.trees.requests;
   std::vector<LawParams> target, draft;
   for (size_t i = 0; i < requests; ++i) {
     target.push_back(law_params(request.target_params(i)));
     draft.push_back(law_params(request.draft_params(i)));
   }
-  const CudaVerifyRequest all{request.trees, request.trees.nodes(), request.target_logits,
-                              request.laws,  request.draft_logits,  target.data(),
-                              draft.data(),  request.verifier,      request.coins};
+  CudaVerifyRequest all{request.trees, request.trees.nodes(), request.target_logits,
+                        request.laws,  request.draft_logits,  target.data(),
+                        draft.data(),  request.verifier,      request.coins};
+  all.lazy = reading == Reading::kLazy;
   Played played;
   played.accepted.resize(nodes, 7);
   played.counts.resize(requests);
@@ -143,6 +149,12 @@ Played play_on_blocks(const VerifyRequest& request, int threads) {
                        {played.accepted.data(), played.counts.data(), played.next_tokens.data(),
                         played.status.data(), played.where.data(), played.degenerate.data()},
                        room.data());
+  testing::run_block(32, [&](Block& block, detail::Scratch&) {
+    if (all.lazy) return;
+    for (int64_t unit = detail::units_of(all, 8); unit-- > 0;) {
+      detail::scan_unit<8>(block, batch, unit);
+    }
+  });
   for (size_t i = 0; i < requests; ++i) {
     testing::run_block(threads, [&](Block& block, detail::Scratch& scratch) {
       detail::play_request(block, scratch, batch, static_cast<int64_t>(i), request.verifier);
@@ -151,11 +163,11 @@ Played play_on_blocks(const VerifyRequest& request, int threads) {
   return played;
 }
 
-void expect_same(const VerifyRequest& request, int threads) {
+void expect_same(const VerifyRequest& request, int threads, Reading reading = Reading::kLazy) {
   VerifyRequest with_status = request;
   with_status.report_status = true;
   const VerifyResult cpu = verify(with_status);
-  const Played block = play_on_blocks(request, threads);
+  const Played block = play_on_blocks(request, threads, reading);
   std::vector<int32_t> accepted;
   for (size_t i = 0; i < block.status.size(); ++i) {
     SCOPED_TRACE(::testing::Message() << "request " << i << ": " << cpu.status[i]);
@@ -185,6 +197,13 @@ TEST_P(EachVerifier, DoesNotDependOnTheNumberOfWarps) {
   for (int threads : {32, 96}) expect_same(small.request, threads);
 }
 
+TEST_P(EachVerifier, RowsReadBeforehand) {
+  for (int64_t vocab : {7, 4097, 9000}) {
+    const Case ahead(GetParam().verifier, vocab, 4, 21 + vocab);
+    expect_same(ahead.request, 64, Reading::kBefore);
+  }
+}
+
 TEST_P(EachVerifier, GivenCoins) {
   Case given(GetParam().verifier, 200, 20, 4);
   given.give_coins();
@@ -201,9 +220,10 @@ TEST_P(EachVerifier, Greedy) {
 
 TEST_P(EachVerifier, HalfPrecision) {
   for (DType dtype : {DType::kBFloat16, DType::kFloat16}) {
-    Case rows(GetParam().verifier, 500, 8, 9);
+    Case rows(GetParam().verifier, 501, 8, 9);
     rows.halve(dtype);
     expect_same(rows.request, 32);
+    expect_same(rows.request, 32, Reading::kBefore);
   }
 }
 
@@ -222,6 +242,7 @@ TEST_P(EachVerifier, Filters) {
     filtered.request.sampling = filtered.request.draft_sampling = each.data();
     for (float& x : filtered.target) x = random() % 3 ? x : std::round(x);  // ties
     expect_same(filtered.request, 64);
+    expect_same(filtered.request, 32, Reading::kBefore);
   }
 }
 
@@ -265,6 +286,48 @@ TEST(Block, MaskedRows) {
     if (i % 9000 < 100) masked.target[i] += i % 3 ? 0 : -150;  // below the row's reach, or not
   }
   expect_same(masked.request, 64);
+  expect_same(masked.request, 64, Reading::kBefore);
+}
+
+TEST(Block, SamplesAsTheCpu) {
+  std::mt19937_64 random(3);
+  for (int64_t vocab : {1, 77, 4097, 20000}) {
+    Case rows(Verifier::kTopDown, vocab, 3, 31);
+    const int64_t count = rows.request.target_logits.rows;
+    std::vector<LawParams> params;
+    std::vector<double> coins;
+    std::vector<int64_t> wanted;
+    for (int64_t i = 0; i < count; ++i) {
+      SamplingParams each;
+      each.temperature = std::array{0.0, 0.3, 1.0, 2.0}[random() % 4];
+      each.top_p = std::array{1.0, 0.9}[random() % 2];
+      each.top_k = std::array{0, 40}[random() % 2];
+      params.push_back(law_params(each));
+      coins.push_back((static_cast<double>(random() % 1000) + 0.5) / 1000);
+      wanted.push_back(sample_row(rows.request.target_logits, i, each, coins.back()));
+    }
+    CudaSampleRequest all;
+    all.logits = rows.request.target_logits;
+    all.params = params.data();
+    all.coins.pick = coins.data();
+    std::vector<int64_t> tokens(count);
+    std::vector<CudaStatus> status(count);
+    std::vector<RowLaw> laws(count);
+    std::vector<detail::Part> parts(count * detail::chunks_of(vocab));
+    const detail::SampleBatch batch{all, {tokens.data(), status.data(), laws.data()}, parts.data()};
+    testing::run_block(32, [&](Block& block, detail::Scratch&) {
+      for (int64_t unit = 0; unit < count * detail::units_a_row(all.logits, 8); ++unit) {
+        detail::scan_sample_unit<8>(block, batch, unit);
+      }
+    });
+    for (int64_t i = 0; i < count; ++i) {
+      testing::run_block(64, [&](Block& block, detail::Scratch& scratch) {
+        detail::sample_row(block, scratch, batch, i);
+      });
+    }
+    EXPECT_EQ(tokens, wanted);
+    EXPECT_EQ(status, std::vector<CudaStatus>(count, CudaStatus::kFine));
+  }
 }
 
 // The cut-off by its definition: a sorted row, whole weights.

@@ -51,6 +51,15 @@ class Block {
     return lanes[0];
   }
 
+  template <class T>
+  T exchange(T value, int mask) {
+    memcpy(&team_.slots[thread_], &value, sizeof value);
+    sync();
+    memcpy(&value, &team_.slots[thread_ ^ mask], sizeof value);
+    sync();
+    return value;
+  }
+
   uint64_t add(uint64_t* slot, uint64_t value) {
     return __atomic_fetch_add(slot, value, __ATOMIC_RELAXED);
   }

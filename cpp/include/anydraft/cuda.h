@@ -38,6 +38,14 @@ enum class CudaStatus : int32_t {
   kMalformed,   // node `where`: parent, token, law or number of paths is not one
 };
 
+// A row's law after its parameters, and what a drawer of drafts can hand to the verifier, which
+// then does not read the draft rows to normalise them.
+struct RowLaw {
+  float scale, lower;
+  int32_t exponent, one_hot;
+  double inverse_total;
+};
+
 struct CudaVerifyRequest {
   TreesView trees;
   int64_t nodes = 0;  // offsets[requests], which the host cannot read
@@ -48,6 +56,13 @@ struct CudaVerifyRequest {
   const LawParams* draft_sampling = nullptr;  // [requests]
   Verifier verifier = Verifier::kTopDown;
   CoinsView coins;
+  const RowLaw* draft_laws = nullptr;  // [rows of draft_logits], as sample_cuda_async writes them
+  // Blocks that play one request together, 1, 2, 4 or 8 (more than 1: compute capability 9.0);
+  // 0: by the number of requests. The result does not depend on it.
+  int splits = 0;
+  // Rows are read when the walk comes to them, not all at once beforehand: less is read where
+  // drafts fail early, but by fewer threads. Done anyway where there is no room.
+  bool lazy = false;
 };
 
 struct CudaVerifyResult {
@@ -67,5 +82,31 @@ size_t verify_cuda_room(const CudaVerifyRequest& request);
 // without CUDA; what is wrong with one request its status says.
 void verify_cuda_async(const CudaVerifyRequest& request, const CudaVerifyResult& result, void* room,
                        size_t room_bytes, void* stream);
+
+struct CudaSampleRequest {
+  RowsView logits;
+  const LawParams* params = nullptr;  // [rows]
+  // As in verify(): `pick` [rows] are coins, else keys a row, `nodes` (null: 0) among them.
+  CoinsView coins;
+  const uint32_t* nodes = nullptr;
+  Purpose purpose = Purpose::kTarget;
+  int splits = 0;
+};
+
+struct CudaSampleResult {
+  int64_t* tokens = nullptr;     // [rows]; -1 where status is not kFine
+  CudaStatus* status = nullptr;  // [rows]; kFine or kTargetRow
+  RowLaw* laws = nullptr;        // [rows], or null
+};
+
+// One token a row. As above.
+size_t sample_cuda_room(const CudaSampleRequest& request);
+void sample_cuda_async(const CudaSampleRequest& request, const CudaSampleResult& result, void* room,
+                       size_t room_bytes, void* stream);
+
+// sample_rows of rows on the device that is current; coins and tokens [rows] lie on the host. Waits
+// for the stream.
+void sample_cuda(const RowsView& rows, const SamplingParams& params, const double* coins,
+                 int64_t* tokens, void* stream);
 
 }  // namespace anydraft
