@@ -27,7 +27,7 @@ Law bare_law(const RowsView& rows, int64_t index, double temperature) {
   for (int64_t begin = 0; begin < law.size; begin += detail::kChunk) {
     const int64_t end = std::min<int64_t>(begin + detail::kChunk, law.size);
     total += detail::kernels()
-                 .scan(law.row, law.dtype, begin, end, law.scale, law.lower, law.exponent)
+                 .scan(law.row, law.dtype, begin, end, law.scale, law.lower, law.exponent, nullptr)
                  .total;
   }
   law.inverse_total = 1 / total;

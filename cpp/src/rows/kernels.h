@@ -44,8 +44,9 @@ struct RowKernels {
   const Sweeps* sweeps;
   // Largest entry of row[begin, end); `lanes`, where not null, receives that of each lane.
   ChunkMax (*max)(const void* row, DType dtype, int64_t begin, int64_t end, float* lanes);
+  // `keep`, where not null, receives the terms.
   ChunkScan (*scan)(const void* row, DType dtype, int64_t begin, int64_t end, float scale,
-                    float lower, int32_t exponent);
+                    float lower, int32_t exponent, float* keep);
   // Sum of 2^(x * scale - exponent) over entries x >= lower, in the fixed order.
   double (*sum)(const void* row, DType dtype, int64_t begin, int64_t end, float scale, float lower,
                 int32_t exponent);
