@@ -269,7 +269,10 @@ def test_bench_of_a_model_that_drafts_for_itself(tmp_path, target, capsys):
 
 
 def test_bench_across_vocabularies(tmp_path, target, drafter):
-    means = bench(tmp_path, target, drafter)
+    picture = tmp_path / "picture.png"
+    pytest.importorskip("matplotlib")
+    means = bench(tmp_path, target, drafter, "--plot", str(picture))
+    assert picture.read_bytes().startswith(b"\x89PNG")
     for depth in (2, 3, 4, 5):
         one, two = (means[f"depth {depth}", draft, "top_down"] for draft in ("one draft", "row"))
         assert 1 < one < two < depth + 1
