@@ -1,6 +1,7 @@
 """Lossless speculative decoding for any pair of language models."""
 
 from anydraft._core import Feed, SamplingParams, __version__, set_threads, threads
+from anydraft.drafts import Law, Trees, TreeShape, draw_children
 from anydraft.errors import (
     CudaUnavailableError,
     Error,
@@ -11,7 +12,7 @@ from anydraft.errors import (
 )
 from anydraft.run import Event, Generation, GenerationStats, Run
 from anydraft.session import Model, SpeculativeSession, stateless
-from anydraft.verification import Law, Trees, VerifyResult, probs, sample, verifiers, verify
+from anydraft.verification import VerifyResult, logits_of, probs, sample, verifiers, verify
 from anydraft.vocabulary import Vocabulary, VocabularyMap
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "Run",
     "SamplingParams",
     "SpeculativeSession",
+    "TreeShape",
     "Trees",
     "UnsupportedTokenizerError",
     "VerifyResult",
@@ -35,6 +37,8 @@ __all__ = [
     "VocabularyError",
     "VocabularyMap",
     "__version__",
+    "draw_children",
+    "logits_of",
     "probs",
     "sample",
     "set_threads",

@@ -1,10 +1,11 @@
 """The native engine. Tensors are any object with `__dlpack__`."""
 
 from collections.abc import Callable, Mapping, Sequence
+from types import ModuleType
 from typing import Any
 
 __version__: str
-testing: Any  # what tests and benches ask of the engine beyond its interface
+testing: ModuleType  # what tests and benches ask of the engine beyond its interface
 
 class SamplingParams:
     """Temperature, top-k, top-p, min-p, applied in this order; ties at a boundary are kept.
@@ -63,22 +64,37 @@ def verify(
     tokens: Sequence[int],
     parents: Sequence[int],
     offsets: Sequence[int],
+    paths: Sequence[int] | None,
     target_logits: Any,
     law_kinds: Sequence[int],
     law_rows: Sequence[int],
+    sparse: tuple[Sequence[int], Sequence[int], Sequence[float]] | None,
     draft_logits: Any,
-    sampling: SamplingParams,
-    draft_sampling: SamplingParams,
+    sampling: Sequence[SamplingParams],
+    draft_sampling: Sequence[SamplingParams],
     verifier: str,
-    seed: int,
+    seeds: Sequence[int],
     requests: Sequence[int] | None,
     positions: Sequence[int] | None,
     accept: Sequence[float] | None,
     pick: Sequence[float] | None,
+    select: Sequence[float] | None,
+    report_status: bool,
+    acceptance: bool,
     stream: int,
     /,
-) -> tuple[list[int], list[int], list[int]]: ...
-def verifiers() -> list[tuple[str, str, str]]: ...
+) -> tuple[list[int], list[int], list[int], list[str], list[int], list[float]]: ...
+def verifiers() -> list[tuple[str, str, str, str, str, str]]: ...
+def draw_children(
+    kind: int,
+    logits: Any,
+    params: SamplingParams,
+    width: int,
+    request: int,
+    position: int,
+    node: int,
+    /,
+) -> list[int]: ...
 def cuda_built() -> bool: ...
 def complete_utf8(data: bytes, /) -> int: ...
 
@@ -117,9 +133,11 @@ class VocabularyMapTable:
 class Feed:
     """What one call feeds to one request of a model.
 
-    Append `tokens` at `positions` to the request's cache, each after its parent in `parents` (index
-    in this feed, -1: the last slot kept), after cutting the cache to `keep`; logits are wanted for
-    the last `rows` tokens.
+    Cut the request's cache to the slots `keep` (ascending; they move up to 0, 1, ...), then append
+    `tokens` at `positions` of the text. Each follows its parent in `parents` (index in this feed,
+    -1: the last slot kept) and sees it and all that it sees: siblings of a tree do not see each
+    other. Logits are wanted for the last `rows` tokens. `request` names the cache: the request's
+    id, for the drafter the id + 1.
     """
 
     @property
@@ -127,11 +145,11 @@ class Feed:
     @property
     def tokens(self) -> list[int]: ...
     @property
-    def positions(self) -> range: ...
+    def positions(self) -> list[int]: ...
     @property
     def parents(self) -> list[int]: ...
     @property
-    def keep(self) -> range: ...
+    def keep(self) -> Sequence[int]: ...
     @property
     def rows(self) -> int: ...
 
@@ -159,6 +177,12 @@ class Session:
         target_context: int = 0,
         draft_context: int = 0,
         map: VocabularyMapTable | None = None,
+        widths: Sequence[int] = (),
+        max_nodes: int = 0,
+        depth: int = 0,
+        beam: int = 0,
+        law: int = 1,
+        verifier: str | None = None,
     ) -> None: ...
     def add(
         self,
@@ -173,6 +197,7 @@ class Session:
     def cancel(self, id: int, /) -> None: ...
     def forget(self, id: int, /) -> None: ...
     def next(self) -> tuple[str, list[Feed]]: ...
+    def failed(self) -> None: ...
     def feed(self, logits: Any, /) -> None: ...
     def emitted(self, id: int, from_index: int = 0) -> list[tuple[int, str]]: ...
     def finish(self, id: int, /) -> str | None: ...

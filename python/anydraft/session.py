@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol, TypeAlias, overload
 
 from anydraft import _core
 from anydraft._core import Feed, SamplingParams
+from anydraft.drafts import TreeShape, kind_number
 from anydraft.errors import InputError
 from anydraft.run import Generation, Run
 from anydraft.vocabulary import Vocabulary
@@ -45,9 +46,15 @@ class SpeculativeSession:
         bridge: how drafts cross vocabularies. "same": equal ids; "tli": the drafter restricted to
             shared tokens; "slem": drafts as text, greedy by default; "auto": same where the
             vocabularies are equal byte for byte and role for role, else tli. Timor et al. 2025.
-        draft_length: most tokens proposed a round, at least 0.
-        draft_confidence: a round drafts no further once the drafter's own certainty of its draft
-            (the product of its largest probabilities) is below this; 0: always `draft_length`.
+        draft_length: most tokens proposed one after another in a round, at least 0.
+        draft_confidence: a chain is drafted no further once the drafter's own certainty of it (the
+            product of its largest probabilities) is below this; 0: always `draft_length`.
+        tree: several drafts at once, in place of a chain of `draft_length`: "2x2x2", "4,2,1,1" or
+            "dynamic:WIDTH,BEAM,DEPTH,NODES" (`TreeShape`). The models must take tree feeds.
+        draft: how children are drawn from the drafter's rows, a kind of `Law`: "row", "hub", ...
+            What a greedy drafter proposes is certain, whatever this says.
+        verifier: a name out of `verifiers()`; "auto": match for drafts that are certain, else
+            traversal.
         sampling: the default of `generate`.
         draft_sampling: the drafter's parameters (None: the target's; greedy for slem).
 
@@ -73,6 +80,9 @@ class SpeculativeSession:
         bridge: Bridge = "auto",
         draft_length: int = 4,
         draft_confidence: float = 0.3,
+        tree: str | TreeShape | None = None,
+        draft: str = "row",
+        verifier: str = "auto",
         sampling: SamplingParams | None = None,
         draft_sampling: SamplingParams | None = None,
     ) -> None:
@@ -83,6 +93,9 @@ class SpeculativeSession:
         self.bridge = _choose_bridge(target, drafter, bridge)
         self.draft_length = draft_length
         self.draft_confidence = draft_confidence
+        self.tree = TreeShape(()) if tree is None else TreeShape.parse(tree)
+        self.draft = draft
+        self.verifier = verifier
         self.sampling = sampling or SamplingParams()
         self.draft_sampling = draft_sampling
         self.last: Run | None = None
@@ -180,6 +193,12 @@ class SpeculativeSession:
             target_context=getattr(self.target, "context_length", None) or 0,
             draft_context=getattr(drafter, "context_length", None) or 0,
             map=self._map,
+            widths=self.tree.widths,
+            max_nodes=self.tree.max_nodes,
+            depth=self.tree.depth,
+            beam=self.tree.beam,
+            law=kind_number(self.draft),
+            verifier=None if self.verifier == "auto" else self.verifier,
         )
 
 
@@ -194,19 +213,33 @@ class _Stateless:
 
         rows = []
         for feed in feeds:
-            kept = self.texts.get(feed.request, [])[: len(feed.keep)]
-            if len(kept) < len(feed.keep):
+            slots = self.texts.get(feed.request, [])
+            if len(slots) <= max(feed.keep, default=-1):
                 raise InputError(
-                    f"[stateless] expected at most {len(kept)} tokens to keep, got {len(feed.keep)}"
+                    f"[stateless] expected slots to keep below {len(slots)}, got {feed.keep[-1]}"
                 )
-            text = kept + feed.tokens
-            self.texts[feed.request] = text
+            kept = [slots[slot] for slot in feed.keep]
+            self.texts[feed.request] = kept + feed.tokens
             with torch.no_grad():
-                rows.append(self.function(torch.tensor([text]))[0, len(text) - feed.rows :])
+                if feed.parents == list(range(-1, len(feed.tokens) - 1)):
+                    ids = torch.tensor([kept + feed.tokens])
+                    rows.append(self.function(ids)[0, ids.shape[1] - feed.rows :])
+                    continue
+                for node in range(len(feed.tokens) - feed.rows, len(feed.tokens)):
+                    rows.append(self.function(torch.tensor([kept + _path(feed, node)]))[0, -1:])
         return torch.cat(rows)
 
     def forget(self, request: int) -> None:
         self.texts.pop(request, None)
+
+
+def _path(feed: Feed, node: int) -> list[int]:
+    """Tokens of a tree's node and of what it follows in the feed."""
+    tokens = list[int]()
+    while node >= 0:
+        tokens.append(feed.tokens[node])
+        node = feed.parents[node]
+    return tokens[::-1]
 
 
 def stateless(function: Callable[[Any], Any], vocabulary: Vocabulary) -> Model:

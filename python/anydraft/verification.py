@@ -3,56 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from anydraft import _core
 from anydraft._core import SamplingParams
+from anydraft.drafts import Law, Trees, kind_number
 from anydraft.errors import InputError
-
-_KINDS = {"one_hot": 0, "row": 1}
-
-
-@dataclass(frozen=True)
-class Trees:
-    """Draft trees of all requests, as flat arrays.
-
-    Attributes:
-        tokens: int [nodes]. Node 0 of a request is its root, the last committed token.
-        parents: int [nodes], index within the request; -1: the root; parents before children.
-        offsets: int [requests + 1] into both.
-    """
-
-    tokens: Sequence[int]
-    parents: Sequence[int]
-    offsets: Sequence[int]
-
-    @classmethod
-    def chains(cls, tokens: Sequence[Sequence[int]]) -> Trees:
-        """One chain a request: its root, then its drafted tokens.
-
-        >>> Trees.chains([[5, 1, 2], [7]])
-        Trees(tokens=[5, 1, 2, 7], parents=[-1, 0, 1, -1], offsets=[0, 3, 4])
-        """
-        offsets = [0]
-        for chain in tokens:
-            offsets.append(offsets[-1] + len(chain))
-        flat = [token for chain in tokens for token in chain]
-        return cls(flat, [i - 1 for chain in tokens for i in range(len(chain))], offsets)
-
-
-@dataclass(frozen=True)
-class Law:
-    """What the children of one node were proposed from, each given its earlier siblings.
-
-    Attributes:
-        kind: "row" (drawn independently from a row of draft logits) or "one_hot" (deterministic).
-        row: for "row": index into `draft_logits`.
-    """
-
-    kind: str = "row"
-    row: int | None = None
 
 
 @dataclass(frozen=True)
@@ -62,12 +20,28 @@ class VerifyResult:
     Attributes:
         accepted: nodes of the kept paths, the roots left out; flat, cut by `offsets`.
         offsets: [requests + 1].
-        next_token: [requests] the recovered or bonus token of each request.
+        next_token: [requests] the recovered or bonus token of each request; -1: it failed.
+        status: [requests] what failed, else None; empty with on_error="raise".
+        degenerate: [requests] whether a residual was nothing but rounding, and so left as it was.
+        acceptance: [nodes] on request: the probability a node is accepted with once it is offered,
+            its parent reached and its earlier siblings rejected (traversal and block: its joint
+            weight; roots 1).
     """
 
     accepted: list[int]
     offsets: list[int]
     next_token: list[int]
+    status: list[str | None]
+    degenerate: list[bool]
+    acceptance: list[float] | None = None
+
+    def path(self, request: int = 0) -> list[int]:
+        """Accepted nodes of one request, root left out."""
+        return self.accepted[self.offsets[request] : self.offsets[request + 1]]
+
+    def keep(self, request: int = 0) -> list[int]:
+        """Slots of the request's tree to keep in the target's cache: the root and the path."""
+        return [0, *self.path(request)]
 
 
 def probs(logits: Any, params: SamplingParams) -> Any:
@@ -121,74 +95,143 @@ def verify(
     *,
     laws: Sequence[Law],
     draft_logits: Any = None,
-    sampling: SamplingParams,
-    draft_sampling: SamplingParams | None = None,
+    sampling: SamplingParams | Sequence[SamplingParams],
+    draft_sampling: SamplingParams | Sequence[SamplingParams] | None = None,
     verifier: str = "top_down",
     requests: Sequence[int] | None = None,
     positions: Sequence[int] | None = None,
-    coins: tuple[Sequence[float], Sequence[float]] | None = None,
+    coins: tuple[Sequence[float], ...] | None = None,
+    on_error: Literal["raise", "status"] = "raise",
+    acceptance: bool = False,
 ) -> VerifyResult:
     """Keep a path of each tree and one more token, so that the text has the target's law.
 
     Args:
         trees: the drafts.
         target_logits: [nodes, vocab], the target's logits after each node; CPU (CUDA where built).
+            Probabilities can be passed as `logits_of(probabilities)` at temperature 1.
         laws: one a node: the law of the node's children (what stands at a leaf is not read).
-        draft_logits: [rows, vocab] in target ids, for laws of kind "row".
-        sampling: the target's parameters; its seed keys the coins (None: 0).
+        draft_logits: [rows, vocab] in target ids, for laws over a row.
+        sampling: the target's parameters, one for all or one a request; seeds key the coins
+            (None: 0).
         draft_sampling: the drafter's, exactly as the drafts were drawn (None: as the target's).
-        verifier: a name out of `verifiers()`.
+        verifier: a name out of `verifiers()`, which says what laws and shapes each takes.
         requests, positions: [requests] keys of the coins: request number and committed length.
-        coins: instead of keys, (accept [nodes], pick [nodes]), each in (0, 1).
+        coins: instead of keys, (accept [nodes], pick [nodes]), each in (0, 1); "multipath" takes a
+            third, select [nodes].
+        on_error: "status": a request that fails says so in the result, the others go on.
+        acceptance: also report each node's probability of acceptance (reads every inner node).
 
     Returns:
-        The kept paths and next tokens. Pure: equal arguments give equal results.
+        The kept paths and next tokens. Pure: equal arguments give equal results, whatever else is
+        in the batch.
 
     Raises:
-        InputError: arrays that do not fit each other; the message names request and node.
+        InputError: arrays that do not fit each other, a draft token without mass in its own law;
+            the message names request and node.
         NonFiniteLogitsError: a row that the walk reads holds NaN or +inf; it is named.
 
-    Source: Leviathan et al. 2023 ("top_down" on chains), Miao et al. 2024 (siblings).
+    Source: of each walk in `verifiers()`.
 
     >>> import torch
     >>> tree = Trees.chains([[0, 1, 1]])
     >>> rows = torch.tensor([[0.0, 40.0], [40.0, 0.0], [0.0, 0.0]])
-    >>> verify(tree, rows, laws=[Law("one_hot")] * 3, sampling=SamplingParams(temperature=0))
-    VerifyResult(accepted=[1], offsets=[0, 1], next_token=[0])
+    >>> kept = verify(tree, rows, laws=[Law("one_hot")] * 3, sampling=SamplingParams(temperature=0))
+    >>> kept.path(), kept.next_token
+    ([1], [0])
     """
-    for law in laws:
-        if law.kind not in _KINDS:
-            raise InputError(f"[verify] expected a law of kind {', '.join(_KINDS)}, got {law.kind}")
-    accept, pick = coins if coins is not None else (None, None)
-    stream = 0
-    device: Any = contextlib.nullcontext()
-    if getattr(target_logits, "is_cuda", False):
-        import torch
-
-        device = torch.cuda.device(target_logits.device)
-        stream = torch.cuda.current_stream(target_logits.device).cuda_stream
-    with device:
-        accepted, offsets, next_token = _core.verify(
+    if on_error not in ("raise", "status"):
+        raise InputError(f'[verify] expected on_error "raise" or "status", got {on_error!r}')
+    target_params = _each(sampling)
+    draft_params = target_params if draft_sampling is None else _each(draft_sampling)
+    count = len(trees.offsets) - 1
+    if len(target_params) != len(draft_params):  # one for all beside one a request
+        target_params = target_params * count if len(target_params) == 1 else target_params
+        draft_params = draft_params * count if len(draft_params) == 1 else draft_params
+    seeds = [params.seed or 0 for params in target_params]
+    accept, pick, select = (None,) * 3 if coins is None else (*coins, None)[:3]
+    with _device_of(target_logits) as stream:
+        accepted, offsets, next_token, status, degenerate, probabilities = _core.verify(
             trees.tokens,
             trees.parents,
             trees.offsets,
+            trees.paths,
             target_logits,
-            [_KINDS[law.kind] for law in laws],
+            [kind_number(law.kind) for law in laws],
             [-1 if law.row is None else law.row for law in laws],
+            _sparse(laws),
             draft_logits,
-            sampling,
-            draft_sampling or sampling,
+            target_params,
+            draft_params,
             verifier,
-            sampling.seed or 0,
+            seeds * count if len(seeds) == 1 else seeds,
             requests,
             positions,
             accept,
             pick,
+            select,
+            on_error == "status",
+            acceptance,
             stream,
         )
-    return VerifyResult(accepted, offsets, next_token)
+    return VerifyResult(
+        accepted,
+        offsets,
+        next_token,
+        [text or None for text in status],
+        [bool(flag) for flag in degenerate],
+        probabilities if acceptance else None,
+    )
+
+
+def _each(params: SamplingParams | Sequence[SamplingParams]) -> list[SamplingParams]:
+    return [params] if isinstance(params, SamplingParams) else list(params)
+
+
+def _sparse(laws: Sequence[Law]) -> tuple[list[int], list[int], list[float]] | None:
+    if not any(law.kind == "sparse" for law in laws):
+        return None
+    offsets, ids, masses = [0], list[int](), list[float]()
+    for law in laws:
+        if len(law.ids) != len(law.masses):
+            raise InputError(
+                f"[Law] expected as many ids as masses, got {len(law.ids)} and {len(law.masses)}"
+            )
+        ids.extend(law.ids)
+        masses.extend(law.masses)
+        offsets.append(len(ids))
+    return offsets, ids, masses
+
+
+@contextlib.contextmanager
+def _device_of(logits: Any) -> Iterator[int]:
+    """Makes the logits' CUDA device current; its stream (0 on the CPU)."""
+    if not getattr(logits, "is_cuda", False):
+        yield 0
+        return
+    import torch
+
+    with torch.cuda.device(logits.device):
+        yield torch.cuda.current_stream(logits.device).cuda_stream
+
+
+def logits_of(probabilities: Any) -> Any:
+    """float32 logits whose law at temperature 1 is the given one, within float32's rounding.
+
+    Args:
+        probabilities: torch tensor [rows, vocab], each row of any positive sum.
+
+    >>> import torch
+    >>> logits_of(torch.tensor([[1.0, 0.0]]))
+    tensor([[0., -inf]])
+    """
+    return probabilities.float().log()
 
 
 def verifiers() -> list[dict[str, str]]:
-    """The walks this build has: name, kinds of law each takes, source."""
-    return [dict(zip(("name", "laws", "source"), row, strict=True)) for row in _core.verifiers()]
+    """The walks of this build: name, laws, shapes, devices, cost, source.
+
+    Cost is beyond reading each row that is needed once; a sweep reads one node's rows again.
+    """
+    names = ("name", "laws", "shapes", "devices", "cost", "source")
+    return [dict(zip(names, row, strict=True)) for row in _core.verifiers()]

@@ -22,15 +22,14 @@ Enum by_name(const std::string& what, const std::string& name,
               "[Session] expected " + what + " out of " + known + ", got " + name);
 }
 
-py::list parents_of(const Feed& feed) {
-  py::list parents;
-  for (size_t i = 0; i < feed.tokens.size(); ++i) parents.append(static_cast<int64_t>(i) - 1);
-  return parents;
+// The slots to keep: a range where they lie in order.
+py::object keep_of(const Feed& feed) {
+  py::object leading = py::module_::import("builtins").attr("range")(feed.keep);
+  if (feed.keep_also.empty()) return leading;
+  py::list slots(leading);
+  for (int32_t slot : feed.keep_also) slots.append(slot);
+  return slots;
 }
-
-const auto kRange = [](int64_t begin, int64_t end) {
-  return py::module_::import("builtins").attr("range")(begin, end);
-};
 
 }  // namespace
 
@@ -38,13 +37,9 @@ void bind_session(py::module_& module) {
   py::class_<Feed>(module, "Feed")
       .def_readonly("request", &Feed::request)
       .def_readonly("tokens", &Feed::tokens)
-      .def_property_readonly("positions",
-                             [](const Feed& feed) {
-                               const auto count = static_cast<int64_t>(feed.tokens.size());
-                               return kRange(feed.keep, feed.keep + count);
-                             })
-      .def_property_readonly("parents", parents_of)
-      .def_property_readonly("keep", [](const Feed& feed) { return kRange(0, feed.keep); })
+      .def_readonly("positions", &Feed::positions)
+      .def_readonly("parents", &Feed::parents)
+      .def_property_readonly("keep", keep_of)
       .def_readonly("rows", &Feed::rows);
   py::class_<Stats>(module, "Stats")
       .def_readonly("target_calls", &Stats::target_calls)
@@ -55,8 +50,13 @@ void bind_session(py::module_& module) {
   py::class_<Session>(module, "Session")
       .def(py::init([](Shared target, Shared drafter, const std::string& bridge,
                        int32_t draft_length, double draft_confidence, int64_t target_context,
-                       int64_t draft_context, std::shared_ptr<VocabularyMap> map) {
+                       int64_t draft_context, std::shared_ptr<VocabularyMap> map,
+                       const std::vector<int32_t>& widths, int32_t max_nodes, int32_t depth,
+                       int32_t beam, int32_t law, const std::optional<std::string>& verifier) {
              SessionOptions options;
+             options.tree = {widths, max_nodes, depth, beam};
+             options.law = static_cast<LawKind>(law);
+             if (verifier) options.verifier = verifier_by_name(*verifier);
              options.bridge =
                  by_name<Bridge>("a bridge", bridge, {"none", "same", "tli", "slem", "lookup"});
              options.draft_length = draft_length;
@@ -68,7 +68,10 @@ void bind_session(py::module_& module) {
            }),
            py::arg("target"), py::arg("drafter"), py::kw_only(), py::arg("bridge"),
            py::arg("draft_length"), py::arg("draft_confidence") = 0.0,
-           py::arg("target_context") = 0, py::arg("draft_context") = 0, py::arg("map") = nullptr)
+           py::arg("target_context") = 0, py::arg("draft_context") = 0, py::arg("map") = nullptr,
+           py::arg("widths") = std::vector<int32_t>{}, py::arg("max_nodes") = 0,
+           py::arg("depth") = 0, py::arg("beam") = 0, py::arg("law") = 1,
+           py::arg("verifier") = py::none())
       .def(
           "add",
           [](Session& session, TokenIds prompt, SamplingParams sampling,
@@ -88,6 +91,7 @@ void bind_session(py::module_& module) {
              static const char* const kNames[] = {"idle", "drafter", "target"};
              return py::make_tuple(kNames[static_cast<int>(work.model)], std::move(work.feeds));
            })
+      .def("failed", &Session::failed)
       .def("feed",
            [](Session& session, py::object logits) {
              session.feed(cpu_rows_from(logits, "Session.feed").view);

@@ -4,7 +4,9 @@
 #include "anydraft/testing/enumerate.h"
 #include "bind.h"
 #include "dlpack.h"
+#include "rows/dispatch.h"
 #include "rows/kernels.h"
+#include "rows/sweeps.h"
 
 namespace anydraft::bindings {
 
@@ -34,12 +36,18 @@ Law bare_law(const RowsView& rows, int64_t index, double temperature) {
   return law;
 }
 
-// The sum of relu(target - draft): both rows' exponentials once more.
-double bare_residual(const Law& target, const Law& draft) {
+// The sum of relu(target - z * draft), both rows' exponentials once more, chunk by chunk; `terms`,
+// where not null, receives them.
+double bare_residual(const Law& target, const Law& draft, double z, double* terms) {
+  float left[detail::kChunk], right[detail::kChunk];
   double sum = 0;
   for (int64_t begin = 0; begin < target.size; begin += detail::kChunk) {
     const int64_t end = std::min<int64_t>(begin + detail::kChunk, target.size);
-    sum += detail::kernels().residual(target, draft, 1, begin, end, nullptr);
+    detail::sweeps().keep(target, begin, end, left);
+    detail::sweeps().keep(draft, begin, end, right);
+    const detail::Pair pair{left, right, target.inverse_total, draft.inverse_total};
+    if (terms) detail::sweeps().residual(pair, end - begin, 1, z, terms + begin);
+    sum += detail::sweeps().residual_sum(pair, end - begin, 1, z);
   }
   return sum;
 }
@@ -64,30 +72,39 @@ static void bind_bare(py::module_& module) {
       if (row < draft.view.rows) draft_law = bare_law(draft.view, row, temperature);
     }
     if (accepted == draft.view.rows) return target_law.inverse_total;
-    return bare_residual(target_law, draft_law);
+    return bare_residual(target_law, draft_law, 1, nullptr);
   });
 }
 
 void bind_testing(py::module_& parent) {
   py::module_ module = parent.def_submodule("testing");
   module.def(
-      "enumerate_chain",
-      [](py::object target, py::object draft, int32_t length, bool one_hot,
+      "enumerate",
+      [](py::object target, py::object draft, const std::vector<int32_t>& widths, int32_t drawn,
+         int32_t stated, int32_t sparse, bool merge, int32_t max_nodes, int32_t depth, int32_t beam,
          const SamplingParams& sampling, const SamplingParams& draft_sampling,
          const std::string& verifier) {
         const Rows target_rows = cpu_rows_from(target, "target_logits");
         const Rows draft_rows = cpu_rows_from(draft, "draft_logits");
         py::list outcomes;
-        for (const testing::Outcome& outcome :
-             testing::enumerate_chain({target_rows.view, draft_rows.view, length,
-                                       one_hot ? LawKind::kOneHot : LawKind::kRow, sampling,
-                                       draft_sampling, verifier_by_name(verifier)})) {
+        for (const testing::Outcome& outcome : testing::enumerate({target_rows.view,
+                                                                   draft_rows.view,
+                                                                   {widths, max_nodes, depth, beam},
+                                                                   static_cast<LawKind>(drawn),
+                                                                   static_cast<LawKind>(stated),
+                                                                   sparse,
+                                                                   merge,
+                                                                   sampling,
+                                                                   draft_sampling,
+                                                                   verifier_by_name(verifier)})) {
           outcomes.append(py::make_tuple(outcome.weight, outcome.emitted));
         }
         return outcomes;
       },
-      py::arg("target_logits"), py::arg("draft_logits"), py::arg("draft_length"),
-      py::arg("one_hot"), py::arg("sampling"), py::arg("draft_sampling"), py::arg("verifier"));
+      py::arg("target_logits"), py::arg("draft_logits"), py::arg("widths"), py::arg("drawn"),
+      py::arg("stated"), py::arg("sparse"), py::arg("merge"), py::arg("max_nodes"),
+      py::arg("depth"), py::arg("beam"), py::arg("sampling"), py::arg("draft_sampling"),
+      py::arg("verifier"));
   module.def("law_masses", [](py::object logits, const SamplingParams& params) {
     const Rows rows = cpu_rows_from(logits, "logits");
     std::vector<std::vector<double>> all(rows.view.rows);
@@ -103,28 +120,17 @@ void bind_testing(py::module_& parent) {
     return std::vector<uint32_t>(block.word, block.word + 4);
   });
   bind_bare(module);
-  // Of the rows as laws of temperature 1: (residual of chunk 0, its terms).
+  // Of the rows as laws of temperature 1: the sum of relu(target - z * draft) and its terms.
   module.def("residual_of", [](py::object target_logits, py::object draft_logits, double z) {
     const Rows target = cpu_rows_from(target_logits, "target_logits");
     const Rows draft = cpu_rows_from(draft_logits, "draft_logits");
-    const int64_t end = std::min<int64_t>(target.view.cols, detail::kChunk);
-    std::vector<double> terms(end);
-    const double sum = detail::kernels().residual(
-        make_law(target.view, 0, {}), make_law(draft.view, 0, {}), z, 0, end, terms.data());
+    std::vector<double> terms(target.view.cols);
+    const double sum =
+        bare_residual(make_law(target.view, 0, {}), make_law(draft.view, 0, {}), z, terms.data());
     return py::make_tuple(sum, terms);
   });
-  module.def("instruction_sets", [] {
-    std::vector<std::string> names;
-    for (const detail::RowKernels* set : detail::runnable_kernels()) names.push_back(set->name);
-    return names;
-  });
-  // All calls of the engine use it from now on; "": the best again.
-  module.def("use_instruction_set", [](const std::string& name) {
-    for (const detail::RowKernels* set : detail::runnable_kernels()) {
-      if (name == set->name) return detail::use_kernels(set);
-    }
-    detail::use_kernels(nullptr);
-  });
+  module.def("instruction_sets", detail::instruction_sets);
+  module.def("use_instruction_set", detail::use_instruction_set);
   // Of row 0: (scale, lower, exponent, inverse_total, chunk totals, each of them summed anew).
   module.def("law_of", [](py::object logits, const SamplingParams& params) {
     const Rows rows = cpu_rows_from(logits, "logits");

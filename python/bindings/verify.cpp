@@ -2,6 +2,7 @@
 
 #include <pybind11/stl.h>
 
+#include "anydraft/draft.h"
 #include "anydraft/error.h"
 #include "bind.h"
 #include "dlpack.h"
@@ -10,11 +11,16 @@ namespace anydraft::bindings {
 namespace {
 
 using Ints = std::vector<int32_t>;
+using Doubles = std::vector<double>;
+
+[[noreturn]] void fail(const std::string& what) {
+  throw Error(ErrorKind::kValue, "[verify] expected " + what);
+}
 
 void expect_size(const char* name, size_t expected, size_t got) {
   if (expected == got) return;
-  throw Error(ErrorKind::kValue, std::string("[verify] expected ") + name + " of length " +
-                                     std::to_string(expected) + ", got " + std::to_string(got));
+  fail(std::string(name) + " of length " + std::to_string(expected) + ", got " +
+       std::to_string(got));
 }
 
 template <class T>
@@ -24,27 +30,41 @@ const T* or_null(const std::optional<std::vector<T>>& values, const char* name, 
   return values->data();
 }
 
-py::tuple call_verify(const Ints& tokens, const Ints& parents, const Ints& offsets,
-                      py::object target_logits, const Ints& law_kinds, const Ints& law_rows,
-                      py::object draft_logits, const SamplingParams& sampling,
-                      const SamplingParams& draft_sampling, const std::string& verifier,
-                      uint64_t seed, const std::optional<std::vector<uint32_t>>& requests,
-                      const std::optional<std::vector<uint32_t>>& positions,
-                      const std::optional<std::vector<double>>& accept,
-                      const std::optional<std::vector<double>>& pick, uint64_t stream) {
-  if (offsets.empty()) throw Error(ErrorKind::kValue, "[verify] expected offsets, got none");
+void check_offsets(const Ints& offsets) {
+  if (offsets.empty()) fail("offsets, got none");
   for (size_t i = 1; i < offsets.size(); ++i) {
     if (offsets[i] < offsets[i - 1]) {
-      throw Error(ErrorKind::kValue, "[verify] expected offsets that do not decrease, got " +
-                                         std::to_string(offsets[i]) + " after " +
-                                         std::to_string(offsets[i - 1]));
+      fail("offsets that do not decrease, got " + std::to_string(offsets[i]) + " after " +
+           std::to_string(offsets[i - 1]));
     }
   }
+}
+
+py::tuple call_verify(const Ints& tokens, const Ints& parents, const Ints& offsets,
+                      const std::optional<Ints>& paths, py::object target_logits,
+                      const Ints& law_kinds, const Ints& law_rows,
+                      const std::optional<std::tuple<Ints, Ints, Doubles>>& sparse,
+                      py::object draft_logits, const std::vector<SamplingParams>& sampling,
+                      const std::vector<SamplingParams>& draft_sampling,
+                      const std::string& verifier, const std::vector<uint64_t>& seeds,
+                      const std::optional<std::vector<uint32_t>>& requests,
+                      const std::optional<std::vector<uint32_t>>& positions,
+                      const std::optional<Doubles>& accept, const std::optional<Doubles>& pick,
+                      const std::optional<Doubles>& select, bool report_status, bool acceptance,
+                      uint64_t stream) {
+  check_offsets(offsets);
   const size_t nodes = offsets.back(), count = offsets.size() - 1;
   expect_size("tokens", nodes, tokens.size());
   expect_size("parents", nodes, parents.size());
   expect_size("law kinds", nodes, law_kinds.size());
   expect_size("law rows", nodes, law_rows.size());
+  VerifyRequest request;
+  request.params_per_request = sampling.size() != 1 || draft_sampling.size() != 1;
+  if (request.params_per_request) {
+    expect_size("sampling", count, sampling.size());
+    expect_size("draft_sampling", count, draft_sampling.size());
+  }
+  expect_size("seeds", count, seeds.size());
   std::vector<LawKind> kinds;
   for (int32_t kind : law_kinds) kinds.push_back(static_cast<LawKind>(kind));
   const Rows target = rows_from(target_logits, "target_logits");
@@ -52,27 +72,44 @@ py::tuple call_verify(const Ints& tokens, const Ints& parents, const Ints& offse
   if (!draft_logits.is_none()) draft = rows_from(draft_logits, "draft_logits");
   if (!draft_logits.is_none() &&
       (draft.on_cuda != target.on_cuda || (draft.on_cuda && draft.device != target.device))) {
-    throw Error(ErrorKind::kValue,
-                "[verify] expected target_logits and draft_logits on one device");
+    fail("target_logits and draft_logits on one device");
   }
-  VerifyRequest request;
-  request.trees = {tokens.data(), parents.data(), offsets.data(), static_cast<int64_t>(count)};
+  request.trees = {tokens.data(), parents.data(), offsets.data(), static_cast<int64_t>(count),
+                   or_null(paths, "paths", nodes)};
   request.target_logits = target.view;
-  request.laws = {kinds.data(), law_rows.data()};
+  request.laws.kinds = kinds.data();
+  request.laws.rows = law_rows.data();
+  if (sparse) {
+    const auto& [sparse_offsets, ids, masses] = *sparse;
+    expect_size("sparse offsets", nodes + 1, sparse_offsets.size());
+    check_offsets(sparse_offsets);
+    expect_size("sparse ids", sparse_offsets.back(), ids.size());
+    expect_size("sparse masses", ids.size(), masses.size());
+    request.laws.sparse_offsets = sparse_offsets.data();
+    request.laws.ids = ids.data();
+    request.laws.masses = masses.data();
+  }
   request.draft_logits = draft.view;
-  request.sampling = sampling;
-  request.draft_sampling = draft_sampling;
+  request.sampling = sampling.data();
+  request.draft_sampling = draft_sampling.data();
   request.verifier = verifier_by_name(verifier);
-  request.coins = {seed, or_null(requests, "requests", count),
-                   or_null(positions, "positions", count), or_null(accept, "accept coins", nodes),
-                   or_null(pick, "pick coins", nodes)};
+  request.coins.seeds = seeds.data();
+  request.coins.requests = or_null(requests, "requests", count);
+  request.coins.positions = or_null(positions, "positions", count);
+  request.coins.accept = or_null(accept, "accept coins", nodes);
+  request.coins.pick = or_null(pick, "pick coins", nodes);
+  request.coins.select = or_null(select, "select coins", nodes);
+  request.report_status = report_status;
+  request.want_acceptance = acceptance;
   VerifyResult result;
   {
     py::gil_scoped_release release;
     result =
         target.on_cuda ? verify_cuda(request, reinterpret_cast<void*>(stream)) : verify(request);
   }
-  return py::make_tuple(result.accepted, result.offsets, result.next_tokens);
+  return py::make_tuple(result.accepted, result.offsets, result.next_tokens, result.status,
+                        std::vector<int>(result.degenerate.begin(), result.degenerate.end()),
+                        result.acceptance);
 }
 
 }  // namespace
@@ -83,10 +120,22 @@ void bind_verify(py::module_& module) {
   module.def("verifiers", [] {
     py::list all;
     for (const VerifierInfo& info : verifiers()) {
-      all.append(py::make_tuple(info.name, info.laws, info.source));
+      all.append(
+          py::make_tuple(info.name, info.laws, info.shapes, info.devices, info.cost, info.source));
     }
     return all;
   });
+  module.def(
+      "draw_children", [](int32_t kind, py::object logits, const SamplingParams& params,
+                          int32_t width, uint32_t request, uint32_t position, uint32_t node) {
+        const Rows rows = cpu_rows_from(logits, "draft_logits");
+        if (width < 0) fail("width >= 0, got " + std::to_string(width));
+        Ints out(width);
+        const CoinKey key{params.seed.value_or(0), request, position, node, Purpose::kDraft, 0};
+        out.resize(draw_children(static_cast<LawKind>(kind), rows.view, 0, params, width, key,
+                                 out.data()));
+        return out;
+      });
 }
 
 }  // namespace anydraft::bindings

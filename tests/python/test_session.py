@@ -197,7 +197,9 @@ def test_duplicate_bytes_add_up():
     """q(a) = .3 + .3: against a target of .6, .4 every draft is accepted."""
     target = constant(letters(b"a", b"b"), [0.6, 0.4])
     drafter = constant(letters(b"a", b"b", b"a"), [0.3, 0.4, 0.3])
-    run = SpeculativeSession(target, drafter, bridge="tli", sampling=SamplingParams(seed=7))
+    run = SpeculativeSession(
+        target, drafter, bridge="tli", draft_confidence=0, sampling=SamplingParams(seed=7)
+    )
     stats = run.generate([0], max_new_tokens=300).stats
     assert stats.accepted == stats.drafted > 200
 
@@ -205,11 +207,11 @@ def test_duplicate_bytes_add_up():
 def test_drafter_mass_outside_the_shared_tokens_is_left_out():
     target = constant(letters(b"a", b"b"), [0.6, 0.4])
     drafter = constant(letters(b"x", b"a", b"b", b""), [0.5, 0.24, 0.16, 0.1])
-    run = SpeculativeSession(target, drafter, bridge="tli", sampling=SEEDED)
+    run = SpeculativeSession(target, drafter, bridge="tli", draft_confidence=0, sampling=SEEDED)
     stats = run.generate([0], max_new_tokens=300).stats
     assert stats.accepted == stats.drafted > 200
     none = constant(drafter.vocabulary, [1.0, 1e-46, 1e-46, 1e-46])  # float32: no mass but on x
-    run = SpeculativeSession(target, none, bridge="tli", sampling=SEEDED)
+    run = SpeculativeSession(target, none, bridge="tli", draft_confidence=0, sampling=SEEDED)
     stats = run.generate([0], max_new_tokens=20).stats
     assert (stats.drafted, stats.target_calls) == (0, 20)
 

@@ -154,7 +154,8 @@ def test_match_says_what_plain_decoding_says():
 
 
 def test_every_listed_verifier_runs():
-    assert {row["name"] for row in verifiers()} == {"top_down", "match"}
+    names = ["top_down", "match", "traversal", "block", "multipath", "kseq"]
+    assert [row["name"] for row in verifiers()] == names
     for row in verifiers():
         result = verify(
             Trees.chains([[0]]), torch.zeros(1, 3), laws=[ONE_HOT], sampling=PLAIN,
@@ -177,9 +178,17 @@ def test_what_does_not_fit_is_named():
         ({"target_logits": torch.zeros(4, 2)}, r"draft_logits \[rows, 2\], got 3 columns"),
         ({"laws": [ROW] * 3}, "law kinds of length 4, got 3"),
         ({"laws": [Law("row", 1)] * 4}, r"row of draft_logits .* at request 0, node 0"),
-        ({"laws": [Law("hub")] * 4}, "a law of kind one_hot, row, got hub"),
-        ({"verifier": "best"}, "top_down, match, got best"),
-        ({"verifier": "match"}, "one_hot laws with verifier match"),
+        ({"laws": [Law("spechub")] * 4}, "a kind out of one_hot, row, .*, got 'spechub'"),
+        ({"laws": [Law("sparse")] * 4}, "a sparse law with mass, got none at request 0, node 0"),
+        ({"laws": [Law("sparse", ids=[3], masses=[1.0])] * 4}, r"ids .* in \[0, 3\), got 3"),
+        ({"laws": [Law("sparse", ids=[1, 1], masses=[1.0, 1.0])] * 4}, "distinct ids .* got 1"),
+        ({"laws": [Law("sparse", ids=[1], masses=[1.0, 1.0])] * 4}, "as many ids as masses"),
+        ({"laws": [Law("sparse", ids=[0], masses=[1.0])] * 4}, "mass in its own law, got 1"),
+        ({"verifier": "best"}, "top_down, match, .*, got best"),
+        ({"verifier": "match"}, "laws one_hot with verifier match, got row"),
+        ({"verifier": "multipath", "coins": ([0.5] * 4, [0.5] * 4)}, "select coins"),
+        ({"sampling": [PLAIN] * 3}, "sampling of length 2, got 3"),
+        ({"on_error": "ignore"}, 'on_error "raise" or "status"'),
         ({"trees": Trees([0, 1, 0, 3], tree.parents, tree.offsets)}, r"got 3 at request 1, node 1"),
         (
             {"trees": Trees(tree.tokens, [-1, 1, -1, 0], tree.offsets)},
@@ -200,3 +209,65 @@ def test_what_does_not_fit_is_named():
 
 def test_probs_of_one_row():
     assert probs(torch.zeros(4), SamplingParams(top_k=1)).tolist() == [0.25] * 4
+
+
+def test_a_request_that_fails_leaves_the_others_alone():
+    chains, target, draft = random_batch(3)
+    trees = Trees.chains(chains)
+    arguments = {
+        "laws": [Law("row", i) for i in range(len(target))],
+        "draft_logits": draft,
+        "sampling": PLAIN,
+    }
+    good = verify(trees, target, **arguments)
+    nan, cycle = target.clone(), list(trees.parents)
+    nan[trees.offsets[2]] = torch.nan  # request 2 reads its root
+    broken = next(i for i in range(3, 12) if len(chains[i]) > 1)
+    cycle[trees.offsets[broken] + 1] = 1
+    result = verify(Trees(trees.tokens, cycle, trees.offsets), nan, on_error="status", **arguments)
+    for i in range(len(chains)):
+        if i == 2:
+            assert "NaN" in result.status[i] and f"row {trees.offsets[2]}" in result.status[i]
+        elif i == broken:
+            assert f"request {i}, node 1" in result.status[i]
+        else:
+            assert (result.status[i], result.path(i)) == (None, good.path(i))
+            assert result.next_token[i] == good.next_token[i]
+            continue
+        assert (result.path(i), result.next_token[i]) == ([], -1)
+
+
+def test_acceptance_of_each_node():
+    """What is reported is what happens: a child is accepted by the coins below it, no others."""
+    random = np.random.default_rng(5)
+    target, draft = torch.from_numpy(random.standard_normal((2, 5, 4)).astype(np.float32))
+    tree = Trees([0, 1, 3, 2, 0], [-1, 0, 0, 1, 1], [0, 5])
+    laws = [Law("without_replacement", i) for i in range(5)]
+    for verifier in ("top_down", "traversal"):
+        whole = verify(tree, target, laws=laws, draft_logits=draft, sampling=PLAIN,
+                       verifier=verifier, acceptance=True)  # fmt: skip
+        assert whole.acceptance[0] == 1 and len(whole.acceptance) == 5
+        assert all(0 <= chance <= 1 for chance in whole.acceptance)
+    chances = verify(tree, target, laws=laws, draft_logits=draft, sampling=PLAIN,
+                     acceptance=True).acceptance  # fmt: skip
+    reachable = [node for node in (1, 2, 3, 4) if node % 2 or chances[node - 1] < 1]
+    assert len(reachable) >= 3
+    for node in reachable:
+        chance = chances[node]
+        for coin, accepted in ((chance - 1e-9, True), (chance + 1e-9, False)):
+            if not 0 < coin < 1:
+                continue
+            accept = [1 - 1e-12] * 5
+            accept[node] = coin
+            if node > 2:
+                accept[1] = 1e-12  # first get to its parent
+            result = verify(tree, target, laws=laws, draft_logits=draft, sampling=PLAIN,
+                            coins=(accept, [0.5] * 5))  # fmt: skip
+            assert (node in result.path()) == accepted
+
+
+def test_links_are_the_tree():
+    tree = Trees([9, 4, 5, 6, 7], [-1, 0, 0, 1, 2], [0, 5])
+    assert Trees.from_links(tree.tokens, *tree.links()) == tree
+    with pytest.raises(InputError, match="behind their parent"):
+        Trees.from_links([0, 1], [1, 0], [-1, -1])

@@ -1,41 +1,32 @@
-"""Speculative sampling of a chain in exact fractions: min(1, p/q), else norm(relu(p - q)).
+"""Top-down verification: from the root, each child in turn, down to the first one accepted.
 
-Leviathan et al. 2023, algorithm 1; Chen et al. 2023. Laws are lists of Fractions by token.
+Recursive rejection sampling (SpecInfer, SpecTr, Sequoia, SpecHub: the law of the children tells
+them apart). A chain is speculative sampling: Leviathan et al. 2023, algorithm 1; Chen et al. 2023.
 """
 
 from collections import Counter
-from fractions import Fraction
+
+from tests.reference.rows import norm, relu_minus
 
 
-def one_hot(token, vocab):
-    return [Fraction(int(i == token)) for i in range(vocab)]
-
-
-def block_law(target, draft, length, *, deterministic=False, prefix=()):
-    """Law of a round's tokens (accepted, then one), as a Counter of tuples.
-
-    target(prefix), draft(prefix): the laws after a prefix. deterministic: the drafted token,
-    however it was drawn, is verified as if it had been certain.
-    """
-    p = target(prefix)
-    if length == 0:
-        return Counter({(token,): mass for token, mass in enumerate(p) if mass})
+def top_down(draft):
+    """{(kept node path, next token): probability}."""
     law = Counter()
-    for token, drawn in enumerate(draft(prefix)):
-        if drawn == 0:
-            continue
-        q = one_hot(token, len(p)) if deterministic else draft(prefix)
-        accept = min(Fraction(1), p[token] / q[token])
-        if accept:
-            rest = block_law(
-                target, draft, length - 1, deterministic=deterministic, prefix=(*prefix, token)
-            )
-            for tokens, mass in rest.items():
-                law[(token, *tokens)] += drawn * accept * mass
-        if accept < 1:
-            residual = [max(a - b, Fraction(0)) for a, b in zip(p, q, strict=True)]
-            total = sum(residual)
-            for other, mass in enumerate(residual):
-                if mass:
-                    law[(other,)] += drawn * (1 - accept) * mass / total
+
+    def visit(node, path, mass):
+        residual = draft.targets[node]
+        for child in draft.children(node):
+            token, proposed = draft.tokens[child], draft.laws[child]
+            accept = min(1, residual[token] / proposed[token])
+            if accept > 0:
+                visit(child, (*path, child), mass * accept)
+            mass *= 1 - accept
+            if mass == 0:
+                return
+            residual = norm(relu_minus(residual, proposed))
+        for token, chance in enumerate(residual):
+            if chance > 0:
+                law[(path, token)] += mass * chance
+
+    visit(0, (), 1)
     return law

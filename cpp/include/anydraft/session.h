@@ -16,8 +16,10 @@
 #include <string>
 #include <vector>
 
+#include "anydraft/draft.h"
 #include "anydraft/rows_view.h"
 #include "anydraft/sampling.h"
+#include "anydraft/verify.h"
 #include "anydraft/vocabulary.h"
 
 namespace anydraft {
@@ -35,8 +37,12 @@ enum class Finish : int32_t { kNot, kStop, kLength, kContext, kCancelled };
 
 struct SessionOptions {
   Bridge bridge = Bridge::kNone;
-  int32_t draft_length = 4;  // tokens proposed a round (SLEM: drafter tokens)
-  // A round drafts no further once the drafter's own certainty of the draft (the product of its
+  int32_t draft_length = 4;     // depth of the draft (SLEM: drafter tokens)
+  TreeShape tree;               // no widths: a chain of draft_length; else its own depth counts
+  LawKind law = LawKind::kRow;  // of the drafter's draws; a greedy drafter's are always certain
+  // None: match for drafts that are certain, else traversal.
+  std::optional<Verifier> verifier;
+  // A chain is drafted no further once the drafter's own certainty of it (the product of its
   // largest probabilities at temperature 1) is below this; 0: always draft_length.
   double draft_confidence = 0;
   int64_t target_context = 0, draft_context = 0;  // longest text in tokens; 0: unlimited
@@ -51,12 +57,18 @@ struct Request {
   uint32_t coin_stream = 0;  // the request number in the keys of its coins
 };
 
-// What to run for one request: append `tokens` to its cache after cutting the cache to `keep`.
+// What to run for one request: cut its cache to `keep` (and `keep_also`), then append `tokens`.
 struct Feed {
+  // Names the cache: the request's id, for the drafter the id + 1, so that one model may be both.
   int64_t request = 0;
   TokenIds tokens;
-  int64_t keep = 0;  // leading cache slots to retain; positions and parents go on from there
-  int64_t rows = 0;  // logits are wanted for this many last tokens
+  std::vector<int32_t> positions;  // [tokens] in the text: siblings of a tree share theirs
+  // [tokens] index in this feed of the token each one follows and attends to, with all that one
+  // attends to; -1: the last slot kept.
+  std::vector<int32_t> parents;
+  int64_t keep = 0;                // leading cache slots to retain
+  std::vector<int32_t> keep_also;  // slots behind them to retain, ascending: they move up
+  int64_t rows = 0;                // logits are wanted for this many last tokens
 };
 
 enum class Model : int32_t { kIdle, kDrafter, kTarget };
@@ -85,13 +97,16 @@ class Session {
           SessionOptions options, std::shared_ptr<const VocabularyMap> map = nullptr);
   ~Session();
 
-  // The id is unique in the process: models may key caches by it across sessions. Without a seed
+  // The id and the one behind it are unique in the process: models key caches by them. Without a seed
   // the request draws one.
   int64_t add(Request request);  // throws Error(kValue) for an empty prompt and the like
   void cancel(int64_t id);
   void forget(int64_t id);  // drops a request and its tokens
 
   Work next();
+  // After a call of a model failed half way: its caches may have been cut already. next() then
+  // keeps only slots that such a cut leaves in place.
+  void failed();
   // Rows for all feeds of the last next(), in order: [sum of rows, vocab]; those of requests that
   // have been cancelled or forgotten since are passed over.
   void feed(const RowsView& logits);

@@ -11,65 +11,108 @@
 namespace anydraft {
 
 // Flat arrays over all requests. Node 0 of a request is its root, the last committed token
-// (parent -1); a parent stands before its children, siblings stand in verification order.
+// (parent -1); a parent stands before its children, siblings stand in verification order, which is
+// the order they were drawn in.
 struct TreesView {
   const int32_t* tokens = nullptr;   // [nodes]
   const int32_t* parents = nullptr;  // [nodes], index within the request
   const int32_t* offsets = nullptr;  // [requests + 1]
   int64_t requests = 0;
+  // [nodes], multipath: how many of the drawn paths run through a node; null: one each.
+  const int32_t* paths = nullptr;
   int64_t nodes() const { return offsets[requests]; }
 };
 
-enum class LawKind : int32_t { kOneHot, kRow };
-enum class Verifier : int32_t { kTopDown, kMatch };
+// How the children c_1, c_2, ... of one node were proposed; `row` is the draft row of the node.
+enum class LawKind : int32_t {
+  kOneHot,              // each for certain
+  kRow,                 // each drawn from the row, duplicates kept
+  kWithoutReplacement,  // each drawn from the row without its earlier siblings
+  kHub,                 // c_1 from the row without c_2, then c_2, the row's likeliest, for certain
+  kGreedyK,             // c_1 from the row without the others, then those, the likeliest
+  kSparse,              // each drawn from a law given as a few ids and masses
+};
+const char* name_of(LawKind kind);
+
+enum class Verifier : int32_t { kTopDown, kMatch, kTraversal, kBlock, kMultipath, kKseq };
 
 struct VerifierInfo {
   const char* name;
   Verifier verifier;
   const char* laws;    // kinds it takes, separated by ", "
+  const char* shapes;  // of the drafts
+  const char* devices;
+  const char* cost;    // beyond reading each row it needs once
   const char* source;  // where it was published
 };
 const std::vector<VerifierInfo>& verifiers();  // from verifiers.def, the one list
 Verifier verifier_by_name(const std::string& name);
+bool takes(Verifier verifier, LawKind kind);
 
-// The law of each node's children: laws[node] says which kind, rows[node] which row of draft_logits
-// (-1 where one-hot). Entries of leaves are not read.
+// The law of each node's children: kinds[node], and rows[node] the row of draft_logits it belongs
+// to (not read for kOneHot, kSparse and leaves).
 struct LawsView {
   const LawKind* kinds = nullptr;  // [nodes]
   const int32_t* rows = nullptr;   // [nodes]
+  // kSparse: ids[offsets[node] .. offsets[node + 1]) with their masses, which are renormalised.
+  const int32_t* sparse_offsets = nullptr;  // [nodes + 1]; null: no such law
+  const int32_t* ids = nullptr;
+  const double* masses = nullptr;
 };
 
-// Either keys (seed and one request number and position a request) or the coins themselves.
+// Either keys (seed, request number and position a request) or the coins themselves, each in
+// (0, 1).
 struct CoinsView {
   uint64_t seed = 0;
+  const uint64_t* seeds = nullptr;      // [requests]; null: `seed` for all
   const uint32_t* requests = nullptr;   // [requests]; null: 0, 1, ...
   const uint32_t* positions = nullptr;  // [requests]; null: all 0
-  const double* accept = nullptr;       // [nodes], by child
+  const double* accept = nullptr;       // [nodes], by the node that is judged
   const double* pick = nullptr;         // [nodes], by the node where the walk ends (match: passes)
+  const double* select = nullptr;       // [nodes], multipath: by the node whose child is chosen
 };
 
 struct VerifyRequest {
   TreesView trees;
   RowsView target_logits;  // [nodes, vocab]
   LawsView laws;
-  RowsView draft_logits;  // [rows, vocab]; data null where all laws are one-hot
-  SamplingParams sampling;
-  SamplingParams draft_sampling;
+  RowsView draft_logits;  // [rows, vocab]; data null where no law needs it
+  // One for all requests, or, where params_per_request, arrays [requests].
+  const SamplingParams* sampling = nullptr;
+  const SamplingParams* draft_sampling = nullptr;
+  bool params_per_request = false;
   Verifier verifier = Verifier::kTopDown;
   CoinsView coins;
+  bool report_status = false;    // a request that fails says so, the others go on
+  bool want_acceptance = false;  // fill VerifyResult::acceptance
+
+  const SamplingParams& target_params(int64_t request) const {
+    return sampling[params_per_request ? request : 0];
+  }
+  const SamplingParams& draft_params(int64_t request) const {
+    return draft_sampling[params_per_request ? request : 0];
+  }
 };
 
 struct VerifyResult {
   std::vector<int32_t> accepted;     // nodes of the kept paths without the roots, flat
   std::vector<int32_t> offsets;      // [requests + 1] into accepted
-  std::vector<int64_t> next_tokens;  // [requests]
+  std::vector<int64_t> next_tokens;  // [requests]; -1 where the request failed
+  std::vector<std::string> status;   // [requests], report_status: what failed; empty: nothing
+  std::vector<uint8_t> degenerate;   // [requests]: a residual was nothing but rounding, and kept
+  // [nodes], on request: the probability a node is accepted with once it is offered, i.e. once its
+  // parent is reached and its earlier siblings are rejected (traversal: its joint weight; roots 1).
+  std::vector<double> acceptance;
 };
 
-// Pure: the same arguments give the same result. Throws Error(kValue) for arrays that do not fit
-// each other and Error(kNonFiniteLogits) for a bad row that the walk reads.
+// Pure: the same arguments give the same result, whatever else is in the batch. Throws
+// Error(kValue) for arrays that do not fit each other or a token its own law cannot propose, and
+// Error(kNonFiniteLogits) for a bad row that the walk reads; with report_status only for arrays
+// that do not fit as a whole.
 VerifyResult verify(const VerifyRequest& request);
-// On the CUDA device that holds the rows; the small arrays lie on the host. Chains and trees, both
-// walks; temperature only. Throws Error(kCudaUnavailable) in a build without CUDA.
+void verify(const VerifyRequest& request, VerifyResult& result);  // reuses result's memory
+// On the CUDA device that holds the rows; the small arrays lie on the host. Temperature only; which
+// walks and laws: verifiers(). Throws Error(kCudaUnavailable) in a build without CUDA.
 VerifyResult verify_cuda(const VerifyRequest& request, void* stream);
 bool cuda_built();
 

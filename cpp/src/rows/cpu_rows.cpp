@@ -1,60 +1,30 @@
 #include "rows/cpu_rows.h"
 
 #include <algorithm>
+#include <cmath>
+#include <string>
 
+#include "anydraft/error.h"
 #include "rows/kernels.h"
+#include "rows/picks.h"
 
 namespace anydraft::detail {
 namespace {
 
-// Sum in the fixed order: 32 lanes, then their tree.
-double fold(const double* values, int64_t count) {
-  double lanes[kLanes] = {};
-  for (int64_t at = 0; at < count; at += kLanes) {
-    const int64_t part = std::min<int64_t>(kLanes, count - at);
-    for (int64_t l = 0; l < part; ++l) lanes[l] += values[at + l];
+// The fractions of a law; a certain token counts 1.
+void keep_row(const Law& law, std::vector<float>& out) {
+  out.resize(law.size);
+  if (law.one_hot >= 0) {
+    std::fill(out.begin(), out.end(), 0.0f);
+    out[law.one_hot] = 1;
+    return;
   }
-  for (int step = kLanes / 2; step > 0; step /= 2) {
-    for (int l = 0; l < step; ++l) lanes[l] += lanes[l + step];
+  for (int64_t begin = 0; begin < law.size; begin += kChunk) {
+    sweeps().keep(law, begin, std::min<int64_t>(begin + kChunk, law.size), out.data() + begin);
   }
-  return lanes[0];
-}
-
-// Two levels: groups of 32 entries, then an entry, so that a warp can do the same.
-int64_t pick_in_chunk(const double* masses, int64_t count, double share) {
-  double groups[kChunk / kLanes];
-  const int64_t group_count = (count + kLanes - 1) / kLanes;
-  double total = 0;
-  for (int64_t g = 0; g < group_count; ++g) {
-    groups[g] = fold(masses + g * kLanes, std::min<int64_t>(kLanes, count - g * kLanes));
-    total += groups[g];
-  }
-  double left = share * total;
-  const int64_t group = pass(groups, group_count, left);
-  const int64_t begin = group * kLanes;
-  return begin + pass(masses + begin, std::min<int64_t>(kLanes, count - begin), left);
-}
-
-// `masses_of(begin, end, out)` gives a chunk's masses; `totals` the chunk totals at any scale.
-template <class Masses>
-int32_t pick_from(int64_t size, const std::vector<double>& totals, double coin, Masses masses_of) {
-  double sum = 0;
-  for (double total : totals) sum += total;
-  double left = coin * sum;
-  const int64_t chunk = pass(totals.data(), static_cast<int64_t>(totals.size()), left);
-  const int64_t begin = chunk * kChunk, end = std::min<int64_t>(begin + kChunk, size);
-  double masses[kChunk];
-  masses_of(begin, end, masses);
-  return static_cast<int32_t>(begin + pick_in_chunk(masses, end - begin, left / totals[chunk]));
 }
 
 }  // namespace
-
-int32_t pick_from_law(const Law& law, const std::vector<double>& totals, double coin) {
-  return pick_from(law.size, totals, coin, [&](int64_t begin, int64_t end, double* out) {
-    kernels().masses(law, begin, end, out);
-  });
-}
 
 void link_children(const int32_t* parents, int32_t nodes, int32_t* first_child,
                    int32_t* next_sibling) {
@@ -65,78 +35,199 @@ void link_children(const int32_t* parents, int32_t nodes, int32_t* first_child,
   }
 }
 
-CpuRows::CpuRows(const VerifyRequest& all, int64_t request)
-    : all_(all), base_(all.trees.offsets[request]) {
+CpuRows::CpuRows(const VerifyRequest& all, int64_t request, CpuScratch& scratch)
+    : all_(all), request_(request), base_(all.trees.offsets[request]), scratch_(scratch) {
   const int32_t nodes = all.trees.offsets[request + 1] - base_;
-  first_child_.resize(nodes);
-  next_sibling_.resize(nodes);
-  z_.assign(nodes, -1);
-  link_children(all.trees.parents + base_, nodes, first_child_.data(), next_sibling_.data());
+  scratch.first_child.resize(nodes);
+  scratch.next_sibling.resize(nodes);
+  scratch.spent.assign(nodes, 0);
+  scratch.saved.resize(nodes);
+  scratch.laws.resize(nodes);
+  for (CpuScratch::NodeLaws& laws : scratch.laws) laws.loaded = false;
+  if (all.verifier == Verifier::kMultipath) scratch.selections.resize(nodes);
+  link_children(all.trees.parents + base_, nodes, scratch.first_child.data(),
+                scratch.next_sibling.data());
+  const auto slice = [this](const auto* array) { return array ? array + base_ : nullptr; };
   const CoinsView& coins = all.coins;
   play_ = {all.trees.tokens + base_,
            all.trees.parents + base_,
-           first_child_.data(),
-           next_sibling_.data(),
+           scratch.first_child.data(),
+           scratch.next_sibling.data(),
            all.laws.kinds + base_,
-           z_.data(),
-           coins.accept ? coins.accept + base_ : nullptr,
-           coins.pick ? coins.pick + base_ : nullptr,
-           coins.seed,
+           slice(all.trees.paths),
+           slice(all.laws.sparse_offsets),
+           all.laws.ids,
+           all.laws.masses,
+           scratch.spent.data(),
+           scratch.saved.data(),
+           scratch.selections.data(),
+           slice(coins.accept),
+           slice(coins.pick),
+           slice(coins.select),
+           coins.seeds ? coins.seeds[request] : coins.seed,
            coins.requests ? coins.requests[request] : static_cast<uint32_t>(request),
            coins.positions ? coins.positions[request] : 0};
 }
 
 void CpuRows::load(int32_t node) {
-  target_ = make_law(all_.target_logits, base_ + node, all_.sampling, &totals_);
-  if (first_child(node) >= 0 && play_.kinds[node] == LawKind::kRow) {
-    draft_ = make_law(all_.draft_logits, all_.laws.rows[base_ + node], all_.draft_sampling);
+  CpuScratch::NodeLaws& laws = scratch_.laws[node];
+  const LawKind kind = play_.kinds[node];
+  has_draft_ = first_child(node) >= 0 && kind != LawKind::kOneHot && kind != LawKind::kSparse;
+  if (!laws.loaded) {
+    laws.target = make_law(all_.target_logits, base_ + node, all_.target_params(request_));
+    if (has_draft_) {
+      laws.draft =
+          make_law(all_.draft_logits, all_.laws.rows[base_ + node], all_.draft_params(request_));
+    }
+    laws.loaded = true;
+  }
+  target_ = laws.target;
+  draft_ = laws.draft;
+  node_ = node;
+}
+
+void CpuRows::keep() {
+  if (kept_ == node_) return;
+  keep_row(target_, scratch_.target);
+  if (has_draft_) keep_row(draft_, scratch_.draft);
+  kept_ = node_;
+}
+
+Pair CpuRows::pair_at(int64_t begin) const {
+  const float* target = scratch_.target.data() + begin;
+  return {target, has_draft_ ? scratch_.draft.data() + begin : target,
+          target_.one_hot >= 0 ? 1 : target_.inverse_total, draft_scale()};
+}
+
+// Tokens whose U the row's formula does not give, in ascending order.
+void CpuRows::find_patches(const Residual& residual) {
+  auto& patches = scratch_.patches;
+  patches.clear();
+  const int32_t node = residual.node;
+  const auto add = [&](int32_t id) { patches.emplace_back(id, weight(residual, id)); };
+  if (play_.kinds[node] == LawKind::kSparse) {
+    const int32_t begin = play_.sparse_offsets[node], end = play_.sparse_offsets[node + 1];
+    for (int32_t i = begin; i < end; ++i) add(play_.ids[i]);
+  } else {
+    for (int32_t c = first_child(node); c >= 0; c = next_sibling(c)) {
+      if (is_certain(play_, c)) add(token(c));
+    }
+  }
+  std::sort(patches.begin(), patches.end());
+}
+
+void CpuRows::residual_masses(const Residual& residual, int64_t begin, int64_t end, double* out) {
+  if (residual.cap > 0 || (selected_ && residual.drafted > 0)) {
+    for (int64_t i = begin; i < end; ++i) out[i - begin] = weight(residual, i);
+    return;
+  }
+  const double drafted = has_draft_ ? residual.drafted : 0;
+  sweeps().residual(pair_at(begin), end - begin, residual.weight, drafted, out);
+  for (const auto& [id, mass] : scratch_.patches) {
+    if (id >= begin && id < end) out[id - begin] = mass;
   }
 }
 
-double CpuRows::total_of(const Residual& residual) {
-  double masses[kChunk];
-  totals_.assign(chunks_of(vocab()), 0.0);
-  totals_for_ = residual.rejected;
+double CpuRows::sum_of(const Residual& residual) {
+  keep();
+  find_patches(residual);
+  const bool plain = !(residual.cap > 0) && !selected_;
+  const double drafted = has_draft_ ? residual.drafted : 0;
+  auto patch = scratch_.patches.begin();
+  scratch_.totals.assign(chunks_of(vocab()), 0.0);
   double sum = 0;
-  for (size_t chunk = 0; chunk < totals_.size(); ++chunk) {
+  for (size_t chunk = 0; chunk < scratch_.totals.size(); ++chunk) {
     const int64_t begin = static_cast<int64_t>(chunk) * kChunk;
     const int64_t end = std::min<int64_t>(begin + kChunk, vocab());
-    residual_masses(residual, begin, end, masses);
-    totals_[chunk] = fold(masses, end - begin);
-    sum += totals_[chunk];
+    const bool patched = patch != scratch_.patches.end() && patch->first < end;
+    while (patch != scratch_.patches.end() && patch->first < end) ++patch;
+    double& total = scratch_.totals[chunk];
+    if (plain && !patched) {
+      total = sweeps().residual_sum(pair_at(begin), end - begin, residual.weight, drafted);
+    } else {
+      double masses[kChunk];
+      residual_masses(residual, begin, end, masses);
+      total = fold(masses, end - begin);
+    }
+    sum += total;
   }
   return sum;
 }
 
-int32_t CpuRows::pick_with(const Residual& residual, double coin) {
-  if (residual.rejected < 0) {
-    return target_.one_hot >= 0 ? target_.one_hot : pick_from_law(target_, totals_, coin);
+double CpuRows::draft_without(int32_t child) {
+  keep();
+  double sum = 0, masses[kChunk];
+  for (int64_t begin = 0; begin < vocab(); begin += kChunk) {
+    const int64_t end = std::min<int64_t>(begin + kChunk, vocab());
+    const float* fractions = scratch_.draft.data() + begin;
+    for (int64_t i = 0; i < end - begin; ++i) masses[i] = fractions[i] * draft_scale();
+    for (int32_t at = first_left_out(child); at >= 0 && at != child; at = next_sibling(at)) {
+      if (token(at) >= begin && token(at) < end) masses[token(at) - begin] = 0;
+    }
+    sum += fold(masses, end - begin);
   }
-  if (totals_for_ != residual.rejected) total_of(residual);
-  return pick_from(vocab(), totals_, coin, [&](int64_t begin, int64_t end, double* out) {
-    residual_masses(residual, begin, end, out);
-  });
+  return sum;
 }
 
-// residual_mass of detail/play.h over a range, with the rows' masses computed in vectors.
-void CpuRows::residual_masses(const Residual& residual, int64_t begin, int64_t end,
-                              double* out) const {
-  kernels().masses(target_, begin, end, out);
-  if (residual.rejected < 0) return;
-  double draft[kChunk];
-  bool have_draft = false;
-  for (int32_t child = first_child(residual.node); child >= 0; child = next_sibling(child)) {
-    const double z = z_[child];
-    if (z >= 0 && is_one_hot(play_, child)) {
-      const int32_t spent = token(child);
-      if (spent >= begin && spent < end) out[spent - begin] = 0;
-    } else if (z >= 0) {
-      if (!have_draft) kernels().masses(draft_, begin, end, draft);
-      have_draft = true;
-      for (int64_t i = 0; i < end - begin; ++i) out[i] = std::max(out[i] - z * draft[i], 0.0);
-    }
-    if (child == residual.rejected) break;
+double CpuRows::overlap_of(int32_t, double cap) {
+  keep();
+  double sum = 0;
+  for (int64_t begin = 0; begin < vocab(); begin += kChunk) {
+    const int64_t end = std::min<int64_t>(begin + kChunk, vocab());
+    sum += sweeps().overlap(pair_at(begin), end - begin, cap);
   }
+  return sum;
+}
+
+// In whole multiples of 2^-62, whose sums do not depend on their order.
+void CpuRows::histogram_of(double* target, double* draft) {
+  keep();
+  uint64_t sums[2][kBuckets] = {};
+  const Pair rows = pair_at(0);
+  for (int64_t i = 0; i < vocab(); ++i) {
+    const double q = rows.draft[i] * rows.draft_scale, p = rows.target[i] * rows.target_scale;
+    if (!(q > 0)) continue;
+    const int bucket = bucket_of(p, q);
+    sums[0][bucket] += static_cast<uint64_t>(p * 0x1p62);
+    sums[1][bucket] += static_cast<uint64_t>(q * 0x1p62);
+  }
+  for (int b = 0; b < kBuckets; ++b) {
+    target[b] = static_cast<double>(sums[0][b]) * 0x1p-62;
+    draft[b] = static_cast<double>(sums[1][b]) * 0x1p-62;
+  }
+}
+
+int32_t CpuRows::pick_with(const Residual& residual, double coin) {
+  const bool untouched = residual.rejected < 0 && !(residual.drafted > 0);
+  if (!untouched && sum_of(residual) > 0) {
+    return pick_from(vocab(), scratch_.totals, coin, [&](int64_t begin, int64_t end, double* out) {
+      residual_masses(residual, begin, end, out);
+    });
+  }
+  if (target_.one_hot >= 0) return target_.one_hot;
+  make_law(all_.target_logits, base_ + residual.node, all_.target_params(request_),
+           &scratch_.totals);
+  return pick_from_law(target_, scratch_.totals, coin);
+}
+
+void CpuRows::keep_child(int32_t node, int32_t child, const Selection& selection) {
+  scratch_.first_child[node] = child;
+  scratch_.next_sibling[child] = -1;
+  scratch_.selections[node] = selection;
+  selected_ = true;
+}
+
+// A mass that merely underflowed is no mistake: the walk then goes by the target alone.
+void CpuRows::undrawable(int32_t child) {
+  const SamplingParams& params = all_.draft_params(request_);
+  const bool filtered = params.greedy() || params.top_k > 0 || params.top_p < 1 || params.min_p > 0;
+  const bool finite =
+      has_draft_ && detail::load(draft_.row, draft_.dtype, token(child)) > -INFINITY;
+  if (finite && !filtered && !leaves_out(child, token(child))) return;
+  throw Error(ErrorKind::kValue, "[verify] expected a draft token with mass in its own law, got " +
+                                     std::to_string(token(child)) + " without at request " +
+                                     std::to_string(request_) + ", node " + std::to_string(child) +
+                                     ": a token proposed for certain has a one_hot law");
 }
 
 }  // namespace anydraft::detail

@@ -2,45 +2,68 @@
 #pragma once
 
 #include <cstdint>
+#include <utility>
 #include <vector>
 
-#include "anydraft/detail/play.h"
+#include "anydraft/detail/instrument.h"
 #include "anydraft/detail/walks.h"
+#include "rows/sweeps.h"
 
 namespace anydraft::detail {
-
-// The token where the cumulative mass passes coin * total; never one without mass. `totals` are the
-// law's chunk totals; their scale does not matter.
-int32_t pick_from_law(const Law& law, const std::vector<double>& totals, double coin);
 
 // first_child and next_sibling [nodes] of a tree given by parents [nodes].
 void link_children(const int32_t* parents, int32_t nodes, int32_t* first_child,
                    int32_t* next_sibling);
 
+// Memory that one request after another uses: nothing is allocated once it has grown.
+struct CpuScratch {
+  struct NodeLaws {
+    Law target, draft;
+    bool loaded;
+  };
+  std::vector<int32_t> first_child, next_sibling;
+  std::vector<uint8_t> spent;
+  std::vector<Residual> saved;
+  std::vector<Selection> selections;
+  std::vector<NodeLaws> laws;
+  std::vector<float> target, draft;  // fractions of the rows of one node
+  std::vector<double> totals;        // chunk by chunk, of the last residual summed
+  std::vector<std::pair<int32_t, double>> patches;
+};
+
 class CpuRows : public Instrument<CpuRows> {
  public:
-  // Plays request `request` of a checked VerifyRequest; keeps a reference to it.
-  CpuRows(const VerifyRequest& all, int64_t request);
+  // Plays request `request` of a checked VerifyRequest; keeps references.
+  CpuRows(const VerifyRequest& all, int64_t request, CpuScratch& scratch);
 
   void load(int32_t node);
-  double total_of(const Residual& residual);
+  double sum_of(const Residual& residual);
+  double draft_without(int32_t child);
+  double overlap_of(int32_t node, double cap);
+  void histogram_of(double* target, double* draft);
   int32_t pick_with(const Residual& residual, double coin);
-  void remember(int32_t child, double z) {
-    z_[child] = z;
-    totals_for_ = -1;
-  }
+  void mark_spent(int32_t child, uint8_t spent) { scratch_.spent[child] = spent; }
+  void keep_child(int32_t node, int32_t child, const Selection& selection);
+  void undrawable(int32_t child);
   int64_t vocab() const { return all_.target_logits.cols; }
 
+ protected:
+  // U of entries [begin, end).
+  void residual_masses(const Residual& residual, int64_t begin, int64_t end, double* out);
+
  private:
-  // Residual masses of entries [begin, end).
-  void residual_masses(const Residual& residual, int64_t begin, int64_t end, double* out) const;
+  void keep();
+  void find_patches(const Residual& residual);
+  double draft_scale() const { return draft_.one_hot >= 0 ? 1 : draft_.inverse_total; }
+  Pair pair_at(int64_t begin) const;
 
   const VerifyRequest& all_;
-  int32_t base_;
-  std::vector<int32_t> first_child_, next_sibling_;
-  std::vector<double> z_;
-  int32_t totals_for_ = -1;     // the residual (by rejected child) that totals_ belong to; -1: none
-  std::vector<double> totals_;  // of the target's row, then of the residual, chunk by chunk
+  const int64_t request_;
+  const int32_t base_;
+  CpuScratch& scratch_;
+  int32_t node_ = -1;  // whose laws target_ and draft_ are
+  int32_t kept_ = -1;  // whose fractions the scratch holds
+  bool has_draft_ = false;
 };
 
 }  // namespace anydraft::detail

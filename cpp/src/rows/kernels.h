@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <vector>
 
 #include "anydraft/detail/law.h"
 
@@ -39,8 +38,10 @@ inline int bin_of(const Bins& bins, float x) {
 
 struct RowKernels {
   const char* name;
-  // Largest entry of row[begin, end); `lanes`, where not null, receives that of each lane.
-  ChunkMax (*max)(const void* row, DType dtype, int64_t begin, int64_t end, float* lanes);
+  // Largest entry of row[begin, end).
+  ChunkMax (*max)(const void* row, DType dtype, int64_t begin, int64_t end);
+  // The same, and the largest of each of the 32 lanes to `lanes`.
+  ChunkMax (*lane_maxima)(const void* row, DType dtype, int64_t begin, int64_t end, float* lanes);
   ChunkScan (*scan)(const void* row, DType dtype, int64_t begin, int64_t end, float scale,
                     float lower, int32_t exponent);
   // Sum of 2^(x * scale - exponent) over entries x >= lower, in the fixed order.
@@ -48,10 +49,6 @@ struct RowKernels {
                 int32_t exponent);
   // out[i] = mass(law, begin + i).
   void (*masses)(const Law& law, int64_t begin, int64_t end, double* out);
-  // Sum of max(mass(target, i) - z * mass(draft, i), 0) in the fixed order, in double lanes;
-  // neither law is one-hot. `out`, where not null, receives the terms.
-  double (*residual)(const Law& target, const Law& draft, double z, int64_t begin, int64_t end,
-                     double* out);
   // Entries in [lower, upper) to `out`, in order; returns how many. Room for end - begin + 32.
   int64_t (*collect)(const void* row, DType dtype, int64_t begin, int64_t end, float lower,
                      float upper, float* out);
@@ -66,9 +63,5 @@ const RowKernels& portable_kernels();
 const RowKernels& avx2_kernels();    // the portable ones where not compiled in
 const RowKernels& avx512_kernels();  // likewise
 const RowKernels& kernels();         // the best this machine runs
-
-// For tests and benches: those this machine runs, and a choice among them (null: the best again).
-std::vector<const RowKernels*> runnable_kernels();
-void use_kernels(const RowKernels* set);
 
 }  // namespace anydraft::detail

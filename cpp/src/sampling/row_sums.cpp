@@ -51,7 +51,9 @@ void RowSums::fail(const char* got) const {
 }
 
 RowSums::Part RowSums::maximum_of(int64_t chunk, float* lanes) const {
-  const ChunkMax found = kernels().max(row_, rows_.dtype, chunk * kChunk, end_of(chunk), lanes);
+  const int64_t begin = chunk * kChunk, end = end_of(chunk);
+  const ChunkMax found = lanes ? kernels().lane_maxima(row_, rows_.dtype, begin, end, lanes)
+                               : kernels().max(row_, rows_.dtype, begin, end);
   if (found.bad) fail("NaN or +inf");
   return {found.largest, -INFINITY, 0, 0};
 }

@@ -3,8 +3,8 @@
 
 #include "anydraft/sampling.h"
 #include "base/parallel.h"
-#include "rows/cpu_rows.h"
 #include "rows/kernels.h"
+#include "rows/picks.h"
 
 namespace anydraft {
 

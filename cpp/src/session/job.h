@@ -6,32 +6,27 @@
 
 #include "anydraft/session.h"
 #include "anydraft/verify.h"
-#include "bridge/context.h"
+#include "session/cached.h"
+#include "session/proposal.h"
 
 namespace anydraft {
 
-struct Session::Shared {
-  std::shared_ptr<const Vocabulary> target, drafter;
-  std::shared_ptr<const VocabularyMap> map;  // bridges across vocabularies
-  SessionOptions options;
-
-  bool across() const { return options.bridge == Bridge::kTli || options.bridge == Bridge::kSlem; }
-  bool has_model() const { return across() || options.bridge == Bridge::kSame; }
-};
+struct Session::Shared : Pair {};
 
 struct Session::Job {
-  Job(const Shared& shared, Request request);
+  Job(const Pair& pair, Request request);
 
   // Starts the next round where one is due; may throw what an encoder throws, and be called again.
   void prepare();
-  bool drafting() const { return finish == Finish::kNot && drafting_; }
-  bool verifying() const { return finish == Finish::kNot && !drafting_; }
-  Feed draft_feed(int64_t id) const;
-  Feed target_feed(int64_t id) const;
-  void feed_draft(const RowsView& rows, int64_t index);
+  bool drafting() const { return finish == Finish::kNot && drafting_->wants_model(); }
+  bool verifying() const { return finish == Finish::kNot && !drafting_->wants_model(); }
+  Feed draft_feed() const { return drafting_->feed(); }
+  Feed target_feed() const;
+  void feed_draft(const RowsView& rows, int64_t first) { drafting_->take(rows, first); }
   // What the round will keep, from rows [first, ...); commits nothing, so a bad row loses nothing.
-  VerifyResult judge(const RowsView& rows, int64_t first);
-  void commit(const VerifyResult& result);
+  VerifyResult judge(const RowsView& rows, int64_t first) const;
+  void commit(const VerifyResult& result, int64_t target_width);
+  void failed();
 
   std::vector<Emitted> emitted;
   Finish finish = Finish::kNot;
@@ -40,28 +35,14 @@ struct Session::Job {
  private:
   void finish_if_full();
   int64_t room() const;
-  void propose(int32_t token, std::vector<float> law);
-  void settle_string();
-  bool fits_drafter();
-  bool unsure(const RowsView& rows, int64_t index);
   bool stops(int32_t token) const;
-  uint32_t position() const { return static_cast<uint32_t>(committed_.size()); }
 
-  const Shared& shared_;
+  const Pair& pair_;
   Request request_;
-  SamplingParams draft_sampling_;
-  std::unique_ptr<detail::DraftContext> context_;  // across vocabularies
   TokenIds committed_;
-  size_t target_fed_ = 0;  // committed tokens in the target's cache
-  size_t draft_fed_ = 0;   // same vocabulary: committed + drafted tokens in the drafter's cache
-  bool prepared_ = false;  // this round's lookup or context is done
-  bool drafting_ = false;
-  int64_t limit_ = 0;                     // target tokens this round may propose
-  int32_t steps_ = 0;                     // drafter tokens drawn this round
-  double confidence_ = 1;                 // of the draft so far, in the drafter's eyes
-  TokenIds drafts_;                       // target tokens proposed
-  TokenIds string_;                       // SLEM: drafter tokens drawn
-  std::vector<std::vector<float>> laws_;  // [drafts] target-sized logits; empty where one-hot
+  Cached target_;  // committed tokens in the target's cache
+  std::unique_ptr<Drafting> drafting_;
+  bool prepared_ = false;
 };
 
 }  // namespace anydraft

@@ -2,7 +2,8 @@
 
 #include <algorithm>
 
-namespace anydraft::detail {
+namespace anydraft {
+namespace detail {
 namespace {
 
 constexpr size_t kShortest = 2;  // a single token says too little
@@ -29,4 +30,14 @@ TokenIds look_up(const TokenIds& text, size_t length) {
   return TokenIds(text.begin() + best, text.begin() + best + count);
 }
 
-}  // namespace anydraft::detail
+}  // namespace detail
+
+void LookupDraft::start(const TokenIds& committed, int64_t room) {
+  proposal_ = {};
+  proposal_.tree.tokens[0] = committed.back();
+  const size_t length = shape_for(pair_.options, room).levels();
+  int32_t node = 0;
+  for (int32_t token : detail::look_up(committed, length)) node = proposal_.tree.add(node, token);
+}
+
+}  // namespace anydraft

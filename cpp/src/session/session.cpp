@@ -1,5 +1,6 @@
 #include "anydraft/session.h"
 
+#include <algorithm>
 #include <atomic>
 #include <random>
 
@@ -13,12 +14,39 @@ namespace {
   throw Error(ErrorKind::kValue, "[Session] expected " + what);
 }
 
+int64_t request_of(const Feed& feed) { return feed.request & ~int64_t{1}; }
+
+// What the options promise must be possible together, whatever will be drafted.
+void check_drafts(const SessionOptions& options) {
+  options.tree.validate();
+  if (options.law == LawKind::kSparse) fail("a law over the drafter's rows, got sparse");
+  if (!options.verifier) return;
+  const bool certain = options.bridge == Bridge::kSlem || options.bridge == Bridge::kLookup;
+  const LawKind law = certain ? LawKind::kOneHot : options.law;
+  if (!takes(*options.verifier, law)) {
+    fail(std::string("a verifier that takes laws of kind ") + name_of(law) +
+         ", got one that does not");
+  }
+  const auto& widths = options.tree.widths;
+  const bool chain = options.tree.max_nodes == 0 &&
+                     std::all_of(widths.begin(), widths.end(), [](int32_t w) { return w == 1; });
+  if (*options.verifier == Verifier::kBlock && (!chain || certain)) {
+    fail("a chain with verifier block, got a tree");
+  }
+  const bool paths =
+      options.tree.max_nodes == 0 &&
+      std::all_of(widths.begin() + !widths.empty(), widths.end(), [](int32_t w) { return w == 1; });
+  if (*options.verifier == Verifier::kMultipath && !paths) {
+    fail("a tree like 4,1,1 (paths that only merge) with verifier multipath");
+  }
+}
+
 }  // namespace
 
 Session::Session(std::shared_ptr<const Vocabulary> target,
                  std::shared_ptr<const Vocabulary> drafter, SessionOptions options,
                  std::shared_ptr<const VocabularyMap> map)
-    : shared_(new Shared{std::move(target), std::move(drafter), std::move(map), options}) {
+    : shared_(new Shared{{std::move(target), std::move(drafter), std::move(map), options}}) {
   if (!shared_->target) fail("a target vocabulary, got none");
   if (options.draft_length < 0) {
     fail("draft_length >= 0, got " + std::to_string(options.draft_length));
@@ -26,6 +54,7 @@ Session::Session(std::shared_ptr<const Vocabulary> target,
   if (!(options.draft_confidence >= 0 && options.draft_confidence <= 1)) {
     fail("draft_confidence in [0, 1], got " + std::to_string(options.draft_confidence));
   }
+  check_drafts(options);
   if (!shared_->across()) return;
   if (!shared_->drafter) fail("a drafter vocabulary for this bridge, got none");
   if (!shared_->map) {
@@ -66,7 +95,7 @@ int64_t Session::add(Request request) {
     request.sampling.seed = uint64_t{random()} << 32 | random();
   }
   static std::atomic<int64_t> ids{0};
-  const int64_t id = ids++;
+  const int64_t id = ids.fetch_add(2);  // the odd numbers are the drafter's caches
   jobs_.emplace(id, std::make_unique<Job>(*shared_, std::move(request)));
   return id;
 }
@@ -83,19 +112,31 @@ void Session::forget(int64_t id) {
 // The drafter runs until every request has its draft; then one call of the target serves them all.
 Work Session::next() {
   pending_ = {};
+  const auto add_feed = [this](int64_t cache, Feed feed) {
+    feed.request = cache;
+    pending_.feeds.push_back(std::move(feed));
+  };
   for (const auto& [id, job] : jobs_) {
     job->prepare();
-    if (job->drafting()) pending_.feeds.push_back(job->draft_feed(id));
+    if (job->drafting()) add_feed(id + 1, job->draft_feed());
   }
   if (!pending_.feeds.empty()) {
     pending_.model = Model::kDrafter;
     return pending_;
   }
   for (const auto& [id, job] : jobs_) {
-    if (job->verifying()) pending_.feeds.push_back(job->target_feed(id));
+    if (job->verifying()) add_feed(id, job->target_feed());
   }
   if (!pending_.feeds.empty()) pending_.model = Model::kTarget;
   return pending_;
+}
+
+void Session::failed() {
+  for (const Feed& feed : pending_.feeds) {
+    const auto found = jobs_.find(request_of(feed));
+    if (found != jobs_.end()) found->second->failed();
+  }
+  pending_ = {};
 }
 
 void Session::feed(const RowsView& logits) {
@@ -112,7 +153,7 @@ void Session::feed(const RowsView& logits) {
   int64_t row = 0;
   std::vector<std::pair<Job*, VerifyResult>> judged;
   for (const Feed& feed : work.feeds) {
-    const auto found = jobs_.find(feed.request);
+    const auto found = jobs_.find(request_of(feed));
     Job* job = found == jobs_.end() ? nullptr : found->second.get();
     if (job && job->finish == Finish::kNot) {
       if (work.model == Model::kDrafter) {
@@ -123,7 +164,7 @@ void Session::feed(const RowsView& logits) {
     }
     row += feed.rows;
   }
-  for (const auto& [job, result] : judged) job->commit(result);
+  for (const auto& [job, result] : judged) job->commit(result, logits.cols);
 }
 
 const std::vector<Emitted>& Session::emitted(int64_t id) const { return job(id).emitted; }

@@ -1,11 +1,35 @@
 #include "verify/check.h"
 
 #include <algorithm>
+#include <cmath>
+#include <cstring>
 #include <string>
 
 #include "anydraft/error.h"
 
-namespace anydraft::detail {
+namespace anydraft {
+namespace {
+
+constexpr const char* kKindNames[] = {"one_hot", "row",      "without_replacement",
+                                      "hub",     "greedy_k", "sparse"};
+
+const VerifierInfo& info_of(Verifier verifier) {
+  for (const VerifierInfo& info : verifiers()) {
+    if (info.verifier == verifier) return info;
+  }
+  throw Error(ErrorKind::kValue, "[verify] expected a verifier of this build, got none");
+}
+
+}  // namespace
+
+const char* name_of(LawKind kind) { return kKindNames[static_cast<int32_t>(kind)]; }
+
+bool takes(Verifier verifier, LawKind kind) {
+  // No name of a kind is part of another's.
+  return std::strstr(info_of(verifier).laws, name_of(kind)) != nullptr;
+}
+
+namespace detail {
 namespace {
 
 [[noreturn]] void fail(const std::string& what) {
@@ -14,6 +38,51 @@ namespace {
 
 std::string place(int64_t request, int64_t node) {
   return " at request " + std::to_string(request) + ", node " + std::to_string(node);
+}
+
+// A sparse law: distinct ids of the vocabulary, masses that add up to something.
+void check_sparse(const VerifyRequest& all, int64_t request, int64_t node) {
+  const LawsView& laws = all.laws;
+  const int64_t at = all.trees.offsets[request] + node;
+  if (!laws.sparse_offsets)
+    fail("ids and masses for a sparse law, got none" + place(request, node));
+  double total = 0;
+  for (int32_t i = laws.sparse_offsets[at]; i < laws.sparse_offsets[at + 1]; ++i) {
+    const int32_t id = laws.ids[i];
+    if (id < 0 || id >= all.target_logits.cols) {
+      fail("ids of a sparse law in [0, " + std::to_string(all.target_logits.cols) + "), got " +
+           std::to_string(id) + place(request, node));
+    }
+    if (!(laws.masses[i] >= 0) || std::isinf(laws.masses[i])) {
+      fail("finite masses >= 0 of a sparse law, got " + std::to_string(laws.masses[i]) +
+           place(request, node));
+    }
+    const int32_t* begin = laws.ids + laws.sparse_offsets[at];
+    if (std::find(begin, laws.ids + i, id) != laws.ids + i) {
+      fail("distinct ids of a sparse law, got " + std::to_string(id) + " twice" +
+           place(request, node));
+    }
+    total += laws.masses[i];
+  }
+  if (!(total > 0)) fail("a sparse law with mass, got none" + place(request, node));
+}
+
+// The law of a node that has children.
+void check_law(const VerifyRequest& all, int64_t request, int64_t node) {
+  const int64_t at = all.trees.offsets[request] + node;
+  const LawKind kind = all.laws.kinds[at];
+  if (!takes(all.verifier, kind)) {
+    const VerifierInfo& info = info_of(all.verifier);
+    fail(std::string("laws ") + info.laws + " with verifier " + info.name + ", got " +
+         name_of(kind) + place(request, node));
+  }
+  if (kind == LawKind::kOneHot) return;
+  if (kind == LawKind::kSparse) return check_sparse(all, request, node);
+  const int32_t row = all.laws.rows[at];
+  if (row < 0 || row >= all.draft_logits.rows) {
+    fail("a row of draft_logits in [0, " + std::to_string(all.draft_logits.rows) + "), got " +
+         std::to_string(row) + place(request, node));
+  }
 }
 
 void check_node(const VerifyRequest& all, int64_t request, int64_t node) {
@@ -29,27 +98,33 @@ void check_node(const VerifyRequest& all, int64_t request, int64_t node) {
     fail("a parent in [0, " + std::to_string(node) + "), got " + std::to_string(parent) +
          place(request, node));
   }
+  if (all.verifier == Verifier::kBlock && parent != node - 1) {
+    fail("a chain with verifier block, got parent " + std::to_string(parent) +
+         place(request, node));
+  }
   if (token < 0 || token >= all.target_logits.cols) {
     fail("a token in [0, " + std::to_string(all.target_logits.cols) + "), got " +
          std::to_string(token) + place(request, node));
   }
-  const int64_t inner = all.trees.offsets[request] + parent;
-  if (all.laws.kinds[inner] == LawKind::kOneHot) return;
-  const int32_t row = all.laws.rows[inner];
-  if (all.verifier == Verifier::kMatch) {
-    fail("one_hot laws with verifier match, got a row law" + place(request, parent));
+  if (all.trees.paths && all.trees.paths[at] < 1) {
+    fail("at least one path through a node, got " + std::to_string(all.trees.paths[at]) +
+         place(request, node));
   }
-  if (row < 0 || row >= all.draft_logits.rows) {
-    fail("a row of draft_logits in [0, " + std::to_string(all.draft_logits.rows) + "), got " +
-         std::to_string(row) + place(request, parent));
-  }
+  check_law(all, request, parent);
 }
 
 }  // namespace
 
+void check_request(const VerifyRequest& request, int64_t index) {
+  request.target_params(index).validate();
+  request.draft_params(index).validate();
+  const TreesView& trees = request.trees;
+  const int64_t nodes = trees.offsets[index + 1] - trees.offsets[index];
+  if (nodes < 1) fail("at least the root, got an empty tree at request " + std::to_string(index));
+  for (int64_t node = 0; node < nodes; ++node) check_node(request, index, node);
+}
+
 void check(const VerifyRequest& request) {
-  request.sampling.validate();
-  request.draft_sampling.validate();
   const TreesView& trees = request.trees;
   if (trees.offsets[0] != 0) fail("offsets to start at 0, got " + std::to_string(trees.offsets[0]));
   if (request.target_logits.cols < 1) fail("a vocabulary of at least one token, got 0");
@@ -61,11 +136,12 @@ void check(const VerifyRequest& request) {
     fail("draft_logits [rows, " + std::to_string(request.target_logits.cols) + "], got " +
          std::to_string(request.draft_logits.cols) + " columns");
   }
-  for (int64_t i = 0; i < trees.requests; ++i) {
-    const int64_t nodes = trees.offsets[i + 1] - trees.offsets[i];
-    if (nodes < 1) fail("at least the root, got an empty tree at request " + std::to_string(i));
-    for (int64_t node = 0; node < nodes; ++node) check_node(request, i, node);
+  const CoinsView& coins = request.coins;
+  if (request.verifier == Verifier::kMultipath && coins.accept && !coins.select) {
+    fail("select coins with verifier multipath, got accept and pick coins alone");
   }
+  if (request.report_status) return;
+  for (int64_t i = 0; i < trees.requests; ++i) check_request(request, i);
 }
 
 void check_rows(const VerifyRequest& request, int64_t bad_row) {
@@ -89,4 +165,5 @@ void append_path(const VerifyRequest& request, int64_t index, const Walked& walk
   result.next_tokens.push_back(walked.next_token);
 }
 
-}  // namespace anydraft::detail
+}  // namespace detail
+}  // namespace anydraft

@@ -1,76 +1,36 @@
 #include "anydraft/testing/enumerate.h"
 
 #include <algorithm>
+#include <string>
 
+#include "anydraft/detail/draws.h"
 #include "anydraft/error.h"
 #include "rows/cpu_rows.h"
+#include "verify/branches.h"
 #include "verify/check.h"
 
 namespace anydraft::testing {
 namespace {
 
-// Depth-first over all sequences of choices: replays the whole computation once a sequence.
-class Branches {
- public:
-  void restart() {
-    depth_ = 0;
-    weight_ = 1;
-  }
-
-  // The branch to take now, out of those with positive weight.
-  int32_t choose(const std::vector<double>& weights) {
-    double total = 0;
-    for (double w : weights) total += w;
-    if (depth_ == path_.size()) path_.push_back(next_positive(weights, 0));
-    const int32_t choice = path_[depth_];
-    if (depth_ == rest_.size()) rest_.push_back(0);
-    rest_[depth_] = next_positive(weights, choice + 1);
-    ++depth_;
-    weight_ *= weights[choice] / total;
-    return choice;
-  }
-
-  // Moves on to the next sequence; false where there is none.
-  bool advance() {
-    path_.resize(depth_);
-    rest_.resize(depth_);
-    while (!path_.empty() && rest_.back() < 0) {
-      path_.pop_back();
-      rest_.pop_back();
-    }
-    if (path_.empty()) return false;
-    path_.back() = rest_.back();
-    return true;
-  }
-
-  double weight() const { return weight_; }
-
- private:
-  static int32_t next_positive(const std::vector<double>& weights, int32_t from) {
-    for (size_t i = from; i < weights.size(); ++i) {
-      if (weights[i] > 0) return static_cast<int32_t>(i);
-    }
-    return -1;
-  }
-
-  std::vector<int32_t> path_, rest_;  // choice taken at each depth, and the one after it (-1: none)
-  size_t depth_ = 0;
-  double weight_ = 1;
-};
-
 class EnumeratingRows : public detail::CpuRows {
  public:
-  EnumeratingRows(const VerifyRequest& all, Branches& branches)
-      : CpuRows(all, 0), branches_(branches) {}
+  EnumeratingRows(const VerifyRequest& all, detail::CpuScratch& scratch, Branches& branches)
+      : CpuRows(all, 0, scratch), branches_(branches) {}
 
   bool accept(double numerator, double denominator, int32_t) {
     if (numerator >= denominator) return numerator > 0;  // coin < 1: no branch to follow
     return branches_.choose({numerator, denominator - numerator}) == 0;
   }
-
-  int32_t pick(const detail::Residual& residual, int32_t, Purpose) {
+  bool chance(double probability, int32_t) {
+    return branches_.choose({probability, 1 - probability}) == 0;
+  }
+  int32_t pick(const detail::Residual& residual, Purpose) {
     std::vector<double> weights(vocab());
-    for (int64_t i = 0; i < vocab(); ++i) weights[i] = weight(residual, static_cast<int32_t>(i));
+    double total = 0;
+    for (int64_t i = 0; i < vocab(); ++i) {
+      total += weights[i] = weight(residual, static_cast<int32_t>(i));
+    }
+    if (!(total > 0)) return pick(this->residual(residual.node), Purpose::kBonus);
     return branches_.choose(weights);
   }
 
@@ -78,11 +38,93 @@ class EnumeratingRows : public detail::CpuRows {
   Branches& branches_;
 };
 
-int32_t draw(const ChainCase& chain, int64_t prefix, Branches& branches) {
-  const detail::Law law = make_law(chain.draft_logits, prefix, chain.draft_sampling);
-  std::vector<double> weights(law.size);
-  for (int64_t i = 0; i < law.size; ++i) weights[i] = detail::mass(law, i);
-  return branches.choose(weights);
+// Draws children as detail/draws.h asks, by branching.
+class BranchingDrawer {
+ public:
+  BranchingDrawer(const TreeCase& tree, int64_t row, Branches& branches)
+      : law_(make_law(tree.draft_logits, row, tree.draft_sampling)), branches_(branches) {
+    for (int64_t i = 0; i < law_.size; ++i) {
+      by_logit_.push_back(static_cast<int32_t>(i));
+      masses_.push_back(detail::mass(law_, i));
+    }
+    const auto logit = [this](int32_t id) { return detail::load(law_.row, law_.dtype, id); };
+    std::stable_sort(by_logit_.begin(), by_logit_.end(),
+                     [&](int32_t a, int32_t b) { return logit(a) > logit(b); });
+    if (tree.drawn != LawKind::kSparse) return;
+    for (size_t rank = tree.sparse; rank < by_logit_.size(); ++rank) masses_[by_logit_[rank]] = 0;
+  }
+
+  int32_t pick(const int32_t* without, int32_t count, int32_t) {
+    std::vector<double> weights = masses_;
+    for (int32_t i = 0; i < count; ++i) weights[without[i]] = 0;
+    if (std::none_of(weights.begin(), weights.end(), [](double w) { return w > 0; })) return -1;
+    return branches_.choose(weights);
+  }
+  int32_t likeliest(int32_t rank) {
+    const int32_t token = highest(rank);
+    return token >= 0 && masses_[token] > 0 ? token : -1;
+  }
+  int32_t highest(int32_t rank) {
+    return rank < static_cast<int32_t>(by_logit_.size()) ? by_logit_[rank] : -1;
+  }
+
+  const std::vector<double>& masses() const { return masses_; }
+
+ private:
+  detail::Law law_;
+  Branches& branches_;
+  std::vector<int32_t> by_logit_;
+  std::vector<double> masses_;
+};
+
+struct Drawn {
+  DraftTree tree;
+  std::vector<int64_t> prefixes;  // [nodes]
+  std::vector<int32_t> sparse_offsets = {0}, ids;
+  std::vector<double> sparse_masses;
+};
+
+Drawn draw_tree(const TreeCase& tree, Branches& branches) {
+  Drawn drawn{DraftTree(tree.shape), {0}, {0}, {}, {}};
+  DraftTree& grown = drawn.tree;
+  const int64_t vocab = tree.target_logits.cols;
+  if (tree.merge) grown.paths[0] = tree.shape.widths[0];
+  for (auto nodes = grown.frontier(); !nodes.empty(); nodes = grown.frontier()) {
+    for (int32_t node : nodes) {
+      const int32_t width = tree.merge ? grown.paths[node] : grown.width_of(node);
+      if (width < 1) {
+        grown.close(node);
+        continue;
+      }
+      BranchingDrawer drawer(tree, drawn.prefixes[node], branches);
+      std::vector<int32_t> children(width), paths;
+      const LawKind kind = kind_used(tree.drawn, width);
+      children.resize(detail::draw_children(drawer, kind, width, children.data()));
+      if (tree.merge) merge_equal(children, paths);
+      std::vector<double> masses;
+      for (int32_t child : children) {
+        masses.push_back(drawer.masses()[child]);
+        drawn.prefixes.push_back(drawn.prefixes[node] * vocab + 1 + child);
+      }
+      const LawKind stated = tree.drawn == tree.stated ? kind : tree.stated;
+      grown.expand(node, stated, node, children, masses, paths);
+    }
+  }
+  return drawn;
+}
+
+void add_sparse_laws(const TreeCase& tree, Drawn& drawn, Branches& branches) {
+  for (int32_t node = 0; node < drawn.tree.size(); ++node) {
+    if (drawn.tree.kinds[node] == LawKind::kSparse) {
+      const BranchingDrawer drawer(tree, drawn.prefixes[node], branches);
+      for (size_t id = 0; id < drawer.masses().size(); ++id) {
+        if (!(drawer.masses()[id] > 0)) continue;
+        drawn.ids.push_back(static_cast<int32_t>(id));
+        drawn.sparse_masses.push_back(drawer.masses()[id]);
+      }
+    }
+    drawn.sparse_offsets.push_back(static_cast<int32_t>(drawn.ids.size()));
+  }
 }
 
 // Rows `prefixes` of a table, side by side.
@@ -96,57 +138,60 @@ std::vector<float> gather(const RowsView& table, const std::vector<int64_t>& pre
   return rows;
 }
 
-Outcome play_once(const ChainCase& chain, Branches& branches) {
-  const int64_t vocab = chain.target_logits.cols;
-  const int32_t length = chain.draft_length;
-  std::vector<int64_t> prefixes = {0};
-  std::vector<int32_t> tokens = {0}, parents = {-1}, law_rows;
-  for (int32_t i = 0; i < length; ++i) {
-    const int32_t token = draw(chain, prefixes.back(), branches);
-    prefixes.push_back(prefixes.back() * vocab + 1 + token);
-    tokens.push_back(token);
-    parents.push_back(i);
-  }
-  for (int32_t i = 0; i <= length; ++i) law_rows.push_back(i);
-  const std::vector<LawKind> kinds(length + 1, chain.law);
-  const std::vector<int32_t> offsets = {0, length + 1};
-  const std::vector<float> target = gather(chain.target_logits, prefixes);
-  const std::vector<float> draft = gather(chain.draft_logits, prefixes);
+Outcome play_once(const TreeCase& tree, detail::CpuScratch& scratch, Branches& branches) {
+  Drawn drawn = draw_tree(tree, branches);
+  add_sparse_laws(tree, drawn, branches);
+  const DraftTree& grown = drawn.tree;
+  const int64_t vocab = tree.target_logits.cols, nodes = grown.size();
+  const std::vector<int32_t> offsets = {0, grown.size()};
+  const std::vector<float> target = gather(tree.target_logits, drawn.prefixes);
+  const std::vector<float> draft = gather(tree.draft_logits, drawn.prefixes);
   VerifyRequest request;
-  request.trees = {tokens.data(), parents.data(), offsets.data(), 1};
-  request.target_logits = {target.data(), DType::kFloat32, length + 1, vocab, vocab};
-  request.draft_logits = {draft.data(), DType::kFloat32, length + 1, vocab, vocab};
-  request.laws = {kinds.data(), law_rows.data()};
-  request.sampling = chain.sampling;
-  request.draft_sampling = chain.draft_sampling;
-  request.verifier = chain.verifier;
+  request.trees = {grown.tokens.data(), grown.parents.data(), offsets.data(), 1,
+                   grown.paths.data()};
+  request.target_logits = {target.data(), DType::kFloat32, nodes, vocab, vocab};
+  request.draft_logits = {draft.data(), DType::kFloat32, nodes, vocab, vocab};
+  request.laws = {grown.kinds.data(), grown.rows.data(), drawn.sparse_offsets.data(),
+                  drawn.ids.data(), drawn.sparse_masses.data()};
+  request.sampling = &tree.sampling;
+  request.draft_sampling = &tree.draft_sampling;
+  request.verifier = tree.verifier;
   detail::check(request);
-  EnumeratingRows play(request, branches);
-  const detail::Walked walked =
-      chain.verifier == Verifier::kMatch ? detail::match(play) : detail::top_down(play);
-  Outcome outcome{branches.weight(), {tokens.begin() + 1, tokens.begin() + 1 + walked.node}};
+  EnumeratingRows play(request, scratch, branches);
+  const detail::Walked walked = detail::walk(tree.verifier, play);
+  Outcome outcome{branches.weight(), {}};
+  for (int32_t at = walked.node; at > 0; at = grown.parents[at]) {
+    outcome.emitted.push_back(grown.tokens[at]);
+  }
+  std::reverse(outcome.emitted.begin(), outcome.emitted.end());
   outcome.emitted.push_back(walked.next_token);
   return outcome;
 }
 
-}  // namespace
-
-std::vector<Outcome> enumerate_chain(const ChainCase& chain) {
+void check_tables(const TreeCase& tree) {
+  tree.shape.validate();
   int64_t prefixes = 1, level = 1;
-  for (int32_t i = 0; i < chain.draft_length; ++i) {
-    level *= chain.target_logits.cols;
+  for (int32_t i = 0; i < tree.shape.levels(); ++i) {
+    level *= tree.target_logits.cols;
     prefixes += level;
   }
-  if (chain.target_logits.rows < prefixes || chain.draft_logits.rows < prefixes ||
-      chain.draft_logits.cols != chain.target_logits.cols) {
-    throw Error(ErrorKind::kValue, "[enumerate_chain] expected two tables of at least " +
+  if (tree.target_logits.rows < prefixes || tree.draft_logits.rows < prefixes ||
+      tree.draft_logits.cols != tree.target_logits.cols) {
+    throw Error(ErrorKind::kValue, "[enumerate] expected two tables of at least " +
                                        std::to_string(prefixes) + " rows and equal width");
   }
+}
+
+}  // namespace
+
+std::vector<Outcome> enumerate(const TreeCase& tree) {
+  check_tables(tree);
   std::vector<Outcome> outcomes;
   Branches branches;
+  detail::CpuScratch scratch;
   do {
     branches.restart();
-    outcomes.push_back(play_once(chain, branches));
+    outcomes.push_back(play_once(tree, scratch, branches));
   } while (branches.advance());
   return outcomes;
 }

@@ -5,11 +5,52 @@
 #include "verify/check.h"
 
 namespace anydraft {
+namespace {
+
+// Probability each node is accepted with once it is offered (VerifyResult::acceptance).
+void fill_acceptance(const VerifyRequest& request, int64_t index, detail::CpuScratch& scratch,
+                     double* out) {
+  const int32_t nodes = request.trees.offsets[index + 1] - request.trees.offsets[index];
+  detail::CpuRows play(request, index, scratch);
+  const bool joint =
+      request.verifier == Verifier::kTraversal || request.verifier == Verifier::kBlock;
+  out[0] = 1;
+  for (int32_t node = 0; node < nodes; ++node) {
+    if (play.first_child(node) < 0) continue;
+    if (request.verifier == Verifier::kKseq) {
+      const double ratio = detail::kseq_rule(play, node).ratio;
+      for (int32_t c = play.first_child(node); c >= 0; c = play.next_sibling(c)) {
+        const double kept = play.weight(play.residual(node), play.token(c));
+        out[c] = std::min(1.0, kept / (ratio * play.draft_mass(c)));
+      }
+      continue;
+    }
+    detail::Residual residual = play.residual(node, joint ? out[node] : 1);
+    for (int32_t c = play.first_child(node); c >= 0; c = play.next_sibling(c)) {
+      out[c] = detail::offer(play, residual, c);
+      play.reject(residual, c);
+    }
+  }
+}
+
+void play_request(const VerifyRequest& request, int64_t index, detail::CpuScratch& scratch,
+                  VerifyResult& result) {
+  detail::CpuRows play(request, index, scratch);
+  const detail::Walked walked = detail::walk(request.verifier, play);
+  if (request.want_acceptance) {
+    fill_acceptance(request, index, scratch,
+                    result.acceptance.data() + request.trees.offsets[index]);
+  }
+  result.degenerate[index] = play.degenerate();
+  detail::append_path(request, index, walked, result);
+}
+
+}  // namespace
 
 const std::vector<VerifierInfo>& verifiers() {
   static const std::vector<VerifierInfo> all = {
-#define ANYDRAFT_VERIFIER(name, enumerator, laws, source) \
-  {#name, Verifier::enumerator, laws, source},
+#define ANYDRAFT_VERIFIER(name, enumerator, laws, shapes, devices, cost, source) \
+  {#name, Verifier::enumerator, laws, shapes, devices, cost, source},
 #include "verify/verifiers.def"
 #undef ANYDRAFT_VERIFIER
   };
@@ -25,16 +66,35 @@ Verifier verifier_by_name(const std::string& name) {
   throw Error(ErrorKind::kValue, "[verify] expected a verifier out of " + known + ", got " + name);
 }
 
-VerifyResult verify(const VerifyRequest& request) {
+void verify(const VerifyRequest& request, VerifyResult& result) {
+  thread_local detail::CpuScratch scratch;
   detail::check(request);
-  VerifyResult result;
-  result.offsets.push_back(0);
-  for (int64_t i = 0; i < request.trees.requests; ++i) {
-    detail::CpuRows play(request, i);
-    const detail::Walked walked =
-        request.verifier == Verifier::kMatch ? detail::match(play) : detail::top_down(play);
-    detail::append_path(request, i, walked, result);
+  const int64_t requests = request.trees.requests;
+  result.accepted.clear();
+  result.next_tokens.clear();
+  result.offsets.assign(1, 0);
+  result.status.assign(request.report_status ? requests : 0, {});
+  result.degenerate.assign(requests, 0);
+  result.acceptance.assign(request.want_acceptance ? request.trees.nodes() : 0, 0.0);
+  for (int64_t i = 0; i < requests; ++i) {
+    if (!request.report_status) {
+      play_request(request, i, scratch, result);
+      continue;
+    }
+    try {
+      detail::check_request(request, i);
+      play_request(request, i, scratch, result);
+    } catch (const Error& error) {
+      result.status[i] = error.what();
+      result.offsets.push_back(result.offsets.back());
+      result.next_tokens.push_back(-1);
+    }
   }
+}
+
+VerifyResult verify(const VerifyRequest& request) {
+  VerifyResult result;
+  verify(request, result);
   return result;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 
 #include "anydraft/coins.h"
 #include "anydraft/detail/law.h"
@@ -9,54 +10,105 @@
 
 namespace anydraft::detail {
 
-// One request's slice of the flat arrays, all [nodes].
+// U = relu(weight * target - drafted * draft), what is left of a node's target law after its
+// children up to `rejected` (-1: none): every law of siblings subtracts multiples of one draft row,
+// and certain children take single tokens away. 1 - weight is the share of the node's mass that
+// other nodes have (traversal; else 0).
+struct Residual {
+  int32_t node;
+  int32_t rejected;
+  double weight;
+  double drafted;  // multiple of the draft row
+  double cap;      // > 0: the draft's masses are cut at cap * target (K-SEQ)
+  double sum;      // of U
+  ANYDRAFT_HD double total() const { return sum + (1 - weight); }
+};
+
+// Multi-path selection at one node: token x is selected with probability
+// draft(x) * factor[bucket_of(target(x) / draft(x))]. Buckets of a quarter octave.
+constexpr int kBuckets = 64;
+struct Selection {
+  double factor[kBuckets];
+};
+
+ANYDRAFT_HD inline int bucket_of(double target_mass, double draft_mass) {
+  if (!(target_mass > 0)) return 0;
+  const double ratio = target_mass / draft_mass;
+  uint64_t bits;
+  memcpy(&bits, &ratio, sizeof bits);
+  // Exponent and two bits of the fraction; bucket 32 begins at ratio 1.
+  const int64_t bucket = static_cast<int64_t>(bits >> 50) - (int64_t{1023} << 2) + kBuckets / 2;
+  return static_cast<int>(bucket < 0 ? 0 : bucket < kBuckets ? bucket : kBuckets - 1);
+}
+
+// One request's slice of the flat arrays, all [nodes] but for the sparse laws' ids and masses.
 struct Play {
   const int32_t* tokens;
   const int32_t* parents;
-  const int32_t* first_child;   // -1: none
-  const int32_t* next_sibling;  // in verification order; -1: none
-  const LawKind* kinds;         // of the law of a node's children
-  double* z;             // by child: the residual's total when it was rejected; -1: unchanged
-  const double* accept;  // coins by child, or null
-  const double* pick;    // coins by node, or null
+  int32_t* first_child;           // -1: none; multipath cuts them down to the selected path
+  int32_t* next_sibling;          // in verification order; -1: none
+  const LawKind* kinds;           // of the law of a node's children
+  const int32_t* paths;           // or null
+  const int32_t* sparse_offsets;  // or null
+  const int32_t* ids;
+  const double* masses;
+  uint8_t* spent;         // by child: a certain one whose token U no longer has
+  Residual* saved;        // by node: where traversal left off
+  Selection* selections;  // by node; multipath only
+  const double* accept;   // coins by node, or null
+  const double* pick;
+  const double* select;
   uint64_t seed;
   uint32_t request;
   uint32_t position;
 };
 
-// r after the rejection of the node's children up to and including `rejected` (-1: none).
-struct Residual {
-  int32_t node;
-  int32_t rejected;
-  double total;
-};
-
-ANYDRAFT_HD inline bool is_one_hot(const Play& play, int32_t child) {
-  return play.kinds[play.parents[child]] == LawKind::kOneHot;
+ANYDRAFT_HD inline bool excludes_later(LawKind kind) {
+  return kind == LawKind::kHub || kind == LawKind::kGreedyK;
 }
 
-// r_j(x) = relu(r_{j-1}(x) - Z_{j-1} d_j(x)), from the scalars Z alone.
-ANYDRAFT_HD inline double residual_mass(const Play& play, const Residual& residual,
-                                        const Law& target, const Law& draft, int32_t token) {
-  double r = mass(target, token);
-  if (residual.rejected < 0) return r;
+// Whether a child was proposed for certain, given its law.
+ANYDRAFT_HD inline bool is_certain(const Play& play, int32_t child) {
+  const int32_t parent = play.parents[child];
+  const LawKind kind = play.kinds[parent];
+  if (kind == LawKind::kOneHot) return true;
+  if (!excludes_later(kind)) return false;
+  const int32_t first = play.first_child[parent];
+  return child != first || play.next_sibling[first] < 0;  // alone: the row's only token
+}
+
+// Whether the draft row stands for its token-level law without `token`: hub and greedy-k.
+ANYDRAFT_HD inline bool is_later_sibling(const Play& play, int32_t node, int32_t token) {
+  int32_t child = play.next_sibling[play.first_child[node]];
+  for (; child >= 0; child = play.next_sibling[child]) {
+    if (play.tokens[child] == token) return true;
+  }
+  return false;
+}
+
+ANYDRAFT_HD inline bool is_spent(const Play& play, const Residual& residual, int32_t token) {
   for (int32_t child = play.first_child[residual.node]; child >= 0;
        child = play.next_sibling[child]) {
-    if (play.z[child] >= 0) {
-      if (is_one_hot(play, child)) {
-        if (token == play.tokens[child]) r = 0;
-      } else {
-        const double left = r - play.z[child] * mass(draft, token);
-        r = left > 0 ? left : 0;
-      }
-    }
+    if (play.spent[child] && play.tokens[child] == token) return true;
     if (child == residual.rejected) break;
   }
-  return r;
+  return false;
+}
+
+// U of a token but for tokens that certain siblings took or that the draft row leaves out.
+ANYDRAFT_HD inline double plain_residual(const Residual& residual, double target_mass,
+                                         double draft_mass) {
+  if (residual.cap > 0 && draft_mass > residual.cap * target_mass) {
+    draft_mass = residual.cap * target_mass;
+  }
+  const double left = residual.weight * target_mass - residual.drafted * draft_mass;
+  return left > 0 ? left : 0;
 }
 
 ANYDRAFT_HD inline double play_coin(const Play& play, Purpose purpose, int32_t node) {
-  const double* given = purpose == Purpose::kAccept ? play.accept : play.pick;
+  const double* given = purpose == Purpose::kAccept   ? play.accept
+                        : purpose == Purpose::kSelect ? play.select
+                                                      : play.pick;
   if (given) return given[node];
   CoinKey key;
   key.seed = play.seed;
@@ -84,53 +136,5 @@ ANYDRAFT_HD inline int64_t pass(const double* weights, int64_t count, double& le
   left = weights[last];
   return last;
 }
-
-// What a walk asks of an instrument, but for how rows are read: `Rows` adds
-//   void load(node)                         target_ and draft_ become the laws at a node
-//   double total_of(residual)               sum of its masses, in the fixed order
-//   int32_t pick_with(residual, coin)
-//   void remember(child, z)                 play_.z[child] = z, seen by all who take part
-template <class Rows>
-class Instrument {
- public:
-  ANYDRAFT_HD Residual residual(int32_t node) {
-    rows().load(node);
-    return {node, -1, 1.0};
-  }
-  ANYDRAFT_HD double weight(const Residual& residual, int32_t token) const {
-    return residual_mass(play_, residual, target_, draft_, token);
-  }
-  ANYDRAFT_HD double draft_mass(int32_t child) const {
-    return is_one_hot(play_, child) ? 1.0 : mass(draft_, token(child));
-  }
-  ANYDRAFT_HD void reject(Residual& residual, int32_t child) {
-    const bool one_hot = is_one_hot(play_, child);
-    Residual next{residual.node, child, 0};
-    if (one_hot) next.total = residual.total - weight(residual, token(child));
-    rows().remember(child, residual.total);
-    if (!one_hot || next.total < kCancelled * residual.total) next.total = rows().total_of(next);
-    if (!(next.total > 0)) {  // rounding left nothing: this rejection changes nothing
-      rows().remember(child, -1);
-      next.total = residual.total;
-    }
-    residual = next;
-  }
-  ANYDRAFT_HD bool accept(double numerator, double denominator, int32_t child) const {
-    return play_coin(play_, Purpose::kAccept, child) * denominator < numerator;
-  }
-  ANYDRAFT_HD int32_t pick(const Residual& residual, int32_t node, Purpose purpose) {
-    return rows().pick_with(residual, play_coin(play_, purpose, node));
-  }
-  ANYDRAFT_HD int32_t first_child(int32_t node) const { return play_.first_child[node]; }
-  ANYDRAFT_HD int32_t next_sibling(int32_t node) const { return play_.next_sibling[node]; }
-  ANYDRAFT_HD int32_t token(int32_t node) const { return play_.tokens[node]; }
-
- protected:
-  Play play_;
-  Law target_, draft_;  // of the node being visited
-
- private:
-  ANYDRAFT_HD Rows& rows() { return static_cast<Rows&>(*this); }
-};
 
 }  // namespace anydraft::detail

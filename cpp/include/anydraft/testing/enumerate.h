@@ -1,21 +1,25 @@
-// The enumerating instrument: plays the shipped walks along every branch with its exact weight, and
-// so computes the output law of the source itself rather than of a copy of it.
+// The enumerating instrument: plays the shipped drawing and walks along every branch with its exact
+// weight, and so computes the output law of the source itself rather than of a copy of it.
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
+#include "anydraft/draft.h"
 #include "anydraft/verify.h"
 
 namespace anydraft::testing {
 
 // Models over a small vocabulary, as tables by prefix: row 0 is the empty prefix, the row of prefix
 // n followed by token t is n * vocab + 1 + t.
-struct ChainCase {
-  RowsView target_logits;  // [prefixes, vocab], prefixes up to length draft_length
+struct TreeCase {
+  RowsView target_logits;  // [prefixes, vocab], prefixes up to the tree's depth
   RowsView draft_logits;   // [prefixes, vocab]
-  int32_t draft_length = 1;
-  LawKind law = LawKind::kRow;  // one-hot: the drafted token is verified as deterministic
+  TreeShape shape;
+  LawKind drawn = LawKind::kRow;   // how children are drawn; sparse: from the `sparse` likeliest
+  LawKind stated = LawKind::kRow;  // the law they are verified with
+  int32_t sparse = 2;
+  bool merge = false;  // equal siblings become one node that several paths run through (multipath)
   SamplingParams sampling, draft_sampling;
   Verifier verifier = Verifier::kTopDown;
 };
@@ -25,8 +29,8 @@ struct Outcome {
   std::vector<int32_t> emitted;  // accepted tokens, then one
 };
 
-// Every outcome of one round: drafts drawn from the drafter's law, then verified. Outcomes with
-// equal tokens are not merged.
-std::vector<Outcome> enumerate_chain(const ChainCase& chain);
+// Every outcome of one round: a tree drawn, then verified. Outcomes with equal tokens are not
+// merged.
+std::vector<Outcome> enumerate(const TreeCase& tree);
 
 }  // namespace anydraft::testing

@@ -1,0 +1,73 @@
+// Drafts: the children of a node drawn by a law, and trees of them.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "anydraft/coins.h"
+#include "anydraft/rows_view.h"
+#include "anydraft/sampling.h"
+#include "anydraft/verify.h"
+
+namespace anydraft {
+
+// Draws up to `width` children from row `index` into `out` [width], in verification order, and
+// returns how many: fewer where the row has no more tokens with mass. Child j takes the coin
+// `key` with node + j. Hub draws two. The law to verify them with is the kind asked for and this
+// row. Throws Error(kNonFiniteLogits) for a bad row, Error(kValue) for kSparse.
+int32_t draw_children(LawKind kind, const RowsView& rows, int64_t index,
+                      const SamplingParams& params, int32_t width, CoinKey key, int32_t* out);
+
+// What children of a node with room for `width` are drawn by: hub and greedy-k need two.
+inline LawKind kind_used(LawKind kind, int32_t width) {
+  const bool needs_two = kind == LawKind::kHub || kind == LawKind::kGreedyK;
+  return needs_two && width < 2 ? LawKind::kRow : kind;
+}
+
+// Makes equal siblings one, in order of the first; paths[i]: how many each stands for.
+void merge_equal(std::vector<int32_t>& children, std::vector<int32_t>& paths);
+
+// How a draft tree grows. Static: every node of level i has widths[i] children. Dynamic
+// (max_nodes > 0): `widths` is [children of a node]; each round expands the `beam` nodes that the
+// drafter finds likeliest, to at most `depth` levels and `max_nodes` nodes beside the root. Where
+// to grow next looks at the drafter's rows and drawn tokens, never at the target: any choice is
+// lossless, since no drawn child is dropped.
+struct TreeShape {
+  std::vector<int32_t> widths;
+  int32_t max_nodes = 0;
+  int32_t depth = 0;
+  int32_t beam = 0;
+
+  void validate() const;  // throws Error(kValue)
+  int32_t levels() const { return max_nodes > 0 ? depth : static_cast<int32_t>(widths.size()); }
+};
+
+// A tree on its way. Node 0 is the root; parents stand before their children.
+class DraftTree {
+ public:
+  explicit DraftTree(TreeShape shape);
+
+  // Nodes to draw children for now; empty: the draft is done.
+  std::vector<int32_t> frontier() const;
+  // How many children the next node of the frontier may have: its law's width, or what is left of
+  // the budget. Does not look at drawn tokens' probabilities.
+  int32_t width_of(int32_t node) const;
+  // The children drawn for a node, with their masses in the draft row; none: a leaf.
+  void expand(int32_t node, LawKind kind, int32_t row, const std::vector<int32_t>& children,
+              const std::vector<double>& masses, const std::vector<int32_t>& paths = {});
+  int32_t add(int32_t parent, int32_t token);              // a certain child; returns its node
+  int32_t most_nodes() const { return shape_.max_nodes; }  // 0: the shape is static
+  void close(int32_t node) { open_[node] = false; }        // say, an EOS: nothing comes after it
+
+  int32_t size() const { return static_cast<int32_t>(tokens.size()); }
+
+  std::vector<int32_t> tokens, parents, rows, depths, paths;  // [nodes]
+  std::vector<LawKind> kinds;                                 // [nodes]
+  std::vector<double> likelihoods;  // [nodes] product of the draft masses of the path
+
+ private:
+  TreeShape shape_;
+  std::vector<bool> open_;  // [nodes] has not been expanded and may be
+};
+
+}  // namespace anydraft

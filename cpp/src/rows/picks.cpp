@@ -1,0 +1,39 @@
+#include "rows/picks.h"
+
+#include "rows/kernels.h"
+
+namespace anydraft::detail {
+
+double fold(const double* values, int64_t count) {
+  double lanes[kLanes] = {};
+  for (int64_t at = 0; at < count; at += kLanes) {
+    const int64_t part = std::min<int64_t>(kLanes, count - at);
+    for (int64_t l = 0; l < part; ++l) lanes[l] += values[at + l];
+  }
+  for (int step = kLanes / 2; step > 0; step /= 2) {
+    for (int l = 0; l < step; ++l) lanes[l] += lanes[l + step];
+  }
+  return lanes[0];
+}
+
+int64_t pick_in_chunk(const double* masses, int64_t count, double share) {
+  double groups[kChunk / kLanes];
+  const int64_t group_count = (count + kLanes - 1) / kLanes;
+  double total = 0;
+  for (int64_t g = 0; g < group_count; ++g) {
+    groups[g] = fold(masses + g * kLanes, std::min<int64_t>(kLanes, count - g * kLanes));
+    total += groups[g];
+  }
+  double left = share * total;
+  const int64_t group = pass(groups, group_count, left);
+  const int64_t begin = group * kLanes;
+  return begin + pass(masses + begin, std::min<int64_t>(kLanes, count - begin), left);
+}
+
+int32_t pick_from_law(const Law& law, const std::vector<double>& totals, double coin) {
+  return pick_from(law.size, totals, coin, [&](int64_t begin, int64_t end, double* out) {
+    kernels().masses(law, begin, end, out);
+  });
+}
+
+}  // namespace anydraft::detail

@@ -1,0 +1,33 @@
+// Sums over kept masses of one chunk, once per instruction set; the results do not depend on which.
+#pragma once
+
+#include <cstdint>
+
+#include "anydraft/detail/law.h"
+
+namespace anydraft::detail {
+
+// Two rows of kept fractions: mass = fraction * scale.
+struct Pair {
+  const float* target;
+  const float* draft;  // not read where `drafted` is 0
+  double target_scale, draft_scale;
+};
+
+struct Sweeps {
+  // Fractions of a law with masses: mass(law, begin + i) = out[i] * law.inverse_total.
+  void (*keep)(const Law& law, int64_t begin, int64_t end, float* out);
+  // relu(weight * target - drafted * draft) of each entry [count <= kChunk] (detail/play.h).
+  void (*residual)(const Pair& rows, int64_t count, double weight, double drafted, double* out);
+  // Its sum in the fixed order.
+  double (*residual_sum)(const Pair& rows, int64_t count, double weight, double drafted);
+  // Sum of min(draft, cap * target).
+  double (*overlap)(const Pair& rows, int64_t count, double cap);
+};
+
+const Sweeps& portable_sweeps();
+const Sweeps& avx2_sweeps();    // the portable ones where not compiled in
+const Sweeps& avx512_sweeps();  // likewise
+const Sweeps& sweeps();         // the best this machine runs
+
+}  // namespace anydraft::detail

@@ -1,0 +1,202 @@
+#include "session/model_draft.h"
+
+#include <algorithm>
+
+#include "anydraft/error.h"
+
+namespace anydraft {
+
+TreeShape shape_for(const SessionOptions& options, int64_t room) {
+  TreeShape shape = options.tree;
+  if (shape.widths.empty()) shape.widths.assign(options.draft_length, 1);
+  const auto depth = static_cast<int32_t>(std::clamp<int64_t>(room, 0, shape.levels()));
+  if (shape.max_nodes > 0) {
+    shape.depth = depth;
+  } else {
+    shape.widths.resize(depth);
+  }
+  return shape;
+}
+
+ModelDraft::ModelDraft(const Pair& pair, const Request& request, Stats& stats)
+    : pair_(pair), request_(request), stats_(stats) {
+  // A deterministic draft is right most often where it is the likeliest text.
+  SamplingParams greedy;
+  greedy.temperature = 0;
+  sampling_ = request.draft_sampling.value_or(
+      pair.options.bridge == Bridge::kSlem ? greedy : request.sampling);
+  if (pair.across()) {
+    context_ = std::make_unique<detail::DraftContext>(*pair.target, *pair.drafter, *pair.map);
+  }
+}
+
+void ModelDraft::start(const TokenIds& committed, int64_t room) {
+  proposal_ = {};
+  frontier_.clear();
+  in_cache_.clear();
+  fed_as_.assign(1, -1);
+  laws_ = coins_ = 0;
+  confidence_ = 1;
+  committed_ = committed;
+  position_ = static_cast<uint32_t>(committed.size());
+  const TreeShape shape = shape_for(pair_.options, room);
+  tree_ = DraftTree(shape);
+  tree_.tokens[0] = proposal_.tree.tokens[0] = committed.back();
+  chain_ = shape.max_nodes == 0 &&
+           std::all_of(shape.widths.begin(), shape.widths.end(), [](int32_t w) { return w == 1; });
+  if (merges() && !shape.widths.empty()) tree_.paths[0] = shape.widths[0];
+  if (context_) {
+    try {
+      context_->sync(committed);
+    } catch (const Error&) {
+      return;  // text the drafter cannot spell: a round without drafts
+    }
+    cached_.cut(static_cast<int64_t>(context_->fed()));
+  }
+  const int64_t longest = pair_.options.draft_context;
+  const auto length = static_cast<int64_t>(text().size());
+  const bool fits = length > 0 && (longest == 0 || length + shape.levels() <= longest);
+  if (fits) frontier_ = tree_.frontier();
+}
+
+// Whether the nodes to feed now all follow the last one fed: the cache then stays as it is.
+bool ModelDraft::grows_in_order() const {
+  const int32_t last = in_cache_.empty() ? 0 : in_cache_.back();
+  for (size_t i = 0; i < in_cache_.size(); ++i) {
+    if (tree_.parents[in_cache_[i]] != (i == 0 ? 0 : in_cache_[i - 1])) return false;
+  }
+  return std::all_of(frontier_.begin(), frontier_.end(),
+                     [&](int32_t node) { return tree_.parents[node] == last; });
+}
+
+// In the order of the feed. A tree that branches is fed whole, so that a model need not remember
+// its shape from call to call.
+std::vector<int32_t> ModelDraft::nodes_to_feed() const {
+  if (frontier_ == std::vector<int32_t>{0}) return {};
+  if (grows_in_order()) return frontier_;
+  std::vector<int32_t> nodes;
+  for (int32_t node = 1; node < tree_.size(); ++node) {
+    const auto first = std::find(tree_.parents.begin(), tree_.parents.end(), node);
+    if (first != tree_.parents.end()) nodes.push_back(node);
+  }
+  nodes.insert(nodes.end(), frontier_.begin(), frontier_.end());
+  return nodes;
+}
+
+Feed ModelDraft::feed() const {
+  const std::vector<int32_t> nodes = nodes_to_feed();
+  if (nodes.empty()) return cached_.feed(text());
+  const bool in_order = grows_in_order();
+  Feed feed;
+  const auto length = static_cast<int64_t>(text().size());
+  feed.keep = length + (in_order ? static_cast<int64_t>(in_cache_.size()) : 0);
+  for (int32_t node : nodes) {
+    const auto parent = std::find(nodes.begin(), nodes.end(), tree_.parents[node]);
+    const bool here = !in_order && parent != nodes.end();
+    feed.tokens.push_back(drafter_token(node));
+    feed.positions.push_back(static_cast<int32_t>(length) - 1 + tree_.depths[node]);
+    feed.parents.push_back(here ? static_cast<int32_t>(parent - nodes.begin()) : -1);
+  }
+  feed.rows = static_cast<int64_t>(frontier_.size());
+  return feed;
+}
+
+void ModelDraft::take(const RowsView& all, int64_t first) {
+  const RowsView rows = known(all);
+  std::vector<Expansion> drawn;
+  int32_t coins = coins_, left = tree_.most_nodes() - (tree_.size() - 1);
+  for (size_t i = 0; i < frontier_.size(); ++i) {
+    const int32_t node = frontier_[i];
+    int32_t width = merges() ? tree_.paths[node] : tree_.width_of(node);
+    if (tree_.most_nodes() > 0) width = std::min(width, left);
+    const int64_t row = first + static_cast<int64_t>(i);
+    drawn.push_back(width > 0 ? draw(width, rows, row, coins + 1) : Expansion{});
+    coins += std::max(width, 0);
+    left -= static_cast<int32_t>(drawn.back().children.size());
+  }
+  coins_ = coins;
+  ++stats_.draft_calls;
+  const std::vector<int32_t> nodes = nodes_to_feed();
+  if (!grows_in_order()) in_cache_.clear();
+  in_cache_.insert(in_cache_.end(), nodes.begin(), nodes.end());
+  cached_.set(static_cast<int64_t>(text().size()));
+  if (context_) context_->mark_fed();
+  const std::vector<int32_t> expanded = frontier_;
+  for (size_t i = 0; i < expanded.size(); ++i) {
+    add(expanded[i], drawn[i]);
+  }
+  const bool last = chain_ && unsure(rows, first);
+  frontier_ = last ? std::vector<int32_t>{} : tree_.frontier();
+  if (frontier_.empty()) finish();
+}
+
+void ModelDraft::add(int32_t node, const Expansion& expansion) {
+  const bool lawful = expansion.kind != LawKind::kOneHot && !expansion.children.empty();
+  if (lawful) keep_law(expansion);
+  const int32_t first = tree_.size();
+  tree_.expand(node, expansion.kind, lawful ? laws_++ : -1, expansion.children, expansion.masses,
+               expansion.paths);
+  fed_as_.insert(fed_as_.end(), expansion.fed_as.begin(), expansion.fed_as.end());
+  for (int32_t child = first; child < tree_.size(); ++child) {
+    if (ends(tree_.tokens[child])) tree_.close(child);
+  }
+}
+
+// Counts a drafter's row in. Looks at the row alone, not at the token drawn from it, so that where
+// a draft ends says nothing of its last token.
+bool ModelDraft::unsure(const RowsView& rows, int64_t row) {
+  if (pair_.options.draft_confidence <= 0) return false;
+  SamplingParams greedy;
+  greedy.temperature = 0;
+  const int32_t likeliest = make_law(rows, row, greedy).one_hot;
+  confidence_ *= detail::mass(make_law(rows, row, SamplingParams{}), likeliest);
+  return confidence_ < pair_.options.draft_confidence;
+}
+
+bool ModelDraft::stops(int32_t token) const {
+  return std::find(request_.stop.begin(), request_.stop.end(), token) != request_.stop.end();
+}
+
+CoinKey ModelDraft::key(int32_t coin) const {
+  return {request_.sampling.seed.value_or(0), request_.coin_stream, position_,
+          static_cast<uint32_t>(coin),        Purpose::kDraft,      0};
+}
+
+// Children by the session's law of drawing, and their masses where the tree's growth asks for them.
+void ModelDraft::draw_from(const RowsView& row, int64_t index, int32_t width, int32_t coin,
+                           Expansion& expansion) const {
+  const LawKind kind = sampling_.greedy() ? LawKind::kOneHot : pair_.options.law;
+  expansion.kind = kind_used(kind, width);
+  std::vector<int32_t>& children = expansion.children;
+  children.resize(width);
+  children.resize(
+      draw_children(expansion.kind, row, index, sampling_, width, key(coin), children.data()));
+  if (merges()) merge_equal(children, expansion.paths);
+  const bool weighed = tree_.most_nodes() > 0;
+  const detail::Law law = weighed ? make_law(row, index, SamplingParams{}) : detail::Law{};
+  for (int32_t token : children) {
+    expansion.masses.push_back(weighed ? detail::mass(law, token) : 1);
+  }
+}
+
+// Keeps in the cache what the drafter has seen of the text that was committed.
+void ModelDraft::settle(const TokenIds& committed, const std::vector<int32_t>& path) {
+  std::vector<int32_t> slots;
+  const auto length = static_cast<int32_t>(text().size());
+  for (int32_t node : taken_path(committed, path)) {
+    const auto found = std::find(in_cache_.begin(), in_cache_.end(), node);
+    if (found == in_cache_.end()) break;
+    slots.push_back(length + static_cast<int32_t>(found - in_cache_.begin()));
+    if (context_) context_->append(drafter_token(node));
+  }
+  if (cached_.size() < length) return;  // no draft this round: the cache is as it was
+  cached_.set(length, std::move(slots));
+  if (context_) context_->mark_fed();
+}
+
+void ModelDraft::failed() {
+  cached_.cut(cached_.chain);
+  in_cache_.clear();
+}
+
+}  // namespace anydraft

@@ -1,0 +1,78 @@
+// Drafts by a model: a tree of its tokens, grown level by level.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "bridge/context.h"
+#include "session/cached.h"
+#include "session/proposal.h"
+
+namespace anydraft {
+
+// The children drawn for one node, before the tree has them.
+struct Expansion {
+  LawKind kind = LawKind::kOneHot;
+  std::vector<int32_t> children;  // tokens of the tree
+  std::vector<double> masses;     // in the draft row
+  std::vector<int32_t> paths;     // multipath; else empty
+  std::vector<int32_t> fed_as;    // the drafter's ids of the children
+  std::vector<float> law;         // logits over target ids
+};
+
+class ModelDraft : public Drafting {
+ public:
+  ModelDraft(const Pair& pair, const Request& request, Stats& stats);
+
+  void start(const TokenIds& committed, int64_t room) override;
+  bool wants_model() const override { return !frontier_.empty(); }
+  Feed feed() const override;
+  void take(const RowsView& rows, int64_t first) override;
+  void settle(const TokenIds& committed, const std::vector<int32_t>& path) override;
+  void failed() override;
+
+ protected:
+  // Draws the children of a node from its row, with the coins from number `coin` on.
+  virtual Expansion draw(int32_t width, const RowsView& rows, int64_t row, int32_t coin) = 0;
+  virtual void keep_law(const Expansion&) {}  // its row is the next one of the proposal's laws
+  virtual void finish() = 0;                  // the tree is complete: make it the proposal
+  // The tree's nodes that the committed text went along.
+  virtual std::vector<int32_t> taken_path(const TokenIds& committed,
+                                          const std::vector<int32_t>& path) const = 0;
+  virtual RowsView known(const RowsView& rows) const = 0;  // columns that stand for tokens
+
+  virtual bool ends(int32_t token) const = 0;  // nothing is drafted behind this token of the tree
+  bool stops(int32_t token) const;
+  int32_t drafter_token(int32_t node) const { return fed_as_[node]; }
+  CoinKey key(int32_t coin) const;
+  void draw_from(const RowsView& row, int64_t index, int32_t width, int32_t coin,
+                 Expansion& expansion) const;
+
+  const Pair& pair_;
+  const Request& request_;
+  Stats& stats_;
+  SamplingParams sampling_;  // the drafter's
+  DraftTree tree_{{}};       // of this round
+  uint32_t position_ = 0;    // committed length
+
+ private:
+  bool merges() const { return pair_.options.verifier == Verifier::kMultipath; }
+  const TokenIds& text() const { return context_ ? context_->ids() : committed_; }
+  void add(int32_t node, const Expansion& expansion);
+  bool grows_in_order() const;
+  std::vector<int32_t> nodes_to_feed() const;
+  bool unsure(const RowsView& rows, int64_t row);
+
+  std::unique_ptr<detail::DraftContext> context_;  // across vocabularies
+  TokenIds committed_;
+  Cached cached_;                  // of text()
+  std::vector<int32_t> fed_as_;    // [nodes] the drafter's ids
+  std::vector<int32_t> in_cache_;  // nodes in the drafter's cache, behind the text
+  std::vector<int32_t> frontier_;  // nodes that wait for their children
+  int32_t laws_ = 0;               // rows of the proposal's laws
+  int32_t coins_ = 0;              // used in this round: no two draws share one
+  bool chain_ = false;
+  double confidence_ = 1;  // of the chain so far, in the drafter's eyes
+};
+
+}  // namespace anydraft

@@ -1,0 +1,56 @@
+// How a request's drafts come about: one class a kind of drafting.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "anydraft/session.h"
+
+namespace anydraft {
+
+struct Pair {
+  std::shared_ptr<const Vocabulary> target, drafter;
+  std::shared_ptr<const VocabularyMap> map;  // bridges across vocabularies
+  SessionOptions options;
+
+  bool across() const { return options.bridge == Bridge::kTli || options.bridge == Bridge::kSlem; }
+  bool has_model() const { return across() || options.bridge == Bridge::kSame; }
+};
+
+// A draft in target tokens; tree.rows index `laws`, logits over `width` target ids.
+struct Proposal {
+  DraftTree tree{{}};
+  std::vector<float> laws;
+  int64_t width = 0;
+};
+
+class Drafting {
+ public:
+  virtual ~Drafting() = default;
+
+  // Begins a round below the committed text, at most `room` tokens deep; nothing of a round before
+  // remains. May throw what an encoder throws, and be called again.
+  virtual void start(const TokenIds& committed, int64_t room) = 0;
+  virtual bool wants_model() const { return false; }
+  virtual Feed feed() const { return {}; }
+  // The rows of the last feed(), from `first` on. Where it throws nothing has changed.
+  virtual void take(const RowsView&, int64_t) {}
+  // `committed` has grown by the accepted nodes `path` and one token more.
+  virtual void settle(const TokenIds&, const std::vector<int32_t>&) {}
+  virtual void failed() {}  // a feed may have been carried out in part
+
+  const Proposal& proposal() const { return proposal_; }
+  void set_target_width(int64_t width) { target_width_ = width; }
+
+ protected:
+  Proposal proposal_;
+  int64_t target_width_ = 0;  // columns of the target's logits; 0: not known yet
+};
+
+// For a bridge; the references must outlive it.
+std::unique_ptr<Drafting> make_drafting(const Pair& pair, const Request& request, Stats& stats);
+
+// The shape a round may have: no deeper than `room`.
+TreeShape shape_for(const SessionOptions& options, int64_t room);
+
+}  // namespace anydraft

@@ -1,0 +1,29 @@
+// Drafts token by token: a drafter of the target's own vocabulary, or token-level intersection.
+#pragma once
+
+#include "session/model_draft.h"
+
+namespace anydraft {
+
+class TokenDraft : public ModelDraft {
+ public:
+  using ModelDraft::ModelDraft;
+  void start(const TokenIds& committed, int64_t room) override;
+
+ protected:
+  Expansion draw(int32_t width, const RowsView& rows, int64_t row, int32_t coin) override;
+  void keep_law(const Expansion& expansion) override;
+  void finish() override { proposal_.tree = tree_; }
+  bool ends(int32_t token) const override { return stops(token); }
+  std::vector<int32_t> taken_path(const TokenIds&,
+                                  const std::vector<int32_t>& path) const override {
+    return path;
+  }
+  RowsView known(const RowsView& rows) const override;
+
+ private:
+  bool across() const { return pair_.options.bridge == Bridge::kTli; }
+  std::vector<float> law_over_target(const RowsView& rows, int64_t row) const;
+};
+
+}  // namespace anydraft

@@ -1,0 +1,173 @@
+"""Draft trees, the laws their tokens are proposed from, and drawing from these laws."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from anydraft import _core
+from anydraft._core import SamplingParams
+from anydraft.errors import InputError
+
+LAW_KINDS = {
+    name: number
+    for number, name in enumerate(
+        ("one_hot", "row", "without_replacement", "hub", "greedy_k", "sparse")
+    )
+}
+
+
+def kind_number(kind: str) -> int:
+    """The engine's number of a kind of law."""
+    if kind not in LAW_KINDS:
+        raise InputError(f"[Law] expected a kind out of {', '.join(LAW_KINDS)}, got {kind!r}")
+    return LAW_KINDS[kind]
+
+
+@dataclass(frozen=True)
+class Trees:
+    """Draft trees of all requests, as flat arrays.
+
+    Attributes:
+        tokens: int [nodes]. Node 0 of a request is its root, the last committed token.
+        parents: int [nodes], index within the request; -1: the root; parents before children.
+            Siblings stand in verification order, which is the order they were drawn in.
+        offsets: int [requests + 1] into both.
+        paths: int [nodes] or None: how many of the independently drawn paths run through a node
+            (verifier "multipath"; None: one each).
+    """
+
+    tokens: Sequence[int]
+    parents: Sequence[int]
+    offsets: Sequence[int]
+    paths: Sequence[int] | None = None
+
+    @classmethod
+    def chains(cls, tokens: Sequence[Sequence[int]]) -> Trees:
+        """One chain a request: its root, then its drafted tokens.
+
+        >>> Trees.chains([[5, 1, 2], [7]]).parents
+        [-1, 0, 1, -1]
+        """
+        offsets = [0]
+        for chain in tokens:
+            offsets.append(offsets[-1] + len(chain))
+        flat = [token for chain in tokens for token in chain]
+        return cls(flat, [i - 1 for chain in tokens for i in range(len(chain))], offsets)
+
+    @classmethod
+    def from_links(
+        cls, tokens: Sequence[int], next_token: Sequence[int], next_sibling: Sequence[int]
+    ) -> Trees:
+        """One tree given as first-child and next-sibling arrays (-1: none), node 0 its root.
+
+        >>> Trees.from_links([9, 4, 5, 6], [1, -1, 3, -1], [-1, 2, -1, -1]).parents
+        [-1, 0, 0, 2]
+        """
+        parents = [-1] * len(tokens)
+        for node, first in enumerate(next_token):
+            child, seen = first, 0
+            while child >= 0:
+                if not node < child < len(tokens) or seen > len(tokens):
+                    raise InputError(
+                        f"[Trees] expected children behind their parent {node}, got {child}"
+                    )
+                parents[child], child, seen = node, next_sibling[child], seen + 1
+        return cls(list(tokens), parents, [0, len(tokens)])
+
+    def links(self, request: int = 0) -> tuple[list[int], list[int]]:
+        """(next_token, next_sibling) of one request's tree, -1: none; nodes within the request."""
+        begin, end = self.offsets[request], self.offsets[request + 1]
+        next_token, next_sibling = [-1] * (end - begin), [-1] * (end - begin)
+        for node in range(end - begin - 1, 0, -1):
+            parent = self.parents[begin + node]
+            next_sibling[node], next_token[parent] = next_token[parent], node
+        return next_token, next_sibling
+
+
+@dataclass(frozen=True)
+class Law:
+    """What the children of one node were proposed from, each given its earlier siblings.
+
+    Attributes:
+        kind: "row": drawn independently from a row of draft logits; "without_replacement": from the
+            row without the earlier siblings; "hub" (SpecHub): the first from the row without the
+            second, which is the row's likeliest token and certain; "greedy_k": the same with
+            several certain tokens behind the first; "one_hot": certain; "sparse": drawn
+            independently from `ids` with `masses`.
+        row: index into `draft_logits`, for the kinds over a row.
+        ids, masses: of a sparse law: distinct token ids and what they weigh (renormalised).
+    """
+
+    kind: str = "row"
+    row: int | None = None
+    ids: Sequence[int] = ()
+    masses: Sequence[float] = ()
+
+
+@dataclass(frozen=True)
+class TreeShape:
+    """How a draft tree grows.
+
+    Static: every node of level i has widths[i] children. Dynamic (max_nodes > 0): widths is
+    (children of a node,); each round expands the `beam` nodes that the drafter finds likeliest, to
+    at most `depth` levels and `max_nodes` nodes beside the root. No drawn child is dropped, so any
+    choice is lossless.
+
+    >>> TreeShape.parse("4,2,1,1").widths == TreeShape.parse("4x2x1x1").widths == (4, 2, 1, 1)
+    True
+    """
+
+    widths: tuple[int, ...]
+    max_nodes: int = 0
+    depth: int = 0
+    beam: int = 0
+
+    @classmethod
+    def parse(cls, text: str | TreeShape) -> TreeShape:
+        """From "2x2x2" or "4,2,1,1"; or "dynamic:WIDTH,BEAM,DEPTH,NODES"."""
+        if isinstance(text, TreeShape):
+            return text
+        dynamic, _, numbers = text.rpartition("dynamic:")
+        parts = numbers.replace("x", ",").split(",")
+        if not all(part.strip().isdigit() for part in parts) or dynamic:
+            raise InputError(
+                f'[TreeShape] expected "2x2x2", "4,2,1,1" or "dynamic:2,4,6,24", got {text!r}'
+            )
+        values = tuple(int(part) for part in parts)
+        if not text.startswith("dynamic:"):
+            return cls(values)
+        if len(values) != 4:
+            raise InputError(f"[TreeShape] expected dynamic:WIDTH,BEAM,DEPTH,NODES, got {text!r}")
+        return cls(values[:1], beam=values[1], depth=values[2], max_nodes=values[3])
+
+
+def draw_children(
+    kind: str,
+    draft_logits: Any,
+    sampling: SamplingParams,
+    width: int,
+    *,
+    request: int = 0,
+    position: int = 0,
+    node: int = 0,
+) -> list[int]:
+    """Draw the children of one node, in verification order.
+
+    Args:
+        kind: of law, as in `Law` (not sparse).
+        draft_logits: torch tensor [vocab], CPU.
+        sampling: the drafter's parameters; its seed keys the coins (None: 0).
+        width: how many at most; hub draws two. Fewer come out where the row holds fewer tokens.
+        request, position, node: keys of the coins; child j takes node + j.
+
+    Verify them with Law(kind, row) and the same sampling.
+
+    >>> import torch
+    >>> draw_children("hub", torch.tensor([0.0, 9.0, -50.0]), SamplingParams(seed=1), 2)
+    [0, 1]
+    """
+    return _core.draw_children(
+        kind_number(kind), draft_logits, sampling, width, request, position, node
+    )

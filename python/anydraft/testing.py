@@ -1,0 +1,245 @@
+"""Is a verifier lossless? Its exact output law on a small case, a seeded audit on a large one."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from anydraft._core import SamplingParams
+from anydraft._core import testing as _testing
+from anydraft.drafts import Law, Trees, TreeShape, draw_children, kind_number
+from anydraft.errors import InputError
+from anydraft.verification import verify
+
+
+def row_of(prefix: Sequence[int], vocab: int) -> int:
+    """Row of a prefix in a table by prefix: 0 for the empty one, n * vocab + 1 + token behind n."""
+    row = 0
+    for token in prefix:
+        row = row * vocab + 1 + token
+    return row
+
+
+def rows_for(vocab: int, length: int) -> int:
+    """Rows of a table of all prefixes up to a length."""
+    return sum(vocab**i for i in range(length + 1))
+
+
+@dataclass(frozen=True)
+class OutputLaw:
+    """The law of the first tokens: one round's, then, where it emitted fewer, the target's own.
+
+    Attributes:
+        emitted: float64 [vocab] * (depth + 1], the law of depth + 1 tokens.
+        target: the same for the target alone.
+        accepted: mean number of drafted tokens a round keeps.
+        rounds: {emitted tokens of the round: probability}.
+    """
+
+    emitted: Any
+    target: Any
+    accepted: float
+    rounds: dict[tuple[int, ...], float]
+
+    @property
+    def error(self) -> float:
+        """Largest difference between the two laws; rounding (below 1e-12) where lossless."""
+        return float(abs(self.emitted - self.target).max())
+
+
+def output_law(
+    verifier: str,
+    target_logits: Any,
+    draft_logits: Any,
+    shape: str | TreeShape,
+    *,
+    law: str = "row",
+    stated_law: str | None = None,
+    sampling: SamplingParams | None = None,
+    draft_sampling: SamplingParams | None = None,
+    sparse: int = 2,
+    merge: bool | None = None,
+) -> OutputLaw:
+    """The exact law of what a verifier of this build emits, from its shipped source.
+
+    Drafting and verification are played along every branch with its exact weight (the enumerating
+    instrument), so the cost grows with the number of branches: vocabularies up to 5 and trees up to
+    7 nodes take well under a second.
+
+    Args:
+        verifier: a name out of `verifiers()`.
+        target_logits, draft_logits: float32 [rows, vocab] (numpy or torch): the models as tables by
+            prefix, see `row_of`; as many rows as `rows_for(vocab, depth)`.
+        shape: of the tree, as `TreeShape.parse` takes it; for "multipath" the first width is the
+            number of paths.
+        law: how children are drawn; "sparse": from the `sparse` likeliest tokens.
+        stated_law: what the verifier is told they were drawn by (None: the truth).
+        merge: whether equal siblings become one node with several paths (None: for "multipath").
+
+    >>> import numpy as np
+    >>> tables = np.random.default_rng(0).standard_normal((2, rows_for(3, 2), 3), np.float32)
+    >>> output_law("top_down", *tables, "2x2", law="hub").error < 1e-12
+    True
+    """
+    import numpy as np
+
+    tree = TreeShape.parse(shape)
+    depth = tree.depth if tree.max_nodes else len(tree.widths)
+    sampling = sampling or SamplingParams()
+    outcomes = _testing.enumerate(
+        target_logits,
+        draft_logits,
+        list(tree.widths),
+        kind_number(law),
+        kind_number(stated_law or law),
+        sparse,
+        verifier == "multipath" if merge is None else merge,
+        tree.max_nodes,
+        tree.depth,
+        tree.beam,
+        sampling,
+        draft_sampling or sampling,
+        verifier,
+    )
+    rounds: Counter[tuple[int, ...]] = Counter()
+    for weight, emitted in outcomes:
+        rounds[tuple(emitted)] += weight
+    masses = np.array(_testing.law_masses(target_logits, sampling))
+    vocab = masses.shape[1]
+    joint = np.zeros((vocab,) * (depth + 1))
+    for tokens in itertools.product(range(vocab), repeat=depth + 1):
+        chances = [masses[row_of(tokens[:i], vocab), tokens[i]] for i in range(depth + 1)]
+        for length in range(1, depth + 2):
+            joint[tokens] += rounds[tokens[:length]] * math.prod(chances[length:])
+    target = np.ones((vocab,) * (depth + 1))
+    for tokens in itertools.product(range(vocab), repeat=depth + 1):
+        target[tokens] = math.prod(
+            masses[row_of(tokens[:i], vocab), tokens[i]] for i in range(depth + 1)
+        )
+    accepted = sum(weight * (len(tokens) - 1) for tokens, weight in rounds.items())
+    return OutputLaw(joint, target, accepted, dict(rounds))
+
+
+@dataclass(frozen=True)
+class Audit:
+    """A chi-square test of emitted tokens against the target's law.
+
+    Attributes:
+        statistic, degrees: of the chi-square.
+        p_value: chance of a statistic as large, were the law the target's (Wilson and Hilferty's
+            approximation). Seeded: the same on every run.
+        runs: how many rounds were played.
+    """
+
+    statistic: float
+    degrees: int
+    p_value: float
+    runs: int
+
+
+def audit(
+    verifier: str | Callable[..., Any],
+    target_logits: Any,
+    draft_logits: Any,
+    *,
+    width: int = 2,
+    law: str = "row",
+    sampling: SamplingParams | None = None,
+    runs: int = 20000,
+    bins: int = 40,
+    seed: int = 0,
+) -> Audit:
+    """Whether the first token a verifier emits has the target's law, on rows of any size.
+
+    Args:
+        verifier: a name, or any callable with the signature of `anydraft.verify` (called with
+            trees, target_logits, laws=, draft_logits=, sampling=, requests=, positions=).
+        target_logits, draft_logits: float32 torch tensors [vocab]; the laws at every node.
+        width: children drawn at the root.
+        runs: rounds, each with coins of its own; in batches of 500 requests.
+        bins: tokens are put together by their mass in the target's law.
+
+    Raises:
+        InputError: rows that do not fit each other.
+
+    >>> import torch
+    >>> rows = torch.randn(2, 50, generator=torch.Generator().manual_seed(0))
+    >>> audit("top_down", *rows, runs=2000).p_value > 1e-4
+    True
+    """
+    import torch
+
+    if target_logits.shape != draft_logits.shape or target_logits.dim() != 1:
+        raise InputError(
+            f"[audit] expected two rows [vocab], got {list(target_logits.shape)} and "
+            f"{list(draft_logits.shape)}"
+        )
+    params = sampling or SamplingParams()
+    params = _with_seed(params, seed)
+    judge = verifier if callable(verifier) else functools.partial(verify, verifier=verifier)
+    counts = torch.zeros(target_logits.shape[0], dtype=torch.int64)
+    for begin in range(0, runs, 500):
+        requests = range(begin, min(begin + 500, runs))
+        drawn = [draw_children(law, draft_logits, params, width, request=r) for r in requests]
+        trees, laws, heads = _stars(drawn, law)
+        result = judge(
+            trees,
+            target_logits.expand(len(laws), -1),
+            laws=laws,
+            draft_logits=draft_logits[None],
+            sampling=params,
+            requests=list(requests),
+            positions=[0] * len(requests),
+        )
+        for i, head in enumerate(heads):
+            path = result.accepted[result.offsets[i] : result.offsets[i + 1]]
+            counts[trees.tokens[head + path[0]] if path else result.next_token[i]] += 1
+    masses = torch.tensor(_testing.law_masses(target_logits[None], params)[0])
+    return chi_square(counts, masses, bins)
+
+
+def _with_seed(params: SamplingParams, seed: int) -> SamplingParams:
+    return SamplingParams(params.temperature, params.top_k, params.top_p, params.min_p, seed)
+
+
+def _stars(drawn: Sequence[Sequence[int]], law: str) -> tuple[Trees, list[Law], list[int]]:
+    """One tree of depth 1 a request."""
+    tokens, parents, offsets, laws = list[int](), list[int](), [0], list[Law]()
+    for children in drawn:
+        tokens += [0, *children]
+        parents += [-1] + [0] * len(children)
+        laws += [Law(law, 0)] + [Law("one_hot")] * len(children)
+        offsets.append(len(tokens))
+    return Trees(tokens, parents, offsets), laws, offsets[:-1]
+
+
+def chi_square(counts: Any, masses: Any, bins: int = 40) -> Audit:
+    """Counts [outcomes] against a law [outcomes], outcomes put together to about equal masses.
+
+    Raises:
+        InputError: a count where the law has no mass.
+    """
+    import torch
+
+    runs = int(counts.sum())
+    if int(counts[masses <= 0].sum()) > 0:
+        raise InputError("[chi_square] expected no outcome without mass, got one")
+    order = torch.argsort(masses, descending=True)
+    place = masses[order].cumsum(0) - masses[order]
+    index = (place * bins / masses.sum()).long().clamp(max=bins - 1)
+    law = torch.zeros(bins, dtype=torch.float64).index_add_(0, index, masses[order].double())
+    seen = torch.zeros(bins, dtype=torch.float64).index_add_(0, index, counts[order].double())
+    used = law > 0
+    expected = law[used] / law.sum() * runs
+    statistic = float(((seen[used] - expected) ** 2 / expected).sum())
+    degrees = int(used.sum()) - 1
+    if degrees < 1:
+        return Audit(statistic, degrees, 1.0, runs)
+    spread = 2 / (9 * degrees)
+    normal = ((statistic / degrees) ** (1 / 3) - (1 - spread)) / math.sqrt(spread)
+    return Audit(statistic, degrees, math.erfc(normal / math.sqrt(2)) / 2, runs)

@@ -1,0 +1,57 @@
+"""Draft laws of a drafter with another vocabulary, as laws over target tokens.
+
+TLI: token-level intersection. SLRS: string-level rejection sampling (psi). Both from Timor et al.,
+arXiv 2502.05202. A drafter's token is its text here; a target tokeniser takes the longest match.
+"""
+
+from collections import Counter
+
+from tests.reference.rows import norm
+
+
+def tli_row(probs, to_target, vocab):
+    """The drafter's law on the shared tokens, by target id (-1: not shared), or None if empty.
+
+    Masses of drafter ids that carry the same token are summed.
+    """
+    row = [probs[0] * 0] * vocab
+    for mass, token in zip(probs, to_target, strict=True):
+        if token >= 0:
+            row[token] += mass
+    return norm(row) if any(row) else None
+
+
+def encode(text, tokens):
+    """Ids of the longest matches from the left."""
+    ids = []
+    while text:
+        match = max((t for t in tokens if text.startswith(t)), key=len)
+        ids.append(tokens.index(match))
+        text = text[len(match) :]
+    return ids
+
+
+def psi(stopped, tokens):
+    """The law of the first target token of what is drafted; stopped: {text: probability}."""
+    law = Counter()
+    for text, mass in stopped.items():
+        law[encode(text, tokens)[0]] += mass
+    return [law[token] for token in range(len(tokens))]
+
+
+def texts_of(draft, words, stop):
+    """{text: probability} of draws that end when stop(drawn words) says so."""
+    texts, open_draws = Counter(), {(): 1}
+    while open_draws:
+        longer = {}
+        for drawn, mass in open_draws.items():
+            for word, chance in zip(words, draft(drawn), strict=True):
+                if chance == 0:
+                    continue
+                grown = (*drawn, word)
+                if stop(grown):
+                    texts["".join(grown)] += mass * chance
+                else:
+                    longer[grown] = mass * chance
+        open_draws = longer
+    return texts
