@@ -1,11 +1,10 @@
 """The native engine. Tensors are any object with `__dlpack__`."""
 
 from collections.abc import Callable, Mapping, Sequence
-from types import ModuleType
 from typing import Any
 
 __version__: str
-testing: ModuleType  # what tests and benches ask of the engine beyond its interface
+testing: Any  # what tests and benches ask of the engine beyond its interface
 
 class SamplingParams:
     """Temperature, top-k, top-p, min-p, applied in this order; ties at a boundary are kept.

@@ -4,7 +4,6 @@
 #include "anydraft/testing/enumerate.h"
 #include "bind.h"
 #include "dlpack.h"
-#include "rows/dispatch.h"
 #include "rows/kernels.h"
 #include "rows/sweeps.h"
 
@@ -29,7 +28,7 @@ Law bare_law(const RowsView& rows, int64_t index, double temperature) {
   for (int64_t begin = 0; begin < law.size; begin += detail::kChunk) {
     const int64_t end = std::min<int64_t>(begin + detail::kChunk, law.size);
     total += detail::kernels()
-                 .scan(law.row, law.dtype, begin, end, law.scale, law.lower, law.exponent)
+                 .scan(law.row, law.dtype, begin, end, law.scale, law.lower, law.exponent, nullptr)
                  .total;
   }
   law.inverse_total = 1 / total;
@@ -129,8 +128,18 @@ void bind_testing(py::module_& parent) {
         bare_residual(make_law(target.view, 0, {}), make_law(draft.view, 0, {}), z, terms.data());
     return py::make_tuple(sum, terms);
   });
-  module.def("instruction_sets", detail::instruction_sets);
-  module.def("use_instruction_set", detail::use_instruction_set);
+  module.def("instruction_sets", [] {
+    std::vector<std::string> names;
+    for (const detail::RowKernels* set : detail::runnable_kernels()) names.push_back(set->name);
+    return names;
+  });
+  // All calls of the engine use it from now on; "": the best again.
+  module.def("use_instruction_set", [](const std::string& name) {
+    for (const detail::RowKernels* set : detail::runnable_kernels()) {
+      if (name == set->name) return detail::use_kernels(set);
+    }
+    detail::use_kernels(nullptr);
+  });
   // Of row 0: (scale, lower, exponent, inverse_total, chunk totals, each of them summed anew).
   module.def("law_of", [](py::object logits, const SamplingParams& params) {
     const Rows rows = cpu_rows_from(logits, "logits");

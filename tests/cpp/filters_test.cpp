@@ -4,17 +4,16 @@
 
 #include <algorithm>
 #include <random>
-#include <string>
 #include <vector>
 
 #include "anydraft/sampling.h"
-#include "rows/dispatch.h"
+#include "rows/kernels.h"
 
 namespace anydraft {
 namespace {
 
 struct Filters : testing::Test {
-  ~Filters() override { detail::use_instruction_set(); }
+  ~Filters() override { detail::use_kernels(nullptr); }
 };
 
 // Exactly as long as said, so that a read past the end is seen.
@@ -53,9 +52,9 @@ TEST_F(Filters, KeepWhatASortKeeps) {
       while (reached < 0.9 * total) reached += mass[nucleus++];
       int64_t alive = 0;  // down to 124 octaves below the largest
       while (alive < size && sorted[alive] >= sorted[0] - 85) ++alive;
-      for (const std::string& set : detail::instruction_sets()) {
-        detail::use_instruction_set(set);
-        SCOPED_TRACE(testing::Message() << set << ' ' << size << ' ' << seed);
+      for (const detail::RowKernels* set : detail::runnable_kernels()) {
+        detail::use_kernels(set);
+        SCOPED_TRACE(testing::Message() << set->name << ' ' << size << ' ' << seed);
         EXPECT_EQ(kept(rows, {}), alive);
         EXPECT_EQ(kept(rows, {1, 7, 1, 0, {}}), std::min<int64_t>(7, alive));
         EXPECT_EQ(kept(rows, {1, 3000, 1, 0, {}}), std::min<int64_t>(3000, alive));

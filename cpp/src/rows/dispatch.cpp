@@ -1,5 +1,3 @@
-#include "rows/dispatch.h"
-
 #include <atomic>
 
 #include "rows/kernels.h"
@@ -8,52 +6,39 @@
 namespace anydraft::detail {
 namespace {
 
-struct InstructionSet {
-  const RowKernels* kernels;
-  const Sweeps* sweeps;
-};
-
-const std::vector<InstructionSet>& runnable() {
-  static const std::vector<InstructionSet> sets = [] {
-    std::vector<InstructionSet> found{{&portable_kernels(), &portable_sweeps()}};
+const RowKernels* best() {
 #if defined(__x86_64__) && defined(__GNUC__)
-    __builtin_cpu_init();
-    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-                      __builtin_cpu_supports("f16c");
-    if (avx2) found.push_back({&avx2_kernels(), &avx2_sweeps()});
-    if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl")) {
-      found.push_back({&avx512_kernels(), &avx512_sweeps()});
-    }
+  __builtin_cpu_init();
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                    __builtin_cpu_supports("f16c");
+  if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl")) {
+    return &avx512_kernels();
+  }
+  if (avx2) return &avx2_kernels();
 #endif
-    return found;
-  }();
-  return sets;
+  return &portable_kernels();
 }
 
-std::atomic<const InstructionSet*>& chosen() {
-  static std::atomic<const InstructionSet*> set{&runnable().back()};
-  return set;
+std::atomic<const RowKernels*>& chosen() {
+  static std::atomic<const RowKernels*> kernels{best()};
+  return kernels;
 }
-
-const InstructionSet& current() { return *chosen().load(std::memory_order_relaxed); }
 
 }  // namespace
 
-const RowKernels& kernels() { return *current().kernels; }
-const Sweeps& sweeps() { return *current().sweeps; }
+const RowKernels& kernels() { return *chosen().load(std::memory_order_relaxed); }
+const Sweeps& sweeps() { return *kernels().sweeps; }
 
-std::vector<std::string> instruction_sets() {
-  std::vector<std::string> names;
-  for (const InstructionSet& set : runnable()) names.push_back(set.kernels->name);
-  return names;
-}
-
-void use_instruction_set(const std::string& name) {
-  chosen().store(&runnable().back());
-  for (const InstructionSet& set : runnable()) {
-    if (name == set.kernels->name) chosen().store(&set);
+std::vector<const RowKernels*> runnable_kernels() {
+  std::vector<const RowKernels*> all;
+  for (const RowKernels* set : {&portable_kernels(), &avx2_kernels(), &avx512_kernels()}) {
+    if (all.empty() || set != all.front()) all.push_back(set);
+    if (set == best()) break;
   }
+  return all;
 }
+
+void use_kernels(const RowKernels* set) { chosen().store(set ? set : best()); }
 
 }  // namespace anydraft::detail

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "anydraft/detail/law.h"
 
@@ -36,14 +37,16 @@ inline int bin_of(const Bins& bins, float x) {
   return bin_index((bins.largest - x) * bins.per_logit);
 }
 
+struct Sweeps;  // rows/sweeps.h
+
 struct RowKernels {
   const char* name;
-  // Largest entry of row[begin, end).
-  ChunkMax (*max)(const void* row, DType dtype, int64_t begin, int64_t end);
-  // The same, and the largest of each of the 32 lanes to `lanes`.
-  ChunkMax (*lane_maxima)(const void* row, DType dtype, int64_t begin, int64_t end, float* lanes);
+  const Sweeps* sweeps;
+  // Largest entry of row[begin, end); `lanes`, where not null, receives that of each lane.
+  ChunkMax (*max)(const void* row, DType dtype, int64_t begin, int64_t end, float* lanes);
+  // `keep`, where not null, receives the terms.
   ChunkScan (*scan)(const void* row, DType dtype, int64_t begin, int64_t end, float scale,
-                    float lower, int32_t exponent);
+                    float lower, int32_t exponent, float* keep);
   // Sum of 2^(x * scale - exponent) over entries x >= lower, in the fixed order.
   double (*sum)(const void* row, DType dtype, int64_t begin, int64_t end, float scale, float lower,
                 int32_t exponent);
@@ -63,5 +66,9 @@ const RowKernels& portable_kernels();
 const RowKernels& avx2_kernels();    // the portable ones where not compiled in
 const RowKernels& avx512_kernels();  // likewise
 const RowKernels& kernels();         // the best this machine runs
+
+// For tests and benches: those this machine runs, and a choice among them (null: the best again).
+std::vector<const RowKernels*> runnable_kernels();
+void use_kernels(const RowKernels* set);
 
 }  // namespace anydraft::detail

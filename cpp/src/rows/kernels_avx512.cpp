@@ -9,18 +9,14 @@
 #include "rows/simd_avx512.h"
 // After the vectors it is written in.
 #include "rows/kernels.inc"
-#include "rows/sweeps.inc"
 
 namespace anydraft::detail {
 const RowKernels& avx512_kernels() { return kKernels; }
-const Sweeps& avx512_sweeps() { return kSweeps; }
 }  // namespace anydraft::detail
 #else
 #include "rows/kernels.h"
-#include "rows/sweeps.h"
 
 namespace anydraft::detail {
 const RowKernels& avx512_kernels() { return portable_kernels(); }
-const Sweeps& avx512_sweeps() { return portable_sweeps(); }
 }  // namespace anydraft::detail
 #endif

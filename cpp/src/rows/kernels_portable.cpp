@@ -3,9 +3,7 @@
 #include "rows/simd_portable.h"
 // After the vectors it is written in.
 #include "rows/kernels.inc"
-#include "rows/sweeps.inc"
 
 namespace anydraft::detail {
 const RowKernels& portable_kernels() { return kKernels; }
-const Sweeps& portable_sweeps() { return kSweeps; }
 }  // namespace anydraft::detail
