@@ -52,10 +52,6 @@ struct RowKernels {
                 int32_t exponent);
   // out[i] = mass(law, begin + i).
   void (*masses)(const Law& law, int64_t begin, int64_t end, double* out);
-  // Sum of max(mass(target, i) - z * mass(draft, i), 0) in the fixed order, in double lanes;
-  // neither law is one-hot. `out`, where not null, receives the terms.
-  double (*residual)(const Law& target, const Law& draft, double z, int64_t begin, int64_t end,
-                     double* out);
   // Entries in [lower, upper) to `out`, in order; returns how many. Room for end - begin + 32.
   int64_t (*collect)(const void* row, DType dtype, int64_t begin, int64_t end, float lower,
                      float upper, float* out);
