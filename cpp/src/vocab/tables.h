@@ -1,0 +1,170 @@
+// Everything a vocabulary knows, as flat arrays without pointers: built in memory from a tokeniser's
+// description, or mapped from an exported file and used where it lies.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string_view>
+
+namespace anydraft::detail {
+
+// A view of an array that somebody else keeps.
+template <typename T>
+struct Array {
+  const T* data = nullptr;
+  size_t size = 0;
+
+  const T& operator[](size_t index) const { return data[index]; }
+  const T* begin() const { return data; }
+  const T* end() const { return data + size; }
+  bool empty() const { return size == 0; }
+};
+
+constexpr uint32_t kNoId = 0xFFFFFFFF;
+
+enum class ModelKind : uint32_t { kNone, kBpe, kUnigram, kWordPiece };
+
+// Whose library is right about ids, and with it, which Unicode tables.
+enum class Owner : uint32_t { kTokenizers, kTiktoken, kSentencePiece };
+
+// One entry; every field is fixed when the tables are built.
+struct EncoderConfig {
+  ModelKind model = ModelKind::kNone;
+  Owner owner = Owner::kTokenizers;
+  uint32_t byte_level = 0;     // the model sees raw bytes (else UTF-8 characters)
+  uint32_t ignore_merges = 0;  // a piece that is a token is that token, merges or not
+  uint32_t fuse_unk = 0;
+  uint32_t byte_fallback = 0;
+  uint32_t space_sign = 0;  // the owner writes spaces as U+2581; here they stay spaces
+  uint32_t unk_id = kNoId;
+  uint32_t max_word_chars = 0;   // WordPiece: a longer word is unknown
+  uint32_t continuing_node = 0;  // WordPiece: trie node after the continuing prefix ("##")
+  uint32_t exact = 0;            // any bytes can be spelled exactly
+  uint32_t reserved = 0;
+  double unk_score = 0;  // Unigram
+};
+
+// A part of a pipeline: normaliser, pre-tokeniser or decoder. `flags` and texts by kind (steps.h).
+struct Step {
+  uint32_t kind = 0;
+  uint32_t flags = 0;
+  uint32_t text = 0, text_size = 0;    // in `strings`
+  uint32_t other = 0, other_size = 0;  // in `strings`
+};
+
+enum TokenFlag : uint8_t {
+  kSpecial = 1,
+  kByteFallback = 2,  // stands for one byte beside an ordinary token (<0x41>)
+  kWhole = 4,         // the encoding of its own bytes is the token itself
+};
+
+// Open addressing, power-of-two slots. Short keys are their bytes, zero-padded; long ones a hash.
+struct PieceSlot {
+  uint64_t key = 0;
+  uint32_t id = kNoId;  // kNoId: free
+  uint32_t length = 0;
+};
+
+// A token that is found in the text before any model sees it.
+struct AddedToken {
+  uint32_t id = 0;
+  uint32_t flags = 0;                  // AddedFlag
+  uint32_t text = 0, text_size = 0;    // in `strings`
+};
+
+enum AddedFlag : uint32_t {
+  kAddedSpecial = 1,
+  kAddedSingleWord = 2,
+  kAddedLeftStrip = 4,
+  kAddedRightStrip = 8,
+  kAddedNormalized = 16,
+};
+
+// Trie over bytes, breadth first: the children of a node are neighbours, sorted by label.
+struct Trie {
+  Array<uint8_t> labels;    // [nodes]; of the root: 0
+  Array<uint32_t> firsts;   // [nodes + 1] children of n are firsts[n] .. firsts[n + 1]
+  Array<uint32_t> values;   // [nodes] kNoId: no key ends here
+};
+
+struct Role {
+  uint32_t name = 0, name_size = 0;  // in `strings`
+  uint32_t id = 0;
+};
+
+struct Tables {
+  // ---- What ids stand for
+  Array<char> bytes;           // of all ids, one after the other; specials and holes have none
+  Array<uint32_t> offsets;     // [size + 1] of each id in `bytes`
+  Array<uint8_t> flags;        // [size] TokenFlag
+  Array<AddedToken> specials;  // sorted by text
+  Array<Role> roles;           // in the order in which ids were given to a role
+  Array<uint32_t> prefix;      // ids that the tokeniser puts before a text of its own (BOS)
+  Array<char> strings;         // texts that other tables point into
+
+  // ---- The encoder; empty where a function of the caller's encodes
+  Array<EncoderConfig> config;  // [1] or []
+  Array<Step> normalizer, pre_tokenizer, decoder;
+  Array<PieceSlot> pieces;      // bytes -> id, for BPE
+  Array<uint64_t> pairs;        // BPE: open addressing, slot = left << 44 | right << 24 | rank
+  Array<uint32_t> merged;       // BPE: [ranks] rank -> id
+  Array<uint32_t> byte_ids;     // [256] byte -> id of the initial symbol (byte-level, fallback)
+  Array<uint32_t> byte_pairs;   // byte-level BPE: [65536] first << 8 | second -> rank, or kNoId
+  Array<uint8_t> joins;         // bit set of hashed character pairs that stand inside some token
+  Array<double> scores;         // Unigram: [size]
+  Trie words;                   // Unigram, WordPiece
+  Array<AddedToken> added;      // tokens found before the model runs
+  Trie added_trie, added_normalized_trie;  // text -> index in `added`
+  Array<uint8_t> charsmap;      // SentencePiece's precompiled normalisation, as in its file
+};
+
+// Calls f(name, array) for every array, in the order of the exported file.
+template <typename TablesType, typename F>
+void each_array(TablesType& t, F&& f) {
+  f("bytes", t.bytes);
+  f("offsets", t.offsets);
+  f("flags", t.flags);
+  f("specials", t.specials);
+  f("roles", t.roles);
+  f("prefix", t.prefix);
+  f("strings", t.strings);
+  f("config", t.config);
+  f("normalizer", t.normalizer);
+  f("pre_tokenizer", t.pre_tokenizer);
+  f("decoder", t.decoder);
+  f("pieces", t.pieces);
+  f("pairs", t.pairs);
+  f("merged", t.merged);
+  f("byte_ids", t.byte_ids);
+  f("byte_pairs", t.byte_pairs);
+  f("joins", t.joins);
+  f("scores", t.scores);
+  f("words.labels", t.words.labels);
+  f("words.firsts", t.words.firsts);
+  f("words.values", t.words.values);
+  f("added", t.added);
+  f("added_trie.labels", t.added_trie.labels);
+  f("added_trie.firsts", t.added_trie.firsts);
+  f("added_trie.values", t.added_trie.values);
+  f("added_normalized_trie.labels", t.added_normalized_trie.labels);
+  f("added_normalized_trie.firsts", t.added_normalized_trie.firsts);
+  f("added_normalized_trie.values", t.added_normalized_trie.values);
+  f("charsmap", t.charsmap);
+}
+
+// Tables with whatever keeps their arrays alive: vectors, or a mapped file.
+struct OwnedTables {
+  Tables tables;
+  std::shared_ptr<const void> storage;
+};
+
+// Throws Error(kVocabulary) where an index points outside its table, so that no file, however
+// broken, makes the encoder read out of bounds.
+void check_tables(const Tables& tables);
+
+inline std::string_view text_of(const Tables& tables, uint32_t at, uint32_t size) {
+  return {tables.strings.data + at, size};
+}
+
+}  // namespace anydraft::detail
