@@ -25,12 +25,12 @@ void DraftContext::add_symbols(Symbols& to, int32_t draft_id) const {
 
 DraftContext::Symbols DraftContext::symbols_of_target(int32_t token) const {
   Symbols symbols;
-  const std::string* bytes = &target_.token_bytes(token);
+  std::string_view bytes = target_.token_bytes(token);
   if (target_.is_special(token)) {
     if (map_.to_draft[token] >= 0) return {256 + map_.to_draft[token]};
-    bytes = &target_.special_text(token);
+    bytes = target_.special_text(token);
   }
-  for (unsigned char byte : *bytes) symbols.push_back(byte);
+  for (unsigned char byte : bytes) symbols.push_back(byte);
   return symbols;
 }
 

@@ -12,7 +12,7 @@ ByBytes by_bytes(const Vocabulary& vocabulary) {
   ByBytes ids;
   ids.reserve(vocabulary.size());
   for (int32_t id = 0; id < vocabulary.size(); ++id) {
-    const std::string& bytes = vocabulary.token_bytes(id);
+    const std::string_view bytes = vocabulary.token_bytes(id);
     if (bytes.empty()) continue;
     const auto [slot, fresh] = ids.emplace(bytes, id);
     if (!fresh && vocabulary.is_byte_fallback(slot->second) && !vocabulary.is_byte_fallback(id)) {

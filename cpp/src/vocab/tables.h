@@ -1,5 +1,5 @@
-// Everything a vocabulary knows, as flat arrays without pointers: built in memory from a tokeniser's
-// description, or mapped from an exported file and used where it lies.
+// Everything a vocabulary knows, as flat arrays without pointers: built in memory from a
+// tokeniser's description, or mapped from an exported file and used where it lies.
 #pragma once
 
 #include <cstddef>
@@ -28,6 +28,19 @@ enum class ModelKind : uint32_t { kNone, kBpe, kUnigram, kWordPiece };
 // Whose library is right about ids, and with it, which Unicode tables.
 enum class Owner : uint32_t { kTokenizers, kTiktoken, kSentencePiece };
 
+// How the owner's library joins tokens to text.
+enum class DecodeStyle : uint32_t {
+  kBytes,          // bytes, then UTF-8 with U+FFFD for what is none
+  kSigns,          // as kBytes, with one U+FFFD for each byte of a run of byte tokens that is none
+  kMetaspace,      // no space signs in the first token
+  kWordPiece,      // spaces between tokens but before continuing ones
+  kSpaced,         // spaces between all tokens
+  kSentencePiece,  // its own rules about spaces, unknown pieces and bytes
+};
+
+// Whether the owner puts a space before a text that begins with none.
+enum class PrefixSpace : uint32_t { kNever, kAlways, kFirst };
+
 // One entry; every field is fixed when the tables are built.
 struct EncoderConfig {
   ModelKind model = ModelKind::kNone;
@@ -41,11 +54,14 @@ struct EncoderConfig {
   uint32_t max_word_chars = 0;   // WordPiece: a longer word is unknown
   uint32_t continuing_node = 0;  // WordPiece: trie node after the continuing prefix ("##")
   uint32_t exact = 0;            // any bytes can be spelled exactly
-  uint32_t reserved = 0;
-  double unk_score = 0;  // Unigram
+  DecodeStyle decode = DecodeStyle::kBytes;
+  uint32_t decode_strips = 0;  // a space at the beginning of a decoded text goes
+  PrefixSpace prefix_space = PrefixSpace::kNever;
+  uint32_t single_precision = 0;  // Unigram: sums in float, as SentencePiece
+  double unk_score = 0;           // Unigram
 };
 
-// A part of a pipeline: normaliser, pre-tokeniser or decoder. `flags` and texts by kind (steps.h).
+// A part of the normaliser: its StepKind, and flags and texts as that kind wants them.
 struct Step {
   uint32_t kind = 0;
   uint32_t flags = 0;
@@ -53,10 +69,26 @@ struct Step {
   uint32_t other = 0, other_size = 0;  // in `strings`
 };
 
+enum class StepKind : uint32_t {
+  kNfc,
+  kNfd,
+  kNfkc,
+  kNfkd,
+  kLowercase,
+  kStrip,  // flags: 1 left, 2 right
+  kStripAccents,
+  kReplace,        // `text` becomes `other`
+  kPrepend,        // `text`, before a text that is not empty
+  kBert,           // flags: 1 clean_text, 2 handle_chinese_chars, 4 strip_accents, 8 lowercase
+  kSignToSpace,    // U+2581 becomes a space: the two mean the same to the model
+  kSentencePiece,  // charsmap; flags: 1 add_dummy_prefix, 2 remove_extra_whitespaces
+};
+
 enum TokenFlag : uint8_t {
   kSpecial = 1,
   kByteFallback = 2,  // stands for one byte beside an ordinary token (<0x41>)
   kWhole = 4,         // the encoding of its own bytes is the token itself
+  kContinues = 8,     // WordPiece: goes on with a word
 };
 
 // Open addressing, power-of-two slots. Short keys are their bytes, zero-padded; long ones a hash.
@@ -69,8 +101,8 @@ struct PieceSlot {
 // A token that is found in the text before any model sees it.
 struct AddedToken {
   uint32_t id = 0;
-  uint32_t flags = 0;                  // AddedFlag
-  uint32_t text = 0, text_size = 0;    // in `strings`
+  uint32_t flags = 0;                // AddedFlag
+  uint32_t text = 0, text_size = 0;  // in `strings`
 };
 
 enum AddedFlag : uint32_t {
@@ -79,13 +111,14 @@ enum AddedFlag : uint32_t {
   kAddedLeftStrip = 4,
   kAddedRightStrip = 8,
   kAddedNormalized = 16,
+  kAddedInexact = 32,  // what is matched is not what the token stands for
 };
 
 // Trie over bytes, breadth first: the children of a node are neighbours, sorted by label.
 struct Trie {
-  Array<uint8_t> labels;    // [nodes]; of the root: 0
-  Array<uint32_t> firsts;   // [nodes + 1] children of n are firsts[n] .. firsts[n + 1]
-  Array<uint32_t> values;   // [nodes] kNoId: no key ends here
+  Array<uint8_t> labels;   // [nodes]; of the root: 0
+  Array<uint32_t> firsts;  // [nodes + 1] children of n are firsts[n] .. firsts[n + 1]
+  Array<uint32_t> values;  // [nodes] kNoId: no key ends here
 };
 
 struct Role {
@@ -105,18 +138,19 @@ struct Tables {
 
   // ---- The encoder; empty where a function of the caller's encodes
   Array<EncoderConfig> config;  // [1] or []
-  Array<Step> normalizer, pre_tokenizer, decoder;
-  Array<PieceSlot> pieces;      // bytes -> id, for BPE
-  Array<uint64_t> pairs;        // BPE: open addressing, slot = left << 44 | right << 24 | rank
-  Array<uint32_t> merged;       // BPE: [ranks] rank -> id
-  Array<uint32_t> byte_ids;     // [256] byte -> id of the initial symbol (byte-level, fallback)
-  Array<uint32_t> byte_pairs;   // byte-level BPE: [65536] first << 8 | second -> rank, or kNoId
-  Array<uint8_t> joins;         // bit set of hashed character pairs that stand inside some token
-  Array<double> scores;         // Unigram: [size]
-  Trie words;                   // Unigram, WordPiece
-  Array<AddedToken> added;      // tokens found before the model runs
+  Array<Step> normalizer;
+  Array<uint32_t> scanners;    // ScanKind, each cutting the pieces of the one before
+  Array<PieceSlot> pieces;     // bytes -> id, for BPE
+  Array<uint64_t> pairs;       // BPE: open addressing, slot = left << 44 | right << 24 | rank
+  Array<uint32_t> merged;      // BPE: [ranks] rank -> id
+  Array<uint32_t> byte_ids;    // [256] byte -> id of the initial symbol (byte-level, fallback)
+  Array<uint32_t> byte_pairs;  // byte-level BPE: [65536] first << 8 | second -> rank, or kNoId
+  Array<uint8_t> joins;        // BPE over characters: bit set of pairs inside some token (joins.h)
+  Array<double> scores;        // Unigram: [size]
+  Trie words;                  // Unigram, WordPiece
+  Array<AddedToken> added;     // tokens found before the model runs
   Trie added_trie, added_normalized_trie;  // text -> index in `added`
-  Array<uint8_t> charsmap;      // SentencePiece's precompiled normalisation, as in its file
+  Array<uint8_t> charsmap;  // SentencePiece's precompiled normalisation, as in its file
 };
 
 // Calls f(name, array) for every array, in the order of the exported file.
@@ -131,8 +165,7 @@ void each_array(TablesType& t, F&& f) {
   f("strings", t.strings);
   f("config", t.config);
   f("normalizer", t.normalizer);
-  f("pre_tokenizer", t.pre_tokenizer);
-  f("decoder", t.decoder);
+  f("scanners", t.scanners);
   f("pieces", t.pieces);
   f("pairs", t.pairs);
   f("merged", t.merged);
