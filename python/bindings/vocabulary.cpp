@@ -77,7 +77,6 @@ detail::EncoderConfig config_of(const py::dict& from) {
   config.unk_id = static_cast<uint32_t>(value<int64_t>(from, "unk_id", detail::kNoId));
   config.max_word_chars = value<uint32_t>(from, "max_input_chars_per_word", 100);
   config.unk_score = value(from, "unk_score", 0.0);
-  config.single_precision = config.owner == Owner::kSentencePiece;
   return config;
 }
 

@@ -19,6 +19,7 @@ namespace detail {
 struct OwnedTables;
 struct Tables;
 struct VocabularyData;
+struct Mark;
 }  // namespace detail
 
 // Immutable; copies share their tables. Safe to use from many threads, if a caller's encoder is.
@@ -73,7 +74,10 @@ class Vocabulary {
 
  private:
   friend class Retokenizer;
-  void encode_run(std::string_view text, TokenIds& ids) const;
+  // Appends to `ids`. `score`: Unigram's sum before the bytes. `mark`, if not null: how far the
+  // ids are final.
+  void encode_with_mark(std::string_view bytes, double score, TokenIds& ids,
+                        detail::Mark* mark) const;
 
   std::shared_ptr<const detail::VocabularyData> data_;
   int32_t size_ = 0;

@@ -80,13 +80,12 @@ AddedMatch AddedMatcher::next() {
 const char* open_match(const Trie& trie, std::string_view text) {
   const char* end = text.data() + text.size();
   if (trie.labels.empty()) return end;
-  for (const char* at = text.data(); at != end;) {
-    const Found found = longest(trie, at, end);
+  for (const char* at = text.data(); at != end; ++at) {
+    if (!begins(trie, static_cast<uint8_t>(*at))) continue;
     uint32_t node = 0;
     const char* here = at;
     while (here != end && node != kNoId) node = child(trie, node, static_cast<uint8_t>(*here++));
     if (node != kNoId && trie.firsts[node] != trie.firsts[node + 1]) return at;
-    at = found.index != kNoId ? found.end : at + 1;
   }
   return end;
 }

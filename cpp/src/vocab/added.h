@@ -43,7 +43,8 @@ class AddedMatcher {
   const char* free_ = nullptr;  // end of the last match taken
 };
 
-// Where the first match that the end of the text cuts off may begin; its end: none.
+// The first place from which an entry reaches the end of the text and may go on behind it, whatever
+// has been matched before; the end: there is none.
 const char* open_match(const Trie& trie, std::string_view text);
 
 }  // namespace anydraft::detail

@@ -157,7 +157,8 @@ void merge_bpe(const Tables& t, std::string_view piece, Scratch& scratch, TokenI
   merge_symbols(t, scratch, ids);
 }
 
-void encode_bpe(const Tables& t, std::string_view piece, Scratch& scratch, TokenIds& ids) {
+void encode_bpe(const Tables& t, std::string_view piece, Scratch& scratch, TokenIds& ids,
+                Mark* mark) {
   const auto encode = [&](const char* begin, const char* end) {
     const std::string_view part(begin, end - begin);
     const uint32_t id = whole(t, part);
@@ -177,6 +178,7 @@ void encode_bpe(const Tables& t, std::string_view piece, Scratch& scratch, Token
     if (!joins(t, last, point)) {
       encode(begin, here);
       begin = here;
+      if (mark != nullptr) mark->reach(here, ids.size(), 0);
     }
     last = point;
   }

@@ -184,7 +184,9 @@ void build_words(TableBuilder& builder, const Description& d, EncoderConfig& con
   std::map<std::string, uint32_t> entries;
   for (uint32_t id = 0; id < d.in_model.size(); ++id) {
     const std::string& word = d.words.empty() ? d.table.bytes[id] : d.words[id];
-    if (d.in_model[id] && !word.empty()) entries.emplace(word, id);
+    if (!d.in_model[id] || word.empty()) continue;
+    entries.emplace(word, id);
+    config.longest = std::max(config.longest, static_cast<uint32_t>(word.size()));
   }
   builder.keep(builder.tables.words, entries);
   if (config.model == ModelKind::kWordPiece) {

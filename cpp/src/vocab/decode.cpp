@@ -32,6 +32,19 @@ bool valid(std::string_view bytes) {
   return true;
 }
 
+// English as the `tokenizers` library's WordPiece decoder cleans it up.
+void tidy(std::string& word) {
+  static constexpr std::string_view kPairs[][2] = {
+      {" .", "."},   {" ?", "?"},     {" !", "!"},    {" ,", ","},
+      {" ' ", "'"},  {" n't", "n't"}, {" 'm", "'m"},  {" do not", " don't"},
+      {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}};
+  for (const auto& [from, to] : kPairs) {
+    for (size_t at = 0; (at = word.find(from, at)) != std::string::npos; at += to.size()) {
+      word.replace(at, from.size(), to);
+    }
+  }
+}
+
 class Decoder {
  public:
   Decoder(const Tables& t, bool skip_specials) : t_(t), skip_(skip_specials) {}
@@ -97,13 +110,20 @@ class Decoder {
         }
         break;
       case DecodeStyle::kWordPiece:
-        if (flags & kContinues) break;
-        [[fallthrough]];
+        return add_word(token, flags, first);
       case DecodeStyle::kSpaced:
         if (!first) out_.push_back(' ');
         break;
     }
     out_.append(token);
+  }
+
+  // The first token shows its continuing prefix; the others are tidied one by one.
+  void add_word(std::string_view token, uint8_t flags, bool first) {
+    std::string word(first ? (flags & kContinues ? "##" : "") : (flags & kContinues ? "" : " "));
+    word.append(token);
+    if (t_.config[0].decode_strips) tidy(word);
+    out_.append(word);
   }
 
   // A run of byte tokens: its text, or where it is none, a sign for each byte.

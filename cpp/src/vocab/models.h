@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "anydraft/vocabulary.h"
+#include "vocab/mark.h"
 #include "vocab/tables.h"
 
 namespace anydraft::detail {
@@ -30,12 +31,14 @@ struct Scratch {
 };
 
 // Byte pair encoding of one piece of the pre-tokeniser. Sennrich et al. 2016.
-void encode_bpe(const Tables& tables, std::string_view piece, Scratch& scratch, TokenIds& ids);
+// `mark`, if not null, gets the last place in the piece where it can be cut for good.
+void encode_bpe(const Tables& tables, std::string_view piece, Scratch& scratch, TokenIds& ids,
+                Mark* mark);
 
 // The most probable segmentation. Kudo 2018. `score` is the sum up to here: SentencePiece adds in
 // float along a whole text, and ties depend on it.
 void encode_unigram(const Tables& tables, std::string_view piece, double& score, Scratch& scratch,
-                    TokenIds& ids);
+                    TokenIds& ids, Mark* mark);
 
 // The longest match from the left; a word that cannot be spelled is one unknown token.
 void encode_word_piece(const Tables& tables, std::string_view word, TokenIds& ids);

@@ -57,8 +57,8 @@ struct EncoderConfig {
   DecodeStyle decode = DecodeStyle::kBytes;
   uint32_t decode_strips = 0;  // a space at the beginning of a decoded text goes
   PrefixSpace prefix_space = PrefixSpace::kNever;
-  uint32_t single_precision = 0;  // Unigram: sums in float, as SentencePiece
-  double unk_score = 0;           // Unigram
+  uint32_t longest = 0;  // Unigram: bytes of the longest token
+  double unk_score = 0;  // Unigram
 };
 
 // A part of the normaliser: its StepKind, and flags and texts as that kind wants them.

@@ -98,32 +98,31 @@ bool Vocabulary::native() const { return !tables().config.empty(); }
 
 bool Vocabulary::exact() const { return native() ? tables().config[0].exact != 0 : true; }
 
-void Vocabulary::encode_run(std::string_view text, TokenIds& ids) const {
-  if (!native()) {
-    const TokenIds run = data_->encoder(text);
-    ids.insert(ids.end(), run.begin(), run.end());
-    return;
-  }
-  const size_t before = ids.size();
-  detail::encode_exactly(tables(), text, ids);
-  if (tables().config[0].exact) return;
-  const TokenIds added(ids.begin() + before, ids.end());
-  if (decode(added) != text) {
-    throw Error(
-        ErrorKind::kVocabulary,
-        "[Vocabulary.encode] expected a text that this vocabulary's tokens can spell, got '" +
-            std::string(text) + "', which becomes '" + decode(added) + "'");
-  }
-}
-
 TokenIds Vocabulary::encode(std::string_view bytes) const {
   TokenIds ids;
+  encode_with_mark(bytes, 0, ids, nullptr);
+  return ids;
+}
+
+void Vocabulary::encode_with_mark(std::string_view bytes, double score, TokenIds& ids,
+                                  detail::Mark* mark) const {
+  const size_t before = ids.size();
+  const char* horizon = native() && mark != nullptr ? detail::open_end(tables(), bytes) : nullptr;
   size_t begin = 0, at = 0;
-  const auto flush = [&] {
-    if (at != begin) encode_run(bytes.substr(begin, at - begin), ids);
+  const auto run = [&] {
+    const std::string_view text = bytes.substr(begin, at - begin);
+    if (text.empty()) return;
+    if (native()) {
+      // What comes next is a stray byte; where that is sure, so is all before it.
+      const bool closed = horizon == nullptr || bytes.data() + at < horizon;
+      detail::encode_exactly(tables(), text, closed ? nullptr : horizon, score, ids, mark);
+    } else {
+      const TokenIds own = data_->encoder(text);
+      ids.insert(ids.end(), own.begin(), own.end());
+    }
   };
   while ((at = detail::valid_until(bytes, at)) < bytes.size()) {
-    flush();
+    run();
     const int32_t token = data_->byte_token[static_cast<uint8_t>(bytes[at])];
     if (token < 0) {
       throw Error(ErrorKind::kVocabulary, "[Vocabulary.encode] expected valid UTF-8, got byte " +
@@ -132,9 +131,20 @@ TokenIds Vocabulary::encode(std::string_view bytes) const {
     }
     ids.push_back(token);
     begin = ++at;
+    score = 0;
+    if (horizon == nullptr) continue;
+    mark->limit = horizon;
+    mark->reach(bytes.data() + at, ids.size(), 0);
   }
-  flush();
-  return ids;
+  run();
+  if (!native() || tables().config[0].exact) return;
+  const std::string spelled = decode(TokenIds(ids.begin() + before, ids.end()));
+  if (spelled != bytes) {
+    throw Error(
+        ErrorKind::kVocabulary,
+        "[Vocabulary.encode] expected a text that this vocabulary's tokens can spell, got '" +
+            std::string(bytes) + "', which becomes '" + spelled + "'");
+  }
 }
 
 TokenIds Vocabulary::encode_as_owner(std::string_view text, bool specials) const {
