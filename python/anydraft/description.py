@@ -238,7 +238,7 @@ def _pieces(data: Json) -> Json:
     }
     scores = [_single(score) for _, score, _ in pieces]
     if model["type"] == "BPE":
-        described["ranks"] = _ranks_of_scores(pieces, scores)
+        described["ranks"], described["tie_bits"] = _ranks_of_scores(pieces, scores)
     else:
         normal = [s for s, (_, _, kind) in zip(scores, pieces, strict=True) if kind == _NORMAL]
         described["unk_score"] = _single(min(normal, default=0.0) - 10.0)
@@ -246,14 +246,23 @@ def _pieces(data: Json) -> Json:
     return described
 
 
-def _ranks_of_scores(pieces: list[tuple[str, float, int]], scores: list[float]) -> list[int]:
-    """The highest score first; a single character is nobody's merge."""
-    merged = [i for i, (text, _, kind) in enumerate(pieces) if kind == _NORMAL and len(text) > 1]
-    order = {score: rank for rank, score in enumerate(sorted({scores[i] for i in merged})[::-1])}
+def _ranks_of_scores(
+    pieces: list[tuple[str, float, int]], scores: list[float]
+) -> tuple[list[int], int]:
+    """The highest score first, and how many low bits tell tokens of the same score apart.
+
+    A single character is nobody's merge.
+    """
+    ties: dict[float, list[int]] = {}
+    for index, (text, _, kind) in enumerate(pieces):
+        if kind == _NORMAL and len(text) > 1:
+            ties.setdefault(scores[index], []).append(index)
+    bits = (max(map(len, ties.values()), default=1) - 1).bit_length()
     ranks = [_NO_ID] * len(pieces)
-    for index in merged:
-        ranks[index] = order[scores[index]]
-    return ranks
+    for rank, score in enumerate(sorted(ties, reverse=True)):
+        for number, index in enumerate(ties[score]):
+            ranks[index] = rank << bits | number
+    return ranks, bits
 
 
 def _roles(specials: dict[str, int], config: Json) -> dict[str, list[int]]:

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "anydraft/error.h"
+#include "anydraft/retokenizer.h"
 #include "bind.h"
 #include "vocab/description.h"
 
@@ -76,6 +77,7 @@ detail::EncoderConfig config_of(const py::dict& from) {
   config.byte_fallback = value(from, "byte_fallback", false);
   config.unk_id = static_cast<uint32_t>(value<int64_t>(from, "unk_id", detail::kNoId));
   config.max_word_chars = value<uint32_t>(from, "max_input_chars_per_word", 100);
+  config.tie_bits = value<uint32_t>(from, "tie_bits", 0);
   config.unk_score = value(from, "unk_score", 0.0);
   return config;
 }
@@ -152,6 +154,14 @@ void bind_vocabulary(py::module_& module) {
       .def_readonly("shared", &VocabularyMap::shared)
       .def_readonly("to_target", &VocabularyMap::to_target)
       .def_readonly("to_draft", &VocabularyMap::to_draft);
+  py::class_<Retokenizer>(module, "Retokenizer")
+      .def(py::init([](const Vocabulary& vocabulary) { return Retokenizer(vocabulary); }))
+      .def("feed", &Retokenizer::feed)
+      .def("feed_special", &Retokenizer::feed_special)
+      .def("clear", &Retokenizer::clear)
+      .def_property_readonly("ids", &Retokenizer::ids)
+      .def_property_readonly("ends", &Retokenizer::ends)
+      .def_property_readonly("stable", &Retokenizer::stable);
   module.def("complete_utf8", [](const std::string& bytes) { return complete_utf8(bytes); });
 }
 

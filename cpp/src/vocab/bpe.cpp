@@ -21,13 +21,14 @@ struct ShortWord {
 };
 
 void merge_short(const Tables& t, ShortWord& word) {
+  const uint32_t ties = t.config[0].tie_bits;
   while (word.size > 1) {
-    uint32_t best = kNoRank;
-    for (size_t i = 0; i + 1 < word.size; ++i) best = std::min(best, word.ranks[i]);
-    if (best == kNoRank) return;
+    uint32_t best = kNoRank >> ties;
+    for (size_t i = 0; i + 1 < word.size; ++i) best = std::min(best, word.ranks[i] >> ties);
+    if (best == kNoRank >> ties) return;
     size_t at = 0;
-    while (word.ranks[at] != best) ++at;
-    word.ids[at] = t.merged[best];
+    while (word.ranks[at] >> ties != best) ++at;
+    word.ids[at] = t.merged[word.ranks[at]];
     --word.size;
     for (size_t i = at + 1; i < word.size; ++i) {
       word.ids[i] = word.ids[i + 1];
@@ -38,9 +39,10 @@ void merge_short(const Tables& t, ShortWord& word) {
   }
 }
 
-// The leftmost pair of the lowest rank first; entries of the heap are rank << 32 | position, and
-// stale where the symbol there has another rank by now.
+// The leftmost pair of the lowest rank first; entries of the heap are rank << 32 | position (ranks
+// that tie being the same), and stale where the symbol there has another rank by now.
 void merge_long(const Tables& t, Scratch& scratch) {
+  const uint32_t ties = t.config[0].tie_bits;
   auto& symbols = scratch.symbols;
   auto& heap = scratch.heap;
   const auto later = std::greater<uint64_t>();
@@ -48,7 +50,7 @@ void merge_long(const Tables& t, Scratch& scratch) {
     Scratch::Symbol& s = symbols[at];
     s.rank = s.next < 0 ? kNoRank : find_pair(t, s.id, symbols[s.next].id);
     if (s.rank == kNoRank) return;
-    heap.push_back(static_cast<uint64_t>(s.rank) << 32 | static_cast<uint32_t>(at));
+    heap.push_back(static_cast<uint64_t>(s.rank >> ties) << 32 | static_cast<uint32_t>(at));
     std::push_heap(heap.begin(), heap.end(), later);
   };
   heap.clear();
@@ -62,9 +64,9 @@ void merge_long(const Tables& t, Scratch& scratch) {
     const uint32_t rank = static_cast<uint32_t>(heap.back() >> 32);
     heap.pop_back();
     Scratch::Symbol& s = symbols[at];
-    if (s.rank != rank) continue;
+    if (s.rank == kNoRank || s.rank >> ties != rank) continue;
     Scratch::Symbol& gone = symbols[s.next];
-    s.id = t.merged[rank];
+    s.id = t.merged[s.rank];
     s.next = gone.next;
     gone.rank = kNoRank;
     if (s.next >= 0) symbols[s.next].previous = at;

@@ -150,6 +150,10 @@ void decode_style(const Description& description, EncoderConfig& config) {
     names += (names.empty() ? "" : ", ") + part.type;
   if (config.owner == Owner::kSentencePiece) {
     config.decode = DecodeStyle::kSentencePiece;
+    for (const Component& part : description.normalizer) {
+      const bool trims = part.number("remove_extra_whitespaces", 1) != 0;
+      config.decode_strips = trims ? 2 : part.number("add_dummy_prefix", 1) != 0;
+    }
   } else if (names == "ByteLevel" || config.owner == Owner::kTiktoken) {
     config.decode = DecodeStyle::kBytes;
   } else if (names == "Replace, ByteFallback, Fuse" ||

@@ -79,6 +79,9 @@ class Decoder {
 
   std::string_view text(int32_t id) const {
     if (t_.flags[id] & kSpecial) {
+      if (style() == DecodeStyle::kSentencePiece) {  // shows none but the unknown one
+        return static_cast<uint32_t>(id) == t_.config[0].unk_id ? " \xE2\x81\x87 " : "";
+      }
       if (skip_) return {};
       const auto found = std::find_if(t_.specials.begin(), t_.specials.end(),
                                       [&](const AddedToken& s) { return s.id == uint32_t(id); });
@@ -100,6 +103,7 @@ class Decoder {
           return;
         }
         flush();
+        if (style() == DecodeStyle::kSentencePiece) strip_first(token);
         break;
       case DecodeStyle::kMetaspace:
         if (first && t_.config[0].decode_strips) {
@@ -126,14 +130,23 @@ class Decoder {
     out_.append(word);
   }
 
-  // A run of byte tokens: its text, or where it is none, a sign for each byte.
+  // SentencePiece leaves out the space that it put before the text; all first spaces where it would
+  // have trimmed them.
+  void strip_first(std::string_view& token) {
+    const uint32_t strips = t_.config[0].decode_strips;
+    if (stripped_ || !out_.empty() || strips == 0 || token.empty() || token[0] != ' ') return;
+    token.remove_prefix(1);
+    stripped_ = strips == 1;
+  }
+
+  // A run of byte tokens: its text, and a sign for each byte that is none; for `tokenizers`, all of
+  // it is text or none.
   void flush() {
-    if (style() == DecodeStyle::kSentencePiece) {
-      append_lossy(out_, run_);
-    } else if (valid(run_)) {
-      out_.append(run_);
-    } else {
-      for (size_t i = 0; i < run_.size(); ++i) out_.append(kReplacement);
+    const bool all = style() == DecodeStyle::kSentencePiece || valid(run_);
+    for (size_t at = 0; at < run_.size();) {
+      const size_t length = all ? character_length(run_, at) : 0;
+      out_.append(length > 0 ? std::string_view(run_).substr(at, length) : kReplacement);
+      at += std::max<size_t>(1, length);
     }
     run_.clear();
   }
@@ -141,6 +154,7 @@ class Decoder {
   const Tables& t_;
   const bool skip_;
   std::string out_, run_;
+  bool stripped_ = false;
 };
 
 }  // namespace

@@ -55,10 +55,13 @@ struct EncoderConfig {
   uint32_t continuing_node = 0;  // WordPiece: trie node after the continuing prefix ("##")
   uint32_t exact = 0;            // any bytes can be spelled exactly
   DecodeStyle decode = DecodeStyle::kBytes;
-  uint32_t decode_strips = 0;  // a space at the beginning of a decoded text goes
+  // Spaces at the beginning of a decoded text: how many go (kSigns), whether they do (kMetaspace),
+  // one (1) or all (2) (kSentencePiece); kWordPiece: whether its English is tidied.
+  uint32_t decode_strips = 0;
   PrefixSpace prefix_space = PrefixSpace::kNever;
-  uint32_t longest = 0;  // Unigram: bytes of the longest token
-  double unk_score = 0;  // Unigram
+  uint32_t tie_bits = 0;  // BPE: ranks that differ in these low bits only are the same
+  uint32_t longest = 0;   // Unigram: bytes of the longest token
+  double unk_score = 0;   // Unigram
 };
 
 // A part of the normaliser: its StepKind, and flags and texts as that kind wants them.
