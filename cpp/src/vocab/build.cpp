@@ -87,7 +87,9 @@ OwnedTables build_tables(const Description& description) {
   build_added(builder, description);
   config.exact = exact(builder.tables, config);
   builder.keep(builder.tables.config, std::vector<EncoderConfig>{config});
-  return builder.finish();
+  OwnedTables owned = builder.finish();
+  check_tables(owned.tables);  // a description is no more to be trusted than a file
+  return owned;
 }
 
 }  // namespace anydraft::detail
