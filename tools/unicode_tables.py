@@ -131,7 +131,8 @@ def main() -> None:
     ranges("kBertAccentRuns", becomes(bert(strip_accents=True), ""))
     ranges("kBertRemovedRuns", becomes(bert(clean_text=True), ""))
     ranges("kBertSpaceRuns", becomes(bert(clean_text=True), " "))
-    ranges("kBertCjkRuns", lambda c: len(bert(handle_chinese_chars=True).normalize_str(chr(c))) == 3)
+    spaced = bert(handle_chinese_chars=True).normalize_str
+    ranges("kBertCjkRuns", lambda c: len(spaced(chr(c))) == 3)
     print("// point, count, points …")
     rows("kCanonicalDecompositions", "uint32_t", decompositions(NFD, lambda c: c))
     rows("kCompatibilityDecompositions", "uint32_t", decompositions(NFKD, NFD))

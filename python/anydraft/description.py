@@ -215,7 +215,8 @@ def _pieces(data: Json) -> Json:
     added: list[tuple[str, int, int]] = []
     for index, (text, _, kind) in enumerate(pieces):
         special = kind in (_UNKNOWN, _CONTROL)
-        ordinary = bytes([int(text[3:5], 16)]) if kind == _BYTE else text.replace(SIGN, " ").encode()
+        spelled = text.replace(SIGN, " ").encode()
+        ordinary = bytes([int(text[3:5], 16)]) if kind == _BYTE else spelled
         tokens.append(b"" if special else ordinary)
         if kind == _USER_DEFINED and model["type"] == "BPE":
             added.append((text, index, _flags({"normalized": True})))
