@@ -4,6 +4,14 @@
 #include <string>
 
 namespace anydraft::detail {
+namespace {
+
+// Where the first `count` tokens end.
+size_t place(const std::vector<size_t>& ends, size_t count) {
+  return count > 0 ? ends[count - 1] : 0;
+}
+
+}  // namespace
 
 DraftContext::DraftContext(const Vocabulary& target, const Vocabulary& drafter,
                            const VocabularyMap& map)
@@ -40,17 +48,16 @@ void DraftContext::sync(const TokenIds& committed) {
     feed(before);
   } catch (...) {
     text_.resize(before);
-    tokens_.clear();
-    feed(0);
+    if (place(tokens_.ends(), tokens_.ends().size()) != before) {  // a part of it was fed
+      tokens_.clear();
+      feed(0);
+    }
     throw;
   }
   seen_ = committed.size();
   // The last place where kept tokens and the text's tokens end together.
   const std::vector<size_t>& ends = tokens_.ends();
   size_t kept = agreeing(), own = ends.size();
-  const auto place = [](const std::vector<size_t>& of, size_t count) {
-    return count > 0 ? of[count - 1] : 0;
-  };
   while (place(ends_, kept) != place(ends, own)) {
     place(ends_, kept) > place(ends, own) ? --kept : --own;
   }
