@@ -45,7 +45,7 @@ def main() -> int:
     for name in args.pair or list(PAIRS):
         try:
             add(pairs, PAIRS[name](args.quick, args.prompts, new_tokens))
-        except models.ModelUnavailable as error:
+        except models.Unavailable as error:
             say(f"SKIPPED {name}: {error}")
         write(result, out)  # after each pair: a run of many minutes may be cut off
         gc.collect()

@@ -31,7 +31,7 @@ PROMPTS = [
 def smollm2():
     try:
         folder = models.fetch("smollm2-135m")
-    except models.ModelUnavailable as error:
+    except models.Unavailable as error:
         pytest.skip(f"SmolLM2 cannot be had: {error}")
     return hf.load(folder, pack=True)
 
