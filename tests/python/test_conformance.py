@@ -1,23 +1,18 @@
 """Ids and texts are those of the libraries that own the real vocabularies."""
 
-import functools
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from owners import NAMES, fetched, owner_of
+from real import NAMES, owner_of, vocabulary_of
 from texts import code_points, in_context, shrunk, texts_of
-
-from anydraft import Vocabulary
 
 # In every family one that is small to fetch; the others in the slow tests.
 SMALL = ["llama2", "mistral_v3", "ai21", "gpt2", "tekken", "deepseek_v4", "qwen", "bert"]
 BATCH = 2000
 
 
-@functools.cache
 def both(name):
-    return Vocabulary.from_file(fetched(name)), owner_of(name)
+    return vocabulary_of(name), owner_of(name)
 
 
 def own_tokens(vocabulary):

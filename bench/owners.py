@@ -1,56 +1,57 @@
-"""The libraries that own the real vocabularies, behind one face, and their ids as the truth."""
+"""The libraries that own the real vocabularies, behind one face: their ids are the truth."""
+
+from __future__ import annotations
 
 import base64
 import json
-import sys
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "bench"))
 import vocabularies
-from packages import Unavailable
 
-
-def fetched(name):
-    """The file of a real vocabulary; the test is skipped, loudly, where it cannot be had."""
-    try:
-        return vocabularies.fetch(name)
-    except Unavailable as error:
-        pytest.skip(f"!!!! {name} cannot be had: {error}")
+Ids = list[int]
 
 
 class TokenizersOwner:
-    def __init__(self, path):
+    def __init__(self, path: Path) -> None:
         from tokenizers import Tokenizer
 
         self.tokenizer = Tokenizer.from_file(str(path))
 
-    def encode(self, texts, specials=False):
+    def encode(self, texts: list[str], specials: bool = False) -> list[Ids]:
         self.tokenizer.encode_special_tokens = not specials
         batch = self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)
         return [encoding.ids for encoding in batch]
 
-    def decode(self, ids):
+    def decode(self, ids: Ids) -> str:
         return self.tokenizer.decode(ids, skip_special_tokens=False)
 
 
 class SentencePieceOwner:
-    def __init__(self, path):
+    def __init__(self, path: Path) -> None:
         import sentencepiece
 
         self.processor = sentencepiece.SentencePieceProcessor(model_file=str(path))
 
-    def encode(self, texts, specials=False):
+    def encode(self, texts: list[str], specials: bool = False) -> list[Ids]:
         return self.processor.encode(texts, num_threads=1)
 
-    def decode(self, ids):
+    def decode(self, ids: Ids) -> str:
         return self.processor.decode(ids)
 
 
 class TiktokenOwner:
-    def __init__(self, ranks, pattern, specials, *, first_id=0, normalize=None):
+    def __init__(
+        self,
+        ranks: dict[bytes, int],
+        pattern: str,
+        specials: dict[str, int],
+        *,
+        first_id: int = 0,
+        normalize: Any = None,
+    ) -> None:
         import tiktoken
 
         self.encoding = tiktoken.Encoding(
@@ -58,7 +59,7 @@ class TiktokenOwner:
         )
         self.first_id, self.normalize = first_id, normalize
 
-    def encode(self, texts, specials=False):
+    def encode(self, texts: list[str], specials: bool = False) -> list[Ids]:
         if self.normalize:
             texts = [unicodedata.normalize(self.normalize, text) for text in texts]
         if specials:
@@ -67,11 +68,11 @@ class TiktokenOwner:
             lists = self.encoding.encode_ordinary_batch(texts, num_threads=1)
         return [[token + self.first_id for token in ids] for ids in lists]
 
-    def decode(self, ids):
+    def decode(self, ids: Ids) -> str:
         return self.encoding.decode([token - self.first_id for token in ids])
 
 
-def _tekken(path):
+def _tekken(path: Path) -> TiktokenOwner:
     data = json.loads(path.read_text("utf-8"))
     first = data["config"]["default_num_special_tokens"]
     count = data["config"]["default_vocab_size"] - first
@@ -79,18 +80,18 @@ def _tekken(path):
     return TiktokenOwner(ranks, data["config"]["pattern"], {}, first_id=first)
 
 
-def _ranks(path):
+def _ranks(path: Path) -> dict[bytes, int]:
     lines = (line.split() for line in path.read_bytes().splitlines())
     return {base64.b64decode(token): int(rank) for token, rank in lines}
 
 
-def _gpt2(path):
+def _gpt2(path: Path) -> TiktokenOwner:
     from tiktoken_ext.openai_public import r50k_pat_str
 
     return TiktokenOwner(_ranks(path), r50k_pat_str, {"<|endoftext|>": 50256})
 
 
-def _qwen(path):
+def _qwen(path: Path) -> TiktokenOwner:
     # As Qwen's own class does it.
     pattern = (
         r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
@@ -99,14 +100,33 @@ def _qwen(path):
     return TiktokenOwner(_ranks(path), pattern, {"<|endoftext|>": 151643}, normalize="NFC")
 
 
-OWN = {"tekken": _tekken, "gpt2": _gpt2, "qwen": _qwen}
+_OWN: dict[str, Callable[[Path], Any]] = {"tekken": _tekken, "gpt2": _gpt2, "qwen": _qwen}
 NAMES = [*vocabularies.VOCABULARIES, "smollm2"]
 
 
-def owner_of(name):
-    path = fetched(name)
-    if name in OWN:
-        return OWN[name](path)
+def owner_of(name: str) -> Any:
+    """An object with encode(texts) and decode(ids) of vocabulary `name`."""
+    path = vocabularies.fetch(name)
+    if name in _OWN:
+        return _OWN[name](path)
     if name in ("mistral_v3", "ai21"):
         return SentencePieceOwner(path)
     return TokenizersOwner(path)
+
+
+def tiktoken_twin(name: str) -> TiktokenOwner:
+    """A byte-level tokenizer.json with one pattern and ids in the order of ranks, in tiktoken."""
+    data = json.loads(vocabularies.fetch(name).read_text("utf-8"))
+    split, *_ = data["pre_tokenizer"]["pretokenizers"]
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in printable]
+    byte_of = {chr(byte): byte for byte in printable}
+    byte_of |= {chr(0x100 + i): byte for i, byte in enumerate(others)}
+    added = {token["content"] for token in data["added_tokens"]}
+    ranks = {
+        bytes(byte_of[sign] for sign in token): rank
+        for token, rank in data["model"]["vocab"].items()
+        if token not in added
+    }
+    normalizer = (data["normalizer"] or {}).get("type")
+    return TiktokenOwner(ranks, split["pattern"]["Regex"], {}, normalize=normalizer)
