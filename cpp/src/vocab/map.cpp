@@ -69,8 +69,8 @@ class ByBytes {
     if (bytes.empty()) return;
     const uint32_t hash = hash_of(bytes);
     Slot& slot = slots_[slot_of(bytes, hash)];
-    const bool better = slot.id < 0 || (vocabulary_.is_byte_fallback(slot.id) &&
-                                        !vocabulary_.is_byte_fallback(id));
+    const bool better =
+        slot.id < 0 || (vocabulary_.is_byte_fallback(slot.id) && !vocabulary_.is_byte_fallback(id));
     if (better) slot = {hash, id};
   }
 
