@@ -63,9 +63,11 @@ class TiktokenOwner:
         if self.normalize:
             texts = [unicodedata.normalize(self.normalize, text) for text in texts]
         if specials:
-            lists = self.encoding.encode_batch(texts, num_threads=1, allowed_special="all")
+            lists = [self.encoding.encode(text, allowed_special="all") for text in texts]
         else:
-            lists = self.encoding.encode_ordinary_batch(texts, num_threads=1)
+            lists = [self.encoding.encode_ordinary(text) for text in texts]
+        if not self.first_id:
+            return lists
         return [[token + self.first_id for token in ids] for ids in lists]
 
     def decode(self, ids: Ids) -> str:

@@ -24,58 +24,86 @@ uint32_t hash_of(std::string_view bytes) {
   return static_cast<uint32_t>(mix(mix(hash ^ word)));
 }
 
-// The id that stands for a byte string: an ordinary token before a byte fallback, then the lowest.
-// Open addressing, at most half full.
-class ByBytes {
+// The distinct byte strings of the draft vocabulary, and who stands for each on both sides: an
+// ordinary token before a byte fallback, then the lowest id. Open addressing, at most half full.
+class Meeting {
  public:
-  explicit ByBytes(const Vocabulary& vocabulary) : vocabulary_(vocabulary) {
+  Meeting(const Vocabulary& draft, const Vocabulary& target) : draft_(draft) {
     size_t capacity = 16;
-    while (capacity < 2 * static_cast<size_t>(vocabulary.size())) capacity *= 2;
-    slots_.assign(capacity, Slot{0, -1});
-    for (int32_t id = 0; id < vocabulary.size(); ++id) insert(id);
-  }
-
-  // -1: none has these bytes. Empty bytes are nobody's.
-  int32_t find(std::string_view bytes) const {
-    return bytes.empty() ? -1 : slots_[slot_of(bytes, hash_of(bytes))].id;
-  }
-
-  // Distinct byte strings that `other` has too.
-  int64_t shared(const ByBytes& other) const {
-    return std::count_if(slots_.begin(), slots_.end(), [&](const Slot& slot) {
-      return slot.id >= 0 && other.find(vocabulary_.token_bytes(slot.id)) >= 0;
+    while (capacity < 2 * static_cast<size_t>(draft.size())) capacity *= 2;
+    slots_.assign(capacity, Slot{});
+    draft_slots_ = each(draft, [&](int32_t id, uint32_t hash, Slot& slot) {
+      slot.hash = hash;
+      choose(draft, slot.draft, id);
     });
+    target_slots_ = each(target, [&](int32_t id, uint32_t, Slot& slot) {
+      if (slot.draft >= 0) choose(target, slot.target, id);
+    });
+  }
+
+  // The other side's id for every id; -1: none.
+  TokenIds to_target() const { return ids_at(draft_slots_, &Slot::target); }
+  TokenIds to_draft() const { return ids_at(target_slots_, &Slot::draft); }
+
+  int64_t shared() const {
+    return std::count_if(slots_.begin(), slots_.end(),
+                         [](const Slot& slot) { return slot.target >= 0; });
   }
 
  private:
   struct Slot {
-    uint32_t hash;
-    int32_t id;  // -1: free
+    uint32_t hash = 0;
+    int32_t draft = -1;   // -1: a free slot
+    int32_t target = -1;  // -1: the target has no such token
   };
+  static constexpr uint32_t kNone = 0xFFFFFFFF;
+
+  static void choose(const Vocabulary& vocabulary, int32_t& chosen, int32_t id) {
+    const bool better =
+        chosen < 0 || (vocabulary.is_byte_fallback(chosen) && !vocabulary.is_byte_fallback(id));
+    if (better) chosen = id;
+  }
+
+  // Calls visit(id, hash, slot) for every id that has bytes, and returns the slot of every id. The
+  // hashes come first, so that the slots can be asked for ahead of time.
+  template <typename Visit>
+  std::vector<uint32_t> each(const Vocabulary& vocabulary, Visit visit) {
+    constexpr int32_t kAhead = 16;
+    const int32_t size = vocabulary.size();
+    std::vector<uint32_t> hashes(size + kAhead, 0), slots(size, kNone);
+    for (int32_t id = 0; id < size; ++id) hashes[id] = hash_of(vocabulary.token_bytes(id));
+    for (int32_t id = 0; id < size; ++id) {
+      __builtin_prefetch(&slots_[hashes[id + kAhead] & (slots_.size() - 1)]);
+      const std::string_view bytes = vocabulary.token_bytes(id);
+      if (bytes.empty()) continue;
+      slots[id] = slot_of(bytes, hashes[id]);
+      visit(id, hashes[id], slots_[slots[id]]);
+    }
+    return slots;
+  }
 
   // Where these bytes are, or the free slot where they would go.
-  size_t slot_of(std::string_view bytes, uint32_t hash) const {
-    const size_t mask = slots_.size() - 1;
-    size_t at = hash & mask;
-    while (slots_[at].id >= 0 &&
-           (slots_[at].hash != hash || vocabulary_.token_bytes(slots_[at].id) != bytes)) {
+  uint32_t slot_of(std::string_view bytes, uint32_t hash) const {
+    const uint32_t mask = static_cast<uint32_t>(slots_.size() - 1);
+    uint32_t at = hash & mask;
+    while (slots_[at].draft >= 0 &&
+           (slots_[at].hash != hash || draft_.token_bytes(slots_[at].draft) != bytes)) {
       at = (at + 1) & mask;
     }
     return at;
   }
 
-  void insert(int32_t id) {
-    const std::string_view bytes = vocabulary_.token_bytes(id);
-    if (bytes.empty()) return;
-    const uint32_t hash = hash_of(bytes);
-    Slot& slot = slots_[slot_of(bytes, hash)];
-    const bool better =
-        slot.id < 0 || (vocabulary_.is_byte_fallback(slot.id) && !vocabulary_.is_byte_fallback(id));
-    if (better) slot = {hash, id};
+  TokenIds ids_at(const std::vector<uint32_t>& slots, int32_t Slot::* side) const {
+    TokenIds ids(slots.size(), -1);
+    for (size_t id = 0; id < slots.size(); ++id) {
+      if (slots[id] != kNone) ids[id] = slots_[slots[id]].*side;
+    }
+    return ids;
   }
 
-  const Vocabulary& vocabulary_;
+  const Vocabulary& draft_;
   std::vector<Slot> slots_;
+  std::vector<uint32_t> draft_slots_, target_slots_;
 };
 
 // Specials of `from` in ids of `to`: the same text, else the same role, else the end of a turn for
@@ -94,13 +122,6 @@ void map_specials(const Vocabulary& from, const Vocabulary& to, TokenIds& ids) {
       if (ids[id] < 0) ids[id] = to.role(theirs)[0];
     }
   }
-}
-
-TokenIds ids_in(const Vocabulary& from, const Vocabulary& to, const ByBytes& to_ids) {
-  TokenIds ids(from.size());
-  for (int32_t id = 0; id < from.size(); ++id) ids[id] = to_ids.find(from.token_bytes(id));
-  map_specials(from, to, ids);
-  return ids;
 }
 
 // Targets that several drafter ids stand for, in order, with those ids in order.
@@ -125,10 +146,12 @@ std::vector<std::pair<int32_t, TokenIds>> several(const TokenIds& to_target, int
 }  // namespace
 
 VocabularyMap::VocabularyMap(const Vocabulary& draft, const Vocabulary& target) {
-  const ByBytes draft_ids(draft), target_ids(target);
-  shared = draft_ids.shared(target_ids);
-  to_target = ids_in(draft, target, target_ids);
-  to_draft = ids_in(target, draft, draft_ids);
+  const Meeting meeting(draft, target);
+  shared = meeting.shared();
+  to_target = meeting.to_target();
+  to_draft = meeting.to_draft();
+  map_specials(draft, target, to_target);
+  map_specials(target, draft, to_draft);
   merged = several(to_target, target.size());
 }
 

@@ -16,6 +16,16 @@
 
 namespace anydraft {
 namespace detail {
+
+uint64_t checksum_of(const char* file, size_t size) {
+  FileHeader header;
+  std::memcpy(&header, file, sizeof(header));
+  header.checksum = 0;
+  char start[sizeof(header)];
+  std::memcpy(start, &header, sizeof(header));
+  return checksum(start, sizeof(start)) ^ checksum(file + sizeof(header), size - sizeof(header));
+}
+
 namespace {
 
 constexpr size_t kAlignment = 64;
@@ -31,15 +41,6 @@ static_assert(sizeof(FileHeader) == kAlignment && sizeof(FileSection) == 24);
 }
 
 size_t aligned(size_t size) { return (size + kAlignment - 1) / kAlignment * kAlignment; }
-
-uint64_t checksum_of(const char* file, size_t size) {
-  FileHeader header;
-  std::memcpy(&header, file, sizeof(header));
-  header.checksum = 0;
-  char start[sizeof(header)];
-  std::memcpy(start, &header, sizeof(header));
-  return checksum(start, sizeof(start)) ^ checksum(file + sizeof(header), size - sizeof(header));
-}
 
 // ---- Writing
 

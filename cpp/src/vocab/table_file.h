@@ -29,6 +29,9 @@ struct FileSection {
   uint32_t reserved;
 };
 
+// Of a whole file of at least a header, its own field taken as 0.
+uint64_t checksum_of(const char* file, size_t size);
+
 // As read_vocabulary and write_vocabulary.
 OwnedTables read_tables(const std::string& path);
 void write_tables(const Tables& tables, const std::string& path);
