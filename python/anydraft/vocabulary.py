@@ -13,9 +13,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from anydraft._core import VocabularyMapTable, VocabularyTable
+from anydraft._core import (
+    VocabularyMapTable,
+    VocabularyTable,
+    read_vocabulary,
+    write_vocabulary,
+)
 from anydraft.description import describe
 from anydraft.errors import UnsupportedTokenizerError, VocabularyError
+from anydraft.vocabulary_files import TABLE_MAGIC, read_description
 
 Json = dict[str, Any]
 
@@ -35,28 +41,46 @@ class Vocabulary:
         self.table = table
 
     @classmethod
-    def from_file(cls, path: str | Path, *, fallback: bool = False) -> Vocabulary:
-        """Read a tokenizer.json.
+    def from_file(
+        cls, path: str | Path, *, kind: str | None = None, fallback: bool = False
+    ) -> Vocabulary:
+        """Read a tokenizer.json, tekken.json, SentencePiece model, tiktoken rank file, or a table
+        that `export` wrote.
 
-        A tokenizer_config.json beside it names the EOS and BOS tokens, where it is there.
+        A tokenizer_config.json beside a tokenizer.json names the EOS and BOS tokens.
 
         Args:
-            fallback: where a part of the tokeniser is not supported natively, encode with the
+            kind: what the file is, where its content does not say it: a rank file that is not one
+                of the well-known ones needs the kind of its pattern ("gpt2", "cl100k", "llama3", …;
+                all of them in `anydraft.vocabulary_files.KINDS`).
+            fallback: where a part of a tokenizer.json is not supported natively, encode with the
                 `tokenizers` library, with a warning that names the part.
 
         Raises:
             FileNotFoundError: no such file.
-            UnsupportedTokenizerError: a part of the tokeniser that is not supported, named.
+            ImportError: a SentencePiece model without the library that parses it.
+            UnsupportedTokenizerError: a part of the tokeniser that is not supported, named, or a
+                rank file whose kind is not known.
+            VocabularyError: a file that is none of these, damaged, or of a newer format.
         """
         path = Path(path)
-        if path.suffix != ".json":
-            raise UnsupportedTokenizerError(
-                f"[Vocabulary] expected a tokenizer.json, got {path.name}: SentencePiece models, "
-                "tekken.json and tiktoken files are not supported yet"
-            )
-        config_path = path.with_name("tokenizer_config.json")
-        config = json.loads(config_path.read_text("utf-8")) if config_path.is_file() else {}
-        return cls.from_json(path.read_text("utf-8"), config=config, fallback=fallback)
+        with path.open("rb") as file:
+            exported = file.read(len(TABLE_MAGIC)) == TABLE_MAGIC
+        if exported:
+            return cls(read_vocabulary(str(path)))
+        data, config = read_description(path, kind)
+        return cls.from_description(data, config=config, fallback=fallback)
+
+    def export(self, path: str | Path) -> None:
+        """Write the vocabulary and its encoder as one table that C++ and Python map as it lies.
+
+        Written to a temporary name beside `path`, then renamed.
+
+        Raises:
+            VocabularyError: a vocabulary that is not `native`.
+            InputError: a place that cannot be written to.
+        """
+        write_vocabulary(self.table, str(path))
 
     @classmethod
     def from_json(
