@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import base64
 import json
-import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import vocabularies
+from tokenizers import Tokenizer, normalizers
 
 Ids = list[int]
 
 
 class TokenizersOwner:
     def __init__(self, path: Path) -> None:
-        from tokenizers import Tokenizer
-
         self.tokenizer = Tokenizer.from_file(str(path))
 
     def encode(self, texts: list[str], specials: bool = False) -> list[Ids]:
@@ -50,18 +48,20 @@ class TiktokenOwner:
         specials: dict[str, int],
         *,
         first_id: int = 0,
-        normalize: Any = None,
+        normalize: str | None = None,
     ) -> None:
         import tiktoken
 
         self.encoding = tiktoken.Encoding(
             "real", pat_str=pattern, mergeable_ranks=ranks, special_tokens=specials
         )
-        self.first_id, self.normalize = first_id, normalize
+        self.first_id = first_id
+        # Not Python's own tables, which change with Python.
+        self.normalizer = getattr(normalizers, normalize)() if normalize else None
 
     def encode(self, texts: list[str], specials: bool = False) -> list[Ids]:
-        if self.normalize:
-            texts = [unicodedata.normalize(self.normalize, text) for text in texts]
+        if self.normalizer:
+            texts = [self.normalizer.normalize_str(text) for text in texts]
         if specials:
             lists = [self.encoding.encode(text, allowed_special="all") for text in texts]
         else:

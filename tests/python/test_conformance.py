@@ -63,7 +63,8 @@ def test_ids_are_the_owners(name):
     tokens = own_tokens(both(name)[0])
     texts = texts_of(f"sample {name}", 60_000, tokens)
     assert differences(name, texts) == []
-    assert differences(name, texts[: len(texts) // 4], specials=True) == []
+    if name != "tekken":  # its owner never looks for specials in a text
+        assert differences(name, texts[: len(texts) // 4], specials=True) == []
     assert undecoded(name, texts[::4]) == []
     first = code_points(step=1)[:0x3100]
     assert differences(name, [*first, *code_points(step=97)]) == []
@@ -106,7 +107,8 @@ def test_ids_are_the_owners_for_millions_of_characters(name):
     every = code_points()
     assert sum(map(len, texts)) + len(every) > 2_000_000
     assert differences(name, texts) == []
-    assert differences(name, texts[::10], specials=True) == []
+    if name != "tekken":
+        assert differences(name, texts[::10], specials=True) == []
     assert undecoded(name, texts[::5]) == []
     assert differences(name, every) == []
     assert differences(name, in_context(every)) == []

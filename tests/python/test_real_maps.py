@@ -3,7 +3,7 @@
 import base64
 
 import pytest
-from real import path_of, vocabulary_of
+from real import owner_of, path_of, vocabulary_of
 
 from anydraft import VocabularyMap
 
@@ -19,6 +19,12 @@ SHARED = {
     ("llama3", "gpt4o"): 103245,
     ("gemma3", "gpt4o"): 131000,
 }
+
+
+def space_runs(vocabulary):
+    """Runs of two spaces or more that are tokens."""
+    spelled = (vocabulary.token_bytes(i) or b"" for i in range(vocabulary.size))
+    return {text for text in spelled if len(text) > 1 and not text.strip(b" ")}
 
 
 def check_map(draft, target):
@@ -67,4 +73,10 @@ def test_own_sizes(name):
 @pytest.mark.parametrize("pair", SHARED, ids=" and ".join)
 def test_shared_byte_strings(pair):
     left, right = map(vocabulary_of, pair)
-    assert check_map(left, right).shared == check_map(right, left).shared == SHARED[pair]
+    expected = SHARED[pair]
+    if "gemma3" in pair:
+        # The count took Gemma's added tokens "▁▁", "▁▁▁", ... for these signs; its owner decodes
+        # them to spaces.
+        expected += len(space_runs(left) & space_runs(right))
+        assert owner_of("gemma3").decode([138]) == "  "
+    assert check_map(left, right).shared == check_map(right, left).shared == expected

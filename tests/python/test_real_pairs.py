@@ -114,7 +114,7 @@ def test_no_owners_library_is_loaded_while_decoding(tmp_path):
 import sys
 sys.path[:0] = {sys.path!r}
 from pathlib import Path
-from anydraft import SamplingParams, SpeculativeSession
+from anydraft import SamplingParams, SpeculativeSession, Vocabulary
 import numpy as np
 class Model:
     def __init__(self, name):

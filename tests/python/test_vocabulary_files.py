@@ -93,8 +93,8 @@ def test_kinds(files, tmp_path):
         Vocabulary.from_file(ranks, kind="gpt5")
     with pytest.raises(VocabularyError, match="got ranks"):
         Vocabulary.from_file(ranks, kind="tekken")
-    digits = {kind: Vocabulary.from_file(ranks, kind=kind).encode("12345") for kind in KINDS[3:]}
-    assert digits["qwen"] != digits["gpt2"]  # one by one against all of them
+    for kind in KINDS[3:]:
+        assert Vocabulary.from_file(ranks, kind=kind).decode(range(94)) == bytes(range(33, 127))
     file = tmp_path / "file"
     for content, match in [
         (b"AA== 0\nAQ== 1\nBroken!\n", "line 3"),
