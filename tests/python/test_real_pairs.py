@@ -121,9 +121,11 @@ class Model:
         self.vocabulary = Vocabulary.from_file(Path({str(tmp_path)!r}) / name)
         self.ids = self.vocabulary.encode(" the quick brown fox")
     def __call__(self, feeds):
-        rows = [self.ids[position % len(self.ids)] for feed in feeds
+        said = [self.ids[position % len(self.ids)] for feed in feeds
                 for position in feed.positions[len(feed.positions) - feed.rows:]]
-        return np.eye(self.vocabulary.size, dtype=np.float32)[rows]
+        rows = np.zeros((len(said), self.vocabulary.size), np.float32)
+        rows[range(len(said)), said] = 1
+        return rows
     def forget(self, request):
         pass
 target = Model("llama2")
