@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -219,7 +220,13 @@ class VocabularyMap:
     """
 
     def __init__(self, draft: Vocabulary, target: Vocabulary) -> None:
-        table = VocabularyMapTable(draft.table, target.table)
-        self.shared: int = table.shared
-        self.to_target: list[int] = table.to_target
-        self.to_draft: list[int] = table.to_draft
+        self.table = VocabularyMapTable(draft.table, target.table)
+        self.shared: int = self.table.shared
+
+    @cached_property
+    def to_target(self) -> list[int]:
+        return self.table.to_target
+
+    @cached_property
+    def to_draft(self) -> list[int]:
+        return self.table.to_draft

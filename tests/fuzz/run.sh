@@ -23,9 +23,18 @@ if [ -z "$compiler" ]; then
   compiler=g++ main=tests/fuzz/plain_main.cpp flags="$flags -fsanitize=address,undefined"
 fi
 
+echo "== $compiler"
+# libFuzzer's main goes into the link alone.
+compile() {
+  $1 ${2/-fsanitize=fuzzer,/-fsanitize=fuzzer-no-link,} -c "$4" -o "$3/$(basename "$4" .cpp).o"
+}
+export -f compile
+printf '%s\n' cpp/src/vocab/*.cpp tests/fuzz/fuzz_*.cpp $main |
+  xargs -P "${JOBS:-2}" -I{} bash -c 'compile "$@"' - "$compiler" "$flags" $out {}
 for target in table encode; do
-  echo "== $compiler $target"
-  $compiler $flags cpp/src/vocab/*.cpp tests/fuzz/fuzz_$target.cpp $main -o $out/fuzz_$target
+  objects=$(printf '%s\n' cpp/src/vocab/*.cpp tests/fuzz/fuzz_$target.cpp $main)
+  $compiler $flags $(for file in $objects; do echo $out/$(basename "$file" .cpp).o; done) \
+    -o $out/fuzz_$target
 done
 
 export ANYDRAFT_FUZZ_TABLES=$PWD/$out/tables
