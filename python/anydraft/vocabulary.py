@@ -225,8 +225,10 @@ class VocabularyMap:
 
     @cached_property
     def to_target(self) -> list[int]:
+        """Ids in the target."""
         return self.table.to_target
 
     @cached_property
     def to_draft(self) -> list[int]:
+        """Ids in the drafter."""
         return self.table.to_draft

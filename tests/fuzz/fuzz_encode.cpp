@@ -29,7 +29,10 @@ void check(const anydraft::Vocabulary& vocabulary, std::string_view text) {
     if (vocabulary.decode(vocabulary.encode(text)) != text) std::abort();
   } catch (const anydraft::Error&) {  // a byte that has no token
   }
-  vocabulary.decode_as_owner(vocabulary.encode_as_owner(text));
+  try {
+    vocabulary.decode_as_owner(vocabulary.encode_as_owner(text));
+  } catch (const anydraft::Error&) {  // no UTF-8
+  }
 }
 
 }  // namespace

@@ -44,6 +44,6 @@ if [ -n "$main" ]; then
   ./fuzz_encode "$seconds" texts
 else
   mkdir -p corpus_table corpus_encode
-  ./fuzz_table -max_total_time="$seconds" -max_len=200000 -print_final_stats=1 corpus_table tables
+  ./fuzz_table -max_total_time="$seconds" -max_len=900000 -print_final_stats=1 corpus_table tables
   ./fuzz_encode -max_total_time="$seconds" -max_len=4000 -print_final_stats=1 corpus_encode texts
 fi

@@ -203,6 +203,18 @@ def test_no_tokens_at_all(target, capsys):
     assert result(capsys)["tokens"] == []
 
 
+def test_vocab_export(target, tmp_path, capsys):
+    file = tmp_path / "target.vocab"
+    assert cli.main(["vocab", "--export", str(file), target]) == 0
+    assert str(file) in capsys.readouterr().out
+    assert cli.main(["vocab", str(file), target]) == 0
+    assert "equal: yes" in capsys.readouterr().out
+    assert cli.main(["vocab", target]) == 2
+    file.write_bytes(file.read_bytes()[:-1])
+    assert cli.main(["vocab", str(file), target]) == 2
+    assert "cut off" in capsys.readouterr().err
+
+
 def test_vocab(target, drafter, capsys):
     assert cli.main(["vocab", target, f"{drafter}/tokenizer.json"]) == 0
     shown = capsys.readouterr().out

@@ -29,6 +29,11 @@ uint64_t checksum_of(const char* file, size_t size) {
 namespace {
 
 constexpr size_t kAlignment = 64;
+#ifdef MAP_POPULATE
+constexpr int kPopulate = MAP_POPULATE;  // every page is wanted for the checksum
+#else
+constexpr int kPopulate = 0;
+#endif
 static_assert(sizeof(FileHeader) == kAlignment && sizeof(FileSection) == 24);
 
 [[noreturn]] void refuse(const std::string& path, const std::string& expected) {
@@ -87,15 +92,15 @@ struct Mapping {
   const char* data = nullptr;
   size_t size = 0;
 
-  Mapping(const std::string& path) {
+  explicit Mapping(const std::string& path) {
     const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
     if (descriptor < 0) system_failure("read_vocabulary", path, errno);
     struct stat status;
     if (::fstat(descriptor, &status) == 0 && S_ISREG(status.st_mode)) {
       size = static_cast<size_t>(status.st_size);
-      void* pages =
-          size > 0 ? ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE | MAP_POPULATE, descriptor, 0)
-                   : MAP_FAILED;
+      void* pages = size > 0
+                        ? ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE | kPopulate, descriptor, 0)
+                        : MAP_FAILED;
       if (pages != MAP_FAILED) data = static_cast<const char*>(pages);
     }
     ::close(descriptor);
