@@ -116,6 +116,14 @@ def owner_of(name: str) -> Any:
     return TokenizersOwner(path)
 
 
+# What tiktoken itself uses for this pattern: the same cuts, without backtracking.
+_FASTER = {
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+": r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+"
+    r"| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$|\s*[\r\n]|\s+(?!\S)|\s"
+}
+
+
 def tiktoken_twin(name: str) -> TiktokenOwner:
     """A byte-level tokenizer.json with one pattern and ids in the order of ranks, in tiktoken."""
     data = json.loads(vocabularies.fetch(name).read_text("utf-8"))
@@ -131,4 +139,5 @@ def tiktoken_twin(name: str) -> TiktokenOwner:
         if token not in added
     }
     normalizer = (data["normalizer"] or {}).get("type")
-    return TiktokenOwner(ranks, split["pattern"]["Regex"], {}, normalize=normalizer)
+    pattern = split["pattern"]["Regex"]
+    return TiktokenOwner(ranks, _FASTER.get(pattern, pattern), {}, normalize=normalizer)
