@@ -111,4 +111,4 @@ def test_ids_are_the_owners_for_millions_of_characters(name):
         assert differences(name, texts[::10], specials=True) == []
     assert undecoded(name, texts[::5]) == []
     assert differences(name, every) == []
-    assert differences(name, in_context(every)) == []
+    assert differences(name, in_context([*every[:0x3400], *every[0x3400::5]])) == []
