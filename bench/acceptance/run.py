@@ -39,7 +39,7 @@ def main() -> int:
     try:
         pair = _pair(args.drafter, plan)
         texts = prompts.of_target(pair.target, -(-args.prompts // 3))[: args.prompts]
-    except models.ModelUnavailable as error:
+    except models.Unavailable as error:
         print(f"!!!! SKIPPED: {error}", file=sys.stderr)
         return 3
     date = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d")
