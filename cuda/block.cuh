@@ -13,6 +13,14 @@
 
 #include "anydraft/detail/law.h"
 
+// A walk asks for the same things in many places: a copy of each would be too much for the
+// compiler.
+#if defined(__CUDACC__)
+#define ANYDRAFT_SHARED_CODE __noinline__
+#else
+#define ANYDRAFT_SHARED_CODE
+#endif
+
 namespace anydraft::detail {
 
 constexpr int kMaxChunks = 256;  // 1,048,576 tokens
@@ -170,7 +178,8 @@ class Crew {
   // The token where the cumulative mass passes coin * total; never one without mass. `totals` are
   // the chunk totals at any scale, `mass_at(token)` the masses.
   template <class Mass>
-  ANYDRAFT_HD int32_t pick(int64_t size, const double* totals, double coin, Mass mass_at) {
+  ANYDRAFT_SHARED_CODE ANYDRAFT_HD int32_t pick(int64_t size, const double* totals, double coin,
+                                                Mass mass_at) {
     const int chunks = chunks_of(size);
     double left = coin * sum_of(totals, chunks);
     const int64_t chunk = pass(totals, chunks, left);

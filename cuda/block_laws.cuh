@@ -34,8 +34,9 @@ class BlockLaws {
   // The law of a row, and the totals of its chunks in units of 2^law.exponent. `parts`: where they
   // are known. `bad`: NaN, +inf, -inf everywhere or out of a float's reach; then the law is some
   // law, so that a walk can end.
-  ANYDRAFT_HD Law law_of(const RowsView& rows, int64_t index, const LawParams& params,
-                         const Part* parts, double* totals, bool& bad) {
+  ANYDRAFT_SHARED_CODE ANYDRAFT_HD Law law_of(const RowsView& rows, int64_t index,
+                                              const LawParams& params, const Part* parts,
+                                              double* totals, bool& bad) {
     Law law;
     law.row = rows.row(index);
     law.dtype = rows.dtype;
@@ -62,8 +63,8 @@ class BlockLaws {
 
  private:
   // As the CPU engine's sampling/cutoff.cpp.
-  ANYDRAFT_HD float cutoff(Law law, const LawParams& params, float largest, const Part* parts,
-                           double* totals) {
+  ANYDRAFT_SHARED_CODE ANYDRAFT_HD float cutoff(Law law, const LawParams& params, float largest,
+                                                const Part* parts, double* totals) {
     if (params.top_k > 0 && params.top_k < law.size) {
       const auto k = static_cast<uint64_t>(params.top_k);
       law.lower = Larger{}(law.lower, select(law, true, largest, parts, k));
@@ -80,8 +81,8 @@ class BlockLaws {
     }
     return Smaller{}(law.lower, largest);
   }
-  ANYDRAFT_HD float select(const Law& law, bool count_only, float largest, const Part* parts,
-                           uint64_t target) {
+  ANYDRAFT_SHARED_CODE ANYDRAFT_HD float select(const Law& law, bool count_only, float largest,
+                                                const Part* parts, uint64_t target) {
     return with_reader(law.row, law.dtype, [&](auto read) {
       BlockSelect<Block, decltype(read)> from(crew_, read, law.size, parts,
                                               {count_only, law.scale, law.exponent});
@@ -89,7 +90,7 @@ class BlockLaws {
     });
   }
 
-  ANYDRAFT_HD const Part* read_parts(const Law& law, float scale) {
+  ANYDRAFT_SHARED_CODE ANYDRAFT_HD const Part* read_parts(const Law& law, float scale) {
     constexpr int kWidth = 2;  // so that a row's chunks occupy many warps
     const int chunks = chunks_of(law.size), at_once = chunks_at_once(law.dtype, kWidth);
     Part* parts = crew_.scratch().parts;
@@ -129,7 +130,8 @@ class BlockLaws {
   }
 
   // Of the entries >= law.lower. A part that summed others too is read again.
-  ANYDRAFT_HD double total_of(const Law& law, const Part* parts, double* totals) {
+  ANYDRAFT_SHARED_CODE ANYDRAFT_HD double total_of(const Law& law, const Part* parts,
+                                                   double* totals) {
     crew_.sync();
     with_reader(law.row, law.dtype, [&](auto read) {
       crew_.for_chunks(

@@ -49,7 +49,7 @@ class BlockRows : public Instrument<BlockRows<Block>> {
   }
 
   // What reads and sums rows; see detail/instrument.h.
-  ANYDRAFT_HD void load(int32_t node) {
+  ANYDRAFT_SHARED_CODE ANYDRAFT_HD void load(int32_t node) {
     const LawKind kind = play_.kinds[node];
     has_draft_ =
         this->first_child(node) >= 0 && kind != LawKind::kOneHot && kind != LawKind::kSparse;
@@ -64,7 +64,7 @@ class BlockRows : public Instrument<BlockRows<Block>> {
     crew_.once([&] { laws = {target_, draft_, true}; });
   }
 
-  ANYDRAFT_HD double sum_of(const Residual& residual) {
+  ANYDRAFT_SHARED_CODE ANYDRAFT_HD double sum_of(const Residual& residual) {
     return sum_entries([&](auto entries, int64_t begin, int64_t end) {
       double sum = 0;
       int64_t patch = next_patch(residual.node, begin + crew_.lane(), end);
@@ -80,7 +80,7 @@ class BlockRows : public Instrument<BlockRows<Block>> {
     });
   }
 
-  ANYDRAFT_HD double draft_without(int32_t child) {
+  ANYDRAFT_SHARED_CODE ANYDRAFT_HD double draft_without(int32_t child) {
     return sum_entries([&](auto entries, int64_t begin, int64_t end) {
       double sum = 0;
       int64_t left_out = next_left_out(child, begin + crew_.lane(), end);
@@ -95,7 +95,7 @@ class BlockRows : public Instrument<BlockRows<Block>> {
     });
   }
 
-  ANYDRAFT_HD double overlap_of(int32_t, double cap) {
+  ANYDRAFT_SHARED_CODE ANYDRAFT_HD double overlap_of(int32_t, double cap) {
     return sum_entries([&](auto entries, int64_t begin, int64_t end) {
       double sum = 0;
       for (int64_t at = begin + crew_.lane(); at < end; at += kLanes) {
@@ -107,7 +107,7 @@ class BlockRows : public Instrument<BlockRows<Block>> {
   }
 
   // In whole multiples of 2^-62, whose sums do not depend on their order.
-  ANYDRAFT_HD void histogram_of(double* target, double* draft) {
+  ANYDRAFT_SHARED_CODE ANYDRAFT_HD void histogram_of(double* target, double* draft) {
     uint64_t* bins = crew_.scratch().bins;
     crew_.sync();
     for (int b = crew_.thread(); b < 2 * kBuckets; b += crew_.threads()) bins[b] = 0;
@@ -129,7 +129,7 @@ class BlockRows : public Instrument<BlockRows<Block>> {
     }
   }
 
-  ANYDRAFT_HD int32_t pick_with(const Residual& residual, double coin) {
+  ANYDRAFT_SHARED_CODE ANYDRAFT_HD int32_t pick_with(const Residual& residual, double coin) {
     const bool untouched = residual.rejected < 0 && !(residual.drafted > 0);
     if (!untouched && sum_of(residual) > 0) {
       const Entries<AnyReader> entries = any_entries();
@@ -285,7 +285,7 @@ class BlockRows : public Instrument<BlockRows<Block>> {
     return next;
   }
 
-  ANYDRAFT_HD Law target_law(int32_t node) {
+  ANYDRAFT_SHARED_CODE ANYDRAFT_HD Law target_law(int32_t node) {
     bool bad = false;
     const Law law = BlockLaws<Block>(crew_).law_of(
         all().target_logits, base_ + node, all().sampling[request_],
@@ -294,7 +294,7 @@ class BlockRows : public Instrument<BlockRows<Block>> {
     totals_of_ = node;
     return law;
   }
-  ANYDRAFT_HD Law draft_law(int32_t row, int32_t node) {
+  ANYDRAFT_SHARED_CODE ANYDRAFT_HD Law draft_law(int32_t row, int32_t node) {
     if (all().draft_laws) return law_from(all().draft_logits, row, all().draft_laws[row]);
     bool bad = false;
     const Law law = BlockLaws<Block>(crew_).law_of(
@@ -330,7 +330,7 @@ class BlockRows : public Instrument<BlockRows<Block>> {
     return total > 0;
   }
 
-  ANYDRAFT_HD void check_nodes() {
+  ANYDRAFT_SHARED_CODE ANYDRAFT_HD void check_nodes() {
     int32_t node = crew_.thread();
     if (base_ < 0 || nodes_ < 1 || base_ + nodes_ > all().nodes) {
       fail(CudaStatus::kMalformed, 0);
@@ -342,7 +342,7 @@ class BlockRows : public Instrument<BlockRows<Block>> {
   }
 
   // Children in their order: each thread looks for those of its nodes.
-  ANYDRAFT_HD void clear_nodes() {
+  ANYDRAFT_SHARED_CODE ANYDRAFT_HD void clear_nodes() {
     for (int32_t node = crew_.thread(); node < nodes_; node += crew_.threads()) {
       int32_t child = node + 1, sibling = node + 1;
       while (child < nodes_ && play_.parents[child] != node) ++child;

@@ -65,11 +65,7 @@ ANYDRAFT_HD RowTask task_of(Block& block, const Batch& batch, int64_t node, bool
   return {rows.row(index), rows.dtype, rows.cols, scale_of_parts(params), batch.parts(node, draft)};
 }
 
-// Units of chunks_at_once chunks that a batch's rows make: the target rows, then the draft rows.
-ANYDRAFT_HD inline int64_t units_a_row(const RowsView& rows, int width16) {
-  const int at_once = chunks_at_once(rows.dtype, width16);
-  return (chunks_of(rows.cols) + at_once - 1) / at_once;
-}
+// Units that a batch's rows make: the target rows, then the draft rows.
 ANYDRAFT_HD inline int64_t units_of(const CudaVerifyRequest& all, int width16) {
   int64_t units = units_a_row(all.target_logits, width16);
   if (all.draft_logits.data && !all.draft_laws) units += units_a_row(all.draft_logits, width16);
