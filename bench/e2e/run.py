@@ -1,9 +1,10 @@
 """End to end: speculative against plain decoding of the same packed model, in one run.
 
-    python bench/e2e/run.py [--quick] [--pair lookup|universal] [--out FILE]
+    python bench/e2e/run.py [--quick] [--pair lookup|universal] [--prompts FROM:TO] [--out FILE]
 
 Methods are interleaved prompt by prompt, in an order that rotates; all texts are compared with
-plain decoding's. Writes bench/results/e2e-<date>.json and a Markdown table beside it.
+plain decoding's. Writes bench/results/e2e-<date>.json and a Markdown table beside it. With
+--prompts 2:4 only those are run and added to what FILE holds, for machines that are not free long.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import gc
+import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -22,7 +24,7 @@ sys.path.insert(0, str(BENCH))
 import models  # noqa: E402
 import torch  # noqa: E402
 from methods import GREEDY, Measured, Method, ours, theirs  # noqa: E402
-from report import machine, markdown, summarise, write  # noqa: E402
+from report import add, machine, markdown, summarise, write  # noqa: E402
 
 from anydraft.cli.compare import compare  # noqa: E402
 from anydraft.cli.loading import load  # noqa: E402
@@ -38,9 +40,11 @@ def main() -> int:
     result: dict[str, Any] = {"date": date, "machine": machine(), "new_tokens": new_tokens}
     result["pairs"] = pairs = []
     out = args.out or BENCH / "results" / f"e2e-{date}{'-quick' if args.quick else ''}.json"
+    if args.prompts.start and out.exists():
+        pairs += json.loads(out.read_text(encoding="utf-8"))["pairs"]
     for name in args.pair or list(PAIRS):
         try:
-            pairs.append(PAIRS[name](args.quick, new_tokens))
+            add(pairs, PAIRS[name](args.quick, args.prompts, new_tokens))
         except models.ModelUnavailable as error:
             say(f"SKIPPED {name}: {error}")
         write(result, out)  # after each pair: a run of many minutes may be cut off
@@ -54,12 +58,18 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="speculative against plain decoding")
     parser.add_argument("--quick", action="store_true", help="2 prompts, 16 tokens, few methods")
     parser.add_argument("--pair", action="append", choices=list(PAIRS), help="default: all")
+    parser.add_argument("--prompts", type=_range, default=slice(None), metavar="FROM:TO")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--out", type=Path, metavar="FILE", help="the JSON file")
     return parser
 
 
-def lookup(quick: bool, new_tokens: int) -> dict[str, Any]:
+def _range(text: str) -> slice:
+    start, end = map(int, text.split(":"))
+    return slice(start, end)
+
+
+def lookup(quick: bool, chosen: slice, new_tokens: int) -> dict[str, Any]:
     """Prompt lookup on SmolLM2, long prompts."""
     target = _load("target", "smollm2-135m")
     texts = models.long_prompts(2 if quick else 6)
@@ -72,29 +82,30 @@ def lookup(quick: bool, new_tokens: int) -> dict[str, Any]:
         name = f"transformers lookup {length}"
         methods.append(theirs(name, target, prompt_lookup_num_tokens=length))
     name = "SmolLM2-135M, prompt lookup, long prompts"
-    return _measure(name, ["lookup"], target, methods, prompts, new_tokens)
+    return _measure(name, ["lookup"], target, methods, prompts, chosen, new_tokens)
 
 
-def universal(quick: bool, new_tokens: int) -> dict[str, Any]:
+def universal(quick: bool, chosen: slice, new_tokens: int) -> dict[str, Any]:
     """Qwen2.5-Coder-1.5B drafted by SmolLM2 across vocabularies, HumanEval."""
     target = _load("target", "qwen2.5-coder-1.5b")
     drafter = _load("drafter", "smollm2-135m")
     texts = models.humaneval_prompts(2 if quick else 5)
     prompts = [[*target.vocabulary.prefix, *target.vocabulary.encode(text)] for text in texts]
     methods = [ours("plain", target, None, 0)]
-    fixed = {"slem": (4,) if quick else (3, 4, 5), "tli": (4,)}
+    fixed = {"slem": (4,) if quick else (3, 4, 5, 6), "tli": (4,) if quick else (3, 4)}
     for bridge, lengths in fixed.items():
         for length in lengths:
             methods.append(ours(f"{bridge} {length}", target, drafter, length, bridge))
-    for confidence in (0.3, 0.5):
-        name = f"slem up to 8, confidence {confidence}"
-        methods.append(ours(name, target, drafter, 8, "slem", confidence))
+    for length, confidence in ((5, 0.3), (8, 0.3), (8, 0.4)):
+        name = f"slem up to {length}, confidence {confidence}"
+        methods.append(ours(name, target, drafter, length, "slem", confidence))
     methods += [
+        ours("lookup 8", target, "lookup", 8),
         theirs("transformers universal 4", target, drafter),
         theirs("transformers lookup 10", target, prompt_lookup_num_tokens=10),
     ]
     name = "Qwen2.5-Coder-1.5B drafted by SmolLM2-135M, HumanEval"
-    return _measure(name, ["slem", "tli"], target, methods, prompts, new_tokens)
+    return _measure(name, ["slem", "tli", "lookup"], target, methods, prompts, chosen, new_tokens)
 
 
 PAIRS = {"lookup": lookup, "universal": universal}
@@ -110,18 +121,23 @@ def _measure(
     target: Any,
     methods: list[Method],
     prompts: Prompts,
+    chosen: slice,
     new_tokens: int,
 ) -> dict[str, Any]:
     for method in methods:  # nobody pays for first calls
-        method.measure(prompts[0], 4)
+        method.measure(prompts[0][:32], 4)
     table: dict[str, list[dict[str, Any]]] = {method.name: [] for method in methods}
-    for i, prompt in enumerate(prompts):
+    for i, prompt in list(enumerate(prompts))[chosen]:
         runs = _interleaved(methods, i, prompt, new_tokens)
         first = methods[0].measure(prompt, 1).seconds
         for method in methods:
             run = runs[method.name]
             table[method.name].append(_record(target, prompt, run, runs["plain"], first))
-    pair = {"name": name, "kinds": kinds, "prompt_tokens": [len(prompt) for prompt in prompts]}
+    pair = {
+        "name": name,
+        "kinds": kinds,
+        "prompt_tokens": [len(prompt) for prompt in prompts[chosen]],
+    }
     pair["methods"] = {name: {"prompts": runs} for name, runs in table.items()}
     # Of ours alone: a rival that differs is reported, and is no failure of this bench.
     own = [runs for name, runs in table.items() if not name.startswith("transformers ")]

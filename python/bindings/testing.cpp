@@ -8,6 +8,66 @@
 
 namespace anydraft::bindings {
 
+namespace {
+
+using detail::Law;
+
+// One reading and the exponentials of a row, relative to its first entry: what no law of it can do
+// without. Right only where no entry lies far above the first.
+Law bare_law(const RowsView& rows, int64_t index, double temperature) {
+  Law law;
+  law.row = rows.row(index);
+  law.dtype = rows.dtype;
+  law.size = rows.cols;
+  law.scale = static_cast<float>(1.4426950408889634 / temperature);
+  const float first = detail::load(law.row, law.dtype, 0);
+  law.exponent = detail::power_of(first, law.scale).exponent;
+  law.lower = detail::lowest_logit(first, law.scale);
+  double total = 0;
+  for (int64_t begin = 0; begin < law.size; begin += detail::kChunk) {
+    const int64_t end = std::min<int64_t>(begin + detail::kChunk, law.size);
+    total += detail::kernels()
+                 .scan(law.row, law.dtype, begin, end, law.scale, law.lower, law.exponent)
+                 .total;
+  }
+  law.inverse_total = 1 / total;
+  return law;
+}
+
+// The sum of relu(target - draft): both rows' exponentials once more.
+double bare_residual(const Law& target, const Law& draft) {
+  double sum = 0;
+  for (int64_t begin = 0; begin < target.size; begin += detail::kChunk) {
+    const int64_t end = std::min<int64_t>(begin + detail::kChunk, target.size);
+    sum += detail::kernels().residual(target, draft, 1, begin, end, nullptr);
+  }
+  return sum;
+}
+
+}  // namespace
+
+// For benches: the exponentials of a draw and of a chain's verification, and nothing else.
+static void bind_bare(py::module_& module) {
+  module.def("bare_exponentials", [](py::object logits, double temperature) {
+    const Rows rows = cpu_rows_from(logits, "logits");
+    return bare_law(rows.view, 0, temperature).inverse_total;
+  });
+  // Target rows 0 ... accepted and the draft rows beside them; then, where a draft was rejected,
+  // one sweep over the residual there.
+  module.def("bare_verification", [](py::object target_logits, py::object draft_logits,
+                                     int64_t accepted, double temperature) {
+    const Rows target = cpu_rows_from(target_logits, "target_logits");
+    const Rows draft = cpu_rows_from(draft_logits, "draft_logits");
+    Law target_law, draft_law;
+    for (int64_t row = 0; row <= accepted; ++row) {
+      target_law = bare_law(target.view, row, temperature);
+      if (row < draft.view.rows) draft_law = bare_law(draft.view, row, temperature);
+    }
+    if (accepted == draft.view.rows) return target_law.inverse_total;
+    return bare_residual(target_law, draft_law);
+  });
+}
+
 void bind_testing(py::module_& parent) {
   py::module_ module = parent.def_submodule("testing");
   module.def(
@@ -51,22 +111,40 @@ void bind_testing(py::module_& parent) {
     block = philox4x32_10(block, key[0], key[1]);
     return std::vector<uint32_t>(block.word, block.word + 4);
   });
-  // Chunk 0 of a row by each instruction set this machine runs: (name, largest, sum, masses).
-  module.def("chunk_by_instruction_set", [](py::object logits, const SamplingParams& params) {
-    const Rows rows = cpu_rows_from(logits, "logits");
-    const detail::Law law = make_law(rows.view, 0, params);
-    const int64_t end = std::min<int64_t>(law.size, detail::kChunk);
-    py::list all;
-    for (const detail::RowKernels* set :
-         {&detail::portable_kernels(), &detail::avx2_kernels(), &detail::avx512_kernels()}) {
-      std::vector<double> masses(end);
-      set->masses(law, 0, end, masses.data());
-      all.append(py::make_tuple(
-          set->name, set->max(law.row, law.dtype, 0, end).largest,
-          set->sum(law.row, law.dtype, 0, end, law.scale, law.lower, law.exponent), masses));
-      if (set == &detail::kernels()) break;
+  bind_bare(module);
+  // Of the rows as laws of temperature 1: (residual of chunk 0, its terms).
+  module.def("residual_of", [](py::object target_logits, py::object draft_logits, double z) {
+    const Rows target = cpu_rows_from(target_logits, "target_logits");
+    const Rows draft = cpu_rows_from(draft_logits, "draft_logits");
+    const int64_t end = std::min<int64_t>(target.view.cols, detail::kChunk);
+    std::vector<double> terms(end);
+    const double sum = detail::kernels().residual(
+        make_law(target.view, 0, {}), make_law(draft.view, 0, {}), z, 0, end, terms.data());
+    return py::make_tuple(sum, terms);
+  });
+  module.def("instruction_sets", [] {
+    std::vector<std::string> names;
+    for (const detail::RowKernels* set : detail::runnable_kernels()) names.push_back(set->name);
+    return names;
+  });
+  // All calls of the engine use it from now on; "": the best again.
+  module.def("use_instruction_set", [](const std::string& name) {
+    for (const detail::RowKernels* set : detail::runnable_kernels()) {
+      if (name == set->name) return detail::use_kernels(set);
     }
-    return all;
+    detail::use_kernels(nullptr);
+  });
+  // Of row 0: (scale, lower, exponent, inverse_total, chunk totals, each of them summed anew).
+  module.def("law_of", [](py::object logits, const SamplingParams& params) {
+    const Rows rows = cpu_rows_from(logits, "logits");
+    std::vector<double> totals, anew;
+    const detail::Law law = make_law(rows.view, 0, params, &totals);
+    for (int64_t begin = 0; begin < law.size && law.one_hot < 0; begin += detail::kChunk) {
+      const int64_t end = std::min<int64_t>(begin + detail::kChunk, law.size);
+      anew.push_back(detail::kernels().sum(law.row, law.dtype, begin, end, law.scale, law.lower,
+                                           law.exponent));
+    }
+    return py::make_tuple(law.scale, law.lower, law.exponent, law.inverse_total, totals, anew);
   });
 }
 

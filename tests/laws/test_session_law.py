@@ -9,18 +9,21 @@ from scipy.stats import chisquare
 from toys import DRAFTER, TARGET, TableModel
 
 from anydraft import SamplingParams, _core, probs
+from anydraft.drafts import LAW_KINDS
 
-RUNS, TOKENS, PROMPT = 200_000, 3, [0, 1]
+TOKENS, PROMPT = 3, [0, 1]
 
 
-def emitted(bridge, params, draft_params, confidence):
+def emitted(bridge, params, draft_params, runs, **options):
     target, drafter = TableModel(TARGET, 1), TableModel(DRAFTER, 2)
     if bridge == "same":
         drafter = TableModel(TARGET, 2)
     counts = Counter()
     batch = 2_000
-    for first in range(0, RUNS, batch):
-        core = _core.Session(TARGET.table, drafter.vocabulary.table, bridge=bridge, draft_length=3)
+    for first in range(0, runs, batch):
+        core = _core.Session(
+            TARGET.table, drafter.vocabulary.table, bridge=bridge, draft_length=3, **options
+        )
         ids = [
             core.add(
                 PROMPT,
@@ -56,19 +59,35 @@ def exact_law(target, params):
     return law
 
 
+CHAINS = [
+    ("same", {}),
+    ("tli", {}),
+    ("tli", {"draft_confidence": 0.3}),
+    ("slem", {"draft_confidence": 0.3}),
+    ("lookup", {}),
+]
+TREES = [
+    ("same", {"widths": [2, 2], "law": LAW_KINDS["hub"], "verifier": "top_down"}),
+    ("tli", {"widths": [2, 2], "law": LAW_KINDS["hub"]}),
+    ("tli", {"widths": [3], "max_nodes": 6, "depth": 3, "beam": 2, "law": 2}),
+    ("tli", {"widths": [3, 1, 1], "verifier": "multipath"}),
+    ("slem", {"widths": [2, 2], "law": LAW_KINDS["without_replacement"]}),
+]
+
+
 @pytest.mark.parametrize(
-    ("bridge", "confidence"),
-    [("same", 0), ("tli", 0), ("tli", 0.3), ("slem", 0.3), ("lookup", 0)],
+    ("bridge", "options", "runs"),
+    [(*case, 200_000) for case in CHAINS] + [(*case, 60_000) for case in TREES],
 )
-def test_law_of_the_first_tokens(bridge, confidence):
+def test_law_of_the_first_tokens(bridge, options, runs):
     params = SamplingParams(temperature=1.1, seed=20_24)
     draft_params = SamplingParams(temperature=0.8) if bridge == "slem" else None
-    target, counts = emitted(bridge, params, draft_params, confidence)
+    target, counts = emitted(bridge, params, draft_params, runs, **options)
     law = exact_law(target, params)
     assert set(counts) <= {text for text, mass in law.items() if mass > 0}
-    frequent = [text for text, mass in law.items() if mass * RUNS >= 10]
+    frequent = [text for text, mass in law.items() if mass * runs >= 10]
     expected = np.array([law[text] for text in frequent])
     observed = np.array([counts[text] for text in frequent])
-    observed = np.append(observed, RUNS - observed.sum())
-    expected = np.append(expected, 1 - expected.sum()) * RUNS
+    observed = np.append(observed, runs - observed.sum())
+    expected = np.append(expected, 1 - expected.sum()) * runs
     assert chisquare(observed, expected).pvalue > 1e-4

@@ -61,15 +61,24 @@ class TableModel:
         self.texts.pop(request, None)
 
     def __call__(self, feeds):
+        """A cache whose slots know the text they end: what a tree feed means, spelt out."""
         self.calls += 1
         rows = []
         for feed in feeds:
-            text = self.texts.get(feed.request, ())[: len(feed.keep)]
-            assert len(text) == len(feed.keep), "kept more slots than were fed"
-            assert list(feed.positions) == list(range(len(text), len(text) + len(feed.tokens)))
-            text = text + tuple(feed.tokens)
-            self.texts[feed.request] = text
-            rows += [self.row(text[: len(text) - i]) for i in reversed(range(feed.rows))]
+            slots = self.texts.get(feed.request, ())
+            assert list(feed.keep) == sorted(set(feed.keep))
+            assert max(feed.keep, default=-1) < len(slots), "kept more slots than were fed"
+            slots = [slots[slot] for slot in feed.keep]
+            kept = len(slots)
+            for token, position, parent in zip(
+                feed.tokens, feed.positions, feed.parents, strict=True
+            ):
+                assert -1 <= parent < len(slots) - kept, "a parent stands before its children"
+                above = slots[kept + parent] if kept + parent >= 0 else ()
+                assert position == len(above)
+                slots.append((*above, token))
+            self.texts[feed.request] = slots
+            rows += [self.row(text) for text in slots[len(slots) - feed.rows :]]
         return np.stack(rows)
 
 

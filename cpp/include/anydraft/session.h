@@ -59,6 +59,7 @@ struct Request {
 
 // What to run for one request: cut its cache to `keep` (and `keep_also`), then append `tokens`.
 struct Feed {
+  // Names the cache: the request's id, for the drafter the id + 1, so that one model may be both.
   int64_t request = 0;
   TokenIds tokens;
   std::vector<int32_t> positions;  // [tokens] in the text: siblings of a tree share theirs
@@ -96,7 +97,7 @@ class Session {
           SessionOptions options, std::shared_ptr<const VocabularyMap> map = nullptr);
   ~Session();
 
-  // The id is unique in the process: models may key caches by it across sessions. Without a seed
+  // The id and the one behind it are unique in the process: models key caches by them. Without a seed
   // the request draws one.
   int64_t add(Request request);  // throws Error(kValue) for an empty prompt and the like
   void cancel(int64_t id);

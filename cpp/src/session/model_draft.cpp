@@ -35,7 +35,7 @@ void ModelDraft::start(const TokenIds& committed, int64_t room) {
   frontier_.clear();
   in_cache_.clear();
   fed_as_.assign(1, -1);
-  laws_ = 0;
+  laws_ = coins_ = 0;
   confidence_ = 1;
   committed_ = committed;
   position_ = static_cast<uint32_t>(committed.size());
@@ -104,17 +104,17 @@ Feed ModelDraft::feed() const {
 void ModelDraft::take(const RowsView& all, int64_t first) {
   const RowsView rows = known(all);
   std::vector<Expansion> drawn;
-  int32_t next = tree_.size();
+  int32_t coins = coins_, left = tree_.most_nodes() - (tree_.size() - 1);
   for (size_t i = 0; i < frontier_.size(); ++i) {
     const int32_t node = frontier_[i];
     int32_t width = merges() ? tree_.paths[node] : tree_.width_of(node);
-    if (const int32_t most = tree_.most_nodes()) {
-      width = std::min(width, most - (next - 1));  // what this round's other nodes leave
-    }
-    drawn.push_back(width > 0 ? draw(node, width, rows, first + static_cast<int64_t>(i), next)
-                              : Expansion{});
-    next += static_cast<int32_t>(drawn.back().children.size());
+    if (tree_.most_nodes() > 0) width = std::min(width, left);
+    const int64_t row = first + static_cast<int64_t>(i);
+    drawn.push_back(width > 0 ? draw(width, rows, row, coins + 1) : Expansion{});
+    coins += std::max(width, 0);
+    left -= static_cast<int32_t>(drawn.back().children.size());
   }
+  coins_ = coins;
   ++stats_.draft_calls;
   const std::vector<int32_t> nodes = nodes_to_feed();
   if (!grows_in_order()) in_cache_.clear();
@@ -157,20 +157,20 @@ bool ModelDraft::stops(int32_t token) const {
   return std::find(request_.stop.begin(), request_.stop.end(), token) != request_.stop.end();
 }
 
-CoinKey ModelDraft::key(int32_t node) const {
+CoinKey ModelDraft::key(int32_t coin) const {
   return {request_.sampling.seed.value_or(0), request_.coin_stream, position_,
-          static_cast<uint32_t>(node),        Purpose::kDraft,      0};
+          static_cast<uint32_t>(coin),        Purpose::kDraft,      0};
 }
 
 // Children by the session's law of drawing, and their masses where the tree's growth asks for them.
-void ModelDraft::draw_from(const RowsView& row, int64_t index, int32_t width, int32_t child,
+void ModelDraft::draw_from(const RowsView& row, int64_t index, int32_t width, int32_t coin,
                            Expansion& expansion) const {
   const LawKind kind = sampling_.greedy() ? LawKind::kOneHot : pair_.options.law;
   expansion.kind = kind_used(kind, width);
   std::vector<int32_t>& children = expansion.children;
   children.resize(width);
   children.resize(
-      draw_children(expansion.kind, row, index, sampling_, width, key(child), children.data()));
+      draw_children(expansion.kind, row, index, sampling_, width, key(coin), children.data()));
   if (merges()) merge_equal(children, expansion.paths);
   const bool weighed = tree_.most_nodes() > 0;
   const detail::Law law = weighed ? make_law(row, index, SamplingParams{}) : detail::Law{};

@@ -32,9 +32,8 @@ class ModelDraft : public Drafting {
   void failed() override;
 
  protected:
-  // Draws the children of `node` from a row; `child` is the node number of the first.
-  virtual Expansion draw(int32_t node, int32_t width, const RowsView& rows, int64_t row,
-                         int32_t child) = 0;
+  // Draws the children of a node from its row, with the coins from number `coin` on.
+  virtual Expansion draw(int32_t width, const RowsView& rows, int64_t row, int32_t coin) = 0;
   virtual void keep_law(const Expansion&) {}  // its row is the next one of the proposal's laws
   virtual void finish() = 0;                  // the tree is complete: make it the proposal
   // The tree's nodes that the committed text went along.
@@ -45,8 +44,8 @@ class ModelDraft : public Drafting {
   virtual bool ends(int32_t token) const = 0;  // nothing is drafted behind this token of the tree
   bool stops(int32_t token) const;
   int32_t drafter_token(int32_t node) const { return fed_as_[node]; }
-  CoinKey key(int32_t node) const;
-  void draw_from(const RowsView& row, int64_t index, int32_t width, int32_t child,
+  CoinKey key(int32_t coin) const;
+  void draw_from(const RowsView& row, int64_t index, int32_t width, int32_t coin,
                  Expansion& expansion) const;
 
   const Pair& pair_;
@@ -71,6 +70,7 @@ class ModelDraft : public Drafting {
   std::vector<int32_t> in_cache_;  // nodes in the drafter's cache, behind the text
   std::vector<int32_t> frontier_;  // nodes that wait for their children
   int32_t laws_ = 0;               // rows of the proposal's laws
+  int32_t coins_ = 0;              // used in this round: no two draws share one
   bool chain_ = false;
   double confidence_ = 1;  // of the chain so far, in the drafter's eyes
 };

@@ -26,13 +26,12 @@ std::vector<float> TokenDraft::law_over_target(const RowsView& rows, int64_t row
   return law;
 }
 
-Expansion TokenDraft::draw(int32_t, int32_t width, const RowsView& rows, int64_t row,
-                           int32_t child) {
+Expansion TokenDraft::draw(int32_t width, const RowsView& rows, int64_t row, int32_t coin) {
   Expansion drawn;
   drawn.law = law_over_target(rows, row);
   if (!detail::has_mass(drawn.law)) return {};  // nothing on the shared tokens: a leaf
   const RowsView law{drawn.law.data(), DType::kFloat32, 1, proposal_.width, proposal_.width, row};
-  draw_from(law, 0, width, child, drawn);
+  draw_from(law, 0, width, coin, drawn);
   drawn.fed_as = drawn.children;
   if (!across()) return drawn;
   for (int32_t& id : drawn.fed_as) id = detail::drafter_id(rows, row, *pair_.map, id);

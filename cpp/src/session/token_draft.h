@@ -11,8 +11,7 @@ class TokenDraft : public ModelDraft {
   void start(const TokenIds& committed, int64_t room) override;
 
  protected:
-  Expansion draw(int32_t node, int32_t width, const RowsView& rows, int64_t row,
-                 int32_t child) override;
+  Expansion draw(int32_t width, const RowsView& rows, int64_t row, int32_t coin) override;
   void keep_law(const Expansion& expansion) override;
   void finish() override { proposal_.tree = tree_; }
   bool ends(int32_t token) const override { return stops(token); }

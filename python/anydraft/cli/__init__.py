@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from anydraft import Error, __version__
-from anydraft.cli import generate, vocab
+from anydraft.cli import bench, generate, vocab
 from anydraft.cli.terminal import say
 
 # What a user's input can cause, and what is told in one line instead of a traceback.
@@ -43,4 +43,5 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     generate.add(commands)
     vocab.add(commands)
+    bench.add(commands)
     return parser

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 if TYPE_CHECKING:
     import torch
 
-    from anydraft.contrib.kv_cache import RequestCache
+    from anydraft.contrib.lean import LeanDecoder
+    from anydraft.contrib.slots import Slots
 
 # What a cache of full-length layers can serve; a recurrent state cannot be cut back.
 _LAYER_TYPES = {"full_attention", "sliding_attention", "chunked_attention"}
@@ -31,15 +32,17 @@ class Feed(Protocol):
 
     @property
     def positions(self) -> Sequence[int]:
-        """The position of each token [new]."""
+        """The position of each token in its own path [new]."""
 
     @property
     def parents(self) -> Sequence[int]:
-        """The index in this feed of each token's parent [new]; -1: the last slot kept."""
+        """The index in this feed of each token's parent [new]; -1: the last slot kept;
+        -2 - s: slot s of those kept."""
 
     @property
-    def keep(self) -> range | None:
-        """The cache slots to retain before feeding; None: all."""
+    def keep(self) -> Sequence[int] | None:
+        """The cache slots to retain before feeding, increasing, each with its parent; None: all.
+        They become slots 0, 1, 2 ..."""
 
     @property
     def rows(self) -> int:
@@ -49,19 +52,27 @@ class Feed(Protocol):
 class HfModel:
     """A transformers causal model as a callable f(feeds) -> logits, with a cache for each request.
 
-    Not for concurrent calls: the caches are shared by all of them.
+    Chains and trees alike: parents and positions say what each token sees. Not for concurrent
+    calls: the caches are shared by all of them.
     """
 
-    def __init__(self, model: Any, vocabulary: Any, tokenizer: Any = None) -> None:
-        """model: a transformers causal model, which must not be changed while this uses it."""
+    def __init__(
+        self, model: Any, vocabulary: Any, tokenizer: Any = None, lean: LeanDecoder | None = None
+    ) -> None:
+        """model: a transformers causal model, which must not be changed while this uses it.
+        lean: a forward pass of the same model to take in place of its own."""
+        from anydraft.contrib.stock import StockDecoder
+
         text_config = model.config.get_text_config(decoder=True)
         _check_croppable(model, text_config)
         self.model = model.eval()
         self.vocabulary = vocabulary
         self.tokenizer = tokenizer
+        self.lean = lean
         limit = getattr(text_config, "max_position_embeddings", None)
         self.context_length: int | None = limit
-        self._caches: dict[int, RequestCache] = {}
+        self._decoder: Any = lean or StockDecoder(model)
+        self._requests: dict[int, tuple[Slots, Any]] = {}
 
     @property
     def device(self) -> torch.device:
@@ -83,7 +94,7 @@ class HfModel:
 
     def forget(self, request: int) -> None:
         """Drops the cache of a request; one that is not known is no error."""
-        self._caches.pop(request, None)
+        self._requests.pop(request, None)
 
     def chat(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
         """The ids of chat messages under the model's template, up to where the answer begins."""
@@ -100,30 +111,17 @@ class HfModel:
 
     def _forward(self, feed: Feed) -> torch.Tensor:
         """One request -> [feed.rows, vocab]."""
-        import torch
+        from anydraft.contrib.slots import Slots
 
-        cache = self._cache(feed)
-        out = self.model(
-            input_ids=torch.tensor([list(feed.tokens)], device=self.device),
-            position_ids=torch.tensor([list(feed.positions)], device=self.device),
-            past_key_values=cache,
-            use_cache=True,
-            # 0 would mean all of them.
-            logits_to_keep=max(feed.rows, 1),
+        slots, cache = self._requests.get(feed.request) or (Slots(), self._decoder.new_cache())
+        _check_parents(feed, slots)
+        cache.keep(*slots.keep(feed.keep))
+        self._requests[feed.request] = slots, cache
+        rows: torch.Tensor = self._decoder(
+            feed.tokens, feed.positions, feed.parents, slots, cache, feed.rows
         )
-        return cast("torch.Tensor", out.logits[0, out.logits.shape[1] - feed.rows :].float())
-
-    def _cache(self, feed: Feed) -> RequestCache:
-        """The request's cache, holding exactly feed.keep."""
-        from anydraft.contrib.kv_cache import RequestCache
-
-        cache = self._caches.get(feed.request)
-        if cache is None:
-            cache = RequestCache()
-        if feed.keep is not None:
-            cache.keep(len(feed.keep))
-        self._caches[feed.request] = cache
-        return cache
+        slots.add(feed.positions, feed.parents)
+        return rows
 
 
 def load(
@@ -138,7 +136,8 @@ def load(
     """A model from a folder, from the hub, or already built, ready for a session.
 
     tokenizer: read from the same place unless given. dtype: float32 on a CPU, otherwise the file's.
-    pack: packs the linear layers (CPU and float32 only; in place when the model is given built).
+    pack: packs the linear layers (CPU and float32 only; in place when the model is given built);
+    families that are known get a leaner forward pass than transformers' own.
     vocabulary: an anydraft.Vocabulary; made from the tokenizer unless given.
     """
     folder: Path | None = None
@@ -150,11 +149,13 @@ def load(
         model = model if dtype is None else model.to(dtype)
     if vocabulary is None:
         vocabulary = _vocabulary(folder, tokenizer)
+    lean = None
     if pack:
+        from anydraft.contrib.lean import lean_decoder
         from anydraft.contrib.packing import pack_linears
 
-        pack_linears(model)
-    return HfModel(model, vocabulary, tokenizer)
+        lean = lean_decoder(pack_linears(model.eval()))
+    return HfModel(model, vocabulary, tokenizer, lean)
 
 
 def _read(
@@ -227,15 +228,20 @@ def _check_croppable(model: Any, text_config: Any) -> None:
 
 def _check_feed(feed: Feed) -> None:
     new = len(feed.tokens)
-    if not 0 <= feed.rows <= new or new == 0 or len(feed.positions) != new:
+    counts = {new, len(feed.positions), len(feed.parents)}
+    if not 0 <= feed.rows <= new or new == 0 or len(counts) > 1:
         raise ValueError(
-            f"[HfModel] expected tokens, a position for each and at most as many rows, got {new} "
-            f"tokens, {len(feed.positions)} positions, {feed.rows} rows"
+            f"[HfModel] expected tokens, a position and parent for each and at most as many rows, "
+            f"got {new} tokens, {len(feed.positions)} positions, {len(feed.parents)} parents, "
+            f"{feed.rows} rows"
         )
-    if list(feed.parents) != list(range(-1, new - 1)):
-        raise NotImplementedError(
-            "[HfModel] expected a chain, got a tree: tree attention is not implemented; "
-            "use a draft that is a chain with transformers models"
-        )
-    if feed.keep is not None and feed.keep != range(len(feed.keep)):
-        raise NotImplementedError(f"[HfModel] expected a prefix of slots to keep, got {feed.keep}")
+
+
+def _check_parents(feed: Feed, slots: Slots) -> None:
+    held = len(slots if feed.keep is None else feed.keep)
+    for i, parent in enumerate(feed.parents):
+        if not -2 - held < parent < i:
+            raise ValueError(
+                f"[HfModel] expected parents before their children, among {held} slots or this "
+                f"feed, got parent {parent} of token {i} (request {feed.request})"
+            )

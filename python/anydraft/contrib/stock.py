@@ -1,0 +1,120 @@
+"""A transformers model's own forward pass over a chain or a tree of tokens, for one request."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+
+from anydraft.contrib.kv_cache import RequestCache
+from anydraft.contrib.packing import ATTENTION
+from anydraft.contrib.slots import Slots, additive
+
+# Those that take a mask of four dimensions as it is.
+_MASKABLE = {"sdpa", "eager", ATTENTION}
+_WINDOWED = {"full_attention": False, "sliding_attention": True}
+
+
+class StockDecoder:
+    """Runs a transformers causal model."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self._config = model.config.get_text_config(decoder=True)
+        self._trees_checked = False
+
+    def new_cache(self) -> RequestCache:
+        """An empty cache for one request."""
+        return RequestCache()
+
+    def __call__(
+        self,
+        tokens: Sequence[int],
+        positions: Sequence[int],
+        parents: Sequence[int],
+        slots: Slots,
+        cache: RequestCache,
+        rows: int,
+    ) -> torch.Tensor:
+        """Writes the tokens into the cache behind `slots` -> float32 logits [rows, vocab].
+
+        slots: what the cache holds before; not changed. In inference mode only.
+        """
+        options: dict[str, Any] = {}
+        if not slots.follows(positions, parents):
+            self._check_trees()
+            options["attention_mask"] = self._tree_mask(slots, positions, parents)
+        device = self._model.device
+        out = self._model(
+            input_ids=torch.tensor([list(tokens)], device=device),
+            position_ids=torch.tensor([list(positions)], device=device),
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=max(rows, 1),  # 0 would mean all of them
+            **options,
+        )
+        return cast(torch.Tensor, out.logits[0, out.logits.shape[1] - rows :].float())
+
+    def _tree_mask(self, slots: Slots, positions: Sequence[int], parents: Sequence[int]) -> Any:
+        """What to add to the scores [1, 1, new, held + new]; where layers differ, by their type."""
+        visible = slots.visible(positions, parents)
+        window: Any = getattr(self._config, "sliding_window", None)
+        kinds = set(getattr(self._config, "layer_types", None) or ())
+        if not kinds:
+            kinds = {"full_attention" if window is None else "sliding_attention"}
+        masks = {}
+        for kind in kinds:
+            seen = visible
+            if _WINDOWED[kind]:
+                seen = visible & (slots.distances(positions) < window)
+            masks[kind] = additive(seen, self._model.dtype).to(self._model.device)
+        return masks if len(masks) > 1 else masks.popitem()[1]
+
+    def _check_trees(self) -> None:
+        """Refuses trees where the model does not take the mask; tried out once.
+
+        A model may drop a mask it does not know, or count positions from it.
+        """
+        if self._trees_checked:
+            return
+        attention = self._config._attn_implementation
+        unknown = set(getattr(self._config, "layer_types", None) or ()) - set(_WINDOWED)
+        if attention not in _MASKABLE or unknown:
+            raise NotImplementedError(
+                f"[HfModel] expected a chain, got a tree: this model's attention ({attention}"
+                f"{''.join(f', {kind}' for kind in sorted(unknown))}) takes no mask of its own; "
+                "use drafts that are chains"
+            )
+        self._trees_checked = True  # this runs a tree itself
+        try:
+            error = self._tree_error()
+        except Exception as failure:
+            self._trees_checked = False
+            raise NotImplementedError(_NO_TREES + f"it fails: {failure}") from failure
+        if not error < (1e-3 if self._model.dtype == torch.float32 else 0.1):
+            self._trees_checked = False
+            raise NotImplementedError(_NO_TREES + f"the logits differ by {error:.2g} of their size")
+
+    def _tree_error(self) -> float:
+        """How far logits of a small tree lie from those of its paths, relative to their size."""
+        vocab = self._config.vocab_size
+        a, b, left, right, leaf = (token % vocab for token in (3, 5, 7, 11, 13))
+        text = [a, b]
+        slots, cache = Slots(), self.new_cache()
+        self(text, [0, 1], [-1, 0], slots, cache, 0)
+        slots.add([0, 1], [-1, 0])
+        tree = self([left, right, leaf], [2, 2, 3], [-1, -1, 1], slots, cache, 3)
+        paths = ([*text, left], [*text, right, leaf])
+        chains = [
+            self(path, range(len(path)), range(-1, len(path) - 1), Slots(), self.new_cache(), 2)
+            for path in paths
+        ]
+        expected = torch.cat((chains[0][1:], chains[1]))
+        return float((tree - expected).abs().max() / expected.abs().max())
+
+
+_NO_TREES = (
+    "[HfModel] expected a chain, got a tree, and on a tree this model's own forward pass does not "
+    "give what it gives on the paths (use drafts that are chains): "
+)
