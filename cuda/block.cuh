@@ -61,6 +61,7 @@ struct Scratch {
   double target_totals[kMaxChunks];
   double totals[kMaxChunks];  // of the last residual summed
   double groups[kGroups];
+  double entries[kLanes];
   uint64_t bins[kBins + kBins / 16];
   uint64_t weights[kList];
   float list[kList];
@@ -88,12 +89,12 @@ ANYDRAFT_HD auto with_reader(const void* row, DType dtype, F f) {
 ANYDRAFT_HD inline float scaled_power(float x, float scale, int32_t reference) {
   const float shifted = x * scale + 12582912.0f;
   const float f = fmaf(x, scale, -(shifted - 12582912.0f));
-  float y = 1.54614446986e-4f;
-  y = fmaf(y, f, 1.34004281776e-3f);
-  y = fmaf(y, f, 9.61805667852e-3f);
-  y = fmaf(y, f, 5.55032722667e-2f);
-  y = fmaf(y, f, 2.40226509223e-1f);
-  y = fmaf(y, f, 6.93147206703e-1f);
+  float y = kPower6;
+  y = fmaf(y, f, kPower5);
+  y = fmaf(y, f, kPower4);
+  y = fmaf(y, f, kPower3);
+  y = fmaf(y, f, kPower2);
+  y = fmaf(y, f, kPower1);
   y = fmaf(y, f, 1.0f);
   uint32_t bits, steps;
   memcpy(&bits, &y, sizeof bits);
@@ -197,9 +198,9 @@ class Crew {
     }
     left = share * sum_of(scratch_.groups, groups);
     const int64_t entry = begin + pass(scratch_.groups, groups, left) * kLanes;
-    double masses[kLanes];
-    for (int l = 0; l < kLanes; ++l) masses[l] = at_most(entry + l);
-    return static_cast<int32_t>(entry + pass(masses, kLanes, left));
+    if (warp() == 0) scratch_.entries[lane()] = at_most(entry + lane());
+    sync();
+    return static_cast<int32_t>(entry + pass(scratch_.entries, kLanes, left));
   }
 
   ANYDRAFT_HD Block& block() { return block_; }

@@ -71,7 +71,7 @@ class BlockLaws {
     }
     if (params.top_p < 1) {
       const double total = total_of(law, parts, totals);
-      const auto weight = static_cast<uint64_t>(params.top_p * total * 0x1p40);
+      const auto weight = static_cast<uint64_t>(params.top_p * total * double{kNucleusUnit});
       const uint64_t target = weight > 1 ? weight : 1;
       law.lower = Larger{}(law.lower, select(law, false, largest, parts, target));
     }

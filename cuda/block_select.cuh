@@ -17,15 +17,15 @@ ANYDRAFT_HD inline float float_of(int32_t key) {
   return float_from_bits(bits);
 }
 
-// What an entry counts: 1, or its mass in units of 2^(exponent - 40), a whole number: sums of such
-// weights do not depend on their order, so neither does the cut-off.
+// What an entry counts: 1, or its weight in a nucleus (detail/law.h): whole numbers, whose sums do
+// not depend on their order.
 struct Weigh {
   bool count_only;
   float scale;
   int32_t exponent;
   ANYDRAFT_HD uint64_t operator()(float x) const {
     if (count_only) return 1;
-    return static_cast<uint64_t>(static_cast<int64_t>(scaled_power(x, scale, exponent) * 0x1p40f));
+    return nucleus_weight(scaled_power(x, scale, exponent));
   }
 };
 

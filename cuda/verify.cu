@@ -17,12 +17,11 @@ using detail::Batch;
 
 constexpr int kThreads = 256, kScanThreads = 128;
 
-template <Verifier verifier>
 __global__ void __launch_bounds__(kThreads)
     verify_kernel(const __grid_constant__ Batch batch, int splits) {
   __shared__ detail::Scratch scratch;
   detail::DeviceBlock block(splits);
-  detail::play_request(block, block.shared(scratch), batch, block.index(), verifier);
+  detail::play_request(block, block.shared(scratch), batch, block.index());
   block.sync();  // nobody leaves while others still read its shared memory
 }
 
@@ -39,23 +38,6 @@ void scan(const Batch& batch, void* stream) {
   const int64_t warps = kScanThreads / detail::kLanes;
   detail::launch(scan_kernel<width>, (units + warps - 1) / warps, kScanThreads, 1, stream,
                  "scan_kernel", batch);
-}
-
-auto kernel_of(Verifier verifier) {
-  switch (verifier) {
-    case Verifier::kMatch:
-      return verify_kernel<Verifier::kMatch>;
-    case Verifier::kTraversal:
-    case Verifier::kBlock:
-      return verify_kernel<Verifier::kTraversal>;
-    case Verifier::kMultipath:
-      return verify_kernel<Verifier::kMultipath>;
-    case Verifier::kKseq:
-      return verify_kernel<Verifier::kKseq>;
-    case Verifier::kTopDown:
-      break;
-  }
-  return verify_kernel<Verifier::kTopDown>;
 }
 
 [[noreturn]] void fail(const std::string& expected, int64_t got) {
@@ -92,8 +74,8 @@ void verify_cuda_async(const CudaVerifyRequest& request, const CudaVerifyResult&
     few ? scan<detail::kNarrow>(batch, stream) : scan<detail::kWide>(batch, stream);
   }
   const int splits = detail::splits_for(request.trees.requests, request.splits);
-  detail::launch(kernel_of(request.verifier), request.trees.requests * splits, kThreads, splits,
-                 stream, "verify_kernel", batch, splits);
+  detail::launch(verify_kernel, request.trees.requests * splits, kThreads, splits, stream,
+                 "verify_kernel", batch, splits);
 }
 
 }  // namespace anydraft

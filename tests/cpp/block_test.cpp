@@ -157,7 +157,7 @@ Played play_on_blocks(const VerifyRequest& request, int threads, Reading reading
   });
   for (size_t i = 0; i < requests; ++i) {
     testing::run_block(threads, [&](Block& block, detail::Scratch& scratch) {
-      detail::play_request(block, scratch, batch, static_cast<int64_t>(i), request.verifier);
+      detail::play_request(block, scratch, batch, static_cast<int64_t>(i));
     });
   }
   return played;
