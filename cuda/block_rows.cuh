@@ -54,14 +54,17 @@ class BlockRows : public Instrument<BlockRows<Block>> {
     has_draft_ =
         this->first_child(node) >= 0 && kind != LawKind::kOneHot && kind != LawKind::kSparse;
     NodeLaws& laws = batch_.room.laws[base_ + node];
-    if (laws.loaded) {
-      target_ = laws.target;
+    const int32_t row = all().laws.rows[base_ + node];
+    if (!batch_.room.parts && !laws.loaded) read_laws(node, row, laws);
+    target_ = laws.target;
+    if (laws.bad_target) fail(CudaStatus::kTargetRow, base_ + node);
+    if (!has_draft_) return;
+    if (all().draft_laws) {
+      draft_ = law_from(all().draft_logits, row, all().draft_laws[row]);
+    } else {
       draft_ = laws.draft;
-      return;
+      if (laws.bad_draft) fail(CudaStatus::kDraftRow, row);
     }
-    target_ = target_law(node);
-    if (has_draft_) draft_ = draft_law(all().laws.rows[base_ + node], node);
-    crew_.once([&] { laws = {target_, draft_, true}; });
   }
 
   ANYDRAFT_SHARED_CODE ANYDRAFT_HD double sum_of(const Residual& residual) {
@@ -140,7 +143,8 @@ class BlockRows : public Instrument<BlockRows<Block>> {
       });
     }
     if (target_.one_hot >= 0) return target_.one_hot;
-    if (totals_of_ != residual.node) target_law(residual.node);
+    bool bad = false;
+    if (totals_of_ != residual.node) target_law(residual.node, bad);
     return crew_.pick(target_.size, crew_.scratch().target_totals, coin,
                       [&](int64_t at) { return mass(target_, at); });
   }
@@ -285,23 +289,22 @@ class BlockRows : public Instrument<BlockRows<Block>> {
     return next;
   }
 
-  ANYDRAFT_SHARED_CODE ANYDRAFT_HD Law target_law(int32_t node) {
-    bool bad = false;
-    const Law law = BlockLaws<Block>(crew_).law_of(
+  ANYDRAFT_HD Law target_law(int32_t node, bool& bad) {
+    totals_of_ = node;
+    return BlockLaws<Block>(crew_).law_of(
         all().target_logits, base_ + node, all().sampling[request_],
         batch_.parts(base_ + node, false), crew_.scratch().target_totals, bad);
-    if (bad) fail(CudaStatus::kTargetRow, base_ + node);
-    totals_of_ = node;
-    return law;
   }
-  ANYDRAFT_SHARED_CODE ANYDRAFT_HD Law draft_law(int32_t row, int32_t node) {
-    if (all().draft_laws) return law_from(all().draft_logits, row, all().draft_laws[row]);
-    bool bad = false;
-    const Law law = BlockLaws<Block>(crew_).law_of(
-        all().draft_logits, row, all().draft_sampling[request_], batch_.parts(base_ + node, true),
-        crew_.scratch().totals, bad);
-    if (bad) fail(CudaStatus::kDraftRow, row);
-    return law;
+  ANYDRAFT_SHARED_CODE ANYDRAFT_HD void read_laws(int32_t node, int32_t row, NodeLaws& laws) {
+    NodeLaws read{};
+    read.target = target_law(node, read.bad_target);
+    if (has_draft_ && !all().draft_laws) {
+      read.draft =
+          BlockLaws<Block>(crew_).law_of(all().draft_logits, row, all().draft_sampling[request_],
+                                         nullptr, crew_.scratch().totals, read.bad_draft);
+    }
+    read.loaded = true;
+    crew_.once([&] { laws = read; });
   }
 
   // Whether what a node says can be followed without reading memory that is not there.
@@ -376,38 +379,5 @@ class BlockRows : public Instrument<BlockRows<Block>> {
   CudaStatus fault_ = CudaStatus::kFine;
   int32_t where_ = -1;
 };
-
-// Each walk by itself: the largest does not cost the others registers.
-template <Verifier verifier, class Rows>
-ANYDRAFT_SHARED_CODE ANYDRAFT_HD Walked walk_alone(Rows& rows) {
-  return walk(verifier, rows);
-}
-template <class Rows>
-ANYDRAFT_HD Walked walk_one(Verifier verifier, Rows& rows) {
-  switch (verifier) {
-    case Verifier::kMatch:
-      return walk_alone<Verifier::kMatch>(rows);
-    case Verifier::kTraversal:
-    case Verifier::kBlock:
-      return walk_alone<Verifier::kTraversal>(rows);
-    case Verifier::kMultipath:
-      return walk_alone<Verifier::kMultipath>(rows);
-    case Verifier::kKseq:
-      return walk_alone<Verifier::kKseq>(rows);
-    case Verifier::kTopDown:
-      break;
-  }
-  return walk_alone<Verifier::kTopDown>(rows);
-}
-
-// What a block does for its request.
-template <class Block>
-ANYDRAFT_HD void play_request(Block& block, Scratch& scratch, const Batch& batch, int64_t index) {
-  Crew<Block> crew(block, scratch);
-  BlockRows<Block> rows(crew, batch, index);
-  Walked walked{0, -1};
-  if (rows.fault() == CudaStatus::kFine) walked = walk_one(batch.request.verifier, rows);
-  rows.report(walked);
-}
 
 }  // namespace anydraft::detail

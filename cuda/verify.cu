@@ -5,9 +5,9 @@
 #include <string>
 
 #include "anydraft/error.h"
-#include "block_rows.cuh"
 #include "device_block.cuh"
 #include "launch.h"
+#include "play_request.cuh"
 #include "split.cuh"
 
 namespace anydraft {
@@ -30,6 +30,14 @@ __global__ void __launch_bounds__(kScanThreads) scan_kernel(const __grid_constan
   detail::DeviceBlock block(1);
   const int64_t thread = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   detail::scan_unit<width>(block, batch, thread / detail::kLanes);
+}
+
+__global__ void __launch_bounds__(kThreads)
+    laws_kernel(const __grid_constant__ Batch batch, int splits) {
+  __shared__ detail::Scratch scratch;
+  detail::DeviceBlock block(splits);
+  detail::finish_law(block, block.shared(scratch), batch, block.index());
+  block.sync();
 }
 
 template <int width>
@@ -72,6 +80,10 @@ void verify_cuda_async(const CudaVerifyRequest& request, const CudaVerifyResult&
   if (batch.room.parts) {
     const bool few = request.nodes * vocab < detail::kFewEntries;
     few ? scan<detail::kNarrow>(batch, stream) : scan<detail::kWide>(batch, stream);
+    const int64_t laws = detail::laws_of(request);
+    const int splits = detail::splits_for(laws, 0);
+    detail::launch(laws_kernel, laws * splits, kThreads, splits, stream, "laws_kernel", batch,
+                   splits);
   }
   const int splits = detail::splits_for(request.trees.requests, request.splits);
   detail::launch(verify_kernel, request.trees.requests * splits, kThreads, splits, stream,

@@ -11,7 +11,7 @@
 
 #include "anydraft/error.h"
 #include "anydraft/verify.h"
-#include "cuda/block_rows.cuh"
+#include "cuda/play_request.cuh"
 #include "cuda/sample.cuh"
 #include "cuda/split.cuh"
 #include "host_block.h"
@@ -155,6 +155,11 @@ Played play_on_blocks(const VerifyRequest& request, int threads, Reading reading
       detail::scan_unit<8>(block, batch, unit);
     }
   });
+  for (int64_t law = 0; !all.lazy && law < detail::laws_of(all); ++law) {
+    testing::run_block(threads, [&](Block& block, detail::Scratch& scratch) {
+      detail::finish_law(block, scratch, batch, law);
+    });
+  }
   for (size_t i = 0; i < requests; ++i) {
     testing::run_block(threads, [&](Block& block, detail::Scratch& scratch) {
       detail::play_request(block, scratch, batch, static_cast<int64_t>(i));

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from scipy import stats
 
 from anydraft import (
     CudaUnavailableError,
@@ -154,6 +153,20 @@ class OnDevice:
 
 
 @on_device
+@pytest.mark.parametrize("verifier", sorted(LAWS))
+@pytest.mark.parametrize("splits", [1, 4], ids=["one_block", "cluster"])
+def test_small_case(verifier, splits):
+    """Ragged trees and the largest filters on few tokens: what `make gpu` runs under sanitizers."""
+    if splits > 1 and torch.cuda.get_device_capability()[0] < 9:
+        pytest.skip("clusters need compute capability 9.0")
+    for vocab, lazy in ((1, False), (300, True), (4099, False)):
+        batch = Batch(verifier, vocab, 3, torch.bfloat16, vocab, 1)
+        device = OnDevice(batch, FILTERED, splits=splits, lazy=lazy)
+        device.call()
+        device.expect(batch.verify("cpu", FILTERED))
+
+
+@on_device
 @pytest.mark.parametrize("splits", [1, 2, 4, 8])
 @pytest.mark.parametrize("lazy", [False, True])
 def test_any_split_of_the_vocabulary(splits, lazy):
@@ -278,7 +291,8 @@ def test_chi_square_at_real_vocabularies(vocab):
     common = np.argsort(-law)[:15]
     seen = np.append(counts[common], total - counts[common].sum())
     wanted = np.append(law[common], 1 - law[common].sum()) * total
-    assert stats.chisquare(seen, wanted).pvalue > 1e-4
+    # 15 degrees of freedom: exceeded once in 10,000 runs.
+    assert ((seen - wanted) ** 2 / wanted).sum() < 44.3
 
 
 @on_device
@@ -317,6 +331,8 @@ class TestFailures:
                 draft_logits=batch.draft,
                 sampling=SamplingParams(),
             )
+        with pytest.raises(InputError, match="CPU memory with acceptance"):
+            batch.verify("cuda", SamplingParams(), acceptance=True)
         with pytest.raises(InputError, match="splits"):
             OnDevice(batch, SamplingParams(), splits=3).call()
 
