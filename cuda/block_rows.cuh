@@ -6,6 +6,7 @@
 #include "anydraft/detail/walks.h"
 #include "batch.cuh"
 #include "block_laws.cuh"
+#include "entries.cuh"
 
 namespace anydraft::detail {
 
@@ -68,7 +69,8 @@ class BlockRows : public Instrument<BlockRows<Block>> {
   }
 
   ANYDRAFT_SHARED_CODE ANYDRAFT_HD double sum_of(const Residual& residual) {
-    return sum_entries([&](auto entries, int64_t begin, int64_t end) {
+    if (is_summed(residual)) return summed_.sum;
+    const double total = sum_entries([&](auto entries, int64_t begin, int64_t end) {
       double sum = 0;
       int64_t patch = next_patch(residual.node, begin + crew_.lane(), end);
       for (int64_t at = begin + crew_.lane(); at < end; at += kLanes) {
@@ -81,6 +83,9 @@ class BlockRows : public Instrument<BlockRows<Block>> {
       }
       return sum;
     });
+    summed_ = residual;
+    summed_.sum = total;
+    return total;
   }
 
   ANYDRAFT_SHARED_CODE ANYDRAFT_HD double draft_without(int32_t child) {
@@ -150,6 +155,7 @@ class BlockRows : public Instrument<BlockRows<Block>> {
   }
 
   ANYDRAFT_HD void mark_spent(int32_t child, uint8_t spent) {
+    summed_.node = -1;
     crew_.once([&] { play_.spent[child] = spent; });
   }
   ANYDRAFT_HD void keep_child(int32_t node, int32_t child, const Selection& selection) {
@@ -158,6 +164,7 @@ class BlockRows : public Instrument<BlockRows<Block>> {
       play_.next_sibling[child] = -1;
       play_.selections[node] = selection;
     });
+    summed_.node = -1;
     selected_ = true;
   }
   // A mass that merely underflowed is no mistake: the walk then goes by the target alone.
@@ -203,28 +210,6 @@ class BlockRows : public Instrument<BlockRows<Block>> {
   }
 
  private:
-  struct AnyReader {
-    const void* row;
-    DType dtype;
-    ANYDRAFT_HD float operator()(int64_t at) const {
-      return anydraft::detail::load(row, dtype, at);
-    }
-  };
-
-  // Masses of the node's rows: mass() of detail/law.h.
-  template <class Read>
-  struct Entries {
-    Law target_law, draft_law;
-    Read target_row, draft_row;
-    ANYDRAFT_HD static double mass_at(const Law& law, Read row, int64_t at) {
-      if (law.one_hot >= 0) return at == law.one_hot ? 1.0 : 0.0;
-      const float x = row(at);
-      if (!(x >= law.lower)) return 0.0;
-      return static_cast<double>(scaled_power(x, law.scale, law.exponent)) * law.inverse_total;
-    }
-    ANYDRAFT_HD double target(int64_t at) const { return mass_at(target_law, target_row, at); }
-    ANYDRAFT_HD double draft(int64_t at) const { return mass_at(draft_law, draft_row, at); }
-  };
   ANYDRAFT_HD Entries<AnyReader> any_entries() const {
     return {target_, draft_, {target_.row, target_.dtype}, {draft_.row, draft_.dtype}};
   }
@@ -240,10 +225,19 @@ class BlockRows : public Instrument<BlockRows<Block>> {
   }
   template <class Sum>
   ANYDRAFT_HD double sum_entries(Sum sum) {
+    summed_.node = -1;
     return with_entries([&](auto entries) {
       return crew_.sum_chunks(target_.size, crew_.scratch().totals,
                               [&](int64_t begin, int64_t end) { return sum(entries, begin, end); });
     });
+  }
+
+  // Whether scratch.totals still holds this residual's: it is often summed when a child is rejected
+  // and then drawn from.
+  ANYDRAFT_HD bool is_summed(const Residual& other) const {
+    return summed_.node == other.node && summed_.rejected == other.rejected &&
+           summed_.weight == other.weight && summed_.drafted == other.drafted &&
+           summed_.cap == other.cap;
   }
 
   // U of a token that no sibling is certain of.
@@ -296,6 +290,7 @@ class BlockRows : public Instrument<BlockRows<Block>> {
         batch_.parts(base_ + node, false), crew_.scratch().target_totals, bad);
   }
   ANYDRAFT_SHARED_CODE ANYDRAFT_HD void read_laws(int32_t node, int32_t row, NodeLaws& laws) {
+    summed_.node = -1;
     NodeLaws read{};
     read.target = target_law(node, read.bad_target);
     if (has_draft_ && !all().draft_laws) {
@@ -375,7 +370,8 @@ class BlockRows : public Instrument<BlockRows<Block>> {
   const int64_t request_;
   const int32_t base_, nodes_;
   bool has_draft_ = false;
-  int32_t totals_of_ = -1;  // whose chunk totals scratch.target_totals holds
+  Residual summed_{-1, -1, 0, 0, 0, 0};  // whose chunk totals scratch.totals holds, and their sum
+  int32_t totals_of_ = -1;               // whose chunk totals scratch.target_totals holds
   CudaStatus fault_ = CudaStatus::kFine;
   int32_t where_ = -1;
 };
