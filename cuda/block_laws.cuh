@@ -113,16 +113,22 @@ class BlockLaws {
     return parts;
   }
 
-  ANYDRAFT_HD static float largest_of(const Part* parts, int chunks) {
-    float largest = -INFINITY;
-    for (int chunk = 0; chunk < chunks; ++chunk) largest = Larger{}(parts[chunk].largest, largest);
+  ANYDRAFT_HD float largest_of(const Part* parts, int chunks) {
+    float& largest = crew_.scratch().largest;
+    crew_.once([&] {
+      largest = -INFINITY;
+      for (int c = 0; c < chunks; ++c) largest = Larger{}(parts[c].largest, largest);
+    });
     return largest;
   }
 
   ANYDRAFT_HD int32_t lowest_index_of(const Law& law, const Part* parts, float value) {
-    int chunk = 0;
-    while (parts[chunk].largest != value) ++chunk;
-    const int64_t begin = static_cast<int64_t>(chunk) * kChunk;
+    int64_t& chunk = crew_.scratch().place;
+    crew_.once([&] {
+      chunk = 0;
+      while (parts[chunk].largest != value) ++chunk;
+    });
+    const int64_t begin = chunk * kChunk;
     const int64_t end = begin + kChunk < law.size ? begin + kChunk : law.size;
     int64_t at = begin + crew_.thread();
     while (at < end && load(law.row, law.dtype, at) != value) at += crew_.threads();

@@ -133,15 +133,20 @@ class BlockSelect {
   }
 
   // The bin where the running weight reaches `target`, which loses what comes before it.
-  ANYDRAFT_HD int pass_bins(uint64_t& target) const {
-    const uint64_t* weights = crew_.scratch().bins;
-    int group = 0;
-    while (group < kBins / 16 && weights[kBins + group] < target)
-      target -= weights[kBins + group++];
-    if (group == kBins / 16) return kBins;
-    int bin = group * 16;
-    while (weights[bin] < target) target -= weights[bin++];
-    return bin;
+  ANYDRAFT_HD int pass_bins(uint64_t& target) {
+    Scratch& scratch = crew_.scratch();
+    crew_.once([&] {
+      const uint64_t* weights = scratch.bins;
+      uint64_t left = target;
+      int group = 0;
+      while (group < kBins / 16 && weights[kBins + group] < left) left -= weights[kBins + group++];
+      int bin = group * 16;
+      while (bin < kBins && weights[bin] < left) left -= weights[bin++];
+      scratch.place = bin;
+      scratch.target = left;
+    });
+    target = scratch.target;
+    return static_cast<int>(scratch.place);
   }
 
   // Among the entries in [low, high], if they are few.

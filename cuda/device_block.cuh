@@ -18,7 +18,6 @@ class DeviceBlock {
     return block * static_cast<int>(blockDim.x) + static_cast<int>(threadIdx.x);
   }
   __device__ int threads() const { return splits_ * static_cast<int>(blockDim.x); }
-  __device__ int64_t index() const { return static_cast<int64_t>(blockIdx.x) / splits_; }
 
   __device__ void sync() {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
@@ -51,5 +50,14 @@ class DeviceBlock {
  private:
   const int splits_;
 };
+
+// Calls play(block, scratch) with a block of `used` out of `splits`, all or one.
+template <class Scratch, class Play>
+__device__ void play_as(int splits, int used, Scratch& scratch, Play play) {
+  if (used == 1 && blockIdx.x % splits != 0) return;
+  DeviceBlock block(used);
+  play(block, block.shared(scratch));
+  block.sync();  // nobody leaves while others still read its shared memory
+}
 
 }  // namespace anydraft::detail

@@ -19,9 +19,11 @@ constexpr int kThreads = 256, kScanThreads = 128;
 __global__ void __launch_bounds__(kThreads)
     sample_kernel(const __grid_constant__ SampleBatch batch, int splits) {
   __shared__ detail::Scratch scratch;
-  detail::DeviceBlock block(splits);
-  detail::sample_row(block, block.shared(scratch), batch, block.index());
-  block.sync();  // nobody leaves while others still read its shared memory
+  const int64_t row = blockIdx.x / splits;
+  const int used = batch.request.params[row].cuts() ? splits : 1;
+  detail::play_as(splits, used, scratch, [&](auto& block, detail::Scratch& shared) {
+    detail::sample_row(block, shared, batch, row);
+  });
 }
 
 template <int width>

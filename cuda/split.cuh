@@ -100,6 +100,12 @@ ANYDRAFT_HD void finish_law(Block& block, Scratch& scratch, const Batch& batch, 
   (draft ? laws.draft : laws.target) = law;
   (draft ? laws.bad_draft : laws.bad_target) = bad;
 }
+// A row without filters is done by one block: a cluster would only wait for itself.
+ANYDRAFT_HD inline bool cuts(const CudaVerifyRequest& all, int64_t unit) {
+  const bool draft = unit >= all.nodes;
+  const int64_t request = request_of(all.trees, draft ? unit - all.nodes : unit);
+  return (draft ? all.draft_sampling : all.sampling)[request].cuts();
+}
 ANYDRAFT_HD inline int64_t laws_of(const CudaVerifyRequest& all) {
   return all.draft_logits.data && !all.draft_laws ? 2 * all.nodes : all.nodes;
 }

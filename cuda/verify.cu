@@ -20,9 +20,9 @@ constexpr int kThreads = 256, kScanThreads = 128;
 __global__ void __launch_bounds__(kThreads)
     verify_kernel(const __grid_constant__ Batch batch, int splits) {
   __shared__ detail::Scratch scratch;
-  detail::DeviceBlock block(splits);
-  detail::play_request(block, block.shared(scratch), batch, block.index());
-  block.sync();  // nobody leaves while others still read its shared memory
+  detail::play_as(splits, splits, scratch, [&](auto& block, detail::Scratch& shared) {
+    detail::play_request(block, shared, batch, blockIdx.x / splits);
+  });
 }
 
 template <int width>
@@ -35,9 +35,11 @@ __global__ void __launch_bounds__(kScanThreads) scan_kernel(const __grid_constan
 __global__ void __launch_bounds__(kThreads)
     laws_kernel(const __grid_constant__ Batch batch, int splits) {
   __shared__ detail::Scratch scratch;
-  detail::DeviceBlock block(splits);
-  detail::finish_law(block, block.shared(scratch), batch, block.index());
-  block.sync();
+  const int64_t unit = blockIdx.x / splits;
+  const int used = detail::cuts(batch.request, unit) ? splits : 1;
+  detail::play_as(splits, used, scratch, [&](auto& block, detail::Scratch& shared) {
+    detail::finish_law(block, shared, batch, unit);
+  });
 }
 
 template <int width>

@@ -235,8 +235,8 @@ TEST_P(EachVerifier, HalfPrecision) {
 TEST_P(EachVerifier, Filters) {
   std::mt19937_64 random(12);
   for (int64_t vocab : {7, 300, 6000}) {
-    Case filtered(GetParam().verifier, vocab, 6, 13 + vocab);
-    std::vector<SamplingParams> each(6);
+    Case filtered(GetParam().verifier, vocab, 4, 13 + vocab);
+    std::vector<SamplingParams> each(4);
     for (SamplingParams& params : each) {
       params.temperature = random() % 5 ? 0.5 + 0.2 * static_cast<double>(random() % 5) : 0;
       params.top_k = std::array{0, 0, 3, 50, 2000}[random() % 5];
@@ -246,8 +246,8 @@ TEST_P(EachVerifier, Filters) {
     filtered.request.params_per_request = true;
     filtered.request.sampling = filtered.request.draft_sampling = each.data();
     for (float& x : filtered.target) x = random() % 3 ? x : std::round(x);  // ties
-    expect_same(filtered.request, 64);
-    expect_same(filtered.request, 32, Reading::kBefore);
+    expect_same(filtered.request, 32);
+    expect_same(filtered.request, 64, Reading::kBefore);
   }
 }
 
