@@ -121,7 +121,7 @@ gpu:
 	  CMAKE_BUILD_PARALLEL_LEVEL=$$(nproc) \
 	  $(PYTHON) -m pip --disable-pip-version-check -qq install --no-build-isolation --no-deps \
 	  --upgrade --target build/gpu-site --config-settings=build-dir=build/gpu .
-	@failed=; out="$${OUT:-bench/results}"; mkdir -p "$$out"; \
+	@export PATH="$$PATH:/usr/local/cuda/bin"; failed=; out="$${OUT:-bench/results}"; mkdir -p "$$out"; \
 	step() { echo "== $$1"; shift; "$$@" || failed=1; }; \
 	step 'CUDA tests' env $(gpu_run) 150 $(gpu_tests) $(PYTEST_ARGS); \
 	if command -v compute-sanitizer >/dev/null; then \
