@@ -1,5 +1,5 @@
 """A drafter of the target's own vocabulary where no smaller model is to be had: the target itself
-with coarse weights (self-speculation with quantised weights, as in QuantSpec, arXiv 2502.10424).
+with coarse weights (self-speculation).
 
 It costs here what the target costs: it serves to measure acceptance, not time.
 """

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import json
 import sys
 import time
 from dataclasses import asdict
@@ -24,8 +25,8 @@ import prompts  # noqa: E402
 import torch  # noqa: E402
 from coarse import coarsen  # noqa: E402
 from report import machine  # noqa: E402
-from tables import markdown, plot, summarise, write  # noqa: E402
 
+from anydraft.cli.acceptance_tables import markdown, plot, summarise  # noqa: E402
 from anydraft.cli.loading import load  # noqa: E402
 from anydraft.contrib.shared_rows import Pair, Plan, Record, measure  # noqa: E402
 
@@ -39,7 +40,7 @@ def main() -> int:
     try:
         pair = _pair(args.drafter, plan)
         texts = prompts.of_target(pair.target, -(-args.prompts // 3))[: args.prompts]
-    except models.ModelUnavailable as error:
+    except models.Unavailable as error:
         print(f"!!!! SKIPPED: {error}", file=sys.stderr)
         return 3
     date = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d")
@@ -58,10 +59,26 @@ def main() -> int:
     result["seconds"] = round(time.perf_counter() - started)
     result["means"] = summarise(records)
     out = args.out or BENCH / "results" / f"acceptance-{date}-{args.drafter}.json"
-    write(result, out)
-    plot(result, out.with_suffix(".png"))
+    _write(result, out)
+    try:
+        plot(result, out.with_suffix(".png"))
+    except ImportError as error:
+        print(f"no plot: {error}", file=sys.stderr)
     print(markdown(result))
     return 0
+
+
+def _write(result: dict[str, Any], out: Path) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    about = (
+        f"# Tokens per step on shared rows: SmolLM2-135M, drafter {result['drafter']}\n\n"
+        f"{result['prompts']} prompts (code, chat, long text in turn); standard errors over "
+        f"prompts; commit {result['machine']['commit']}. depth d: trees of two children a node, "
+        f"along {result['plan']['length']} tokens that the target wrote for each prompt. tree d, "
+        "paths k: one drawn tree (k paths) a prompt, where only the gains are to be compared.\n\n"
+    )
+    out.with_suffix(".md").write_text(about + markdown(result) + "\n", encoding="utf-8")
 
 
 def _pair(drafter: str, plan: Plan) -> Pair:

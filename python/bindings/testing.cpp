@@ -5,6 +5,7 @@
 #include "bind.h"
 #include "dlpack.h"
 #include "rows/kernels.h"
+#include "rows/sweeps.h"
 
 namespace anydraft::bindings {
 
@@ -27,19 +28,25 @@ Law bare_law(const RowsView& rows, int64_t index, double temperature) {
   for (int64_t begin = 0; begin < law.size; begin += detail::kChunk) {
     const int64_t end = std::min<int64_t>(begin + detail::kChunk, law.size);
     total += detail::kernels()
-                 .scan(law.row, law.dtype, begin, end, law.scale, law.lower, law.exponent)
+                 .scan(law.row, law.dtype, begin, end, law.scale, law.lower, law.exponent, nullptr)
                  .total;
   }
   law.inverse_total = 1 / total;
   return law;
 }
 
-// The sum of relu(target - draft): both rows' exponentials once more.
-double bare_residual(const Law& target, const Law& draft) {
+// The sum of relu(target - z * draft), both rows' exponentials once more, chunk by chunk; `terms`,
+// where not null, receives them.
+double bare_residual(const Law& target, const Law& draft, double z, double* terms) {
+  float left[detail::kChunk], right[detail::kChunk];
   double sum = 0;
   for (int64_t begin = 0; begin < target.size; begin += detail::kChunk) {
     const int64_t end = std::min<int64_t>(begin + detail::kChunk, target.size);
-    sum += detail::kernels().residual(target, draft, 1, begin, end, nullptr);
+    detail::sweeps().keep(target, begin, end, left);
+    detail::sweeps().keep(draft, begin, end, right);
+    const detail::Pair pair{left, right, target.inverse_total, draft.inverse_total};
+    if (terms) detail::sweeps().residual(pair, end - begin, 1, z, terms + begin);
+    sum += detail::sweeps().residual_sum(pair, end - begin, 1, z);
   }
   return sum;
 }
@@ -64,7 +71,7 @@ static void bind_bare(py::module_& module) {
       if (row < draft.view.rows) draft_law = bare_law(draft.view, row, temperature);
     }
     if (accepted == draft.view.rows) return target_law.inverse_total;
-    return bare_residual(target_law, draft_law);
+    return bare_residual(target_law, draft_law, 1, nullptr);
   });
 }
 
@@ -112,14 +119,13 @@ void bind_testing(py::module_& parent) {
     return std::vector<uint32_t>(block.word, block.word + 4);
   });
   bind_bare(module);
-  // Of the rows as laws of temperature 1: (residual of chunk 0, its terms).
+  // Of the rows as laws of temperature 1: the sum of relu(target - z * draft) and its terms.
   module.def("residual_of", [](py::object target_logits, py::object draft_logits, double z) {
     const Rows target = cpu_rows_from(target_logits, "target_logits");
     const Rows draft = cpu_rows_from(draft_logits, "draft_logits");
-    const int64_t end = std::min<int64_t>(target.view.cols, detail::kChunk);
-    std::vector<double> terms(end);
-    const double sum = detail::kernels().residual(
-        make_law(target.view, 0, {}), make_law(draft.view, 0, {}), z, 0, end, terms.data());
+    std::vector<double> terms(target.view.cols);
+    const double sum =
+        bare_residual(make_law(target.view, 0, {}), make_law(draft.view, 0, {}), z, terms.data());
     return py::make_tuple(sum, terms);
   });
   module.def("instruction_sets", [] {

@@ -177,3 +177,39 @@ def test_residuals_are_the_same_on_every_instruction_set(row, z, seed):
             assert testing.residual_of(target, draft, z) == (lanes[0], terms.tolist())
     finally:
         testing.use_instruction_set("")
+
+
+def nucleus_by_definition(row, top_p):
+    """detail/law.h in integers, for rows of integer logits: the smallest logit that top-p keeps."""
+    *_, totals, _ = testing.law_of(torch.from_numpy(row)[None].float(), AS_BINARY)
+    target = max(int(top_p * sum(totals) * 2**40), 1)
+    reached = 0
+    for x in sorted({x for x in row.tolist() if x > row.max() - 124}, reverse=True):
+        reached += (2**40 >> int(row.max() - x)) * int((row == x).sum())
+        if reached >= target:
+            return x
+    return x
+
+
+AS_BINARY = SamplingParams(temperature=BINARY)
+
+
+@settings(max_examples=200, deadline=None)
+@given(VOCABS, st.integers(10, 130), st.integers(0, 2**32 - 1), st.integers(1, 45))
+def test_top_p_near_one_is_its_definition_to_the_bit(size, depth, seed, bits):
+    row = -np.floor(depth * np.random.default_rng(seed).random(size) ** 0.5)
+    top_p = 1 - 2.0**-bits
+    params = SamplingParams(temperature=BINARY, top_p=top_p)
+    _, lower, *_ = testing.law_of(torch.from_numpy(row)[None].float(), params)
+    assert row[row >= lower].min() == nucleus_by_definition(row, top_p)
+
+
+def test_what_rounding_takes_is_found_among_the_smallest():
+    """The float total is 2^-24 too large, so entries of 2^-38 are needed to reach top_p."""
+    row = np.full(9000, -60.0)
+    row[[0, 32, 64]] = 0, -23, -24  # of one lane: 1 + 2^-23 + 2^-24 rounds up
+    row[128:8320] = -38
+    top_p = 1 - 9 * 2.0**-27
+    assert nucleus_by_definition(row, top_p) == -38
+    law = probs(torch.from_numpy(row)[None].float(), SamplingParams(BINARY, top_p=top_p))[0]
+    assert ((law > 0).numpy() == (row >= -38)).all()

@@ -97,8 +97,8 @@ class Session {
           SessionOptions options, std::shared_ptr<const VocabularyMap> map = nullptr);
   ~Session();
 
-  // The id and the one behind it are unique in the process: models key caches by them. Without a seed
-  // the request draws one.
+  // The id and the one behind it are unique in the process: models key caches by them. Without a
+  // seed the request draws one.
   int64_t add(Request request);  // throws Error(kValue) for an empty prompt and the like
   void cancel(int64_t id);
   void forget(int64_t id);  // drops a request and its tokens

@@ -44,17 +44,14 @@ struct RowKernels {
   const Sweeps* sweeps;
   // Largest entry of row[begin, end); `lanes`, where not null, receives that of each lane.
   ChunkMax (*max)(const void* row, DType dtype, int64_t begin, int64_t end, float* lanes);
+  // `keep`, where not null, receives the terms.
   ChunkScan (*scan)(const void* row, DType dtype, int64_t begin, int64_t end, float scale,
-                    float lower, int32_t exponent);
+                    float lower, int32_t exponent, float* keep);
   // Sum of 2^(x * scale - exponent) over entries x >= lower, in the fixed order.
   double (*sum)(const void* row, DType dtype, int64_t begin, int64_t end, float scale, float lower,
                 int32_t exponent);
   // out[i] = mass(law, begin + i).
   void (*masses)(const Law& law, int64_t begin, int64_t end, double* out);
-  // Sum of max(mass(target, i) - z * mass(draft, i), 0) in the fixed order, in double lanes;
-  // neither law is one-hot. `out`, where not null, receives the terms.
-  double (*residual)(const Law& target, const Law& draft, double z, int64_t begin, int64_t end,
-                     double* out);
   // Entries in [lower, upper) to `out`, in order; returns how many. Room for end - begin + 32.
   int64_t (*collect)(const void* row, DType dtype, int64_t begin, int64_t end, float lower,
                      float upper, float* out);

@@ -2,7 +2,9 @@
 #if defined(__AVX512F__)
 #define KERNELS_NAME "avx512"
 #if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // of GCC 12's own intrinsics
+// Of GCC 12's own intrinsics.
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #endif
 #include "rows/simd_avx512.h"
 // After the vectors it is written in.

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <string>
 #include <vector>
@@ -41,7 +42,7 @@ void SamplingParams::validate() const {
 // Without top-k and min-p the masses are added up in the same reading as the maximum is found;
 // with them few entries may be left, and only these are looked at twice.
 Law make_law(const RowsView& rows, int64_t index, const SamplingParams& params,
-             std::vector<double>* chunk_totals) {
+             std::vector<double>* chunk_totals, float* keep) {
   Law law;
   law.row = rows.row(index);
   law.dtype = rows.dtype;
@@ -50,6 +51,8 @@ Law make_law(const RowsView& rows, int64_t index, const SamplingParams& params,
   if (params.greedy()) {
     sums.read_maxima(nullptr);
     law.one_hot = sums.lowest_index_of_largest();
+    if (keep) std::fill(keep, keep + law.size, 0.0f);
+    if (keep) keep[law.one_hot] = 1;
     return law;
   }
   thread_local std::vector<float> lanes;
@@ -58,7 +61,7 @@ Law make_law(const RowsView& rows, int64_t index, const SamplingParams& params,
   if (top_k || params.min_p > 0) {
     sums.read_maxima(top_k ? &lanes : nullptr);
   } else {
-    sums.read_totals(law.scale);
+    sums.read_totals(law.scale, keep);
   }
   const float largest = sums.largest();
   if (!(std::abs(largest) * law.scale <= detail::kLargestExponent)) {
@@ -69,6 +72,7 @@ Law make_law(const RowsView& rows, int64_t index, const SamplingParams& params,
   law.lower = detail::cutoff(sums, law, params, lanes);
   law.inverse_total = 1 / sums.total(law.scale, law.lower, law.exponent);
   if (chunk_totals) sums.write_totals(*chunk_totals);
+  if (keep) sums.keep_all(law, keep);
   return law;
 }
 

@@ -6,6 +6,7 @@
 
 #include "anydraft/error.h"
 #include "rows/kernels.h"
+#include "rows/sweeps.h"
 
 namespace anydraft::detail {
 namespace {
@@ -53,7 +54,7 @@ void RowSums::fail(const char* got) const {
 RowSums::Part RowSums::maximum_of(int64_t chunk, float* lanes) const {
   const ChunkMax found = kernels().max(row_, rows_.dtype, chunk * kChunk, end_of(chunk), lanes);
   if (found.bad) fail("NaN or +inf");
-  return {found.largest, -INFINITY, 0, 0};
+  return {found.largest, -INFINITY, 0, 0, kNothing, 0};
 }
 
 void RowSums::read_maxima(std::vector<float>* lanes) {
@@ -70,7 +71,7 @@ void RowSums::read_maxima(std::vector<float>* lanes) {
 
 // Scaling by powers of two is exact, and a chunk that took entries which turn out too small is
 // summed anew by total(): the bits are those of a sum relative to the row's largest logit.
-void RowSums::read_totals(float scale) {
+void RowSums::read_totals(float scale, float* keep) {
   const int chunks = chunks_of(rows_.cols);
   parts().resize(chunks);
   Reference now;
@@ -78,10 +79,12 @@ void RowSums::read_totals(float scale) {
     Part& part = parts()[chunk];
     bool known = false;
     if (now.resolved) {
-      const ChunkScan scan = kernels().scan(row_, rows_.dtype, static_cast<int64_t>(chunk) * kChunk,
-                                            end_of(chunk), scale, now.lower, now.exponent);
+      const ChunkScan scan = kernels().scan(
+          row_, rows_.dtype, static_cast<int64_t>(chunk) * kChunk, end_of(chunk), scale, now.lower,
+          now.exponent, keep ? keep + static_cast<int64_t>(chunk) * kChunk : nullptr);
       if (scan.largest == INFINITY) fail("NaN or +inf");
-      part = {scan.largest, scan.smallest, scan.total, now.exponent};
+      part = {scan.largest, scan.smallest, scan.total, now.exponent, keep ? now.exponent : kNothing,
+              scan.smallest};
       const int32_t was = now.exponent;
       if (scan.largest > now.largest) now = reference_of(scan.largest, scale);
       known = now.resolved && now.exponent - was <= kRoom;
@@ -112,6 +115,14 @@ double RowSums::total(float scale, float lower, int32_t exponent) {
     sum += part.total;
   }
   return sum;
+}
+
+void RowSums::keep_all(const Law& law, float* keep) const {
+  for (int64_t chunk = 0; chunk < chunks(); ++chunk) {
+    const Part& part = parts()[chunk];
+    if (part.kept_exponent == law.exponent && part.kept_smallest >= law.lower) continue;
+    kernels().sweeps->keep(law, chunk * kChunk, end_of(chunk), keep + chunk * kChunk);
+  }
 }
 
 void RowSums::write_totals(std::vector<double>& totals) const {

@@ -9,12 +9,15 @@ from typing import Any
 
 from anydraft import InputError
 from anydraft.bench import kernels_cpu, peers, report
+from anydraft.cli import acceptance
 
 
 def add(commands: Any) -> None:
     """Add the subcommand to a parser's subparsers."""
-    bench = commands.add_parser("bench", help="measure the engine on this machine")
-    parser = bench.add_subparsers(required=True, metavar="WHAT").add_parser(
+    bench = commands.add_parser("bench", help="measure the engine, or a pair of models")
+    kinds = bench.add_subparsers(required=True, metavar="WHAT")
+    acceptance.add(kinds)
+    parser = kinds.add_parser(
         "kernels",
         help="draws and verification beside their peers",
         description="Checks the kernels, times them and their peers on one input, in one run. "

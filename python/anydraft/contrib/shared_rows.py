@@ -53,8 +53,9 @@ class Plan:
 class Record:
     """Mean accepted tokens of a draft and a walk on one prompt.
 
-    shape: "depth 3": from the text the target wrote, over all its places where that many tokens
-    follow; "tree 3" and "paths 4": of one drawn tree or set of paths, behind the prompt.
+    shape: "depth 3": from the text the target wrote, over its places that the deepest tree fits in
+    (all, where the text ended); "tree 3", "paths 4": of one tree or set of paths, drawn behind the
+    prompt.
     """
 
     prompt: int
@@ -155,15 +156,13 @@ class _Place:
         ends = set(self._pair.target.vocabulary.role("eos"))
         self._drafter.extend(self._pair.drafter_ids(text) for text in texts.values())
         for temperature, text in texts.items():
-            for draft, (law, width) in DRAFTS.items():
+            ended = text[-1] in ends
+            places = range(len(text) if ended else len(text) - max(self._plan.depths) + 1)
+            for draft, (law, width) in DRAFTS.items() if places else ():
                 shares = self._shares(text, temperature, law, width)
                 for depth in self._plan.depths:
-                    last = len(text) if text[-1] in ends else len(text) - depth + 1
-                    found = [
-                        acceptance.accepted_along(shares[place:], depth) for place in range(last)
-                    ]
-                    if found:
-                        yield temperature, f"depth {depth}", draft, "top_down", mean(found)
+                    along = mean(acceptance.accepted_along(shares[i:], depth) for i in places)
+                    yield temperature, f"depth {depth}", draft, "top_down", along
 
     def _texts(self) -> dict[float, Prefix]:
         """What the target writes at each temperature, with the EOS where it ends there."""

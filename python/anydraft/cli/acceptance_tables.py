@@ -1,17 +1,15 @@
-"""Means, their errors, paired differences; JSON, a Markdown table and a plot."""
+"""What `anydraft bench acceptance` shows: means, their errors, paired differences, a plot."""
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
-from statistics import mean
-from typing import Any
+from statistics import mean, stdev
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from anydraft.contrib.shared_rows import Record
+if TYPE_CHECKING:  # it imports torch
+    from anydraft.contrib.shared_rows import Record
 
 Key = tuple[float, str, str, str]  # temperature, shape, draft, walk
 NAMES = {
@@ -69,7 +67,7 @@ def _gains(means: dict[Key, dict[int, float]], key: Key) -> dict[str, tuple[floa
 
 
 def _mean_and_error(values: list[float]) -> tuple[float, float]:
-    error = float(np.std(values, ddof=1) / len(values) ** 0.5) if len(values) > 1 else 0.0
+    error = stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0
     return round(mean(values), 4), round(error, 4)
 
 
@@ -88,26 +86,12 @@ def markdown(result: dict[str, Any], kind: str = "all") -> str:
     return "\n".join(lines)
 
 
-def write(result: dict[str, Any], out: Path) -> None:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    title = f"# Tokens per step on shared rows: SmolLM2-135M, drafter {result['drafter']}\n\n"
-    about = (
-        f"{result['prompts']} prompts (code, chat, long text in turn); standard errors over "
-        f"prompts; commit {result['machine']['commit']}. depth d: trees of two children a node, "
-        f"along {result['plan']['length']} tokens that the target wrote for each prompt. tree d, "
-        "paths k: one drawn tree (k paths) a prompt, where only the gains are to be compared.\n\n"
-    )
-    out.with_suffix(".md").write_text(title + about + markdown(result) + "\n", encoding="utf-8")
-
-
 def plot(result: dict[str, Any], file: Path) -> None:
     """Tokens per step by depth, a panel a temperature."""
     try:
         from matplotlib.figure import Figure
-    except ImportError:
-        print(f"no plot: {file.name} needs matplotlib")
-        return
+    except ImportError as error:
+        raise ImportError("a plot needs matplotlib: pip install matplotlib") from error
     temperatures, depths = result["plan"]["temperatures"], result["plan"]["depths"]
     figure = Figure(figsize=(4 * len(temperatures), 3.6), layout="constrained")
     found = {
