@@ -61,6 +61,12 @@ class BlockLaws {
     return law;
   }
 
+  // The chunk totals of a law that law_of gave, without looking for its cut-off again.
+  ANYDRAFT_HD void know_totals(const Law& law, const Part* parts, double* totals) {
+    parts = parts ? share_parts(parts, chunks_of(law.size)) : read_parts(law, law.scale);
+    total_of(law, parts, totals);
+  }
+
  private:
   // As the CPU engine's sampling/cutoff.cpp.
   ANYDRAFT_SHARED_CODE ANYDRAFT_HD float cutoff(Law law, const LawParams& params, float largest,

@@ -7,6 +7,7 @@
 #include "batch.cuh"
 #include "block_laws.cuh"
 #include "entries.cuh"
+#include "sound.cuh"
 
 namespace anydraft::detail {
 
@@ -58,34 +59,24 @@ class BlockRows : public Instrument<BlockRows<Block>> {
     const int32_t row = all().laws.rows[base_ + node];
     if (!batch_.room.parts && !laws.loaded) read_laws(node, row, laws);
     target_ = laws.target;
-    if (laws.bad_target) fail(CudaStatus::kTargetRow, base_ + node);
-    if (!has_draft_) return;
-    if (all().draft_laws) {
+    if (has_draft_ && all().draft_laws) {
       draft_ = law_from(all().draft_logits, row, all().draft_laws[row]);
-    } else {
+    } else if (has_draft_) {
       draft_ = laws.draft;
       if (laws.bad_draft) fail(CudaStatus::kDraftRow, row);
     }
+    if (laws.bad_target) fail(CudaStatus::kTargetRow, base_ + node);
   }
 
   ANYDRAFT_SHARED_CODE ANYDRAFT_HD double sum_of(const Residual& residual) {
     if (is_summed(residual)) return summed_.sum;
-    const double total = sum_entries([&](auto entries, int64_t begin, int64_t end) {
-      double sum = 0;
-      int64_t patch = next_patch(residual.node, begin + crew_.lane(), end);
-      for (int64_t at = begin + crew_.lane(); at < end; at += kLanes) {
-        if (at != patch) {
-          sum += left_at(residual, entries, at);
-        } else {
-          sum += this->weight(residual, static_cast<int32_t>(at));
-          patch = next_patch(residual.node, at + kLanes, end);
-        }
-      }
-      return sum;
-    });
+    if (target_.one_hot >= 0) return this->weight(residual, target_.one_hot);
+    const auto left = [&](auto entries, int64_t begin, int64_t end) {
+      return lane_left(residual, entries, begin, end);
+    };
+    const double total = subtracts_row(residual) ? sum_entries(left) : sum_target(residual);
     summed_ = residual;
-    summed_.sum = total;
-    return total;
+    return summed_.sum = total;
   }
 
   ANYDRAFT_SHARED_CODE ANYDRAFT_HD double draft_without(int32_t child) {
@@ -138,18 +129,17 @@ class BlockRows : public Instrument<BlockRows<Block>> {
   }
 
   ANYDRAFT_SHARED_CODE ANYDRAFT_HD int32_t pick_with(const Residual& residual, double coin) {
+    if (target_.one_hot >= 0) return target_.one_hot;
     const bool untouched = residual.rejected < 0 && !(residual.drafted > 0);
     if (!untouched && sum_of(residual) > 0) {
       const Entries<AnyReader> entries = any_entries();
       return crew_.pick(target_.size, crew_.scratch().totals, coin, [&](int64_t at) {
-        return next_patch(residual.node, at, at + 1) == at
+        return next_patch(residual.node, at, at + 1, 1) == at
                    ? this->weight(residual, static_cast<int32_t>(at))
                    : left_at(residual, entries, at);
       });
     }
-    if (target_.one_hot >= 0) return target_.one_hot;
-    bool bad = false;
-    if (totals_of_ != residual.node) target_law(residual.node, bad);
+    know_totals(residual.node);
     return crew_.pick(target_.size, crew_.scratch().target_totals, coin,
                       [&](int64_t at) { return mass(target_, at); });
   }
@@ -240,12 +230,17 @@ class BlockRows : public Instrument<BlockRows<Block>> {
            summed_.cap == other.cap;
   }
 
+  ANYDRAFT_HD bool subtracts_row(const Residual& other) const {
+    return has_draft_ && other.drafted > 0;
+  }
   // U of a token that no sibling is certain of.
   template <class Read>
   ANYDRAFT_HD double left_at(const Residual& residual, const Entries<Read>& entries,
                              int64_t at) const {
+    if (!subtracts_row(residual)) return entries.target(at) * residual.weight;
+    const bool plain = !selected_ && !(residual.cap > 0);
+    if (plain) return entries.left(residual.weight, residual.drafted, at);
     const double target = entries.target(at);
-    if (!has_draft_ || !(residual.drafted > 0)) return residual.weight * target;
     double draft = entries.draft(at);
     if (selected_ && draft > 0) {
       draft *= play_.selections[residual.node].factor[bucket_of(target, draft)];
@@ -253,12 +248,56 @@ class BlockRows : public Instrument<BlockRows<Block>> {
     return plain_residual(residual, target, draft);
   }
 
-  // The next token of a lane, from `from` on, whose U the rows do not give: those of certain
+  // U of a lane's entries in a chunk.
+  template <class Read>
+  ANYDRAFT_HD double lane_left(const Residual& residual, const Entries<Read>& entries,
+                               int64_t begin, int64_t end) {
+    double sum = 0;
+    int64_t patch = next_patch(residual.node, begin + crew_.lane(), end, kLanes);
+    for (int64_t at = begin + crew_.lane(); at < end; at += kLanes) {
+      if (at != patch) {
+        sum += left_at(residual, entries, at);
+      } else {
+        sum += this->weight(residual, static_cast<int32_t>(at));
+        patch = next_patch(residual.node, at + kLanes, end, kLanes);
+      }
+    }
+    return sum;
+  }
+
+  // Where only certain siblings took something: the law's own totals but for their chunks.
+  ANYDRAFT_HD double sum_target(const Residual& residual) {
+    know_totals(residual.node);
+    summed_.node = -1;
+    double* totals = crew_.scratch().totals;
+    const double* own = crew_.scratch().target_totals;
+    const auto patched = [&](int64_t begin, int64_t end) {
+      return next_patch(residual.node, begin, end, 1) < end;
+    };
+    crew_.sync();
+    with_entries([&](auto entries) {
+      crew_.for_chunks(
+          target_.size,
+          [&](int, int64_t begin, int64_t end) {
+            return patched(begin, end) ? lane_left(residual, entries, begin, end) : 0.0;
+          },
+          [&](int chunk, double total) {
+            const int64_t begin = static_cast<int64_t>(chunk) * kChunk;
+            const int64_t end = Smaller{}(begin + kChunk, target_.size);
+            totals[chunk] = patched(begin, end)
+                                ? total
+                                : residual.weight * (own[chunk] * target_.inverse_total);
+          });
+    });
+    return crew_.sum_of(totals, chunks_of(target_.size));
+  }
+
+  // The next token from, from + step, ... whose U the rows do not give: those of certain
   // children and of sparse laws; `end` where there is none.
-  ANYDRAFT_HD int64_t next_patch(int32_t node, int64_t from, int64_t end) const {
+  ANYDRAFT_HD int64_t next_patch(int32_t node, int64_t from, int64_t end, int64_t step) const {
     int64_t next = end;
     const auto offer = [&](int64_t id) {
-      if (id >= from && id < next && (id - from) % kLanes == 0) next = id;
+      if (id >= from && id < next && (id - from) % step == 0) next = id;
     };
     const LawKind kind = play_.kinds[node];
     if (kind == LawKind::kSparse) {
@@ -272,7 +311,7 @@ class BlockRows : public Instrument<BlockRows<Block>> {
     }
     return next;
   }
-  // Likewise for siblings that the law of `child` leaves out.
+  // Likewise: siblings that the law of `child` leaves out.
   ANYDRAFT_HD int64_t next_left_out(int32_t child, int64_t from, int64_t end) const {
     int64_t next = end;
     for (int32_t at = this->first_left_out(child); at >= 0 && at != child;
@@ -283,6 +322,13 @@ class BlockRows : public Instrument<BlockRows<Block>> {
     return next;
   }
 
+  // Of the node that is loaded.
+  ANYDRAFT_SHARED_CODE ANYDRAFT_HD void know_totals(int32_t node) {
+    if (totals_of_ == node) return;
+    totals_of_ = node;
+    BlockLaws<Block>(crew_).know_totals(target_, batch_.parts(base_ + node, false),
+                                        crew_.scratch().target_totals);
+  }
   ANYDRAFT_HD Law target_law(int32_t node, bool& bad) {
     totals_of_ = node;
     return BlockLaws<Block>(crew_).law_of(
@@ -302,38 +348,12 @@ class BlockRows : public Instrument<BlockRows<Block>> {
     crew_.once([&] { laws = read; });
   }
 
-  // Whether what a node says can be followed without reading memory that is not there.
-  ANYDRAFT_HD bool sound(int32_t node) const {
-    const int32_t parent = play_.parents[node];
-    if (node == 0) return parent == -1;
-    if (parent < 0 || parent >= node) return false;
-    if (all().verifier == Verifier::kBlock && parent != node - 1) return false;
-    const int32_t token = play_.tokens[node];
-    if (token < 0 || token >= all().target_logits.cols) return false;
-    if (play_.paths && play_.paths[node] < 1) return false;
-    const auto kind = static_cast<uint32_t>(play_.kinds[parent]);
-    if (kind > 31 || !(batch_.kinds >> kind & 1)) return false;
-    if (play_.kinds[parent] == LawKind::kSparse) return sound_sparse(parent);
-    const int32_t row = all().laws.rows[base_ + parent];
-    return play_.kinds[parent] == LawKind::kOneHot || (row >= 0 && row < all().draft_logits.rows);
-  }
-  ANYDRAFT_HD bool sound_sparse(int32_t node) const {
-    if (!play_.sparse_offsets) return false;
-    double total = 0;
-    for (int32_t i = play_.sparse_offsets[node]; i < play_.sparse_offsets[node + 1]; ++i) {
-      if (play_.ids[i] < 0 || play_.ids[i] >= all().target_logits.cols) return false;
-      if (!(play_.masses[i] >= 0 && play_.masses[i] < INFINITY)) return false;
-      total += play_.masses[i];
-    }
-    return total > 0;
-  }
-
   ANYDRAFT_SHARED_CODE ANYDRAFT_HD void check_nodes() {
     int32_t node = crew_.thread();
     if (base_ < 0 || nodes_ < 1 || base_ + nodes_ > all().nodes) {
       fail(CudaStatus::kMalformed, 0);
     } else {
-      while (node < nodes_ && sound(node)) node += crew_.threads();
+      while (node < nodes_ && sound_node(batch_, play_, base_, node)) node += crew_.threads();
     }
     const int64_t first = crew_.lowest(node < nodes_ ? node : nodes_);
     if (first < nodes_) fail(CudaStatus::kMalformed, static_cast<int32_t>(first));
