@@ -7,6 +7,7 @@ namespace anydraft::bindings {
 
 void bind_errors(pybind11::module_& module);
 void bind_sampling(pybind11::module_& module);
+void bind_cuda(pybind11::module_& module);
 void bind_verify(pybind11::module_& module);
 void bind_vocabulary(pybind11::module_& module);
 void bind_vocabulary_file(pybind11::module_& module);
