@@ -2,9 +2,11 @@
 
 #include "anydraft/error.h"
 #include "anydraft/testing/enumerate.h"
+#include "anydraft/vocabulary.h"
 #include "bind.h"
 #include "dlpack.h"
 #include "rows/kernels.h"
+#include "session/branching_chooser.h"
 
 namespace anydraft::bindings {
 
@@ -37,6 +39,23 @@ void bind_testing(py::module_& parent) {
       py::arg("stated"), py::arg("sparse"), py::arg("merge"), py::arg("max_nodes"),
       py::arg("depth"), py::arg("beam"), py::arg("sampling"), py::arg("draft_sampling"),
       py::arg("verifier"));
+  using testing::BranchingChooser;
+  py::class_<BranchingChooser, Chooser, std::shared_ptr<BranchingChooser>>(module, "Branches")
+      .def(py::init([](py::object restate) {
+             if (restate.is_none()) return std::make_shared<BranchingChooser>();
+             return std::make_shared<BranchingChooser>(
+                 [restate](const VerifyRequest& request, std::vector<float>& laws) {
+                   const int64_t nodes = request.trees.nodes();
+                   const TokenIds tokens(request.trees.tokens, request.trees.tokens + nodes),
+                       parents(request.trees.parents, request.trees.parents + nodes),
+                       rows(request.laws.rows, request.laws.rows + nodes);
+                   laws = restate(tokens, parents, rows, laws).cast<std::vector<float>>();
+                 });
+           }),
+           py::arg("restate") = py::none())
+      .def("restart", &BranchingChooser::restart)
+      .def("advance", &BranchingChooser::advance)
+      .def_property_readonly("weight", &BranchingChooser::weight);
   module.def("law_masses", [](py::object logits, const SamplingParams& params) {
     const Rows rows = cpu_rows_from(logits, "logits");
     std::vector<std::vector<double>> all(rows.view.rows);

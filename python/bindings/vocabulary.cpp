@@ -7,6 +7,7 @@
 
 #include "anydraft/error.h"
 #include "bind.h"
+#include "bridge/slrs.h"
 
 namespace anydraft::bindings {
 
@@ -53,6 +54,11 @@ void bind_vocabulary(py::module_& module) {
       .def_readonly("shared", &VocabularyMap::shared)
       .def_readonly("to_target", &VocabularyMap::to_target)
       .def_readonly("to_draft", &VocabularyMap::to_draft);
+  py::class_<Spellings, std::shared_ptr<Spellings>>(module, "Spellings")
+      .def(py::init<const Vocabulary&, const Vocabulary&, const VocabularyMap&>(), py::arg("draft"),
+           py::arg("target"), py::arg("map"))
+      .def_property_readonly("size", &Spellings::size)
+      .def("of", &Spellings::of);
   module.def("complete_utf8", [](const std::string& bytes) { return complete_utf8(bytes); });
 }
 

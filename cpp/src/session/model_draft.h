@@ -16,7 +16,8 @@ struct Expansion {
   std::vector<int32_t> children;  // tokens of the tree
   std::vector<double> masses;     // in the draft row
   std::vector<int32_t> paths;     // multipath; else empty
-  std::vector<int32_t> fed_as;    // the drafter's ids of the children
+  // The drafter's ids of the children; -1: the drafter's token goes on behind this one.
+  std::vector<int32_t> fed_as;
   std::vector<float> law;         // logits over target ids
 };
 
@@ -32,8 +33,10 @@ class ModelDraft : public Drafting {
   void failed() override;
 
  protected:
-  // Draws the children of a node from its row, with the coins from number `coin` on.
-  virtual Expansion draw(int32_t width, const RowsView& rows, int64_t row, int32_t coin) = 0;
+  // Draws the children of a node from the row of the last drafter token above it, with the coins
+  // from number `coin` on.
+  virtual Expansion draw(int32_t node, int32_t width, const RowsView& rows, int64_t row,
+                         int32_t coin) = 0;
   virtual void keep_law(const Expansion&) {}  // its row is the next one of the proposal's laws
   virtual void finish() = 0;                  // the tree is complete: make it the proposal
   // The tree's nodes that the committed text went along.
@@ -45,8 +48,8 @@ class ModelDraft : public Drafting {
   bool stops(int32_t token) const;
   int32_t drafter_token(int32_t node) const { return fed_as_[node]; }
   CoinKey key(int32_t coin) const;
-  void draw_from(const RowsView& row, int64_t index, int32_t width, int32_t coin,
-                 Expansion& expansion) const;
+  void draw_from(const RowsView& row, int64_t index, const SamplingParams& params, int32_t width,
+                 int32_t coin, Expansion& expansion) const;
 
   const Pair& pair_;
   const Request& request_;
@@ -58,7 +61,12 @@ class ModelDraft : public Drafting {
  private:
   bool merges() const { return pair_.options.verifier == Verifier::kMultipath; }
   const TokenIds& text() const { return context_ ? context_->ids() : committed_; }
+  int32_t fed_above(int32_t node) const;
+  int32_t drafter_depth(int32_t node) const;
+  Expansion draw_next(int32_t node, const RowsView& rows, int64_t row, int32_t& coins,
+                      int32_t& left);
   void add(int32_t node, const Expansion& expansion);
+  void add_unfinished(const RowsView& rows, int64_t row, int32_t from);
   bool grows_in_order() const;
   std::vector<int32_t> nodes_to_feed() const;
   bool unsure(const RowsView& rows, int64_t row);
@@ -66,7 +74,7 @@ class ModelDraft : public Drafting {
   std::unique_ptr<detail::DraftContext> context_;  // across vocabularies
   TokenIds committed_;
   Cached cached_;                  // of text()
-  std::vector<int32_t> fed_as_;    // [nodes] the drafter's ids
+  std::vector<int32_t> fed_as_;    // [nodes] the drafter's ids, -1: inside one of its tokens
   std::vector<int32_t> in_cache_;  // nodes in the drafter's cache, behind the text
   std::vector<int32_t> frontier_;  // nodes that wait for their children
   int32_t laws_ = 0;               // rows of the proposal's laws

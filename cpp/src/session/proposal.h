@@ -5,23 +5,33 @@
 #include <vector>
 
 #include "anydraft/session.h"
+#include "bridge/slrs.h"
+#include "session/chooser.h"
 
 namespace anydraft {
 
 struct Pair {
   std::shared_ptr<const Vocabulary> target, drafter;
   std::shared_ptr<const VocabularyMap> map;  // bridges across vocabularies
+  std::shared_ptr<const Spellings> spellings;  // SLRS
   SessionOptions options;
 
-  bool across() const { return options.bridge == Bridge::kTli || options.bridge == Bridge::kSlem; }
+  Chooser& choose() const { return *options.chooser; }
+
+  bool across() const {
+    const Bridge bridge = options.bridge;
+    return bridge == Bridge::kTli || bridge == Bridge::kSlem || bridge == Bridge::kSlrs;
+  }
   bool has_model() const { return across() || options.bridge == Bridge::kSame; }
 };
 
-// A draft in target tokens; tree.rows index `laws`, logits over `width` target ids.
+// A draft in target tokens; tree.rows index `laws`, logits over `width` target ids that become laws
+// by `sampling`.
 struct Proposal {
   DraftTree tree{{}};
   std::vector<float> laws;
   int64_t width = 0;
+  SamplingParams sampling;
 };
 
 class Drafting {

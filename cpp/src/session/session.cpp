@@ -43,8 +43,11 @@ void check_drafts(const SessionOptions& options) {
 
 Session::Session(std::shared_ptr<const Vocabulary> target,
                  std::shared_ptr<const Vocabulary> drafter, SessionOptions options,
-                 std::shared_ptr<const VocabularyMap> map)
-    : shared_(new Shared{{std::move(target), std::move(drafter), std::move(map), options}}) {
+                 std::shared_ptr<const VocabularyMap> map,
+                 std::shared_ptr<const Spellings> spellings)
+    : shared_(new Shared{{std::move(target), std::move(drafter), std::move(map),
+                          std::move(spellings), options}}) {
+  if (!options.chooser) shared_->options.chooser = std::make_shared<Chooser>();
   if (!shared_->target) fail("a target vocabulary, got none");
   if (options.draft_length < 0) {
     fail("draft_length >= 0, got " + std::to_string(options.draft_length));
@@ -62,6 +65,16 @@ Session::Session(std::shared_ptr<const Vocabulary> target,
     throw Error(ErrorKind::kVocabulary,
                 "[Session] expected vocabularies that share tokens for bridge \"tli\", got none in "
                 "common: bridge=\"slem\" needs none");
+  }
+  if (options.bridge != Bridge::kSlrs) return;
+  if (!shared_->spellings) {
+    shared_->spellings =
+        std::make_shared<Spellings>(*shared_->drafter, *shared_->target, *shared_->map);
+  }
+  if (shared_->spellings->size() == 0) {
+    throw Error(ErrorKind::kVocabulary,
+                "[Session] expected drafter tokens whose bytes the target can spell for bridge "
+                "\"slrs\", got none");
   }
 }
 

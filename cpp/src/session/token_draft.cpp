@@ -10,6 +10,7 @@ namespace anydraft {
 void TokenDraft::start(const TokenIds& committed, int64_t room) {
   ModelDraft::start(committed, room);
   proposal_.width = std::max<int64_t>(pair_.target->size(), target_width_);
+  proposal_.sampling = sampling_;
 }
 
 RowsView TokenDraft::known(const RowsView& rows) const {
@@ -26,12 +27,12 @@ std::vector<float> TokenDraft::law_over_target(const RowsView& rows, int64_t row
   return law;
 }
 
-Expansion TokenDraft::draw(int32_t width, const RowsView& rows, int64_t row, int32_t coin) {
+Expansion TokenDraft::draw(int32_t, int32_t width, const RowsView& rows, int64_t row, int32_t coin) {
   Expansion drawn;
   drawn.law = law_over_target(rows, row);
   if (!detail::has_mass(drawn.law)) return {};  // nothing on the shared tokens: a leaf
   const RowsView law{drawn.law.data(), DType::kFloat32, 1, proposal_.width, proposal_.width, row};
-  draw_from(law, 0, width, coin, drawn);
+  draw_from(law, 0, sampling_, width, coin, drawn);
   drawn.fed_as = drawn.children;
   if (!across()) return drawn;
   for (int32_t& id : drawn.fed_as) id = detail::drafter_id(rows, row, *pair_.map, id);

@@ -11,7 +11,8 @@ class TokenDraft : public ModelDraft {
   void start(const TokenIds& committed, int64_t room) override;
 
  protected:
-  Expansion draw(int32_t width, const RowsView& rows, int64_t row, int32_t coin) override;
+  Expansion draw(int32_t node, int32_t width, const RowsView& rows, int64_t row,
+                 int32_t coin) override;
   void keep_law(const Expansion& expansion) override;
   void finish() override { proposal_.tree = tree_; }
   bool ends(int32_t token) const override { return stops(token); }
@@ -22,7 +23,7 @@ class TokenDraft : public ModelDraft {
   RowsView known(const RowsView& rows) const override;
 
  private:
-  bool across() const { return pair_.options.bridge == Bridge::kTli; }
+  bool across() const { return pair_.across(); }
   std::vector<float> law_over_target(const RowsView& rows, int64_t row) const;
 };
 
