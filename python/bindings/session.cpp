@@ -5,8 +5,8 @@
 #include "anydraft/error.h"
 #include "bind.h"
 #include "bridge/slrs.h"
-#include "session/chooser.h"
 #include "dlpack.h"
+#include "session/chooser.h"
 
 namespace anydraft::bindings {
 namespace {
@@ -54,16 +54,16 @@ void bind_session(py::module_& module) {
       .def(py::init([](Shared target, Shared drafter, const std::string& bridge,
                        int32_t draft_length, double draft_confidence, int64_t target_context,
                        int64_t draft_context, std::shared_ptr<VocabularyMap> map,
-                       std::shared_ptr<Spellings> spellings,
-                       const std::vector<int32_t>& widths, int32_t max_nodes, int32_t depth,
-                       int32_t beam, int32_t law, const std::optional<std::string>& verifier,
+                       std::shared_ptr<Spellings> spellings, const std::vector<int32_t>& widths,
+                       int32_t max_nodes, int32_t depth, int32_t beam, int32_t law,
+                       const std::optional<std::string>& verifier,
                        std::shared_ptr<Chooser> chooser) {
              SessionOptions options;
              options.tree = {widths, max_nodes, depth, beam};
              options.law = static_cast<LawKind>(law);
              if (verifier) options.verifier = verifier_by_name(*verifier);
-             options.bridge =
-                 by_name<Bridge>("a bridge", bridge, {"none", "same", "tli", "slem", "slrs", "lookup"});
+             options.bridge = by_name<Bridge>("a bridge", bridge,
+                                              {"none", "same", "tli", "slem", "slrs", "lookup"});
              options.draft_length = draft_length;
              options.chooser = std::move(chooser);
              options.draft_confidence = draft_confidence;
@@ -75,9 +75,8 @@ void bind_session(py::module_& module) {
            py::arg("target"), py::arg("drafter"), py::kw_only(), py::arg("bridge"),
            py::arg("draft_length"), py::arg("draft_confidence") = 0.0,
            py::arg("target_context") = 0, py::arg("draft_context") = 0, py::arg("map") = nullptr,
-           py::arg("spellings") = nullptr,
-           py::arg("widths") = std::vector<int32_t>{}, py::arg("max_nodes") = 0,
-           py::arg("depth") = 0, py::arg("beam") = 0, py::arg("law") = 1,
+           py::arg("spellings") = nullptr, py::arg("widths") = std::vector<int32_t>{},
+           py::arg("max_nodes") = 0, py::arg("depth") = 0, py::arg("beam") = 0, py::arg("law") = 1,
            py::arg("verifier") = py::none(), py::arg("chooser") = nullptr)
       .def(
           "add",

@@ -1,21 +1,31 @@
 """Exact laws of whole sessions: every branch of drafting and verification, with its weight."""
 
 from collections import Counter
+from dataclasses import dataclass
 
-import torch
-
-from anydraft import _core, probs
+from anydraft import _core
 
 PROMPT = (0, 1)
 
 
-def session_law(target, drafter, params, tokens, *, restate=None, prompt=PROMPT, **options):
-    """{first tokens: probability} of what the shipped session emits, over all of its rounds."""
+@dataclass
+class Played:
+    """What a session emits, over all of its rounds.
+
+    law: {first tokens: probability}; accepted: probability that the first one was drafted.
+    """
+
+    law: Counter
+    accepted: float
+
+
+def play(target, drafter, params, tokens, *, restate=None, prompt=PROMPT, **options):
+    """Every branch of the shipped session until it has emitted `tokens` tokens."""
     stop = target.vocabulary.role("eos")
     draft_sampling = options.pop("draft_sampling", None)
     options = {"bridge": "slrs", "draft_length": tokens, **options}
     branches = _core.testing.Branches(restate)
-    law = Counter()
+    played = Played(Counter(), 0.0)
     tables = (target.vocabulary.table, drafter.vocabulary.table)
     shared = {"map": _core.VocabularyMapTable(*reversed(tables))}
     while True:
@@ -32,9 +42,11 @@ def session_law(target, drafter, params, tokens, *, restate=None, prompt=PROMPT,
         drafter.texts.clear()
         while (work := core.next())[0] != "idle":
             core.feed((target if work[0] == "target" else drafter)(work[1]))
-        law[tuple(token for token, _ in core.emitted(job))] += branches.weight
+        emitted = core.emitted(job)
+        played.law[tuple(token for token, _ in emitted)] += branches.weight
+        played.accepted += branches.weight * (emitted[0][1] == "accepted")
         if not branches.advance():
-            return law
+            return played
 
 
 def exact_law(target, params, tokens, *, prompt=PROMPT):

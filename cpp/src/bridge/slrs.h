@@ -34,6 +34,7 @@ class Spellings {
 
   int32_t size() const { return static_cast<int32_t>(ids_.size()); }  // drafter tokens that spell
   int32_t drafter_id(int32_t index) const { return ids_[index]; }
+  int32_t first(int32_t index) const { return tokens_[starts_[index]]; }  // target token
   TokenIds of(int32_t drafter_id) const;  // target tokens; empty: nothing
 
   // Logits over `width` target ids, at the temperature of `law`, of the next token of a spelling at

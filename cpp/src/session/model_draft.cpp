@@ -196,8 +196,8 @@ void ModelDraft::draw_from(const RowsView& row, int64_t index, const SamplingPar
   expansion.kind = kind_used(kind, width);
   std::vector<int32_t>& children = expansion.children;
   children.resize(width);
-  children.resize(pair_.choose().draw(expansion.kind, row, index, params, width, key(coin),
-                                      children.data()));
+  children.resize(
+      pair_.choose().draw(expansion.kind, row, index, params, width, key(coin), children.data()));
   if (merges()) merge_equal(children, expansion.paths);
   const bool weighed = tree_.most_nodes() > 0;
   const detail::Law law = weighed ? make_law(row, index, SamplingParams{}) : detail::Law{};

@@ -18,7 +18,7 @@ struct Expansion {
   std::vector<int32_t> paths;     // multipath; else empty
   // The drafter's ids of the children; -1: the drafter's token goes on behind this one.
   std::vector<int32_t> fed_as;
-  std::vector<float> law;         // logits over target ids
+  std::vector<float> law;  // logits over target ids
 };
 
 class ModelDraft : public Drafting {

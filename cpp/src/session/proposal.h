@@ -12,7 +12,7 @@ namespace anydraft {
 
 struct Pair {
   std::shared_ptr<const Vocabulary> target, drafter;
-  std::shared_ptr<const VocabularyMap> map;  // bridges across vocabularies
+  std::shared_ptr<const VocabularyMap> map;    // bridges across vocabularies
   std::shared_ptr<const Spellings> spellings;  // SLRS
   SessionOptions options;
 

@@ -45,8 +45,8 @@ Session::Session(std::shared_ptr<const Vocabulary> target,
                  std::shared_ptr<const Vocabulary> drafter, SessionOptions options,
                  std::shared_ptr<const VocabularyMap> map,
                  std::shared_ptr<const Spellings> spellings)
-    : shared_(new Shared{{std::move(target), std::move(drafter), std::move(map),
-                          std::move(spellings), options}}) {
+    : shared_(new Shared{
+          {std::move(target), std::move(drafter), std::move(map), std::move(spellings), options}}) {
   if (!options.chooser) shared_->options.chooser = std::make_shared<Chooser>();
   if (!shared_->target) fail("a target vocabulary, got none");
   if (options.draft_length < 0) {

@@ -18,7 +18,8 @@ RowsView StringDraft::known(const RowsView& rows) const {
   return view;
 }
 
-Expansion StringDraft::draw(int32_t, int32_t width, const RowsView& rows, int64_t row, int32_t coin) {
+Expansion StringDraft::draw(int32_t, int32_t width, const RowsView& rows, int64_t row,
+                            int32_t coin) {
   Expansion drawn;
   draw_from(rows, row, sampling_, width, coin, drawn);
   drawn.kind = LawKind::kOneHot;

@@ -27,7 +27,8 @@ std::vector<float> TokenDraft::law_over_target(const RowsView& rows, int64_t row
   return law;
 }
 
-Expansion TokenDraft::draw(int32_t, int32_t width, const RowsView& rows, int64_t row, int32_t coin) {
+Expansion TokenDraft::draw(int32_t, int32_t width, const RowsView& rows, int64_t row,
+                           int32_t coin) {
   Expansion drawn;
   drawn.law = law_over_target(rows, row);
   if (!detail::has_mass(drawn.law)) return {};  // nothing on the shared tokens: a leaf
