@@ -48,7 +48,7 @@ def main() -> None:
     row = np.random.default_rng(0).standard_normal((1, drafter.size), np.float32) * 3
     for params in (SamplingParams(), SamplingParams(temperature=0.6, top_p=0.95)):
         runs = [
-            _core.testing.time_psi(spellings, row, params, target.size, 100)[:2] for _ in range(5)
+            _core.testing.time_psi(spellings, row, params, target.size, 3)[:2] for _ in range(100)
         ]
         psi, plain = (min(run[i] for run in runs) * 1e6 for i in range(2))
         print(f"{params}: psi {psi:.0f} us, plain scatter-add {plain:.0f} us: {psi / plain:.2f} x")

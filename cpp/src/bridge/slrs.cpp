@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
 #include "anydraft/error.h"
+#include "rows/kernels.h"
 
 namespace anydraft {
 namespace {
@@ -37,21 +37,25 @@ Spellings::Spellings(const Vocabulary& draft, const Vocabulary& target, const Vo
     tokens_.insert(tokens_.end(), spelled[id].begin(), spelled[id].end());
     starts_.push_back(static_cast<int32_t>(tokens_.size()));
   }
-  group_first_tokens();
+  group_first_tokens(draft.size());
 }
 
-void Spellings::group_first_tokens() {
+void Spellings::group_first_tokens(int32_t draft_size) {
+  group_of_.assign(draft_size, -1);
   for (int32_t begin = 0; begin < size();) {
-    const int32_t token = token_at(begin, 0), end = end_of_token(root(), begin);
+    const int32_t end = end_of_token(root(), begin);
     if (end - begin > 1) {
-      shared_.push_back({token, begin, end});
+      for (int32_t i = begin; i < end; ++i) {
+        group_of_[ids_[i]] = static_cast<int32_t>(shared_.size());
+      }
+      shared_.push_back(first(begin));
     } else {
-      lone_token_.push_back(token);
+      lone_token_.push_back(first(begin));
       lone_id_.push_back(ids_[begin]);
-      largest_id_ = std::max(largest_id_, ids_[begin]);
     }
     begin = end;
   }
+  std::replace(group_of_.begin(), group_of_.end(), -1, static_cast<int32_t>(shared_.size()));
 }
 
 int32_t Spellings::token_at(int32_t index, int32_t depth) const {
@@ -96,43 +100,63 @@ TokenIds Spellings::of(int32_t drafter_id) const {
   return TokenIds(tokens_.begin() + starts_[index], tokens_.begin() + starts_[index + 1]);
 }
 
-std::vector<float> Spellings::psi(const detail::Law& law, Place at, int64_t width) const {
-  std::vector<float> out(width, -INFINITY);
-  const auto logit = [&](int32_t id) -> float {
-    if (id >= law.size) return -INFINITY;
-    const float x = detail::load(law.row, law.dtype, id);
-    return x >= law.lower ? x : -INFINITY;
-  };
-  // One drafter token: its own logit. Several: the logarithm of their mass on the same scale.
-  const auto put = [&](const Group& group) {
-    if (group.token >= width) return;
-    const double mass = detail::mass_of(law, *this, group.begin, group.end);
-    if (!(mass > 0)) return;
-    const double octaves = std::log2(mass / law.inverse_total) + law.exponent;
-    out[group.token] = static_cast<float>(octaves / law.scale);
-  };
-  if (at.depth > 0) {
-    for (int32_t begin = at.begin + ending(at); begin < at.end;) {
-      const int32_t end = end_of_token(at, begin);
-      put({token_at(begin, at.depth), begin, end});
-      begin = end;
-    }
-    return out;
+namespace {
+
+// The logit of a mass under the law's own temperature.
+float logit_of(const detail::Law& law, double mass) {
+  if (!(mass > 0)) return -INFINITY;
+  const auto relative = static_cast<float>(mass / law.inverse_total);
+  return (std::log2(relative) + static_cast<float>(law.exponent)) / law.scale;
+}
+
+float filtered_logit(const detail::Law& law, int32_t id) {
+  if (id >= law.size) return -INFINITY;
+  const float x = detail::load(law.row, law.dtype, id);
+  return x >= law.lower ? x : -INFINITY;
+}
+
+}  // namespace
+
+// Every mass is added to its first token's group; where a drafter token alone spells a token, its
+// own logit stands.
+void Spellings::psi_of_root(const detail::Law& law, std::vector<float>& out) const {
+  std::vector<double> sums(shared_.size() + 1, 0.0);
+  double masses[detail::kChunk];
+  const int64_t size = std::min<int64_t>(law.size, static_cast<int64_t>(group_of_.size()));
+  for (int64_t begin = 0; begin < size; begin += detail::kChunk) {
+    const int64_t end = std::min<int64_t>(begin + detail::kChunk, size);
+    detail::kernels().masses(law, begin, end, masses);
+    for (int64_t id = begin; id < end; ++id) sums[group_of_[id]] += masses[id - begin];
   }
-  const size_t lone = lone_token_.size();
-  if (law.dtype == DType::kFloat32 && largest_id_ < law.size &&
-      (lone == 0 || lone_token_.back() < width)) {
-    const auto* row = static_cast<const float*>(law.row);
-    for (size_t i = 0; i < lone; ++i) {
+  const auto width = static_cast<int64_t>(out.size());
+  for (size_t i = 0; i < shared_.size(); ++i) {
+    if (shared_[i] < width) out[shared_[i]] = logit_of(law, sums[i]);
+  }
+  const bool all_there = law.dtype == DType::kFloat32 && law.size == size &&
+                         size == static_cast<int64_t>(group_of_.size()) &&
+                         (lone_token_.empty() || lone_token_.back() < width);
+  const auto* row = static_cast<const float*>(law.row);
+  for (size_t i = 0; i < lone_token_.size(); ++i) {
+    if (all_there) {
       const float x = row[lone_id_[i]];
       out[lone_token_[i]] = x >= law.lower ? x : -INFINITY;
-    }
-  } else {
-    for (size_t i = 0; i < lone; ++i) {
-      if (lone_token_[i] < width) out[lone_token_[i]] = logit(lone_id_[i]);
+    } else if (lone_token_[i] < width) {
+      out[lone_token_[i]] = filtered_logit(law, lone_id_[i]);
     }
   }
-  for (const Group& group : shared_) put(group);
+}
+
+std::vector<float> Spellings::psi(const detail::Law& law, Place at, int64_t width) const {
+  std::vector<float> out(width, -INFINITY);
+  if (at.depth == 0) {
+    psi_of_root(law, out);
+    return out;
+  }
+  for (int32_t begin = at.begin + ending(at); begin < at.end;) {
+    const int32_t token = token_at(begin, at.depth), end = end_of_token(at, begin);
+    if (token < width) out[token] = logit_of(law, detail::mass_of(law, *this, begin, end));
+    begin = end;
+  }
   return out;
 }
 

@@ -43,10 +43,8 @@ class Spellings {
   std::vector<float> psi(const detail::Law& law, Place at, int64_t width) const;
 
  private:
-  struct Group {
-    int32_t token, begin, end;
-  };
-  void group_first_tokens();
+  void group_first_tokens(int32_t draft_size);
+  void psi_of_root(const detail::Law& law, std::vector<float>& out) const;
   int32_t token_at(int32_t index, int32_t depth) const;  // -1: ends before
   int32_t end_of_token(Place at, int32_t from) const;
 
@@ -54,8 +52,8 @@ class Spellings {
   std::vector<int32_t> starts_;    // [ids + 1] into tokens_
   TokenIds tokens_;                // the spellings, one after another
   TokenIds lone_token_, lone_id_;  // first tokens that one drafter token alone spells
-  std::vector<Group> shared_;      // the other first tokens
-  int32_t largest_id_ = -1;        // of lone_id_
+  TokenIds shared_;                // the other first tokens
+  TokenIds group_of_;              // [drafter ids] index of the first token in shared_; past it: none
 };
 
 namespace detail {
