@@ -1,6 +1,6 @@
 """Seconds of psi (string-level rejection sampling) against a plain scatter-add of the same row.
 
-    python bench/micro/psi.py [TARGET DRAFTER]    tokenizer.json files; default: made-up vocabularies
+python bench/micro/psi.py [TARGET DRAFTER]    tokenizer.json files; default: made-up vocabularies
 """
 
 import random
@@ -42,7 +42,9 @@ def main() -> None:
         target, drafter = made_up(128_000, 0), made_up(150_000, 1)
     table = _core.VocabularyMapTable(drafter.table, target.table)
     spellings = _core.Spellings(drafter.table, target.table, table)
-    lengths = Counter(len(spellings.of(i)) for i in range(0, drafter.size, max(1, drafter.size // 500)))
+    lengths = Counter(
+        len(spellings.of(i)) for i in range(0, drafter.size, max(1, drafter.size // 500))
+    )
     print(f"drafter {drafter.size} tokens, target {target.size}, shared {table.shared}")
     print(f"target tokens that a drafter token spells, of 500: {sorted(lengths.items())}")
     row = np.random.default_rng(0).standard_normal((1, drafter.size), np.float32) * 3

@@ -46,7 +46,8 @@ class SpeculativeSession:
         bridge: how drafts cross vocabularies. "same": equal ids; "tli": the drafter restricted to
             shared tokens; "slem": drafts as text, greedy by default; "slrs": the drafter's whole
             vocabulary, each of its tokens spelt in the target's; "auto": same where the
-            vocabularies are equal byte for byte and role for role, else tli. Timor et al. 2025.
+            vocabularies are equal byte for byte and role for role, else whichever of tli, slrs and
+            slem the request's past rounds speak for (`stats.bridges`). Timor et al. 2025.
         draft_length: most tokens proposed one after another in a round, at least 0.
         draft_confidence: a chain is drafted no further once the drafter's own certainty of it (the
             product of its largest probabilities) is below this; 0: always `draft_length`.
@@ -180,11 +181,11 @@ class SpeculativeSession:
 
     def _new_maps(self) -> tuple[_core.VocabularyMapTable | None, _core.Spellings | None]:
         """What requests of this pair share."""
-        if self.bridge not in ("tli", "slem", "slrs"):
+        if self.bridge not in ("tli", "slem", "slrs", "auto"):
             return None, None
         tables = self.drafter.vocabulary.table, self.target.vocabulary.table
         map_ = _core.VocabularyMapTable(*tables)
-        return map_, _core.Spellings(*tables, map_) if self.bridge == "slrs" else None
+        return map_, _core.Spellings(*tables, map_) if self.bridge in ("slrs", "auto") else None
 
     def _new_core(self) -> Any:
         drafter = None if self.drafter in (None, "lookup") else self.drafter
@@ -268,7 +269,7 @@ def _choose_bridge(target: Model, drafter: Any, bridge: str) -> str:
             'bridge="tli" or "slem" take any pair'
         )
     if bridge == "auto":
-        bridge = "same" if equal else "tli"
+        bridge = "same" if equal else "auto"
     if drafter is target and bridge != "same":
         raise InputError(
             f'[Session] expected two model objects for bridge "{bridge}", got one as target and '

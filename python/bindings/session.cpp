@@ -47,7 +47,19 @@ void bind_session(py::module_& module) {
       .def_readonly("target_calls", &Stats::target_calls)
       .def_readonly("draft_calls", &Stats::draft_calls)
       .def_readonly("drafted", &Stats::drafted)
-      .def_readonly("accepted", &Stats::accepted);
+      .def_readonly("accepted", &Stats::accepted)
+      .def_property_readonly("bridges", [](const Stats& stats) {
+        static const char* const kNames[] = {"none", "same", "tli", "slem", "slrs"};
+        py::dict bridges;
+        for (const BridgeStats& bridge : stats.bridges) {
+          py::dict told;
+          told["rounds"] = bridge.rounds;
+          told["acceptance"] = bridge.acceptance;
+          told["worth"] = bridge.worth;
+          bridges[kNames[static_cast<int>(bridge.bridge)]] = told;
+        }
+        return bridges;
+      });
   py::class_<Chooser, std::shared_ptr<Chooser>>(module, "Chooser");
   using Shared = std::shared_ptr<Vocabulary>;
   py::class_<Session>(module, "Session")
@@ -63,7 +75,7 @@ void bind_session(py::module_& module) {
              options.law = static_cast<LawKind>(law);
              if (verifier) options.verifier = verifier_by_name(*verifier);
              options.bridge = by_name<Bridge>("a bridge", bridge,
-                                              {"none", "same", "tli", "slem", "slrs", "lookup"});
+                                              {"none", "same", "tli", "slem", "slrs", "auto", "lookup"});
              options.draft_length = draft_length;
              options.chooser = std::move(chooser);
              options.draft_confidence = draft_confidence;

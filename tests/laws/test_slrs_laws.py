@@ -7,64 +7,22 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toys import TableModel, constant, vocabulary
+from toys import TableModel, constant
 
-from anydraft import InputError, SamplingParams, Vocabulary
+from anydraft import InputError, SamplingParams
 from anydraft.drafts import LAW_KINDS
-from tests.laws.sessions import exact_law, largest_difference, play
+from tests.laws.sessions import (
+    FILTERED,
+    GREEDY,
+    PAIRS,
+    PLAIN,
+    check,
+    largest_difference,
+    models,
+    play,
+    words,
+)
 from tests.reference import bridges
-
-PLAIN = SamplingParams(temperature=1.1)
-FILTERED = SamplingParams(temperature=0.7, top_k=4, top_p=0.9)
-GREEDY = SamplingParams(temperature=0)
-
-
-def words(*tokens, specials=None, eos=False):
-    """A vocabulary of these byte strings; the longest match from the left is its encoding."""
-    tokens = [token if isinstance(token, bytes) else token.encode() for token in tokens]
-
-    def encode(text):
-        text, ids = text.encode(), []
-        while text:
-            fits = [t for t in tokens if t and text.startswith(t)]
-            if not fits:
-                return ids  # drops what it cannot spell, as some tokenisers do
-            ids.append(tokens.index(max(fits, key=len)))
-            text = text[len(tokens[ids[-1]]) :]
-        return ids
-
-    named = dict(specials or {})
-    if eos:
-        named["</s>"] = len(tokens)
-        tokens.append(b"")
-    roles = {"eos": [named["</s>"]]} if eos else {}
-    return Vocabulary.from_bytes(tokens, encoder=encode, specials=named, roles=roles)
-
-
-PAIRS = {  # target, drafter
-    "longer on either side": (words("a", "b", "aab", eos=True), words("a", "ba", "bab", eos=True)),
-    "one encodes as a BPE": (vocabulary([("a", "b")]), vocabulary([("b", "a"), ("ba", "b")])),
-    "duplicates": (words("a", "b"), words("a", "b", "a", "ab", "ab", "abb")),
-    "not canonical": (words("a", "b", "ab", "ba"), words("a", "b", "bab")),
-    "spell nothing": (
-        words("a", "b"),
-        words("a", "ba", "c", "ac", "", specials={"<pad>": 4}),
-    ),
-    "half a character": (words("a", b"\xc3", b"\xa9", "é"), words("a", b"\xc3", b"\xa9", "aé")),
-    "nothing shared": (words("a", "b"), words("ab", "ba", "bb")),
-}
-
-
-def check(target, drafter, params, tokens=3, **options):
-    played = play(target, drafter, params, tokens, **options)
-    assert sum(played.law.values()) == pytest.approx(1, abs=1e-12)
-    assert largest_difference(played.law, exact_law(target, params, tokens)) <= 1e-12
-    return played
-
-
-def models(name, seed=1):
-    target, drafter = PAIRS[name]
-    return TableModel(target, seed), TableModel(drafter, seed + 100)
 
 
 @pytest.mark.parametrize("name", PAIRS)

@@ -165,7 +165,9 @@ def test_sessions_that_cannot_be():
         SpeculativeSession(target, stranger)
     with pytest.raises(InputError, match='expected equal vocabularies for bridge "same"'):
         SpeculativeSession(target, TableModel(DRAFTER, 2), bridge="same")
-    with pytest.raises(InputError, match="expected bridge auto, same, tli, slem or slrs, got 'tree'"):
+    with pytest.raises(
+        InputError, match="expected bridge auto, same, tli, slem or slrs, got 'tree'"
+    ):
         SpeculativeSession(target, TableModel(DRAFTER, 2), bridge="tree")
     with pytest.raises(InputError, match="draft_length >= 0, got -1"):
         SpeculativeSession(target, None, draft_length=-1)

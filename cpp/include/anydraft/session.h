@@ -33,6 +33,7 @@ enum class Bridge : int32_t {
   kTli,     // token-level intersection
   kSlem,    // string-level exact match
   kSlrs,    // string-level rejection sampling, stop rule "one drafter token"
+  kAuto,    // across vocabularies: whichever of these three the request's past speaks for
   kLookup,  // no drafter: what followed the last tokens earlier in the text
 };
 
@@ -86,11 +87,20 @@ struct Emitted {
   Origin origin;
 };
 
+// What is known of a bridge that kAuto may take, and how often it did.
+struct BridgeStats {
+  Bridge bridge = Bridge::kNone;
+  int64_t rounds = 0;
+  double acceptance = 0;  // of a round's first draft token, recent rounds counting most
+  double worth = 0;       // expected tokens of a round per cost of it, in plain target calls
+};
+
 struct Stats {
   int64_t target_calls = 0;
   int64_t draft_calls = 0;
   int64_t drafted = 0;   // target tokens proposed
   int64_t accepted = 0;  // of them kept by the verifier
+  std::vector<BridgeStats> bridges;  // kAuto
 };
 
 class Session {

@@ -37,6 +37,8 @@ Spellings::Spellings(const Vocabulary& draft, const Vocabulary& target, const Vo
     tokens_.insert(tokens_.end(), spelled[id].begin(), spelled[id].end());
     starts_.push_back(static_cast<int32_t>(tokens_.size()));
   }
+  index_of_.assign(draft.size(), -1);
+  for (int32_t i = 0; i < size(); ++i) index_of_[ids_[i]] = i;
   group_first_tokens(draft.size());
 }
 
@@ -94,10 +96,14 @@ Spellings::Place Spellings::next(Place at, int32_t token) const {
 }
 
 TokenIds Spellings::of(int32_t drafter_id) const {
-  const auto found = std::find(ids_.begin(), ids_.end(), drafter_id);
-  if (found == ids_.end()) return {};
-  const auto index = found - ids_.begin();
+  const int32_t index = index_of_[drafter_id];
+  if (index < 0) return {};
   return TokenIds(tokens_.begin() + starts_[index], tokens_.begin() + starts_[index + 1]);
+}
+
+int32_t Spellings::first_of(int32_t drafter_id) const {
+  const int32_t index = index_of_[drafter_id];
+  return index < 0 ? -1 : first(index);
 }
 
 namespace {

@@ -36,6 +36,7 @@ class Spellings {
   int32_t drafter_id(int32_t index) const { return ids_[index]; }
   int32_t first(int32_t index) const { return tokens_[starts_[index]]; }  // target token
   TokenIds of(int32_t drafter_id) const;  // target tokens; empty: nothing
+  int32_t first_of(int32_t drafter_id) const;  // -1: none
 
   // Logits over `width` target ids, at the temperature of `law`, of the next token of a spelling at
   // `at` that goes on: psi where `at` is the root, psi(. | the tokens so far, goes on) elsewhere;
@@ -53,6 +54,7 @@ class Spellings {
   TokenIds tokens_;                // the spellings, one after another
   TokenIds lone_token_, lone_id_;  // first tokens that one drafter token alone spells
   TokenIds shared_;                // the other first tokens
+  TokenIds index_of_;              // [drafter ids] in ids_, -1: none
   TokenIds group_of_;              // [drafter ids] index of the first token in shared_; past it: none
 };
 

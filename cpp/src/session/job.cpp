@@ -112,7 +112,7 @@ VerifyResult Session::Job::judge(const RowsView& rows, int64_t first) const {
   return pair_.choose().judge(request);
 }
 
-void Session::Job::commit(const VerifyResult& result, int64_t target_width) {
+void Session::Job::commit(const VerifyResult& result, const RowsView& rows, int64_t first) {
   const DraftTree& tree = drafting_->proposal().tree;
   const std::vector<int32_t>& path = result.accepted;
   const auto text = static_cast<int32_t>(committed_.size());
@@ -136,7 +136,8 @@ void Session::Job::commit(const VerifyResult& result, int64_t target_width) {
   }
   prepared_ = false;
   finish_if_full();
-  drafting_->set_target_width(target_width);
+  drafting_->set_target_width(rows.cols);
+  drafting_->learn(rows, first, static_cast<int64_t>(path.size()));
   if (finish == Finish::kNot) drafting_->settle(committed_, path);
 }
 

@@ -18,16 +18,24 @@ TreeShape shape_for(const SessionOptions& options, int64_t room) {
   return shape;
 }
 
-ModelDraft::ModelDraft(const Pair& pair, const Request& request, Stats& stats)
-    : pair_(pair), request_(request), stats_(stats) {
+ModelDraft::ModelDraft(const Pair& pair, const Request& request, Stats& stats,
+                       std::shared_ptr<DrafterCache> cache)
+    : pair_(pair),
+      request_(request),
+      stats_(stats),
+      cache_(std::move(cache)),
+      cached_(cache_->cached) {
   // A deterministic draft is right most often where it is the likeliest text.
   SamplingParams greedy;
   greedy.temperature = 0;
   sampling_ = request.draft_sampling.value_or(
       pair.options.bridge == Bridge::kSlem ? greedy : request.sampling);
-  if (pair.across()) {
-    context_ = std::make_unique<detail::DraftContext>(*pair.target, *pair.drafter, *pair.map);
+  if (!pair.across()) return;
+  if (!cache_->context) {
+    cache_->context =
+        std::make_unique<detail::DraftContext>(*pair.target, *pair.drafter, *pair.map);
   }
+  context_ = cache_->context.get();
 }
 
 void ModelDraft::start(const TokenIds& committed, int64_t room) {

@@ -21,9 +21,16 @@ struct Expansion {
   std::vector<float> law;  // logits over target ids
 };
 
+// What the drafter has been fed of a request; bridges that take turns share it.
+struct DrafterCache {
+  std::unique_ptr<detail::DraftContext> context;  // across vocabularies
+  Cached cached;                                  // of the text
+};
+
 class ModelDraft : public Drafting {
  public:
-  ModelDraft(const Pair& pair, const Request& request, Stats& stats);
+  ModelDraft(const Pair& pair, const Request& request, Stats& stats,
+             std::shared_ptr<DrafterCache> cache = std::make_shared<DrafterCache>());
 
   void start(const TokenIds& committed, int64_t room) override;
   bool wants_model() const override { return !frontier_.empty(); }
@@ -31,6 +38,8 @@ class ModelDraft : public Drafting {
   void take(const RowsView& rows, int64_t first) override;
   void settle(const TokenIds& committed, const std::vector<int32_t>& path) override;
   void failed() override;
+  // What the target accepts of this drafting behind a text of which both laws are known.
+  virtual double acceptance(const RowsView& drafter_row, const detail::Law& target) const = 0;
 
  protected:
   // Draws the children of a node from the row of the last drafter token above it, with the coins
@@ -71,9 +80,10 @@ class ModelDraft : public Drafting {
   std::vector<int32_t> nodes_to_feed() const;
   bool unsure(const RowsView& rows, int64_t row);
 
-  std::unique_ptr<detail::DraftContext> context_;  // across vocabularies
+  std::shared_ptr<DrafterCache> cache_;
+  detail::DraftContext* context_ = nullptr;  // the cache's
+  Cached& cached_;                           // the cache's, of text()
   TokenIds committed_;
-  Cached cached_;                  // of text()
   std::vector<int32_t> fed_as_;    // [nodes] the drafter's ids, -1: inside one of its tokens
   std::vector<int32_t> in_cache_;  // nodes in the drafter's cache, behind the text
   std::vector<int32_t> frontier_;  // nodes that wait for their children

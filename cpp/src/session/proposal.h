@@ -20,7 +20,8 @@ struct Pair {
 
   bool across() const {
     const Bridge bridge = options.bridge;
-    return bridge == Bridge::kTli || bridge == Bridge::kSlem || bridge == Bridge::kSlrs;
+    return bridge == Bridge::kTli || bridge == Bridge::kSlem || bridge == Bridge::kSlrs ||
+           bridge == Bridge::kAuto;
   }
   bool has_model() const { return across() || options.bridge == Bridge::kSame; }
 };
@@ -45,12 +46,14 @@ class Drafting {
   virtual Feed feed() const { return {}; }
   // The rows of the last feed(), from `first` on. Where it throws nothing has changed.
   virtual void take(const RowsView&, int64_t) {}
+  // The target's rows of the proposal, from `first` on, and how many tokens were accepted.
+  virtual void learn(const RowsView&, int64_t, int64_t) {}
   // `committed` has grown by the accepted nodes `path` and one token more.
   virtual void settle(const TokenIds&, const std::vector<int32_t>&) {}
   virtual void failed() {}  // a feed may have been carried out in part
 
-  const Proposal& proposal() const { return proposal_; }
-  void set_target_width(int64_t width) { target_width_ = width; }
+  virtual const Proposal& proposal() const { return proposal_; }
+  virtual void set_target_width(int64_t width) { target_width_ = width; }
 
  protected:
   Proposal proposal_;

@@ -66,12 +66,12 @@ Session::Session(std::shared_ptr<const Vocabulary> target,
                 "[Session] expected vocabularies that share tokens for bridge \"tli\", got none in "
                 "common: bridge=\"slem\" needs none");
   }
-  if (options.bridge != Bridge::kSlrs) return;
+  if (options.bridge != Bridge::kSlrs && options.bridge != Bridge::kAuto) return;
   if (!shared_->spellings) {
     shared_->spellings =
         std::make_shared<Spellings>(*shared_->drafter, *shared_->target, *shared_->map);
   }
-  if (shared_->spellings->size() == 0) {
+  if (options.bridge == Bridge::kSlrs && shared_->spellings->size() == 0) {
     throw Error(ErrorKind::kVocabulary,
                 "[Session] expected drafter tokens whose bytes the target can spell for bridge "
                 "\"slrs\", got none");
@@ -162,7 +162,12 @@ void Session::feed(const RowsView& logits) {
          std::to_string(logits.rows) + ", " + std::to_string(logits.cols) + "]");
   }
   int64_t row = 0;
-  std::vector<std::pair<Job*, VerifyResult>> judged;
+  struct Judged {
+    Job* job;
+    int64_t row;
+    VerifyResult result;
+  };
+  std::vector<Judged> judged;
   for (const Feed& feed : work.feeds) {
     const auto found = jobs_.find(feed.request);
     Job* job = found == jobs_.end() ? nullptr : found->second.get();
@@ -170,12 +175,12 @@ void Session::feed(const RowsView& logits) {
       if (work.model == Model::kDrafter) {
         job->feed_draft(logits, row);
       } else {
-        judged.emplace_back(job, job->judge(logits, row));
+        judged.push_back({job, row, job->judge(logits, row)});
       }
     }
     row += feed.rows;
   }
-  for (const auto& [job, result] : judged) job->commit(result, logits.cols);
+  for (const Judged& round : judged) round.job->commit(round.result, logits, round.row);
 }
 
 const std::vector<Emitted>& Session::emitted(int64_t id) const { return job(id).emitted; }

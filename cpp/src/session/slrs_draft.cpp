@@ -6,17 +6,19 @@
 
 namespace anydraft {
 
-SlrsDraft::SlrsDraft(const Pair& pair, const Request& request, Stats& stats)
-    : TokenDraft(pair, request, stats) {
+SlrsDraft::SlrsDraft(const Pair& pair, const Request& request, Stats& stats,
+                     std::shared_ptr<DrafterCache> cache)
+    : TokenDraft(pair, request, stats, std::move(cache)) {
   if (!sampling_.greedy()) {
     weighing_ = sampling_;
     of_psi_.temperature = sampling_.temperature;
   }
 }
 
-void SlrsDraft::start(const TokenIds& committed, int64_t room) {
-  TokenDraft::start(committed, room);
-  proposal_.sampling = of_psi_;
+std::vector<float> SlrsDraft::law_over_target(const RowsView& rows, int64_t row) const {
+  const Spellings& spellings = *pair_.spellings;
+  const int64_t width = std::max<int64_t>(pair_.target->size(), target_width_);
+  return spellings.psi(make_law(rows, row, weighing_), spellings.root(), width);
 }
 
 // Where the drafter token stands that a node is inside of; the root behind a whole one.

@@ -13,12 +13,14 @@ namespace anydraft {
 // state of the drafter.
 class SlrsDraft : public TokenDraft {
  public:
-  SlrsDraft(const Pair& pair, const Request& request, Stats& stats);
-  void start(const TokenIds& committed, int64_t room) override;
+  SlrsDraft(const Pair& pair, const Request& request, Stats& stats,
+            std::shared_ptr<DrafterCache> cache = std::make_shared<DrafterCache>());
 
  protected:
   Expansion draw(int32_t node, int32_t width, const RowsView& rows, int64_t row,
                  int32_t coin) override;
+  std::vector<float> law_over_target(const RowsView& rows, int64_t row) const override;
+  const SamplingParams& law_sampling() const override { return of_psi_; }
 
  private:
   Spellings::Place place_of(int32_t node) const;

@@ -12,6 +12,7 @@ class StringDraft : public ModelDraft {
  public:
   using ModelDraft::ModelDraft;
   void start(const TokenIds& committed, int64_t room) override;
+  double acceptance(const RowsView& drafter_row, const detail::Law& target) const override;
 
  protected:
   Expansion draw(int32_t node, int32_t width, const RowsView& rows, int64_t row,
