@@ -256,12 +256,10 @@ def _report(
 
 
 def _show(report: dict[str, Any]) -> None:
-    costs = report["target_seconds"]
+    costs, draft = report["target_seconds"], report["draft_seconds"]
     share = report["shared"] / report["drafter_size"]
     say(f"shared tokens {report['shared']}: {share:.0%} of the drafter's")
-    say(
-        f"drafter call {report['draft_seconds'] * 1e3:.1f} ms: {report['draft_seconds'] / costs[0]:.2f} of a target call"
-    )
+    say(f"drafter call {draft * 1e3:.1f} ms: {draft / costs[0]:.2f} of a target call")
     sizes = ", ".join(f"{n}: {cost / costs[0]:.2f}" for n, cost in enumerate(costs, 1))
     say(f"target call {costs[0] * 1e3:.1f} ms; on n tokens, in calls on one: {sizes}")
     rows = [["bridge", "acceptance", *(f"length {n}" for n in range(1, LONGEST + 1))]]
@@ -272,11 +270,10 @@ def _show(report: dict[str, Any]) -> None:
         )
     say("predicted speed-up by draft length:\n" + table(rows))
     choice = f'bridge "{report["bridge"]}", draft length {report["draft_length"]}'
+    predicted = f"{report['predicted']:.2f} x plain decoding"
     if report["predicted"] < _MARGIN:
-        say(
-            f"no: plain decoding is as fast or faster here (best: {choice}, {report['predicted']:.2f} x)"
-        )
+        say(f"no: plain decoding is as fast or faster here (best: {choice}, {predicted})")
     else:
-        say(f"yes: {choice}, about {report['predicted']:.2f} x plain decoding")
+        say(f"yes: {choice}, about {predicted}")
     if "measured" in report:
         say(f"measured: {report['measured']:.2f} x")
