@@ -207,6 +207,18 @@ class VocabularyMapTable:
     @property
     def to_draft(self) -> list[int]: ...
 
+class Spellings:
+    """What each drafter token spells in the target's tokens."""
+
+    def __init__(
+        self, draft: VocabularyTable, target: VocabularyTable, map: VocabularyMapTable
+    ) -> None: ...
+    @property
+    def size(self) -> int: ...
+    def of(self, token: int, /) -> list[int]: ...
+
+class Chooser: ...
+
 class Feed:
     """What one call feeds to one request of a model.
 
@@ -239,6 +251,8 @@ class Stats:
     def drafted(self) -> int: ...
     @property
     def accepted(self) -> int: ...
+    @property
+    def bridges(self) -> dict[str, dict[str, float]]: ...
 
 class Session:
     """The decode loop without I/O: `next()` says what to feed to whom, `feed` takes logits."""
@@ -254,12 +268,14 @@ class Session:
         target_context: int = 0,
         draft_context: int = 0,
         map: VocabularyMapTable | None = None,
+        spellings: Spellings | None = None,
         widths: Sequence[int] = (),
         max_nodes: int = 0,
         depth: int = 0,
         beam: int = 0,
         law: int = 1,
         verifier: str | None = None,
+        chooser: Chooser | None = None,
     ) -> None: ...
     def add(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import weakref
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from anydraft import _core
@@ -35,7 +35,9 @@ class Event:
 @dataclass
 class GenerationStats:
     """What a request cost. Seconds are wall time; `draft_seconds` and `target_seconds` are spent in
-    the models' calls, the rest of `seconds` is ours and the caller's."""
+    the models' calls, the rest of `seconds` is ours and the caller's. `bridges` (bridge "auto"): of
+    each one its `rounds`, the `acceptance` of a round's first draft token, recent rounds counting
+    most, and its `worth`, expected tokens of a round per cost of it in plain target calls."""
 
     tokens: int = 0
     target_calls: int = 0
@@ -46,6 +48,7 @@ class GenerationStats:
     draft_seconds: float = 0.0
     target_seconds: float = 0.0
     bridge: str = ""
+    bridges: dict[str, dict[str, float]] = field(default_factory=dict)
 
     @property
     def acceptance_rate(self) -> float:
@@ -139,7 +142,7 @@ class Run(Iterator[Event]):
     def generation(self) -> Generation:
         """What there is so far."""
         self._collect()
-        names = ("target_calls", "draft_calls", "drafted", "accepted")
+        names = ("target_calls", "draft_calls", "drafted", "accepted", "bridges")
         counts = {name: getattr(self._core.stats(self._id), name) for name in names}
         stats = replace(self._stats, tokens=len(self._tokens), **counts)
         text = "".join(self._text) + self._held.decode("utf-8", "replace")

@@ -11,11 +11,11 @@ from typing import Any, Literal, Protocol, TypeAlias, overload
 from anydraft import _core
 from anydraft._core import Feed, SamplingParams
 from anydraft.drafts import TreeShape, kind_number
-from anydraft.errors import InputError
+from anydraft.errors import InputError, UnsupportedTokenizerError
 from anydraft.run import Generation, Run
 from anydraft.vocabulary import Vocabulary
 
-Bridge: TypeAlias = Literal["auto", "same", "tli", "slem"]
+Bridge: TypeAlias = Literal["auto", "same", "tli", "slem", "slrs"]
 Message: TypeAlias = Mapping[str, Any]
 Prompt: TypeAlias = str | Sequence[int] | Sequence[Message]
 
@@ -44,8 +44,10 @@ class SpeculativeSession:
         drafter: a small model, with any vocabulary; "lookup" (what followed the last tokens earlier
             in the text); None for plain decoding.
         bridge: how drafts cross vocabularies. "same": equal ids; "tli": the drafter restricted to
-            shared tokens; "slem": drafts as text, greedy by default; "auto": same where the
-            vocabularies are equal byte for byte and role for role, else tli. Timor et al. 2025.
+            shared tokens; "slem": drafts as text, greedy by default; "slrs": the drafter's whole
+            vocabulary, each of its tokens spelt in the target's; "auto": same where the
+            vocabularies are equal byte for byte and role for role, else whichever of tli, slrs and
+            slem the request's past rounds speak for (`stats.bridges`). Timor et al. 2025.
         draft_length: most tokens proposed one after another in a round, at least 0.
         draft_confidence: a chain is drafted no further once the drafter's own certainty of it (the
             product of its largest probabilities) is below this; 0: always `draft_length`.
@@ -100,7 +102,7 @@ class SpeculativeSession:
         self.draft_sampling = draft_sampling
         self.last: Run | None = None
         self.runs: list[Run] = []  # of the last call of `generate`
-        self._map = self._new_map()
+        self._map, self._spellings = self._new_maps()
         self._new_core()  # complains now rather than at the first prompt
 
     @overload  # a str is a sequence of str: the first overload that fits is meant
@@ -177,10 +179,13 @@ class SpeculativeSession:
         )
         return self.last
 
-    def _new_map(self) -> _core.VocabularyMapTable | None:
-        if self.bridge not in ("tli", "slem"):
-            return None
-        return _core.VocabularyMapTable(self.drafter.vocabulary.table, self.target.vocabulary.table)
+    def _new_maps(self) -> tuple[_core.VocabularyMapTable | None, _core.Spellings | None]:
+        """What requests of this pair share."""
+        if self.bridge not in ("tli", "slem", "slrs", "auto"):
+            return None, None
+        tables = self.drafter.vocabulary.table, self.target.vocabulary.table
+        map_ = _core.VocabularyMapTable(*tables)
+        return map_, _core.Spellings(*tables, map_) if self.bridge in ("slrs", "auto") else None
 
     def _new_core(self) -> Any:
         drafter = None if self.drafter in (None, "lookup") else self.drafter
@@ -193,6 +198,7 @@ class SpeculativeSession:
             target_context=getattr(self.target, "context_length", None) or 0,
             draft_context=getattr(drafter, "context_length", None) or 0,
             map=self._map,
+            spellings=self._spellings,
             widths=self.tree.widths,
             max_nodes=self.tree.max_nodes,
             depth=self.tree.depth,
@@ -254,8 +260,8 @@ def _choose_bridge(target: Model, drafter: Any, bridge: str) -> str:
         if drafter != "lookup":
             raise InputError(f'[Session] expected a model or "lookup" as drafter, got {drafter!r}')
         return "lookup"
-    if bridge not in ("auto", "same", "tli", "slem"):
-        raise InputError(f"[Session] expected bridge auto, same, tli or slem, got {bridge!r}")
+    if bridge not in ("auto", "same", "tli", "slem", "slrs"):
+        raise InputError(f"[Session] expected bridge auto, same, tli, slem or slrs, got {bridge!r}")
     equal = target.vocabulary is drafter.vocabulary or target.vocabulary == drafter.vocabulary
     if bridge == "same" and not equal:
         raise InputError(
@@ -263,7 +269,7 @@ def _choose_bridge(target: Model, drafter: Any, bridge: str) -> str:
             'bridge="tli" or "slem" take any pair'
         )
     if bridge == "auto":
-        bridge = "same" if equal else "tli"
+        bridge = "same" if equal else "auto"
     if drafter is target and bridge != "same":
         raise InputError(
             f'[Session] expected two model objects for bridge "{bridge}", got one as target and '
@@ -279,11 +285,19 @@ def _is_list(prompt: Any) -> bool:
     return not isinstance(prompt, bytes) and isinstance(prompt[0], str | Sequence)
 
 
+def _as_owner(vocabulary: Vocabulary, text: str) -> list[int]:
+    """What the model was trained on: its owner's normalisation and prefix space, no specials."""
+    try:
+        return vocabulary.encode_as_owner(text, specials=False)
+    except UnsupportedTokenizerError:
+        return vocabulary.encode(text)
+
+
 def _prompt_ids(model: Any, prompt: Any) -> list[int]:
     if isinstance(prompt, str):
         if not prompt:
             raise InputError("[generate] expected a prompt of at least one token, got an empty one")
-        return [*model.vocabulary.prefix, *model.vocabulary.encode(prompt)]
+        return [*model.vocabulary.prefix, *_as_owner(model.vocabulary, prompt)]
     if len(prompt) and isinstance(prompt[0], Mapping):
         if not hasattr(model, "chat"):
             raise InputError("[generate] expected text or ids: this target has no chat template")

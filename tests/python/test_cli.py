@@ -89,7 +89,7 @@ def test_streams_text_and_prints_a_table(target, drafter, capsys):
     assert generate(target, drafter, "--seed", "1") == 0
     shown = capsys.readouterr()
     assert "\033" not in shown.out
-    assert re.search(r"^tli +24 +\d+ ", shown.err, re.MULTILINE)
+    assert re.search(r"^auto +24 +\d+ ", shown.err, re.MULTILINE)
     assert "loading target" in shown.err and "%|" not in shown.err
     generate(target, "none", "--json")
     assert shown.out == result(capsys)["text"] + "\n"

@@ -165,7 +165,7 @@ def test_only_what_is_emitted_counts_as_accepted():
 def test_auto_takes_the_same_vocabulary_where_it_is_the_same():
     again = vocabulary([("a", "b"), ("b", "c"), ("ab", "c")])
     assert SpeculativeSession(TableModel(TARGET, 1), TableModel(again, 2)).bridge == "same"
-    assert SpeculativeSession(TableModel(TARGET, 1), TableModel(DRAFTER, 2)).bridge == "tli"
+    assert SpeculativeSession(TableModel(TARGET, 1), TableModel(DRAFTER, 2)).bridge == "auto"
 
 
 def test_a_drafter_that_agrees_is_kept_whole():

@@ -80,7 +80,7 @@ def test_an_encoder_that_is_interrupted_loses_nothing():
     run = session("tli", sampling=SEEDED)
     table = Vocabulary.from_bytes(names, encoder=encode, specials=DRAFTER.specials, roles=roles)
     interrupted = SpeculativeSession(
-        run.target, TableModel(table, 2), draft_confidence=0, sampling=SEEDED
+        run.target, TableModel(table, 2), bridge="tli", draft_confidence=0, sampling=SEEDED
     )
     stream = interrupted.stream(PROMPT, max_new_tokens=40)
     with pytest.raises(KeyboardInterrupt):
@@ -162,10 +162,14 @@ def test_sessions_that_cannot_be():
     alien = Vocabulary.from_bytes([b"x", b"y"], encoder=lambda text: [0])
     stranger = TableModel(alien, 2)
     with pytest.raises(VocabularyError, match='none in common: bridge="slem" needs none'):
-        SpeculativeSession(target, stranger)
+        SpeculativeSession(target, stranger, bridge="tli")
+    with pytest.raises(VocabularyError, match='bytes the target can spell for bridge "slrs"'):
+        SpeculativeSession(target, stranger, bridge="slrs")
     with pytest.raises(InputError, match='expected equal vocabularies for bridge "same"'):
         SpeculativeSession(target, TableModel(DRAFTER, 2), bridge="same")
-    with pytest.raises(InputError, match="expected bridge auto, same, tli or slem, got 'tree'"):
+    with pytest.raises(
+        InputError, match="expected bridge auto, same, tli, slem or slrs, got 'tree'"
+    ):
         SpeculativeSession(target, TableModel(DRAFTER, 2), bridge="tree")
     with pytest.raises(InputError, match="draft_length >= 0, got -1"):
         SpeculativeSession(target, None, draft_length=-1)

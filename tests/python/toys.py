@@ -94,6 +94,7 @@ def constant(vocabulary, masses):
 
     model.vocabulary = vocabulary
     model.fed = []
+    model.texts = {}
     return model
 
 

@@ -31,12 +31,17 @@ def encode(text, tokens):
     return ids
 
 
-def psi(stopped, tokens):
-    """The law of the first target token of what is drafted; stopped: {text: probability}."""
+def psi(stopped, tokens, begun=()):
+    """The law of the next target token of what is drafted, given that it begins so and goes on.
+
+    stopped: {text: probability}; begun: target tokens.
+    """
     law = Counter()
     for text, mass in stopped.items():
-        law[encode(text, tokens)[0]] += mass
-    return [law[token] for token in range(len(tokens))]
+        spelled = tuple(encode(text, tokens))
+        if spelled[: len(begun)] == begun and len(spelled) > len(begun):
+            law[spelled[len(begun)]] += mass
+    return norm([law[token] for token in range(len(tokens))])
 
 
 def texts_of(draft, words, stop):

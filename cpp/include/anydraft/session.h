@@ -24,11 +24,16 @@
 
 namespace anydraft {
 
+class Chooser;    // where random choices come from
+class Spellings;  // what each drafter token spells in the target's tokens
+
 enum class Bridge : int32_t {
   kNone,    // no drafter: plain decoding
   kSame,    // the drafter speaks the target's ids
   kTli,     // token-level intersection
   kSlem,    // string-level exact match
+  kSlrs,    // string-level rejection sampling, stop rule "one drafter token"
+  kAuto,    // across vocabularies: whichever of these three the request's past speaks for
   kLookup,  // no drafter: what followed the last tokens earlier in the text
 };
 
@@ -46,6 +51,7 @@ struct SessionOptions {
   // largest probabilities at temperature 1) is below this; 0: always draft_length.
   double draft_confidence = 0;
   int64_t target_context = 0, draft_context = 0;  // longest text in tokens; 0: unlimited
+  std::shared_ptr<Chooser> chooser;               // null: coins
 };
 
 struct Request {
@@ -82,19 +88,30 @@ struct Emitted {
   Origin origin;
 };
 
+// What is known of a bridge that kAuto may take, and how often it did.
+struct BridgeStats {
+  Bridge bridge = Bridge::kNone;
+  int64_t rounds = 0;
+  double acceptance = 0;  // of a round's first draft token, recent rounds counting most
+  double worth = 0;       // expected tokens of a round per cost of it, in plain target calls
+};
+
 struct Stats {
   int64_t target_calls = 0;
   int64_t draft_calls = 0;
   int64_t drafted = 0;   // target tokens proposed
   int64_t accepted = 0;  // of them kept by the verifier
+  std::vector<BridgeStats> bridges;  // kAuto
 };
 
 class Session {
  public:
   // `drafter` may be null (plain decoding, lookup, same). Throws Error(kVocabulary) where TLI finds
-  // nothing shared. `map` saves building one where the caller keeps sessions of one pair.
+  // nothing shared, or SLRS nothing that spells. `map` and `spellings` save building them where the
+  // caller keeps sessions of one pair.
   Session(std::shared_ptr<const Vocabulary> target, std::shared_ptr<const Vocabulary> drafter,
-          SessionOptions options, std::shared_ptr<const VocabularyMap> map = nullptr);
+          SessionOptions options, std::shared_ptr<const VocabularyMap> map = nullptr,
+          std::shared_ptr<const Spellings> spellings = nullptr);
   ~Session();
 
   // The id and the one behind it are unique in the process: models key caches by them. Without a

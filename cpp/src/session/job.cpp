@@ -90,7 +90,6 @@ VerifyResult Session::Job::judge(const RowsView& rows, int64_t first) const {
   std::vector<float> wide_target, wide_laws;
   const int32_t offsets[] = {0, tree.size()};
   const uint32_t stream = request_.coin_stream, place = static_cast<uint32_t>(committed_.size());
-  const SamplingParams drafter = request_.draft_sampling.value_or(request_.sampling);
   VerifyRequest request;
   request.trees = {tree.tokens.data(), tree.parents.data(), offsets, 1, tree.paths.data()};
   request.target_logits = widened(rows, first, tree.size(), width, wide_target);
@@ -102,7 +101,7 @@ VerifyResult Session::Job::judge(const RowsView& rows, int64_t first) const {
     request.draft_logits = widened(own, 0, laws, width, wide_laws);
   }
   request.sampling = &request_.sampling;
-  request.draft_sampling = &drafter;
+  request.draft_sampling = &proposal.sampling;
   // Drafts that are certain, as a greedy drafter's are: what is drawn is plain decoding's text.
   const Verifier wanted = pair_.options.verifier.value_or(Verifier::kTraversal);
   const bool match = laws == 0 && (!pair_.options.verifier || !takes(wanted, LawKind::kOneHot));
@@ -110,10 +109,10 @@ VerifyResult Session::Job::judge(const RowsView& rows, int64_t first) const {
   request.coins.seed = request_.sampling.seed.value_or(0);
   request.coins.requests = &stream;
   request.coins.positions = &place;
-  return verify(request);
+  return pair_.choose().judge(request);
 }
 
-void Session::Job::commit(const VerifyResult& result, int64_t target_width) {
+void Session::Job::commit(const VerifyResult& result, const RowsView& rows, int64_t first) {
   const DraftTree& tree = drafting_->proposal().tree;
   const std::vector<int32_t>& path = result.accepted;
   const auto text = static_cast<int32_t>(committed_.size());
@@ -137,7 +136,8 @@ void Session::Job::commit(const VerifyResult& result, int64_t target_width) {
   }
   prepared_ = false;
   finish_if_full();
-  drafting_->set_target_width(target_width);
+  drafting_->set_target_width(rows.cols);
+  drafting_->learn(rows, first, static_cast<int64_t>(path.size()));
   if (finish == Finish::kNot) drafting_->settle(committed_, path);
 }
 

@@ -25,7 +25,7 @@ struct Session::Job {
   void feed_draft(const RowsView& rows, int64_t first) { drafting_->take(rows, first); }
   // What the round will keep, from rows [first, ...); commits nothing, so a bad row loses nothing.
   VerifyResult judge(const RowsView& rows, int64_t first) const;
-  void commit(const VerifyResult& result, int64_t target_width);
+  void commit(const VerifyResult& result, const RowsView& rows, int64_t first);
   void failed();
 
   std::vector<Emitted> emitted;

@@ -18,16 +18,24 @@ TreeShape shape_for(const SessionOptions& options, int64_t room) {
   return shape;
 }
 
-ModelDraft::ModelDraft(const Pair& pair, const Request& request, Stats& stats)
-    : pair_(pair), request_(request), stats_(stats) {
+ModelDraft::ModelDraft(const Pair& pair, const Request& request, Stats& stats,
+                       std::shared_ptr<DrafterCache> cache)
+    : pair_(pair),
+      request_(request),
+      stats_(stats),
+      cache_(std::move(cache)),
+      cached_(cache_->cached) {
   // A deterministic draft is right most often where it is the likeliest text.
   SamplingParams greedy;
   greedy.temperature = 0;
   sampling_ = request.draft_sampling.value_or(
       pair.options.bridge == Bridge::kSlem ? greedy : request.sampling);
-  if (pair.across()) {
-    context_ = std::make_unique<detail::DraftContext>(*pair.target, *pair.drafter, *pair.map);
+  if (!pair.across()) return;
+  if (!cache_->context) {
+    cache_->context =
+        std::make_unique<detail::DraftContext>(*pair.target, *pair.drafter, *pair.map);
   }
+  context_ = cache_->context.get();
 }
 
 void ModelDraft::start(const TokenIds& committed, int64_t room) {
@@ -63,10 +71,25 @@ void ModelDraft::start(const TokenIds& committed, int64_t room) {
 bool ModelDraft::grows_in_order() const {
   const int32_t last = in_cache_.empty() ? 0 : in_cache_.back();
   for (size_t i = 0; i < in_cache_.size(); ++i) {
-    if (tree_.parents[in_cache_[i]] != (i == 0 ? 0 : in_cache_[i - 1])) return false;
+    if (fed_above(in_cache_[i]) != (i == 0 ? 0 : in_cache_[i - 1])) return false;
   }
   return std::all_of(frontier_.begin(), frontier_.end(),
-                     [&](int32_t node) { return tree_.parents[node] == last; });
+                     [&](int32_t node) { return fed_above(node) == last; });
+}
+
+// The nearest node above that ends a drafter token; 0: the text.
+int32_t ModelDraft::fed_above(int32_t node) const {
+  do {
+    node = tree_.parents[node];
+  } while (node > 0 && fed_as_[node] < 0);
+  return node;
+}
+
+// Drafter tokens up to a node.
+int32_t ModelDraft::drafter_depth(int32_t node) const {
+  int32_t depth = 0;
+  for (; node > 0; node = fed_above(node)) ++depth;
+  return depth;
 }
 
 // In the order of the feed. A tree that branches is fed whole, so that a model need not remember
@@ -77,7 +100,7 @@ std::vector<int32_t> ModelDraft::nodes_to_feed() const {
   std::vector<int32_t> nodes;
   for (int32_t node = 1; node < tree_.size(); ++node) {
     const auto first = std::find(tree_.parents.begin(), tree_.parents.end(), node);
-    if (first != tree_.parents.end()) nodes.push_back(node);
+    if (first != tree_.parents.end() && fed_as_[node] >= 0) nodes.push_back(node);
   }
   nodes.insert(nodes.end(), frontier_.begin(), frontier_.end());
   return nodes;
@@ -91,10 +114,10 @@ Feed ModelDraft::feed() const {
   const auto length = static_cast<int64_t>(text().size());
   feed.keep = length + (in_order ? static_cast<int64_t>(in_cache_.size()) : 0);
   for (int32_t node : nodes) {
-    const auto parent = std::find(nodes.begin(), nodes.end(), tree_.parents[node]);
+    const auto parent = std::find(nodes.begin(), nodes.end(), fed_above(node));
     const bool here = !in_order && parent != nodes.end();
     feed.tokens.push_back(drafter_token(node));
-    feed.positions.push_back(static_cast<int32_t>(length) - 1 + tree_.depths[node]);
+    feed.positions.push_back(static_cast<int32_t>(length) - 1 + drafter_depth(node));
     feed.parents.push_back(here ? static_cast<int32_t>(parent - nodes.begin()) : -1);
   }
   feed.rows = static_cast<int64_t>(frontier_.size());
@@ -106,15 +129,9 @@ void ModelDraft::take(const RowsView& all, int64_t first) {
   std::vector<Expansion> drawn;
   int32_t coins = coins_, left = tree_.most_nodes() - (tree_.size() - 1);
   for (size_t i = 0; i < frontier_.size(); ++i) {
-    const int32_t node = frontier_[i];
-    int32_t width = merges() ? tree_.paths[node] : tree_.width_of(node);
-    if (tree_.most_nodes() > 0) width = std::min(width, left);
     const int64_t row = first + static_cast<int64_t>(i);
-    drawn.push_back(width > 0 ? draw(width, rows, row, coins + 1) : Expansion{});
-    coins += std::max(width, 0);
-    left -= static_cast<int32_t>(drawn.back().children.size());
+    drawn.push_back(draw_next(frontier_[i], rows, row, coins, left));
   }
-  coins_ = coins;
   ++stats_.draft_calls;
   const std::vector<int32_t> nodes = nodes_to_feed();
   if (!grows_in_order()) in_cache_.clear();
@@ -124,10 +141,28 @@ void ModelDraft::take(const RowsView& all, int64_t first) {
   const std::vector<int32_t> expanded = frontier_;
   for (size_t i = 0; i < expanded.size(); ++i) {
     add(expanded[i], drawn[i]);
+    // Inside a drafter token the same row says what follows.
+    for (int32_t node = tree_.size() - static_cast<int32_t>(drawn[i].children.size());
+         node < tree_.size(); ++node) {
+      if (fed_as_[node] >= 0 || !tree_.may_grow(node)) continue;
+      add(node, draw_next(node, rows, first + static_cast<int64_t>(i), coins, left));
+    }
   }
+  coins_ = coins;
   const bool last = chain_ && unsure(rows, first);
   frontier_ = last ? std::vector<int32_t>{} : tree_.frontier();
   if (frontier_.empty()) finish();
+}
+
+Expansion ModelDraft::draw_next(int32_t node, const RowsView& rows, int64_t row, int32_t& coins,
+                                int32_t& left) {
+  int32_t width = merges() ? tree_.paths[node] : tree_.width_of(node);
+  if (tree_.most_nodes() > 0) width = std::min(width, left);
+  if (width <= 0) return {};
+  Expansion drawn = draw(node, width, rows, row, coins + 1);
+  coins += width;
+  left -= static_cast<int32_t>(drawn.children.size());
+  return drawn;
 }
 
 void ModelDraft::add(int32_t node, const Expansion& expansion) {
@@ -163,14 +198,14 @@ CoinKey ModelDraft::key(int32_t coin) const {
 }
 
 // Children by the session's law of drawing, and their masses where the tree's growth asks for them.
-void ModelDraft::draw_from(const RowsView& row, int64_t index, int32_t width, int32_t coin,
-                           Expansion& expansion) const {
+void ModelDraft::draw_from(const RowsView& row, int64_t index, const SamplingParams& params,
+                           int32_t width, int32_t coin, Expansion& expansion) const {
   const LawKind kind = sampling_.greedy() ? LawKind::kOneHot : pair_.options.law;
   expansion.kind = kind_used(kind, width);
   std::vector<int32_t>& children = expansion.children;
   children.resize(width);
   children.resize(
-      draw_children(expansion.kind, row, index, sampling_, width, key(coin), children.data()));
+      pair_.choose().draw(expansion.kind, row, index, params, width, key(coin), children.data()));
   if (merges()) merge_equal(children, expansion.paths);
   const bool weighed = tree_.most_nodes() > 0;
   const detail::Law law = weighed ? make_law(row, index, SamplingParams{}) : detail::Law{};
@@ -184,6 +219,7 @@ void ModelDraft::settle(const TokenIds& committed, const std::vector<int32_t>& p
   std::vector<int32_t> slots;
   const auto length = static_cast<int32_t>(text().size());
   for (int32_t node : taken_path(committed, path)) {
+    if (fed_as_[node] < 0) continue;
     const auto found = std::find(in_cache_.begin(), in_cache_.end(), node);
     if (found == in_cache_.end()) break;
     slots.push_back(length + static_cast<int32_t>(found - in_cache_.begin()));

@@ -16,13 +16,21 @@ struct Expansion {
   std::vector<int32_t> children;  // tokens of the tree
   std::vector<double> masses;     // in the draft row
   std::vector<int32_t> paths;     // multipath; else empty
-  std::vector<int32_t> fed_as;    // the drafter's ids of the children
-  std::vector<float> law;         // logits over target ids
+  // The drafter's ids of the children; -1: the drafter's token goes on behind this one.
+  std::vector<int32_t> fed_as;
+  std::vector<float> law;  // logits over target ids
+};
+
+// What the drafter has been fed of a request; bridges that take turns share it.
+struct DrafterCache {
+  std::unique_ptr<detail::DraftContext> context;  // across vocabularies
+  Cached cached;                                  // of the text
 };
 
 class ModelDraft : public Drafting {
  public:
-  ModelDraft(const Pair& pair, const Request& request, Stats& stats);
+  ModelDraft(const Pair& pair, const Request& request, Stats& stats,
+             std::shared_ptr<DrafterCache> cache = std::make_shared<DrafterCache>());
 
   void start(const TokenIds& committed, int64_t room) override;
   bool wants_model() const override { return !frontier_.empty(); }
@@ -30,10 +38,14 @@ class ModelDraft : public Drafting {
   void take(const RowsView& rows, int64_t first) override;
   void settle(const TokenIds& committed, const std::vector<int32_t>& path) override;
   void failed() override;
+  // What the target accepts of this drafting behind a text of which both laws are known.
+  virtual double acceptance(const RowsView& drafter_row, const detail::Law& target) const = 0;
 
  protected:
-  // Draws the children of a node from its row, with the coins from number `coin` on.
-  virtual Expansion draw(int32_t width, const RowsView& rows, int64_t row, int32_t coin) = 0;
+  // Draws the children of a node from the row of the last drafter token above it, with the coins
+  // from number `coin` on.
+  virtual Expansion draw(int32_t node, int32_t width, const RowsView& rows, int64_t row,
+                         int32_t coin) = 0;
   virtual void keep_law(const Expansion&) {}  // its row is the next one of the proposal's laws
   virtual void finish() = 0;                  // the tree is complete: make it the proposal
   // The tree's nodes that the committed text went along.
@@ -45,8 +57,8 @@ class ModelDraft : public Drafting {
   bool stops(int32_t token) const;
   int32_t drafter_token(int32_t node) const { return fed_as_[node]; }
   CoinKey key(int32_t coin) const;
-  void draw_from(const RowsView& row, int64_t index, int32_t width, int32_t coin,
-                 Expansion& expansion) const;
+  void draw_from(const RowsView& row, int64_t index, const SamplingParams& params, int32_t width,
+                 int32_t coin, Expansion& expansion) const;
 
   const Pair& pair_;
   const Request& request_;
@@ -58,15 +70,21 @@ class ModelDraft : public Drafting {
  private:
   bool merges() const { return pair_.options.verifier == Verifier::kMultipath; }
   const TokenIds& text() const { return context_ ? context_->ids() : committed_; }
+  int32_t fed_above(int32_t node) const;
+  int32_t drafter_depth(int32_t node) const;
+  Expansion draw_next(int32_t node, const RowsView& rows, int64_t row, int32_t& coins,
+                      int32_t& left);
   void add(int32_t node, const Expansion& expansion);
+  void add_unfinished(const RowsView& rows, int64_t row, int32_t from);
   bool grows_in_order() const;
   std::vector<int32_t> nodes_to_feed() const;
   bool unsure(const RowsView& rows, int64_t row);
 
-  std::unique_ptr<detail::DraftContext> context_;  // across vocabularies
+  std::shared_ptr<DrafterCache> cache_;
+  detail::DraftContext* context_ = nullptr;  // the cache's
+  Cached& cached_;                           // the cache's, of text()
   TokenIds committed_;
-  Cached cached_;                  // of text()
-  std::vector<int32_t> fed_as_;    // [nodes] the drafter's ids
+  std::vector<int32_t> fed_as_;    // [nodes] the drafter's ids, -1: inside one of its tokens
   std::vector<int32_t> in_cache_;  // nodes in the drafter's cache, behind the text
   std::vector<int32_t> frontier_;  // nodes that wait for their children
   int32_t laws_ = 0;               // rows of the proposal's laws

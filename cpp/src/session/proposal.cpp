@@ -1,6 +1,8 @@
 #include "session/proposal.h"
 
+#include "session/auto_draft.h"
 #include "session/lookup.h"
+#include "session/slrs_draft.h"
 #include "session/string_draft.h"
 #include "session/token_draft.h"
 
@@ -24,6 +26,10 @@ std::unique_ptr<Drafting> make_drafting(const Pair& pair, const Request& request
       return std::make_unique<TokenDraft>(pair, request, stats);
     case Bridge::kSlem:
       return std::make_unique<StringDraft>(pair, request, stats);
+    case Bridge::kSlrs:
+      return std::make_unique<SlrsDraft>(pair, request, stats);
+    case Bridge::kAuto:
+      return std::make_unique<AutoDraft>(pair, request, stats);
     case Bridge::kLookup:
       return std::make_unique<LookupDraft>(pair);
     case Bridge::kNone:

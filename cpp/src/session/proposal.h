@@ -5,23 +5,34 @@
 #include <vector>
 
 #include "anydraft/session.h"
+#include "bridge/slrs.h"
+#include "session/chooser.h"
 
 namespace anydraft {
 
 struct Pair {
   std::shared_ptr<const Vocabulary> target, drafter;
-  std::shared_ptr<const VocabularyMap> map;  // bridges across vocabularies
+  std::shared_ptr<const VocabularyMap> map;    // bridges across vocabularies
+  std::shared_ptr<const Spellings> spellings;  // SLRS
   SessionOptions options;
 
-  bool across() const { return options.bridge == Bridge::kTli || options.bridge == Bridge::kSlem; }
+  Chooser& choose() const { return *options.chooser; }
+
+  bool across() const {
+    const Bridge bridge = options.bridge;
+    return bridge == Bridge::kTli || bridge == Bridge::kSlem || bridge == Bridge::kSlrs ||
+           bridge == Bridge::kAuto;
+  }
   bool has_model() const { return across() || options.bridge == Bridge::kSame; }
 };
 
-// A draft in target tokens; tree.rows index `laws`, logits over `width` target ids.
+// A draft in target tokens; tree.rows index `laws`, logits over `width` target ids that become laws
+// by `sampling`.
 struct Proposal {
   DraftTree tree{{}};
   std::vector<float> laws;
   int64_t width = 0;
+  SamplingParams sampling;
 };
 
 class Drafting {
@@ -35,12 +46,14 @@ class Drafting {
   virtual Feed feed() const { return {}; }
   // The rows of the last feed(), from `first` on. Where it throws nothing has changed.
   virtual void take(const RowsView&, int64_t) {}
+  // The target's rows of the proposal, from `first` on, and how many tokens were accepted.
+  virtual void learn(const RowsView&, int64_t, int64_t) {}
   // `committed` has grown by the accepted nodes `path` and one token more.
   virtual void settle(const TokenIds&, const std::vector<int32_t>&) {}
   virtual void failed() {}  // a feed may have been carried out in part
 
-  const Proposal& proposal() const { return proposal_; }
-  void set_target_width(int64_t width) { target_width_ = width; }
+  virtual const Proposal& proposal() const { return proposal_; }
+  virtual void set_target_width(int64_t width) { target_width_ = width; }
 
  protected:
   Proposal proposal_;

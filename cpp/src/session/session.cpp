@@ -45,8 +45,11 @@ void check_drafts(const SessionOptions& options) {
 
 Session::Session(std::shared_ptr<const Vocabulary> target,
                  std::shared_ptr<const Vocabulary> drafter, SessionOptions options,
-                 std::shared_ptr<const VocabularyMap> map)
-    : shared_(new Shared{{std::move(target), std::move(drafter), std::move(map), options}}) {
+                 std::shared_ptr<const VocabularyMap> map,
+                 std::shared_ptr<const Spellings> spellings)
+    : shared_(new Shared{
+          {std::move(target), std::move(drafter), std::move(map), std::move(spellings), options}}) {
+  if (!options.chooser) shared_->options.chooser = std::make_shared<Chooser>();
   if (!shared_->target) fail("a target vocabulary, got none");
   if (options.draft_length < 0) {
     fail("draft_length >= 0, got " + std::to_string(options.draft_length));
@@ -64,6 +67,16 @@ Session::Session(std::shared_ptr<const Vocabulary> target,
     throw Error(ErrorKind::kVocabulary,
                 "[Session] expected vocabularies that share tokens for bridge \"tli\", got none in "
                 "common: bridge=\"slem\" needs none");
+  }
+  if (options.bridge != Bridge::kSlrs && options.bridge != Bridge::kAuto) return;
+  if (!shared_->spellings) {
+    shared_->spellings =
+        std::make_shared<Spellings>(*shared_->drafter, *shared_->target, *shared_->map);
+  }
+  if (options.bridge == Bridge::kSlrs && shared_->spellings->size() == 0) {
+    throw Error(ErrorKind::kVocabulary,
+                "[Session] expected drafter tokens whose bytes the target can spell for bridge "
+                "\"slrs\", got none");
   }
 }
 
@@ -151,7 +164,12 @@ void Session::feed(const RowsView& logits) {
          std::to_string(logits.rows) + ", " + std::to_string(logits.cols) + "]");
   }
   int64_t row = 0;
-  std::vector<std::pair<Job*, VerifyResult>> judged;
+  struct Judged {
+    Job* job;
+    int64_t row;
+    VerifyResult result;
+  };
+  std::vector<Judged> judged;
   for (const Feed& feed : work.feeds) {
     const auto found = jobs_.find(request_of(feed));
     Job* job = found == jobs_.end() ? nullptr : found->second.get();
@@ -159,12 +177,12 @@ void Session::feed(const RowsView& logits) {
       if (work.model == Model::kDrafter) {
         job->feed_draft(logits, row);
       } else {
-        judged.emplace_back(job, job->judge(logits, row));
+        judged.push_back({job, row, job->judge(logits, row)});
       }
     }
     row += feed.rows;
   }
-  for (const auto& [job, result] : judged) job->commit(result, logits.cols);
+  for (const Judged& round : judged) round.job->commit(round.result, logits, round.row);
 }
 
 const std::vector<Emitted>& Session::emitted(int64_t id) const { return job(id).emitted; }

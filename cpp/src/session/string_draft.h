@@ -12,9 +12,11 @@ class StringDraft : public ModelDraft {
  public:
   using ModelDraft::ModelDraft;
   void start(const TokenIds& committed, int64_t room) override;
+  double acceptance(const RowsView& drafter_row, const detail::Law& target) const override;
 
  protected:
-  Expansion draw(int32_t width, const RowsView& rows, int64_t row, int32_t coin) override;
+  Expansion draw(int32_t node, int32_t width, const RowsView& rows, int64_t row,
+                 int32_t coin) override;
   void finish() override;
   bool ends(int32_t token) const override { return pair_.drafter->is_special(token); }
   std::vector<int32_t> taken_path(const TokenIds& committed,

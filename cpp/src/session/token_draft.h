@@ -9,9 +9,11 @@ class TokenDraft : public ModelDraft {
  public:
   using ModelDraft::ModelDraft;
   void start(const TokenIds& committed, int64_t room) override;
+  double acceptance(const RowsView& drafter_row, const detail::Law& target) const override;
 
  protected:
-  Expansion draw(int32_t width, const RowsView& rows, int64_t row, int32_t coin) override;
+  Expansion draw(int32_t node, int32_t width, const RowsView& rows, int64_t row,
+                 int32_t coin) override;
   void keep_law(const Expansion& expansion) override;
   void finish() override { proposal_.tree = tree_; }
   bool ends(int32_t token) const override { return stops(token); }
@@ -20,10 +22,13 @@ class TokenDraft : public ModelDraft {
     return path;
   }
   RowsView known(const RowsView& rows) const override;
+  // Logits over the target's ids, -inf where the drafter has none.
+  virtual std::vector<float> law_over_target(const RowsView& rows, int64_t row) const;
+  // What those become a law by.
+  virtual const SamplingParams& law_sampling() const { return sampling_; }
 
  private:
-  bool across() const { return pair_.options.bridge == Bridge::kTli; }
-  std::vector<float> law_over_target(const RowsView& rows, int64_t row) const;
+  bool across() const { return pair_.across(); }
 };
 
 }  // namespace anydraft

@@ -149,7 +149,7 @@ DraftTree::DraftTree(TreeShape shape)
 std::vector<int32_t> DraftTree::frontier() const {
   std::vector<int32_t> nodes;
   for (int32_t node = 0; node < size(); ++node) {
-    if (open_[node] && depths[node] < shape_.levels()) nodes.push_back(node);
+    if (may_grow(node)) nodes.push_back(node);
   }
   if (shape_.max_nodes == 0) return nodes;
   if (size() - 1 >= shape_.max_nodes) return {};

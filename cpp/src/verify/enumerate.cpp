@@ -5,77 +5,17 @@
 
 #include "anydraft/detail/draws.h"
 #include "anydraft/error.h"
-#include "rows/cpu_rows.h"
-#include "verify/branches.h"
+#include "verify/branching.h"
 #include "verify/check.h"
 
 namespace anydraft::testing {
 namespace {
 
-class EnumeratingRows : public detail::CpuRows {
- public:
-  EnumeratingRows(const VerifyRequest& all, detail::CpuScratch& scratch, Branches& branches)
-      : CpuRows(all, 0, scratch), branches_(branches) {}
-
-  bool accept(double numerator, double denominator, int32_t) {
-    if (numerator >= denominator) return numerator > 0;  // coin < 1: no branch to follow
-    return branches_.choose({numerator, denominator - numerator}) == 0;
-  }
-  bool chance(double probability, int32_t) {
-    return branches_.choose({probability, 1 - probability}) == 0;
-  }
-  int32_t pick(const detail::Residual& residual, Purpose) {
-    std::vector<double> weights(vocab());
-    double total = 0;
-    for (int64_t i = 0; i < vocab(); ++i) {
-      total += weights[i] = weight(residual, static_cast<int32_t>(i));
-    }
-    if (!(total > 0)) return pick(this->residual(residual.node), Purpose::kBonus);
-    return branches_.choose(weights);
-  }
-
- private:
-  Branches& branches_;
-};
-
-// Draws children as detail/draws.h asks, by branching.
-class BranchingDrawer {
- public:
-  BranchingDrawer(const TreeCase& tree, int64_t row, Branches& branches)
-      : law_(make_law(tree.draft_logits, row, tree.draft_sampling)), branches_(branches) {
-    for (int64_t i = 0; i < law_.size; ++i) {
-      by_logit_.push_back(static_cast<int32_t>(i));
-      masses_.push_back(detail::mass(law_, i));
-    }
-    const auto logit = [this](int32_t id) { return detail::load(law_.row, law_.dtype, id); };
-    std::stable_sort(by_logit_.begin(), by_logit_.end(),
-                     [&](int32_t a, int32_t b) { return logit(a) > logit(b); });
-    if (tree.drawn != LawKind::kSparse) return;
-    for (size_t rank = tree.sparse; rank < by_logit_.size(); ++rank) masses_[by_logit_[rank]] = 0;
-  }
-
-  int32_t pick(const int32_t* without, int32_t count, int32_t) {
-    std::vector<double> weights = masses_;
-    for (int32_t i = 0; i < count; ++i) weights[without[i]] = 0;
-    if (std::none_of(weights.begin(), weights.end(), [](double w) { return w > 0; })) return -1;
-    return branches_.choose(weights);
-  }
-  int32_t likeliest(int32_t rank) {
-    const int32_t token = highest(rank);
-    return token >= 0 && masses_[token] > 0 ? token : -1;
-  }
-  int32_t highest(int32_t rank) {
-    return rank < static_cast<int32_t>(by_logit_.size()) ? by_logit_[rank] : -1;
-  }
-
-  const std::vector<double>& masses() const { return masses_; }
-
- private:
-  detail::Law law_;
-  Branches& branches_;
-  std::vector<int32_t> by_logit_;
-  std::vector<double> masses_;
-};
+BranchingDrawer drawer_for(const TreeCase& tree, int64_t row, Branches& branches) {
+  BranchingDrawer drawer(tree.draft_logits, row, tree.draft_sampling, branches);
+  if (tree.drawn == LawKind::kSparse) drawer.keep_likeliest(tree.sparse);
+  return drawer;
+}
 
 struct Drawn {
   DraftTree tree;
@@ -96,7 +36,7 @@ Drawn draw_tree(const TreeCase& tree, Branches& branches) {
         grown.close(node);
         continue;
       }
-      BranchingDrawer drawer(tree, drawn.prefixes[node], branches);
+      BranchingDrawer drawer = drawer_for(tree, drawn.prefixes[node], branches);
       std::vector<int32_t> children(width), paths;
       const LawKind kind = kind_used(tree.drawn, width);
       children.resize(detail::draw_children(drawer, kind, width, children.data()));
@@ -116,7 +56,7 @@ Drawn draw_tree(const TreeCase& tree, Branches& branches) {
 void add_sparse_laws(const TreeCase& tree, Drawn& drawn, Branches& branches) {
   for (int32_t node = 0; node < drawn.tree.size(); ++node) {
     if (drawn.tree.kinds[node] == LawKind::kSparse) {
-      const BranchingDrawer drawer(tree, drawn.prefixes[node], branches);
+      const BranchingDrawer drawer = drawer_for(tree, drawn.prefixes[node], branches);
       for (size_t id = 0; id < drawer.masses().size(); ++id) {
         if (!(drawer.masses()[id] > 0)) continue;
         drawn.ids.push_back(static_cast<int32_t>(id));

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from anydraft import Error, __version__
-from anydraft.cli import bench, generate, vocab
+from anydraft.cli import bench, generate, pair, vocab
 from anydraft.cli.terminal import say
 
 # What a user's input can cause, and what is told in one line instead of a traceback.
@@ -42,6 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"anydraft {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     generate.add(commands)
+    pair.add(commands)
     vocab.add(commands)
     bench.add(commands)
     return parser

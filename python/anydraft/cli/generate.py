@@ -36,7 +36,7 @@ def add(commands: Any) -> None:
     option("--seed", type=int, help="the same seed gives the same text (default: a new one)")
     option("--max-new-tokens", type=int, default=256, metavar="N")
     option("--draft-length", type=int, default=4, metavar="N", help="tokens proposed a round")
-    option("--bridge", choices=("auto", "same", "tli", "slem"), default="auto")
+    option("--bridge", choices=("auto", "same", "tli", "slem", "slrs"), default="auto")
     option("--pack", action="store_true", help="pack the linear layers (CPU)")
     option("--threads", type=int, metavar="N", help="of torch")
     option("--compare", action="store_true", help="also decode plainly: speed-up, equal texts")

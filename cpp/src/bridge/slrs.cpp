@@ -1,0 +1,181 @@
+#include "bridge/slrs.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "anydraft/error.h"
+#include "rows/kernels.h"
+
+namespace anydraft {
+namespace {
+
+TokenIds spell(const Vocabulary& draft, const Vocabulary& target, const VocabularyMap& map,
+               int32_t id) {
+  if (map.to_target[id] >= 0) return {map.to_target[id]};
+  const std::string_view bytes = draft.token_bytes(id);
+  if (bytes.empty()) return {};
+  try {
+    TokenIds spelled = target.encode(bytes);
+    return target.decode(spelled) == bytes ? spelled : TokenIds{};
+  } catch (const Error&) {
+    return {};  // a byte the target has no token for
+  }
+}
+
+}  // namespace
+
+Spellings::Spellings(const Vocabulary& draft, const Vocabulary& target, const VocabularyMap& map) {
+  std::vector<TokenIds> spelled(draft.size());
+  for (int32_t id = 0; id < draft.size(); ++id) {
+    spelled[id] = spell(draft, target, map, id);
+    if (!spelled[id].empty()) ids_.push_back(id);
+  }
+  std::stable_sort(ids_.begin(), ids_.end(),
+                   [&](int32_t a, int32_t b) { return spelled[a] < spelled[b]; });
+  starts_.push_back(0);
+  for (int32_t id : ids_) {
+    tokens_.insert(tokens_.end(), spelled[id].begin(), spelled[id].end());
+    starts_.push_back(static_cast<int32_t>(tokens_.size()));
+  }
+  index_of_.assign(draft.size(), -1);
+  for (int32_t i = 0; i < size(); ++i) index_of_[ids_[i]] = i;
+  group_first_tokens(draft.size());
+}
+
+void Spellings::group_first_tokens(int32_t draft_size) {
+  group_of_.assign(draft_size, -1);
+  for (int32_t begin = 0; begin < size();) {
+    const int32_t end = end_of_token(root(), begin);
+    if (end - begin > 1) {
+      for (int32_t i = begin; i < end; ++i) {
+        group_of_[ids_[i]] = static_cast<int32_t>(shared_.size());
+      }
+      shared_.push_back(first(begin));
+    } else {
+      lone_token_.push_back(first(begin));
+      lone_id_.push_back(ids_[begin]);
+    }
+    begin = end;
+  }
+  std::replace(group_of_.begin(), group_of_.end(), -1, static_cast<int32_t>(shared_.size()));
+}
+
+int32_t Spellings::token_at(int32_t index, int32_t depth) const {
+  const int32_t at = starts_[index] + depth;
+  return at < starts_[index + 1] ? tokens_[at] : -1;
+}
+
+// One past the last spelling whose next token is that of `from`.
+int32_t Spellings::end_of_token(Place at, int32_t from) const {
+  const int32_t token = token_at(from, at.depth);
+  int32_t end = from + 1;
+  while (end < at.end && token_at(end, at.depth) == token) ++end;
+  return end;
+}
+
+int32_t Spellings::ending(Place at) const {
+  int32_t end = at.begin;
+  while (end < at.end && token_at(end, at.depth) < 0) ++end;
+  return end - at.begin;
+}
+
+Spellings::Place Spellings::next(Place at, int32_t token) const {
+  std::vector<int32_t>::size_type low = at.begin, count = at.end - at.begin;
+  while (count > 0) {  // the first one whose next token is not below `token`
+    const auto half = count / 2;
+    if (token_at(static_cast<int32_t>(low + half), at.depth) < token) {
+      low += half + 1;
+      count -= half + 1;
+    } else {
+      count = half;
+    }
+  }
+  const auto begin = static_cast<int32_t>(low);
+  const bool found = begin < at.end && token_at(begin, at.depth) == token;
+  return {begin, found ? end_of_token(at, begin) : begin, at.depth + 1};
+}
+
+TokenIds Spellings::of(int32_t drafter_id) const {
+  const int32_t index = index_of_[drafter_id];
+  if (index < 0) return {};
+  return TokenIds(tokens_.begin() + starts_[index], tokens_.begin() + starts_[index + 1]);
+}
+
+int32_t Spellings::first_of(int32_t drafter_id) const {
+  const int32_t index = index_of_[drafter_id];
+  return index < 0 ? -1 : first(index);
+}
+
+namespace {
+
+// The logit of a mass under the law's own temperature.
+float logit_of(const detail::Law& law, double mass) {
+  if (!(mass > 0)) return -INFINITY;
+  const auto relative = static_cast<float>(mass / law.inverse_total);
+  return (std::log2(relative) + static_cast<float>(law.exponent)) / law.scale;
+}
+
+float filtered_logit(const detail::Law& law, int32_t id) {
+  if (id >= law.size) return -INFINITY;
+  const float x = detail::load(law.row, law.dtype, id);
+  return x >= law.lower ? x : -INFINITY;
+}
+
+}  // namespace
+
+// Every mass is added to its first token's group; where a drafter token alone spells a token, its
+// own logit stands.
+void Spellings::psi_of_root(const detail::Law& law, std::vector<float>& out) const {
+  std::vector<double> sums(shared_.size() + 1, 0.0);
+  double masses[detail::kChunk];
+  const int64_t size = std::min<int64_t>(law.size, static_cast<int64_t>(group_of_.size()));
+  for (int64_t begin = 0; begin < size; begin += detail::kChunk) {
+    const int64_t end = std::min<int64_t>(begin + detail::kChunk, size);
+    detail::kernels().masses(law, begin, end, masses);
+    for (int64_t id = begin; id < end; ++id) sums[group_of_[id]] += masses[id - begin];
+  }
+  const auto width = static_cast<int64_t>(out.size());
+  for (size_t i = 0; i < shared_.size(); ++i) {
+    if (shared_[i] < width) out[shared_[i]] = logit_of(law, sums[i]);
+  }
+  const bool all_there = law.dtype == DType::kFloat32 && law.size == size &&
+                         size == static_cast<int64_t>(group_of_.size()) &&
+                         (lone_token_.empty() || lone_token_.back() < width);
+  const auto* row = static_cast<const float*>(law.row);
+  for (size_t i = 0; i < lone_token_.size(); ++i) {
+    if (all_there) {
+      const float x = row[lone_id_[i]];
+      out[lone_token_[i]] = x >= law.lower ? x : -INFINITY;
+    } else if (lone_token_[i] < width) {
+      out[lone_token_[i]] = filtered_logit(law, lone_id_[i]);
+    }
+  }
+}
+
+std::vector<float> Spellings::psi(const detail::Law& law, Place at, int64_t width) const {
+  std::vector<float> out(width, -INFINITY);
+  if (at.depth == 0) {
+    psi_of_root(law, out);
+    return out;
+  }
+  for (int32_t begin = at.begin + ending(at); begin < at.end;) {
+    const int32_t token = token_at(begin, at.depth), end = end_of_token(at, begin);
+    if (token < width) out[token] = logit_of(law, detail::mass_of(law, *this, begin, end));
+    begin = end;
+  }
+  return out;
+}
+
+namespace detail {
+
+double mass_of(const Law& law, const Spellings& spellings, int32_t begin, int32_t end) {
+  double sum = 0;
+  for (int32_t i = begin; i < end; ++i) {
+    const int32_t id = spellings.drafter_id(i);
+    if (id < law.size) sum += mass(law, id);
+  }
+  return sum;
+}
+
+}  // namespace detail
+}  // namespace anydraft

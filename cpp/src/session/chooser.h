@@ -1,0 +1,23 @@
+// Where the random choices of a session come from: coins, or the tests, which follow every branch.
+#pragma once
+
+#include "anydraft/draft.h"
+
+namespace anydraft {
+
+class Chooser {
+ public:
+  virtual ~Chooser() = default;
+  // As anydraft::draw_children.
+  virtual int32_t draw(LawKind kind, const RowsView& rows, int64_t index,
+                       const SamplingParams& params, int32_t width, CoinKey key, int32_t* out) {
+    return draw_children(kind, rows, index, params, width, key, out);
+  }
+  // True with probability part / (part + rest).
+  virtual bool chance(double part, double rest, CoinKey key) {
+    return coin(key) * (part + rest) < part;
+  }
+  virtual VerifyResult judge(const VerifyRequest& request) { return verify(request); }
+};
+
+}  // namespace anydraft

@@ -1,0 +1,279 @@
+"""`anydraft pair`: will this drafter make this target faster here, by which bridge, how much?"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from anydraft import SamplingParams, SpeculativeSession, VocabularyMap
+from anydraft.cli.compare import Feed
+from anydraft.cli.loading import load, set_threads
+from anydraft.cli.terminal import say, table
+from anydraft.errors import InputError
+
+PROMPTS = (
+    "The history of the city begins with a small harbour at the mouth of the river, where",
+    "def binary_search(items, wanted):\n    low, high = 0, len(items)\n    while low < high:\n",
+    "Question: A train leaves at 9:40 and arrives at 12:05. How long is the journey?\nAnswer:",
+)
+LONGEST = 8  # draft length considered
+_REPEATS = 7
+_MARGIN = 1.03  # less than this is not worth a second model
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Seconds of calls on this machine.
+
+    Attributes:
+        draft: one drafter token.
+        target: one target call on 1, 2, ... LONGEST + 1 tokens.
+    """
+
+    draft: float
+    target: tuple[float, ...]
+
+    def verify(self, tokens: float) -> float:
+        """Seconds of a target call; between whole numbers on the line between them."""
+        index = min(int(tokens), len(self.target) - 1)
+        low, high = self.target[index - 1], self.target[index]
+        return low + (high - low) * (tokens - index)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A bridge on the prompts.
+
+    Attributes:
+        acceptance: share of the drafted target tokens that were kept, of those that were judged.
+        calls_per_token: drafter calls for each target token proposed.
+        overhead: seconds of a round outside the models.
+    """
+
+    bridge: str
+    acceptance: float
+    calls_per_token: float
+    overhead: float
+
+    def speedup(self, length: int, costs: Costs) -> float:
+        """Predicted tokens per second over plain decoding's: Leviathan et al. 2023, theorem 3.8,
+        with the cost of a call on several tokens as measured.
+
+        Args:
+            length: as `draft_length` of a session; drafter tokens for slem.
+        """
+        slem = self.bridge == "slem"
+        calls = length if slem else length * self.calls_per_token
+        proposed = length / self.calls_per_token if slem else length
+        alpha = min(self.acceptance, 1 - 1e-9)
+        tokens = (1 - alpha ** (proposed + 1)) / (1 - alpha)
+        spent = calls * costs.draft + costs.verify(proposed + 1) + self.overhead
+        return tokens * costs.target[0] / spent
+
+
+def add(commands: Any) -> None:
+    """Add the subcommand to a parser's subparsers."""
+    parser = commands.add_parser(
+        "pair",
+        help="whether a drafter would make a target faster on this machine",
+        description="Measures acceptance by bridge and the cost of calls, and predicts speed-ups.",
+    )
+    option = parser.add_argument
+    option("target", metavar="TARGET", help="folder or name of the model")
+    option("drafter", metavar="DRAFTER", help="folder or name of the model")
+    option("--prompt", action="append", metavar="TEXT", help="several times for several prompts")
+    option("--temperature", type=float, default=0.0, help="0 (the default): greedy")
+    option("--max-new-tokens", type=int, default=48, metavar="N", help="for each prompt, bridge")
+    option("--check", action="store_true", help="also time the best choice against plain decoding")
+    option("--pack", action="store_true", help="pack the linear layers (CPU)")
+    option("--threads", type=int, metavar="N", help="of torch")
+    option("--json", action="store_true", help="print one JSON object instead")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, predict, report."""
+    if args.max_new_tokens < 8:
+        raise InputError(f"[pair] expected --max-new-tokens >= 8, got {args.max_new_tokens}")
+    set_threads(args.threads)
+    target = load("target", args.target, pack=args.pack)
+    drafter = load("drafter", args.drafter, pack=args.pack)
+    prompts = args.prompt or list(PROMPTS)
+    sampling = SamplingParams(args.temperature, seed=0)
+    costs = measure_costs(target, drafter, prompts[0])
+    bridges = [
+        measure_bridge(target, drafter, bridge, prompts, sampling, args.max_new_tokens)
+        for bridge in bridges_of(target, drafter)
+    ]
+    best, length = best_choice(bridges, costs)
+    report = _report(target, drafter, costs, bridges, best, length)
+    if args.check:
+        told = check(target, drafter, best, length, prompts, sampling, args.max_new_tokens)
+        report["measured"] = told
+    if args.json:
+        print(json.dumps(report))
+    else:
+        _show(report)
+    return 0
+
+
+def bridges_of(target: Any, drafter: Any) -> list[str]:
+    """Those that fit the two vocabularies."""
+    if target.vocabulary == drafter.vocabulary:
+        return ["same"]
+    shared = VocabularyMap(drafter.vocabulary, target.vocabulary).shared
+    return [*(["tli", "slrs"] if shared else []), "slem"]
+
+
+def measure_costs(target: Any, drafter: Any, prompt: str) -> Costs:
+    """Medians over interleaved calls behind a prompt."""
+    seconds: dict[int, list[float]] = {size: [] for size in range(LONGEST + 2)}
+    texts = [model.vocabulary.encode(prompt) * 4 for model in (target, drafter)]
+    for model, text in zip((target, drafter), texts, strict=True):
+        _call(model, text, 0, len(text))
+    for repeat in range(_REPEATS + 1):
+        for size in seconds:  # 0: the drafter
+            model, text = (target, texts[0]) if size else (drafter, texts[1])
+            started = time.perf_counter()
+            _call(model, text[: max(size, 1)], len(text), max(size, 1))
+            if repeat:  # the first calls of a size are slow
+                seconds[size].append(time.perf_counter() - started)
+    for model in (target, drafter):
+        if hasattr(model, "forget"):
+            model.forget(Feed([], [], []).request)
+    medians = [statistics.median(seconds[size]) for size in seconds]
+    return Costs(medians[0], tuple(medians[1:]))
+
+
+def _call(model: Any, tokens: list[int], kept: int, rows: int) -> None:
+    size = len(tokens)
+    positions, parents = list(range(kept, kept + size)), list(range(-1, size - 1))
+    model([Feed(tokens, positions, parents, keep=range(kept), rows=rows)])
+
+
+def measure_bridge(
+    target: Any,
+    drafter: Any,
+    bridge: str,
+    prompts: Sequence[str],
+    sampling: SamplingParams,
+    new_tokens: int,
+) -> Measured:
+    """Decode the prompts with drafts of 4 and count."""
+    session = _session(target, drafter, bridge, 4, sampling)
+    origins: Counter[str] = Counter()
+    stats = []
+    for prompt in prompts:
+        stream = session.stream(prompt, max_new_tokens=new_tokens)
+        origins.update(event.origin for event in stream)
+        stats.append(stream.generation.stats)
+    judged = origins["accepted"] + origins["recovered"]
+    drafted = sum(s.drafted for s in stats)
+    spent = sum(s.seconds - s.draft_seconds - s.target_seconds for s in stats)
+    return Measured(
+        bridge,
+        origins["accepted"] / judged if judged else 0.0,
+        sum(s.draft_calls for s in stats) / drafted if drafted else 1.0,
+        spent / max(1, sum(s.target_calls for s in stats)),
+    )
+
+
+def best_choice(bridges: Sequence[Measured], costs: Costs) -> tuple[Measured, int]:
+    """The bridge and draft length of the highest predicted speed-up."""
+    choices = [(bridge, length) for bridge in bridges for length in range(1, LONGEST + 1)]
+    return max(choices, key=lambda choice: choice[0].speedup(choice[1], costs))
+
+
+def check(
+    target: Any,
+    drafter: Any,
+    best: Measured,
+    length: int,
+    prompts: Sequence[str],
+    sampling: SamplingParams,
+    new_tokens: int,
+) -> float:
+    """The speed-up of a choice as timed, prompts' first calls left out."""
+    session = _session(target, drafter, best.bridge, length, sampling)
+    plain = SpeculativeSession(target, sampling=sampling)
+    rates = [[0.0, 0.0], [0.0, 0.0]]
+    for prompt in prompts:
+        for rate, which in zip(rates, (session, plain), strict=True):
+            stream = which.stream(prompt, max_new_tokens=new_tokens)
+            next(stream)  # the prompt's own call
+            first = stream.generation.stats
+            for _ in stream:
+                pass
+            last = stream.generation.stats
+            rate[0] += last.tokens - first.tokens
+            rate[1] += last.seconds - first.seconds
+    return rates[0][0] / rates[0][1] / (rates[1][0] / rates[1][1])
+
+
+def _session(
+    target: Any, drafter: Any, bridge: Any, length: int, sampling: SamplingParams
+) -> SpeculativeSession:
+    return SpeculativeSession(
+        target,
+        drafter,
+        bridge=bridge,
+        draft_length=length,
+        draft_confidence=0.0,
+        sampling=sampling,
+    )
+
+
+def _report(
+    target: Any,
+    drafter: Any,
+    costs: Costs,
+    bridges: Sequence[Measured],
+    best: Measured,
+    length: int,
+) -> dict[str, Any]:
+    shared = VocabularyMap(drafter.vocabulary, target.vocabulary).shared
+    speedups = {
+        b.bridge: [round(b.speedup(n, costs), 3) for n in range(1, LONGEST + 1)] for b in bridges
+    }
+    return {
+        "shared": shared,
+        "target_size": target.vocabulary.size,
+        "drafter_size": drafter.vocabulary.size,
+        "target_seconds": costs.target,
+        "draft_seconds": costs.draft,
+        "bridges": [asdict(bridge) for bridge in bridges],
+        "speedups": speedups,
+        "bridge": best.bridge,
+        "draft_length": length,
+        "predicted": best.speedup(length, costs),
+    }
+
+
+def _show(report: dict[str, Any]) -> None:
+    costs, draft = report["target_seconds"], report["draft_seconds"]
+    share = report["shared"] / report["drafter_size"]
+    say(f"shared tokens {report['shared']}: {share:.0%} of the drafter's")
+    say(f"drafter call {draft * 1e3:.1f} ms: {draft / costs[0]:.2f} of a target call")
+    sizes = ", ".join(f"{n}: {cost / costs[0]:.2f}" for n, cost in enumerate(costs, 1))
+    say(f"target call {costs[0] * 1e3:.1f} ms; on n tokens, in calls on one: {sizes}")
+    rows = [["bridge", "acceptance", *(f"length {n}" for n in range(1, LONGEST + 1))]]
+    for bridge in report["bridges"]:
+        speedups = report["speedups"][bridge["bridge"]]
+        rows.append(
+            [bridge["bridge"], f"{bridge['acceptance']:.2f}", *(f"{s:.2f}" for s in speedups)]
+        )
+    say("predicted speed-up by draft length:\n" + table(rows))
+    choice = f'bridge "{report["bridge"]}", draft length {report["draft_length"]}'
+    predicted = f"{report['predicted']:.2f} x plain decoding"
+    if report["predicted"] < _MARGIN:
+        say(f"no: plain decoding is as fast or faster here (best: {choice}, {predicted})")
+    else:
+        say(f"yes: {choice}, about {predicted}")
+    if "measured" in report:
+        say(f"measured: {report['measured']:.2f} x")

@@ -1,0 +1,71 @@
+"""The bridge that chooses itself: exact laws, and that it finds the better bridge."""
+
+import numpy as np
+import pytest
+from toys import DRAFTER, TARGET, TableModel, constant
+
+from anydraft import SamplingParams, SpeculativeSession
+from tests.laws.sessions import FILTERED, GREEDY, PAIRS, PLAIN, check, models, words
+
+
+@pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.parametrize("params", [PLAIN, FILTERED, GREEDY], ids=["plain", "filtered", "greedy"])
+def test_exact_law(name, params):
+    check(*models(name), params, bridge="auto")
+
+
+def used(generation):
+    return {name: told["rounds"] for name, told in generation.stats.bridges.items()}
+
+
+def test_moves_to_what_the_request_s_past_speaks_for():
+    """The drafter writes long tokens, which TLI leaves out: SLRS spells them."""
+    target = constant(words("a", "b"), [0.5, 0.5])
+    drafter = constant(words("a", "ab", "ba", "b"), [0.9, 1e-4, 1e-4, 0.0998])
+    lopsided = constant(words("a", "ab", "ba", "b"), [0.2, 0.3, 0.49, 0.01])
+    for model, worse in ((lopsided, "tli"), (drafter, "slem")):
+        session = SpeculativeSession(target, model, sampling=SamplingParams(seed=1))
+        assert session.bridge == "auto"
+        generation = session.generate([0], max_new_tokens=200)
+        rounds = used(generation)
+        assert rounds[worse] <= 5 < sum(rounds.values())
+        told = generation.stats.bridges
+        assert told[worse]["worth"] < max(bridge["worth"] for bridge in told.values())
+
+
+def test_acceptances_are_those_of_the_rows():
+    """alpha of one step: sum of min(p, law), for SLEM the target's mass of the likeliest."""
+    target, drafter = [0.6, 0.4], [0.2, 0.3, 0.49, 0.01]
+    session = SpeculativeSession(
+        constant(words("a", "b"), target),
+        constant(words("a", "ab", "ba", "b"), drafter),
+        sampling=SamplingParams(seed=1),
+    )
+    told = session.generate([0], max_new_tokens=400).stats.bridges
+    tli = np.array([0.2, 0.01]) / 0.21
+    expected = {
+        "tli": np.minimum(target, tli).sum(),
+        "slrs": np.minimum(target, [0.5, 0.5]).sum(),
+        "slem": target[1],  # of "ba"
+    }
+    for name, value in expected.items():
+        assert told[name]["acceptance"] == pytest.approx(value, abs=1e-3)
+
+
+def test_seeded_texts_do_not_depend_on_the_run_or_on_neighbours():
+    sampling = SamplingParams(seed=7)
+    session = SpeculativeSession(TableModel(TARGET, 1), TableModel(DRAFTER, 2), sampling=sampling)
+    alone = session.generate([0, 1], max_new_tokens=40)
+    first, _ = session.generate([[0, 1], [1, 0]], max_new_tokens=40)
+    assert alone.tokens == first.tokens
+    assert used(alone) == used(first)
+
+
+def test_nothing_in_common_is_plain_decoding():
+    """Neither tokens, nor bytes that can be spelt: rounds without drafts, and the text is right."""
+    target, stranger = TableModel(TARGET, 1), TableModel(words("x", "y"), 2)
+    greedy = SamplingParams(temperature=0)
+    generation = SpeculativeSession(target, stranger, sampling=greedy).generate([0, 1])
+    plain = SpeculativeSession(target, sampling=greedy).generate([0, 1])
+    assert generation.tokens == plain.tokens
+    assert generation.stats.drafted == 0

@@ -1,0 +1,70 @@
+"""`anydraft pair`: predictions against the formulas and against models of known cost."""
+
+import json
+import time
+
+import pytest
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+from test_cli import save_model  # noqa: E402
+from toys import constant, letters  # noqa: E402
+
+from anydraft import SamplingParams, cli, theory  # noqa: E402
+from anydraft.cli import pair  # noqa: E402
+
+
+def slow(model, seconds):
+    """The model, each call of which takes so long."""
+
+    def call(feeds):
+        time.sleep(seconds)
+        return model(feeds)
+
+    call.vocabulary = model.vocabulary
+    return call
+
+
+def test_predicts_the_speed_of_models_of_known_cost():
+    target = slow(constant(letters(b"a", b"b"), [0.7, 0.3]), 0.02)
+    drafter = slow(constant(letters(b"b", b"a"), [0.4, 0.6]), 0.002)
+    sampling, prompts = SamplingParams(seed=0), ["ab", "ba"]
+    costs = pair.measure_costs(target, drafter, "ab")
+    tli = pair.measure_bridge(target, drafter, "tli", prompts, sampling, 150)
+    assert tli.acceptance == pytest.approx(0.9, abs=0.04)  # sum of min(p, q)
+    assert tli.calls_per_token == pytest.approx(1)
+    best, length = pair.best_choice([tli], costs)
+    measured = pair.check(target, drafter, best, length, prompts, sampling, 150)
+    assert tli.speedup(length, costs) == pytest.approx(measured, rel=0.1)
+    assert measured > 2.5
+
+
+def test_the_formula():
+    costs = pair.Costs(0.1, (1.0, 1.1, 1.3, 1.6, 2.0))
+    tli = pair.Measured("tli", 0.8, 1.0, 0.0)
+    for length in (1, 2, 3, 4):
+        known = theory.walltime_improvement(0.8, length, 0.1, costs.target[length])
+        assert tli.speedup(length, costs) == pytest.approx(known)
+    # A drafter token that spells two target tokens: half the calls, or half the proposal's cost.
+    slrs, slem = (pair.Measured(bridge, 0.8, 0.5, 0.0) for bridge in ("slrs", "slem"))
+    assert slrs.speedup(4, costs) == pytest.approx(slem.speedup(2, costs))
+    assert costs.verify(2.5) == pytest.approx(1.2)
+
+
+def test_command_line(tmp_path, capsys):
+    corpus = [["the cat sat on the mat " * 9], ["on that hat a rat " * 9]]
+    models = [save_model(tmp_path / str(i), 280 + 9 * i, i, text) for i, text in enumerate(corpus)]
+    assert (
+        cli.main(["pair", *models, "--max-new-tokens", "8", "--threads", "1", "--json", "--check"])
+        == 0
+    )
+    report = json.loads(capsys.readouterr().out)
+    assert set(report["speedups"]) == {"tli", "slrs", "slem"}
+    assert report["predicted"] == pytest.approx(
+        max(max(row) for row in report["speedups"].values()), abs=1e-3
+    )
+    assert report["measured"] > 0
+    # A drafter as slow as its target and right by chance alone.
+    assert cli.main(["pair", *models, "--max-new-tokens", "8", "--threads", "1"]) == 0
+    assert "no: plain decoding is as fast or faster here" in capsys.readouterr().err
