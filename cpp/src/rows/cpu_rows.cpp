@@ -158,17 +158,24 @@ double CpuRows::sum_of(const Residual& residual) {
   for (size_t chunk = 0; chunk < scratch_.totals.size(); ++chunk) {
     const int64_t begin = static_cast<int64_t>(chunk) * kChunk;
     const int64_t end = std::min<int64_t>(begin + kChunk, vocab());
-    const bool patched = patch != scratch_.patches.end() && patch->first < end;
+    const auto first_patch = patch;
     while (patch != scratch_.patches.end() && patch->first < end) ++patch;
     double& total = scratch_.totals[chunk];
-    if (patched || !plain) {
+    bool anew = !plain || (sweep && patch != first_patch);
+    if (!anew && sweep) {
+      total = sweeps().residual_sum(pair_at(begin), end - begin, residual.weight, residual.drafted);
+    } else if (!anew) {  // only certain siblings took something: the law's own totals but for that
+      const double whole = residual.weight * (scratch_.law_totals[chunk] * target_.inverse_total);
+      total = whole;
+      for (auto at = first_patch; at != patch; ++at) {
+        total -= residual.weight * mass(target_, at->first) - at->second;
+      }
+      anew = patch != first_patch && total < kThin * whole;  // rounding, mostly
+    }
+    if (anew) {
       double masses[kChunk];
       residual_masses(residual, begin, end, masses);
       total = fold(masses, end - begin);
-    } else if (sweep) {
-      total = sweeps().residual_sum(pair_at(begin), end - begin, residual.weight, residual.drafted);
-    } else {  // only certain siblings took something: the law's own totals
-      total = residual.weight * (scratch_.law_totals[chunk] * target_.inverse_total);
     }
     sum += total;
   }
