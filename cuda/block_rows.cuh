@@ -271,22 +271,34 @@ class BlockRows : public Instrument<BlockRows<Block>> {
     summed_.node = -1;
     double* totals = crew_.scratch().totals;
     const double* own = crew_.scratch().target_totals;
-    const auto patched = [&](int64_t begin, int64_t end) {
-      return next_patch(residual.node, begin, end, 1) < end;
+    // A chunk's total less what was taken; `anew`: that is rounding, mostly.
+    const auto total_less = [&](int chunk, int64_t begin, int64_t end, bool& anew) {
+      const double whole = residual.weight * (own[chunk] * target_.inverse_total);
+      double total = whole;
+      int64_t id = next_patch(residual.node, begin, end, 1);
+      const bool patched = id < end;
+      for (; id < end; id = next_patch(residual.node, id + 1, end, 1)) {
+        const auto token = static_cast<int32_t>(id);
+        total -= residual.weight * mass(target_, id) - this->weight(residual, token);
+      }
+      anew = patched && total < kThin * whole;
+      return total;
     };
     crew_.sync();
     with_entries([&](auto entries) {
       crew_.for_chunks(
           target_.size,
-          [&](int, int64_t begin, int64_t end) {
-            return patched(begin, end) ? lane_left(residual, entries, begin, end) : 0.0;
+          [&](int chunk, int64_t begin, int64_t end) {
+            bool anew = false;
+            total_less(chunk, begin, end, anew);
+            return anew ? lane_left(residual, entries, begin, end) : 0.0;
           },
           [&](int chunk, double total) {
             const int64_t begin = static_cast<int64_t>(chunk) * kChunk;
             const int64_t end = Smaller{}(begin + kChunk, target_.size);
-            totals[chunk] = patched(begin, end)
-                                ? total
-                                : residual.weight * (own[chunk] * target_.inverse_total);
+            bool anew = false;
+            const double quick = total_less(chunk, begin, end, anew);
+            totals[chunk] = anew ? total : quick;
           });
     });
     return crew_.sum_of(totals, chunks_of(target_.size));
