@@ -304,26 +304,10 @@ class BlockRows : public Instrument<BlockRows<Block>> {
     return crew_.sum_of(totals, chunks_of(target_.size));
   }
 
-  // The next token from, from + step, ... whose U the rows do not give: those of certain
-  // children and of sparse laws; `end` where there is none.
   ANYDRAFT_HD int64_t next_patch(int32_t node, int64_t from, int64_t end, int64_t step) const {
-    int64_t next = end;
-    const auto offer = [&](int64_t id) {
-      if (id >= from && id < next && (id - from) % step == 0) next = id;
-    };
-    const LawKind kind = play_.kinds[node];
-    if (kind == LawKind::kSparse) {
-      for (int32_t i = play_.sparse_offsets[node]; i < play_.sparse_offsets[node + 1]; ++i) {
-        offer(play_.ids[i]);
-      }
-    } else if (kind == LawKind::kOneHot || excludes_later(kind)) {
-      for (int32_t c = this->first_child(node); c >= 0; c = this->next_sibling(c)) {
-        if (is_certain(play_, c)) offer(this->token(c));
-      }
-    }
-    return next;
+    return next_untold(play_, node, from, end, step);
   }
-  // Likewise: siblings that the law of `child` leaves out.
+  // The next sibling of a lane that the law of `child` leaves out.
   ANYDRAFT_HD int64_t next_left_out(int32_t child, int64_t from, int64_t end) const {
     int64_t next = end;
     for (int32_t at = this->first_left_out(child); at >= 0 && at != child;
