@@ -271,47 +271,43 @@ class BlockRows : public Instrument<BlockRows<Block>> {
     summed_.node = -1;
     double* totals = crew_.scratch().totals;
     const double* own = crew_.scratch().target_totals;
-    const auto patched = [&](int64_t begin, int64_t end) {
-      return next_patch(residual.node, begin, end, 1) < end;
+    // A chunk's total less what was taken; `anew`: that is rounding, mostly.
+    const auto total_less = [&](int chunk, int64_t begin, int64_t end, bool& anew) {
+      const double whole = residual.weight * (own[chunk] * target_.inverse_total);
+      double total = whole;
+      int64_t id = next_patch(residual.node, begin, end, 1);
+      const bool patched = id < end;
+      for (; id < end; id = next_patch(residual.node, id + 1, end, 1)) {
+        const auto token = static_cast<int32_t>(id);
+        total -= residual.weight * mass(target_, id) - this->weight(residual, token);
+      }
+      anew = patched && total < kThin * whole;
+      return total;
     };
     crew_.sync();
     with_entries([&](auto entries) {
       crew_.for_chunks(
           target_.size,
-          [&](int, int64_t begin, int64_t end) {
-            return patched(begin, end) ? lane_left(residual, entries, begin, end) : 0.0;
+          [&](int chunk, int64_t begin, int64_t end) {
+            bool anew = false;
+            total_less(chunk, begin, end, anew);
+            return anew ? lane_left(residual, entries, begin, end) : 0.0;
           },
           [&](int chunk, double total) {
             const int64_t begin = static_cast<int64_t>(chunk) * kChunk;
             const int64_t end = Smaller{}(begin + kChunk, target_.size);
-            totals[chunk] = patched(begin, end)
-                                ? total
-                                : residual.weight * (own[chunk] * target_.inverse_total);
+            bool anew = false;
+            const double quick = total_less(chunk, begin, end, anew);
+            totals[chunk] = anew ? total : quick;
           });
     });
     return crew_.sum_of(totals, chunks_of(target_.size));
   }
 
-  // The next token from, from + step, ... whose U the rows do not give: those of certain
-  // children and of sparse laws; `end` where there is none.
   ANYDRAFT_HD int64_t next_patch(int32_t node, int64_t from, int64_t end, int64_t step) const {
-    int64_t next = end;
-    const auto offer = [&](int64_t id) {
-      if (id >= from && id < next && (id - from) % step == 0) next = id;
-    };
-    const LawKind kind = play_.kinds[node];
-    if (kind == LawKind::kSparse) {
-      for (int32_t i = play_.sparse_offsets[node]; i < play_.sparse_offsets[node + 1]; ++i) {
-        offer(play_.ids[i]);
-      }
-    } else if (kind == LawKind::kOneHot || excludes_later(kind)) {
-      for (int32_t c = this->first_child(node); c >= 0; c = this->next_sibling(c)) {
-        if (is_certain(play_, c)) offer(this->token(c));
-      }
-    }
-    return next;
+    return next_untold(play_, node, from, end, step);
   }
-  // Likewise: siblings that the law of `child` leaves out.
+  // The next sibling of a lane that the law of `child` leaves out.
   ANYDRAFT_HD int64_t next_left_out(int32_t child, int64_t from, int64_t end) const {
     int64_t next = end;
     for (int32_t at = this->first_left_out(child); at >= 0 && at != child;

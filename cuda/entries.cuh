@@ -1,6 +1,7 @@
 // The masses of a node's two rows, entry by entry.
 #pragma once
 
+#include "anydraft/detail/play.h"
 #include "block.cuh"
 
 namespace anydraft::detail {
@@ -39,5 +40,26 @@ struct Entries {
     return left > 0 ? left : 0;
   }
 };
+
+// The next token from, from + step, ... below `end` whose U the rows do not tell: those of certain
+// children and of sparse laws; `end` where there is none.
+ANYDRAFT_HD inline int64_t next_untold(const Play& play, int32_t node, int64_t from, int64_t end,
+                                       int64_t step) {
+  int64_t next = end;
+  const auto offer = [&](int64_t id) {
+    if (id >= from && id < next && (id - from) % step == 0) next = id;
+  };
+  const LawKind kind = play.kinds[node];
+  if (kind == LawKind::kSparse) {
+    for (int32_t i = play.sparse_offsets[node]; i < play.sparse_offsets[node + 1]; ++i) {
+      offer(play.ids[i]);
+    }
+  } else if (kind == LawKind::kOneHot || excludes_later(kind)) {
+    for (int32_t c = play.first_child[node]; c >= 0; c = play.next_sibling[c]) {
+      if (is_certain(play, c)) offer(play.tokens[c]);
+    }
+  }
+  return next;
+}
 
 }  // namespace anydraft::detail
