@@ -6,6 +6,7 @@
 #   make test         Python tests (all but the slow ones) and C++ tests
 #   make test-slow    the slow Python tests
 #   make test-cpp     C++ tests alone; SANITIZE=address,undefined or SANITIZE=thread
+#   make fuzz         table reader and encoders under ASan and UBSan, FUZZ_SECONDS each
 #   make bench        end-to-end measurements
 #   make gpu          CUDA build, CUDA tests, kernel bench, with the system's Python, no network
 #   make lint         format check, ruff, mypy;   make format   applies the formats
@@ -15,6 +16,7 @@ PYTHON ?= python3
 JOBS ?= 2
 PYTEST_ARGS ?=
 SANITIZE ?=
+FUZZ_SECONDS ?= 300
 # More options for the installation of torch: say, an index that has CPU builds.
 TORCH_ARGS ?=
 
@@ -33,7 +35,7 @@ cxx_files = $(shell find cpp cuda python/bindings tests -type f \
 python_dirs = $(wildcard python tests bench)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-large test test-py test-slow test-cpp bench gpu format lint clean
+.PHONY: help demo demo-large test test-py test-slow test-cpp fuzz bench gpu format lint clean
 .DELETE_ON_ERROR:
 
 help:
@@ -61,7 +63,8 @@ $(STAMP)-run: $(STAMP)-torch
 
 $(STAMP)-test: $(STAMP)-run
 	@echo "== .venv: test tools"
-	$(PIP) install 'pytest>=9,<10' 'hypothesis>=6,<7' 'scipy>=1.15'
+	$(PIP) install 'pytest>=9,<10' 'hypothesis>=6,<7' 'scipy>=1.15' \
+	  'tokenizers==0.23.3' 'sentencepiece==0.2.3' 'protobuf==7.36.*' 'tiktoken==0.12.0'
 	@touch $@
 
 $(STAMP)-lint: pyproject.toml | $(STAMP)-venv
@@ -110,6 +113,9 @@ test-cpp: $(STAMP)-venv
 	  -DANYDRAFT_TESTS=ON -DANYDRAFT_GTEST_ROOT="$$root" -DANYDRAFT_SANITIZE=$(SANITIZE); \
 	cmake --build $(cpp_build) -j$(JOBS); \
 	ctest --test-dir $(cpp_build) --output-on-failure --no-tests=error -j$(JOBS)
+
+fuzz: $(STAMP)-anydraft $(STAMP)-test
+	tests/fuzz/run.sh $(FUZZ_SECONDS) $(CURDIR)/$(BIN)/python
 
 # ---- A machine with a GPU: torch, pytest and the build tools are in its own Python ---------------
 gpu:

@@ -45,7 +45,7 @@ def main() -> int:
     large = parser.parse_args().large
     try:
         outcomes = demo_large() if large else demo()
-    except models.ModelUnavailable as error:
+    except models.Unavailable as error:
         print(f"SKIPPED, a model cannot be had: {error}", flush=True)
         return 0 if large else 3
     except KeyboardInterrupt:

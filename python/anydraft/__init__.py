@@ -1,6 +1,6 @@
 """Lossless speculative decoding for any pair of language models."""
 
-from anydraft._core import Feed, SamplingParams, __version__
+from anydraft._core import Feed, SamplingParams, __version__, set_threads, threads
 from anydraft.drafts import Law, Trees, TreeShape, draw_children
 from anydraft.errors import (
     CudaUnavailableError,
@@ -41,7 +41,9 @@ __all__ = [
     "logits_of",
     "probs",
     "sample",
+    "set_threads",
     "stateless",
+    "threads",
     "verifiers",
     "verify",
 ]

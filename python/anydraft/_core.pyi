@@ -1,11 +1,10 @@
 """The native engine. Tensors are any object with `__dlpack__`."""
 
 from collections.abc import Callable, Mapping, Sequence
-from types import ModuleType
 from typing import Any
 
 __version__: str
-testing: ModuleType
+testing: Any  # what tests and benches ask of the engine beyond its interface
 
 class SamplingParams:
     """Temperature, top-k, top-p, min-p, applied in this order; ties at a boundary are kept.
@@ -36,6 +35,22 @@ class SamplingParams:
 
 def write_probs(logits: Any, params: SamplingParams, out: Any) -> None: ...
 def sample_rows(logits: Any, params: SamplingParams, coins: Sequence[float]) -> list[int]: ...
+def set_threads(count: int) -> None:
+    """Let one call of the engine use `count` threads, the calling one among them.
+
+    0: one for each CPU that this process may run on (the default). Only calls over several rows
+    or requests use more than one; results do not depend on the count. The threads sleep when idle.
+
+    Raises:
+        InputError: a negative count.
+
+    >>> import anydraft
+    >>> anydraft.set_threads(2)
+    """
+
+def threads() -> int:
+    """How many threads one call may use."""
+
 def coin(
     seed: int,
     request: int = 0,
@@ -93,17 +108,42 @@ class VocabularyTable:
         encoder: Callable[[str], list[int]],
         /,
     ) -> None: ...
+    @staticmethod
+    def build(description: dict[str, Any], /) -> VocabularyTable: ...
     @property
     def size(self) -> int: ...
+    @property
+    def native(self) -> bool: ...
+    @property
+    def exact(self) -> bool: ...
     @property
     def specials(self) -> dict[str, int]: ...
     @property
     def prefix(self) -> list[int]: ...
     def token_bytes(self, token: int, /) -> bytes | None: ...
     def encode(self, data: bytes, /) -> list[int]: ...
+    def encode_as_owner(self, text: bytes, specials: bool, /) -> list[int]: ...
     def decode(self, ids: Sequence[int], /) -> bytes: ...
+    def decode_as_owner(self, ids: Sequence[int], skip_specials: bool, /) -> str: ...
     def role(self, name: str, /) -> list[int]: ...
     def is_special(self, token: int, /) -> bool: ...
+
+def read_vocabulary(path: str, /) -> VocabularyTable: ...
+def write_vocabulary(vocabulary: VocabularyTable, path: str, /) -> None: ...
+
+class Retokenizer:
+    """Text in, piece by piece; the tokens of all of it out, as if it had come at once."""
+
+    def __init__(self, vocabulary: VocabularyTable) -> None: ...
+    def feed(self, data: bytes, /) -> None: ...
+    def feed_special(self, token: int, /) -> None: ...
+    def clear(self) -> None: ...
+    @property
+    def ids(self) -> list[int]: ...
+    @property
+    def ends(self) -> list[int]: ...
+    @property
+    def stable(self) -> int: ...
 
 class VocabularyMapTable:
     def __init__(self, draft: VocabularyTable, target: VocabularyTable) -> None: ...
@@ -132,7 +172,8 @@ class Feed:
     Cut the request's cache to the slots `keep` (ascending; they move up to 0, 1, ...), then append
     `tokens` at `positions` of the text. Each follows its parent in `parents` (index in this feed,
     -1: the last slot kept) and sees it and all that it sees: siblings of a tree do not see each
-    other. Logits are wanted for the last `rows` tokens.
+    other. Logits are wanted for the last `rows` tokens. `request` names the cache: the request's
+    id, for the drafter the id + 1.
     """
 
     @property

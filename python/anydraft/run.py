@@ -109,7 +109,8 @@ class Run(Iterator[Event]):
             prompt, sampling=sampling, draft_sampling=session.draft_sampling, **request
         )
         # Models key their caches by the id: theirs goes when the request ends or is given up.
-        self._forget = weakref.finalize(self, _forget, (session.target, session.drafter), self._id)
+        models = ((session.target, self._id), (session.drafter, self._id + 1))
+        self._forget = weakref.finalize(self, _forget, models)
         self._tokens: list[int] = []
         self._events: list[Event] = []
         self._held = b""
@@ -183,7 +184,7 @@ class Run(Iterator[Event]):
         return text
 
 
-def _forget(models: tuple[Any, ...], request: int) -> None:
-    for model in models:
+def _forget(models: tuple[tuple[Any, int], ...]) -> None:
+    for model, cache in models:
         if hasattr(model, "forget"):
-            model.forget(request)
+            model.forget(cache)

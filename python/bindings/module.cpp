@@ -8,6 +8,7 @@ PYBIND11_MODULE(_core, module) {
   bind_sampling(module);
   bind_verify(module);
   bind_vocabulary(module);
+  bind_vocabulary_file(module);
   bind_session(module);
   bind_testing(module);
 }

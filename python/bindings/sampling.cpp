@@ -3,6 +3,7 @@
 #include <pybind11/stl.h>
 
 #include "anydraft/error.h"
+#include "anydraft/threads.h"
 #include "bind.h"
 #include "dlpack.h"
 
@@ -42,12 +43,12 @@ void bind_sampling(py::module_& module) {
                                                     std::to_string(coins.size()));
                }
                py::gil_scoped_release release;
-               std::vector<int64_t> tokens;
-               for (int64_t i = 0; i < rows.view.rows; ++i) {
-                 tokens.push_back(sample_row(rows.view, i, params, coins[i]));
-               }
+               std::vector<int64_t> tokens(rows.view.rows);
+               sample_rows(rows.view, params, coins.data(), tokens.data());
                return tokens;
              });
+  module.def("set_threads", set_threads, py::arg("count"));
+  module.def("threads", threads);
   module.def(
       "coin",
       [](uint64_t seed, uint32_t request, uint32_t position, uint32_t node, uint32_t purpose,

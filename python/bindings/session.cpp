@@ -61,6 +61,11 @@ void bind_session(py::module_& module) {
         return bridges;
       });
   py::class_<Chooser, std::shared_ptr<Chooser>>(module, "Chooser");
+  py::class_<Spellings, std::shared_ptr<Spellings>>(module, "Spellings")
+      .def(py::init<const Vocabulary&, const Vocabulary&, const VocabularyMap&>(), py::arg("draft"),
+           py::arg("target"), py::arg("map"))
+      .def_property_readonly("size", &Spellings::size)
+      .def("of", &Spellings::of);
   using Shared = std::shared_ptr<Vocabulary>;
   py::class_<Session>(module, "Session")
       .def(py::init([](Shared target, Shared drafter, const std::string& bridge,
@@ -74,8 +79,8 @@ void bind_session(py::module_& module) {
              options.tree = {widths, max_nodes, depth, beam};
              options.law = static_cast<LawKind>(law);
              if (verifier) options.verifier = verifier_by_name(*verifier);
-             options.bridge = by_name<Bridge>("a bridge", bridge,
-                                              {"none", "same", "tli", "slem", "slrs", "auto", "lookup"});
+             options.bridge = by_name<Bridge>(
+                 "a bridge", bridge, {"none", "same", "tli", "slem", "slrs", "auto", "lookup"});
              options.draft_length = draft_length;
              options.chooser = std::move(chooser);
              options.draft_confidence = draft_confidence;

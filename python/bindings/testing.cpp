@@ -1,20 +1,83 @@
 #include <pybind11/stl.h>
 
-#include <chrono>
-
 #include "anydraft/error.h"
 #include "anydraft/testing/enumerate.h"
-#include "anydraft/vocabulary.h"
 #include "bind.h"
-#include "bridge/slrs.h"
 #include "dlpack.h"
 #include "rows/kernels.h"
-#include "session/branching_chooser.h"
+#include "rows/sweeps.h"
 
 namespace anydraft::bindings {
 
+namespace {
+
+using detail::Law;
+
+// One reading and the exponentials of a row, relative to its first entry: what no law of it can do
+// without. Right only where no entry lies far above the first.
+Law bare_law(const RowsView& rows, int64_t index, double temperature) {
+  Law law;
+  law.row = rows.row(index);
+  law.dtype = rows.dtype;
+  law.size = rows.cols;
+  law.scale = static_cast<float>(1.4426950408889634 / temperature);
+  const float first = detail::load(law.row, law.dtype, 0);
+  law.exponent = detail::power_of(first, law.scale).exponent;
+  law.lower = detail::lowest_logit(first, law.scale);
+  double total = 0;
+  for (int64_t begin = 0; begin < law.size; begin += detail::kChunk) {
+    const int64_t end = std::min<int64_t>(begin + detail::kChunk, law.size);
+    total += detail::kernels()
+                 .scan(law.row, law.dtype, begin, end, law.scale, law.lower, law.exponent, nullptr)
+                 .total;
+  }
+  law.inverse_total = 1 / total;
+  return law;
+}
+
+// The sum of relu(target - z * draft), both rows' exponentials once more, chunk by chunk; `terms`,
+// where not null, receives them.
+double bare_residual(const Law& target, const Law& draft, double z, double* terms) {
+  float left[detail::kChunk], right[detail::kChunk];
+  double sum = 0;
+  for (int64_t begin = 0; begin < target.size; begin += detail::kChunk) {
+    const int64_t end = std::min<int64_t>(begin + detail::kChunk, target.size);
+    detail::sweeps().keep(target, begin, end, left);
+    detail::sweeps().keep(draft, begin, end, right);
+    const detail::Pair pair{left, right, target.inverse_total, draft.inverse_total};
+    if (terms) detail::sweeps().residual(pair, end - begin, 1, z, terms + begin);
+    sum += detail::sweeps().residual_sum(pair, end - begin, 1, z);
+  }
+  return sum;
+}
+
+}  // namespace
+
+// For benches: the exponentials of a draw and of a chain's verification, and nothing else.
+static void bind_bare(py::module_& module) {
+  module.def("bare_exponentials", [](py::object logits, double temperature) {
+    const Rows rows = cpu_rows_from(logits, "logits");
+    return bare_law(rows.view, 0, temperature).inverse_total;
+  });
+  // Target rows 0 ... accepted and the draft rows beside them; then, where a draft was rejected,
+  // one sweep over the residual there.
+  module.def("bare_verification", [](py::object target_logits, py::object draft_logits,
+                                     int64_t accepted, double temperature) {
+    const Rows target = cpu_rows_from(target_logits, "target_logits");
+    const Rows draft = cpu_rows_from(draft_logits, "draft_logits");
+    Law target_law, draft_law;
+    for (int64_t row = 0; row <= accepted; ++row) {
+      target_law = bare_law(target.view, row, temperature);
+      if (row < draft.view.rows) draft_law = bare_law(draft.view, row, temperature);
+    }
+    if (accepted == draft.view.rows) return target_law.inverse_total;
+    return bare_residual(target_law, draft_law, 1, nullptr);
+  });
+}
+
 void bind_testing(py::module_& parent) {
   py::module_ module = parent.def_submodule("testing");
+  bind_session_testing(module);
   module.def(
       "enumerate",
       [](py::object target, py::object draft, const std::vector<int32_t>& widths, int32_t drawn,
@@ -42,23 +105,6 @@ void bind_testing(py::module_& parent) {
       py::arg("stated"), py::arg("sparse"), py::arg("merge"), py::arg("max_nodes"),
       py::arg("depth"), py::arg("beam"), py::arg("sampling"), py::arg("draft_sampling"),
       py::arg("verifier"));
-  using testing::BranchingChooser;
-  py::class_<BranchingChooser, Chooser, std::shared_ptr<BranchingChooser>>(module, "Branches")
-      .def(py::init([](py::object restate) {
-             if (restate.is_none()) return std::make_shared<BranchingChooser>();
-             return std::make_shared<BranchingChooser>(
-                 [restate](const VerifyRequest& request, std::vector<float>& laws) {
-                   const int64_t nodes = request.trees.nodes();
-                   const TokenIds tokens(request.trees.tokens, request.trees.tokens + nodes),
-                       parents(request.trees.parents, request.trees.parents + nodes),
-                       rows(request.laws.rows, request.laws.rows + nodes);
-                   laws = restate(tokens, parents, rows, laws).cast<std::vector<float>>();
-                 });
-           }),
-           py::arg("restate") = py::none())
-      .def("restart", &BranchingChooser::restart)
-      .def("advance", &BranchingChooser::advance)
-      .def_property_readonly("weight", &BranchingChooser::weight);
   module.def("law_masses", [](py::object logits, const SamplingParams& params) {
     const Rows rows = cpu_rows_from(logits, "logits");
     std::vector<std::vector<double>> all(rows.view.rows);
@@ -73,52 +119,39 @@ void bind_testing(py::module_& parent) {
     block = philox4x32_10(block, key[0], key[1]);
     return std::vector<uint32_t>(block.word, block.word + 4);
   });
-  // Seconds of psi at the root, and of a plain scatter-add of the same row: its masses, each added
-  // to the first token its drafter token spells.
-  module.def("time_psi", [](const Spellings& spellings, py::object logits,
-                            const SamplingParams& params, int64_t width, int repeats) {
-    const Rows rows = cpu_rows_from(logits, "logits");
-    const detail::Law law = make_law(rows.view, 0, params);
-    TokenIds first(law.size, static_cast<int32_t>(width));
-    for (int32_t i = 0; i < spellings.size(); ++i) {
-      if (spellings.drafter_id(i) < law.size) first[spellings.drafter_id(i)] = spellings.first(i);
-    }
-    const auto time = [repeats](const auto& work) {
-      const auto started = std::chrono::steady_clock::now();
-      for (int i = 0; i < repeats; ++i) work();
-      return std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count() /
-             repeats;
-    };
-    double check = 0;
-    const double plain = time([&] {
-      std::vector<double> sums(width + 1, 0.0);
-      double masses[detail::kChunk];
-      for (int64_t begin = 0; begin < law.size; begin += detail::kChunk) {
-        const int64_t end = std::min<int64_t>(begin + detail::kChunk, law.size);
-        detail::kernels().masses(law, begin, end, masses);
-        for (int64_t i = begin; i < end; ++i) sums[first[i]] += masses[i - begin];
-      }
-      check += sums[0];
-    });
-    const double psi = time([&] { check += spellings.psi(law, spellings.root(), width)[0]; });
-    return py::make_tuple(psi, plain, check);
+  bind_bare(module);
+  // Of the rows as laws of temperature 1: the sum of relu(target - z * draft) and its terms.
+  module.def("residual_of", [](py::object target_logits, py::object draft_logits, double z) {
+    const Rows target = cpu_rows_from(target_logits, "target_logits");
+    const Rows draft = cpu_rows_from(draft_logits, "draft_logits");
+    std::vector<double> terms(target.view.cols);
+    const double sum =
+        bare_residual(make_law(target.view, 0, {}), make_law(draft.view, 0, {}), z, terms.data());
+    return py::make_tuple(sum, terms);
   });
-  // Chunk 0 of a row by each instruction set this machine runs: (name, largest, sum, masses).
-  module.def("chunk_by_instruction_set", [](py::object logits, const SamplingParams& params) {
-    const Rows rows = cpu_rows_from(logits, "logits");
-    const detail::Law law = make_law(rows.view, 0, params);
-    const int64_t end = std::min<int64_t>(law.size, detail::kChunk);
-    py::list all;
-    for (const detail::RowKernels* set :
-         {&detail::portable_kernels(), &detail::avx2_kernels(), &detail::avx512_kernels()}) {
-      std::vector<double> masses(end);
-      set->masses(law, 0, end, masses.data());
-      all.append(py::make_tuple(
-          set->name, set->max(law.row, law.dtype, 0, end).largest,
-          set->sum(law.row, law.dtype, 0, end, law.scale, law.lower, law.exponent), masses));
-      if (set == &detail::kernels()) break;
+  module.def("instruction_sets", [] {
+    std::vector<std::string> names;
+    for (const detail::RowKernels* set : detail::runnable_kernels()) names.push_back(set->name);
+    return names;
+  });
+  // All calls of the engine use it from now on; "": the best again.
+  module.def("use_instruction_set", [](const std::string& name) {
+    for (const detail::RowKernels* set : detail::runnable_kernels()) {
+      if (name == set->name) return detail::use_kernels(set);
     }
-    return all;
+    detail::use_kernels(nullptr);
+  });
+  // Of row 0: (scale, lower, exponent, inverse_total, chunk totals, each of them summed anew).
+  module.def("law_of", [](py::object logits, const SamplingParams& params) {
+    const Rows rows = cpu_rows_from(logits, "logits");
+    std::vector<double> totals, anew;
+    const detail::Law law = make_law(rows.view, 0, params, &totals);
+    for (int64_t begin = 0; begin < law.size && law.one_hot < 0; begin += detail::kChunk) {
+      const int64_t end = std::min<int64_t>(begin + detail::kChunk, law.size);
+      anew.push_back(detail::kernels().sum(law.row, law.dtype, begin, end, law.scale, law.lower,
+                                           law.exponent));
+    }
+    return py::make_tuple(law.scale, law.lower, law.exponent, law.inverse_total, totals, anew);
   });
 }
 

@@ -6,12 +6,120 @@
 #include <optional>
 
 #include "anydraft/error.h"
+#include "anydraft/retokenizer.h"
 #include "bind.h"
-#include "bridge/slrs.h"
+#include "vocab/description.h"
 
 namespace anydraft::bindings {
 
 namespace py = pybind11;
+
+namespace {
+
+Vocabulary::Table table_of(const std::vector<py::bytes>& tokens,
+                           std::map<std::string, int32_t> specials,
+                           std::map<std::string, TokenIds> roles, TokenIds prefix,
+                           TokenIds byte_fallbacks) {
+  Vocabulary::Table table{
+      {}, std::move(specials), std::move(roles), std::move(prefix), std::move(byte_fallbacks)};
+  table.bytes.assign(tokens.begin(), tokens.end());
+  return table;
+}
+
+// Options of one component: texts, and whole numbers (flags too); others are left out.
+std::vector<detail::Component> components(const py::list& list) {
+  std::vector<detail::Component> parts;
+  for (const py::handle item : list) {
+    detail::Component part;
+    for (const auto& [key, value] : py::cast<py::dict>(item)) {
+      const std::string name = py::cast<std::string>(key);
+      if (py::isinstance<py::str>(value) || py::isinstance<py::bytes>(value)) {
+        (name == "type" ? part.type : part.texts[name]) = py::cast<std::string>(value);
+      } else if (py::isinstance<py::bool_>(value) || py::isinstance<py::int_>(value)) {
+        part.numbers[name] = py::cast<int64_t>(value);
+      }
+    }
+    parts.push_back(std::move(part));
+  }
+  return parts;
+}
+
+template <typename Enum>
+Enum named(const py::dict& from, const char* key, const std::map<std::string, Enum>& names) {
+  const std::string name = py::cast<std::string>(from[key]);
+  const auto found = names.find(name);
+  if (found == names.end()) {
+    throw Error(ErrorKind::kUnsupportedTokenizer,
+                std::string("[Vocabulary] expected a supported ") + key + ", got " + name);
+  }
+  return found->second;
+}
+
+template <typename T>
+T value(const py::dict& from, const char* key, T otherwise) {
+  return from.contains(key) ? py::cast<T>(from[key]) : otherwise;
+}
+
+detail::EncoderConfig config_of(const py::dict& from) {
+  using detail::ModelKind;
+  using detail::Owner;
+  detail::EncoderConfig config;
+  config.model = named<ModelKind>(from, "model",
+                                  {{"BPE", ModelKind::kBpe},
+                                   {"Unigram", ModelKind::kUnigram},
+                                   {"WordPiece", ModelKind::kWordPiece}});
+  config.owner = named<Owner>(from, "owner",
+                              {{"tokenizers", Owner::kTokenizers},
+                               {"tiktoken", Owner::kTiktoken},
+                               {"sentencepiece", Owner::kSentencePiece}});
+  config.ignore_merges = value(from, "ignore_merges", false);
+  config.fuse_unk = value(from, "fuse_unk", false);
+  config.byte_fallback = value(from, "byte_fallback", false);
+  config.unk_id = static_cast<uint32_t>(value<int64_t>(from, "unk_id", detail::kNoId));
+  config.max_word_chars = value<uint32_t>(from, "max_input_chars_per_word", 100);
+  config.tie_bits = value<uint32_t>(from, "tie_bits", 0);
+  config.unk_score = value(from, "unk_score", 0.0);
+  return config;
+}
+
+Vocabulary build(const py::dict& from) {
+  detail::Description description;
+  description.table =
+      table_of(py::cast<std::vector<py::bytes>>(from["tokens"]),
+               py::cast<std::map<std::string, int32_t>>(from["specials"]),
+               py::cast<std::map<std::string, TokenIds>>(from["roles"]),
+               py::cast<TokenIds>(from["prefix"]), py::cast<TokenIds>(from["byte_fallbacks"]));
+  description.config = config_of(from);
+  description.normalizer = components(from["normalizer"]);
+  description.pre_tokenizer = components(from["pre_tokenizer"]);
+  description.decoder = components(from["decoder"]);
+  for (const py::handle item : py::cast<py::list>(from["added"])) {
+    const auto token = py::cast<std::tuple<std::string, uint32_t, uint32_t>>(item);
+    description.added.push_back({std::get<0>(token), std::get<1>(token), std::get<2>(token)});
+  }
+  const std::string in_model = py::cast<py::bytes>(from["in_model"]);
+  description.in_model.assign(in_model.begin(), in_model.end());
+  description.words = value(from, "words", std::vector<std::string>());
+  description.continuing_prefix = value(from, "continuing_subword_prefix", std::string());
+  description.merges = value(from, "merges", std::vector<std::pair<uint32_t, uint32_t>>());
+  description.ranks = value(from, "ranks", std::vector<uint32_t>());
+  description.scores = value(from, "scores", std::vector<double>());
+  description.charsmap = value(from, "charsmap", std::string());
+  return Vocabulary(detail::build_tables(description));
+}
+
+std::optional<py::bytes> bytes_of(const Vocabulary& vocabulary, int32_t id) {
+  if (id < 0 || id >= vocabulary.size()) {
+    throw Error(ErrorKind::kValue, "[Vocabulary.token_bytes] expected an id in [0, " +
+                                       std::to_string(vocabulary.size()) + "), got " +
+                                       std::to_string(id));
+  }
+  const std::string_view bytes = vocabulary.token_bytes(id);
+  if (bytes.empty()) return std::nullopt;
+  return py::bytes(bytes.data(), bytes.size());
+}
+
+}  // namespace
 
 void bind_vocabulary(py::module_& module) {
   using Shared = std::shared_ptr<Vocabulary>;
@@ -20,30 +128,22 @@ void bind_vocabulary(py::module_& module) {
           py::init([](const std::vector<py::bytes>& tokens, std::map<std::string, int32_t> specials,
                       std::map<std::string, TokenIds> roles, TokenIds prefix,
                       TokenIds byte_fallbacks, std::function<TokenIds(std::string)> encoder) {
-            Vocabulary::Table table{{},
-                                    std::move(specials),
-                                    std::move(roles),
-                                    std::move(prefix),
-                                    std::move(byte_fallbacks)};
-            table.bytes.assign(tokens.begin(), tokens.end());
-            return std::make_shared<Vocabulary>(std::move(table), [encoder](std::string_view text) {
-              return encoder(std::string(text));
-            });
+            return std::make_shared<Vocabulary>(
+                table_of(tokens, std::move(specials), std::move(roles), std::move(prefix),
+                         std::move(byte_fallbacks)),
+                [encoder](std::string_view text) { return encoder(std::string(text)); });
           }))
+      .def_static("build", &build)
       .def_property_readonly("size", &Vocabulary::size)
-      .def("token_bytes",
-           [](const Vocabulary& v, int32_t id) -> std::optional<py::bytes> {
-             if (id < 0 || id >= v.size()) {
-               throw Error(ErrorKind::kValue, "[Vocabulary.token_bytes] expected an id in [0, " +
-                                                  std::to_string(v.size()) + "), got " +
-                                                  std::to_string(id));
-             }
-             if (v.token_bytes(id).empty()) return std::nullopt;
-             return py::bytes(v.token_bytes(id));
-           })
-      .def("encode", [](const Vocabulary& v, const std::string& bytes) { return v.encode(bytes); })
+      .def_property_readonly("native", &Vocabulary::native)
+      .def_property_readonly("exact", &Vocabulary::exact)
+      .def("token_bytes", &bytes_of)
+      .def("encode", [](const Vocabulary& v, std::string_view bytes) { return v.encode(bytes); })
+      .def("encode_as_owner", [](const Vocabulary& v, std::string_view text,
+                                 bool specials) { return v.encode_as_owner(text, specials); })
       .def("decode",
            [](const Vocabulary& v, const TokenIds& ids) { return py::bytes(v.decode(ids)); })
+      .def("decode_as_owner", &Vocabulary::decode_as_owner)
       .def_property_readonly("specials", &Vocabulary::specials)
       .def_property_readonly("prefix", &Vocabulary::prefix)
       .def("role", &Vocabulary::role)
@@ -54,11 +154,14 @@ void bind_vocabulary(py::module_& module) {
       .def_readonly("shared", &VocabularyMap::shared)
       .def_readonly("to_target", &VocabularyMap::to_target)
       .def_readonly("to_draft", &VocabularyMap::to_draft);
-  py::class_<Spellings, std::shared_ptr<Spellings>>(module, "Spellings")
-      .def(py::init<const Vocabulary&, const Vocabulary&, const VocabularyMap&>(), py::arg("draft"),
-           py::arg("target"), py::arg("map"))
-      .def_property_readonly("size", &Spellings::size)
-      .def("of", &Spellings::of);
+  py::class_<Retokenizer>(module, "Retokenizer")
+      .def(py::init([](const Vocabulary& vocabulary) { return Retokenizer(vocabulary); }))
+      .def("feed", &Retokenizer::feed)
+      .def("feed_special", &Retokenizer::feed_special)
+      .def("clear", &Retokenizer::clear)
+      .def_property_readonly("ids", &Retokenizer::ids)
+      .def_property_readonly("ends", &Retokenizer::ends)
+      .def_property_readonly("stable", &Retokenizer::stable);
   module.def("complete_utf8", [](const std::string& bytes) { return complete_utf8(bytes); });
 }
 

@@ -1,206 +1,390 @@
-// The kernel's body on a host block, one std::thread a lane: the same tokens as the CPU engine, for
-// any number of warps. Under TSan (make test-cpp SANITIZE=thread) a missing sync() is a data race.
+// The kernels' bodies on a host block, one std::thread a lane: the same tokens as the CPU engine,
+// for any number of warps. Under TSan (make test-cpp SANITIZE=thread) a missing sync() is a data
+// race.
 #include <gtest/gtest.h>
 
-#include <atomic>
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstddef>
 #include <random>
-#include <thread>
 
 #include "anydraft/error.h"
 #include "anydraft/verify.h"
 #include "cuda/block_rows.cuh"
-#include "rows/cpu_rows.h"
-#include "verify/check.h"
+#include "cuda/sample.cuh"
+#include "cuda/split.cuh"
+#include "host_block.h"
 
 namespace anydraft {
 namespace {
 
-using detail::kLanes;
+using testing::Block;
 
-struct Team {
-  explicit Team(int count) : threads(count), slots(count) {}
-  const int threads;
-  std::vector<double> slots;
-  std::atomic<int> arrived{0}, round{0};
-
-  void wait() {
-    const int seen = round.load();
-    if (arrived.fetch_add(1) + 1 == threads) {
-      arrived.store(0);
-      round.fetch_add(1);
-    } else {
-      while (round.load() == seen) std::this_thread::yield();
-    }
-  }
-};
-
-class HostBlock {
- public:
-  HostBlock(Team& team, int thread) : team_(team), thread_(thread) {}
-  int thread() const { return thread_; }
-  int threads() const { return team_.threads; }
-  void sync() { team_.wait(); }
-  double fold(double value) {
-    team_.slots[thread_] = value;
-    sync();
-    double lanes[kLanes];
-    std::copy_n(team_.slots.begin() + thread_ / kLanes * kLanes, kLanes, lanes);
-    sync();
-    for (int step = kLanes / 2; step > 0; step /= 2) {
-      for (int l = 0; l < step; ++l) lanes[l] += lanes[l + step];
-    }
-    return lanes[0];
-  }
-
- private:
-  Team& team_;
-  int thread_;
-};
-
-// A ragged batch over a vocabulary: chains, and trees whose nodes have up to three children.
+// A ragged batch over a vocabulary: chains, and trees whose nodes have up to three children, drawn
+// by any law of a verifier.
 struct Case {
-  std::vector<int32_t> tokens, parents, offsets = {0}, law_rows;
+  std::vector<int32_t> tokens, parents, offsets = {0}, paths, law_rows, sparse_offsets = {0}, ids;
+  std::vector<double> masses;
   std::vector<LawKind> kinds;
   std::vector<float> target, draft;
+  std::vector<uint16_t> target_half, draft_half;
+  std::vector<double> accept, pick, select;
+  SamplingParams params, draft_params;
   VerifyRequest request;
 
-  Case(int64_t vocab, int requests, bool one_hot, uint64_t seed) {
-    std::mt19937_64 random(seed);
-    std::normal_distribution<float> normal;
-    for (int i = 0; i < requests; ++i) {
-      const int nodes = 1 + static_cast<int>(random() % 6);
-      for (int node = 0; node < nodes; ++node) {
-        tokens.push_back(static_cast<int32_t>(random() % std::min<int64_t>(vocab, 5)));
-        const int back = i % 2 ? 1 : 1 + static_cast<int>(random() % std::min(node + 1, 3));
-        parents.push_back(node == 0 ? -1 : std::max(node - back, 0));
-        kinds.push_back(one_hot || random() % 3 == 0 ? LawKind::kOneHot : LawKind::kRow);
-        law_rows.push_back(static_cast<int32_t>(law_rows.size()));
+  Case(Verifier verifier, int64_t vocab, int requests, uint64_t seed) : random_(seed) {
+    std::vector<LawKind> allowed;
+    for (int kind = 0; kind <= static_cast<int>(LawKind::kSparse); ++kind) {
+      if (takes(verifier, static_cast<LawKind>(kind))) {
+        allowed.push_back(static_cast<LawKind>(kind));
       }
+    }
+    for (int i = 0; i < requests; ++i) {
+      add_tree(verifier == Verifier::kBlock || i % 2, vocab);
       offsets.push_back(static_cast<int32_t>(tokens.size()));
     }
-    for (size_t i = 0; i < tokens.size() * vocab; ++i) {
-      target.push_back(2 * normal(random) + (i % vocab < 5 ? 3 : 0));
-      draft.push_back(target.back() + normal(random));
+    std::normal_distribution<float> normal;
+    for (size_t node = 0; node < tokens.size(); ++node) {
+      kinds.push_back(allowed[random_() % allowed.size()]);
+      law_rows.push_back(static_cast<int32_t>(node));
+      paths.push_back(1 + static_cast<int32_t>(random_() % 3));
+      const bool sparse = kinds[node] == LawKind::kSparse;
+      for (int32_t id = 0; sparse && id < std::min<int64_t>(vocab, 7); ++id) {
+        ids.push_back(id);
+        masses.push_back(1 + id % 3);
+      }
+      sparse_offsets.push_back(static_cast<int32_t>(ids.size()));
+      for (int64_t i = 0; i < vocab; ++i) {
+        target.push_back(2 * normal(random_) + (i < 5 ? 2 * std::log(vocab) : 0));
+        draft.push_back(target.back() + normal(random_));
+      }
     }
+    params.temperature = 0.8;
+    draft_params.temperature = 0.9;
     const auto nodes = static_cast<int64_t>(tokens.size());
-    request.trees = {tokens.data(), parents.data(), offsets.data(), requests};
+    request.trees = {tokens.data(), parents.data(), offsets.data(), requests, paths.data()};
     request.target_logits = {target.data(), DType::kFloat32, nodes, vocab, vocab};
     request.draft_logits = {draft.data(), DType::kFloat32, nodes, vocab, vocab};
-    request.laws = {kinds.data(), law_rows.data()};
+    request.laws = {kinds.data(), law_rows.data(), sparse_offsets.data(), ids.data(),
+                    masses.data()};
     request.coins.seed = seed;
-    request.sampling.temperature = request.draft_sampling.temperature = 0.8;
-    if (one_hot) request.verifier = Verifier::kMatch;
+    request.sampling = &params;
+    request.draft_sampling = &draft_params;
+    request.verifier = verifier;
   }
+
+  void add_tree(bool chain, int64_t vocab) {
+    const int nodes = 1 + static_cast<int>(random_() % 7);
+    for (int node = 0; node < nodes; ++node) {
+      tokens.push_back(static_cast<int32_t>(random_() % std::min<int64_t>(vocab, 5)));
+      const int back = chain ? 1 : 1 + static_cast<int>(random_() % std::min(node + 1, 3));
+      parents.push_back(node == 0 ? -1 : std::max(node - back, 0));
+    }
+  }
+
+  void give_coins() {
+    std::uniform_real_distribution<double> uniform(1e-9, 1 - 1e-9);
+    for (size_t node = 0; node < tokens.size(); ++node) {
+      for (auto* coins : {&accept, &pick, &select}) coins->push_back(uniform(random_));
+    }
+    request.coins.accept = accept.data();
+    request.coins.pick = pick.data();
+    request.coins.select = select.data();
+  }
+
+  // The rows as 16-bit ones.
+  void halve(DType dtype) {
+    const auto convert = [dtype](const std::vector<float>& from, std::vector<uint16_t>& to) {
+      for (float value : from) {
+        uint32_t bits;
+        memcpy(&bits, &value, sizeof bits);
+        const uint32_t small = ((bits >> 13) & 0x3ffffu) - (112u << 10);  // of a number in 2^±14
+        to.push_back(static_cast<uint16_t>(
+            dtype == DType::kBFloat16 ? bits >> 16 : (bits >> 16 & 0x8000u) | (small & 0x7fffu)));
+      }
+    };
+    convert(target, target_half);
+    convert(draft, draft_half);
+    request.target_logits.data = target_half.data();
+    request.draft_logits.data = draft_half.data();
+    request.target_logits.dtype = request.draft_logits.dtype = dtype;
+  }
+
+  std::mt19937_64 random_;
 };
 
-// As verify_cuda does, with a host block a request. Fills bad_row.
-VerifyResult play_on_blocks(const VerifyRequest& request, int threads, std::vector<int32_t>& bad) {
+// What verify_cuda_async gives, by a host block a request.
+struct Played {
+  std::vector<int32_t> accepted, counts, where;
+  std::vector<int64_t> next_tokens;
+  std::vector<CudaStatus> status;
+  std::vector<uint8_t> degenerate;
+};
+
+// Rows are read beforehand by warps of their own, or by the blocks when needed.
+enum class Reading { kBefore, kLazy };
+
+Played play_on_blocks(const VerifyRequest& request, int threads, Reading reading = Reading::kLazy) {
   const size_t nodes = request.trees.nodes(), requests = request.trees.requests;
-  std::vector<int32_t> first(nodes), next(nodes);
-  std::vector<double> z(nodes);
-  std::vector<uint32_t> keys(requests), positions(requests, 0);
-  std::vector<detail::Walked> walked(requests);
-  bad.resize(requests);
+  std::vector<LawParams> target, draft;
   for (size_t i = 0; i < requests; ++i) {
-    const int32_t begin = request.trees.offsets[i];
-    keys[i] = static_cast<uint32_t>(i);
-    detail::link_children(request.trees.parents + begin, request.trees.offsets[i + 1] - begin,
-                          first.data() + begin, next.data() + begin);
+    target.push_back(law_params(request.target_params(i)));
+    draft.push_back(law_params(request.draft_params(i)));
   }
-  const detail::Batch batch{request.trees.tokens,
-                            request.trees.parents,
-                            first.data(),
-                            next.data(),
-                            request.laws.kinds,
-                            request.laws.rows,
-                            z.data(),
-                            nullptr,
-                            nullptr,
-                            request.trees.offsets,
-                            keys.data(),
-                            positions.data(),
-                            request.coins.seed,
-                            request.target_logits,
-                            request.draft_logits,
-                            request.sampling.temperature,
-                            request.draft_sampling.temperature,
-                            request.verifier,
-                            walked.data(),
-                            bad.data()};
-  VerifyResult result;
-  result.offsets.push_back(0);
-  for (size_t i = 0; i < requests; ++i) {
-    Team team(threads);
-    detail::Scratch scratch;
-    std::vector<std::thread> lanes;
-    for (int t = 0; t < threads; ++t) {
-      lanes.emplace_back([&, t] {
-        HostBlock block(team, t);
-        detail::play_request(block, scratch, batch, static_cast<int64_t>(i));
-      });
+  CudaVerifyRequest all{request.trees, request.trees.nodes(), request.target_logits,
+                        request.laws,  request.draft_logits,  target.data(),
+                        draft.data(),  request.verifier,      request.coins};
+  all.lazy = reading == Reading::kLazy;
+  Played played;
+  played.accepted.resize(nodes, 7);
+  played.counts.resize(requests);
+  played.where.resize(requests);
+  played.next_tokens.resize(requests);
+  played.status.resize(requests);
+  played.degenerate.resize(requests);
+  std::vector<std::max_align_t> room(detail::room_of(all) / sizeof(std::max_align_t) + 1);
+  const detail::Batch batch =
+      detail::batch_of(all,
+                       {played.accepted.data(), played.counts.data(), played.next_tokens.data(),
+                        played.status.data(), played.where.data(), played.degenerate.data()},
+                       room.data());
+  testing::run_block(32, [&](Block& block, detail::Scratch&) {
+    if (all.lazy) return;
+    for (int64_t unit = detail::units_of(all, 8); unit-- > 0;) {
+      detail::scan_unit<8>(block, batch, unit);
     }
-    for (std::thread& lane : lanes) lane.join();
-    detail::append_path(request, static_cast<int64_t>(i), walked[i], result);
+  });
+  for (size_t i = 0; i < requests; ++i) {
+    testing::run_block(threads, [&](Block& block, detail::Scratch& scratch) {
+      detail::play_request(block, scratch, batch, static_cast<int64_t>(i), request.verifier);
+    });
   }
-  return result;
+  return played;
 }
 
-void expect_same(const VerifyRequest& request, int threads) {
-  std::vector<int32_t> bad;
-  const VerifyResult block = play_on_blocks(request, threads, bad);
-  const VerifyResult cpu = verify(request);
-  EXPECT_EQ(block.accepted, cpu.accepted);
-  EXPECT_EQ(block.offsets, cpu.offsets);
-  EXPECT_EQ(block.next_tokens, cpu.next_tokens);
-  for (int32_t row : bad) EXPECT_EQ(row, -1);
+void expect_same(const VerifyRequest& request, int threads, Reading reading = Reading::kLazy) {
+  VerifyRequest with_status = request;
+  with_status.report_status = true;
+  const VerifyResult cpu = verify(with_status);
+  const Played block = play_on_blocks(request, threads, reading);
+  std::vector<int32_t> accepted;
+  for (size_t i = 0; i < block.status.size(); ++i) {
+    SCOPED_TRACE(::testing::Message() << "request " << i << ": " << cpu.status[i]);
+    EXPECT_EQ(block.status[i] == CudaStatus::kFine, cpu.status[i].empty());
+    EXPECT_EQ(block.next_tokens[i], cpu.next_tokens[i]);
+    EXPECT_EQ(block.degenerate[i] && cpu.status[i].empty(), cpu.degenerate[i]);
+    EXPECT_EQ(block.counts[i], cpu.offsets[i + 1] - cpu.offsets[i]);
+    const auto begin = block.accepted.begin() + request.trees.offsets[i];
+    const auto end = block.accepted.begin() + request.trees.offsets[i + 1];
+    accepted.insert(accepted.end(), begin, begin + block.counts[i]);
+    EXPECT_EQ(std::count(begin + block.counts[i], end, -1), end - begin - block.counts[i]);
+  }
+  EXPECT_EQ(accepted, cpu.accepted);
 }
 
-TEST(Block, SaysWhatTheCpuSays) {
+class EachVerifier : public ::testing::TestWithParam<VerifierInfo> {};
+
+TEST_P(EachVerifier, SaysWhatTheCpuSays) {
   for (int64_t vocab : {1, 7, 1000, 4097, 9000}) {
-    for (bool one_hot : {false, true}) {
-      SCOPED_TRACE(testing::Message() << vocab << (one_hot ? " one_hot" : " row"));
-      expect_same(Case(vocab, vocab > 2000 ? 6 : 20, one_hot, 11 + vocab).request, 64);
-    }
+    SCOPED_TRACE(::testing::Message() << "vocabulary " << vocab);
+    expect_same(Case(GetParam().verifier, vocab, vocab > 2000 ? 4 : 16, 11 + vocab).request, 64);
   }
 }
 
-TEST(Block, DoesNotDependOnTheNumberOfWarps) {
-  const Case small(5000, 2, false, 3);
+TEST_P(EachVerifier, DoesNotDependOnTheNumberOfWarps) {
+  const Case small(GetParam().verifier, 5000, 3, 3);
   for (int threads : {32, 96}) expect_same(small.request, threads);
 }
 
-TEST(Block, Greedy) {
-  Case greedy(300, 12, false, 5);
-  greedy.request.sampling.temperature = greedy.request.draft_sampling.temperature = 0;
+TEST_P(EachVerifier, RowsReadBeforehand) {
+  for (int64_t vocab : {7, 4097, 9000}) {
+    const Case ahead(GetParam().verifier, vocab, 4, 21 + vocab);
+    expect_same(ahead.request, 64, Reading::kBefore);
+  }
+}
+
+TEST_P(EachVerifier, GivenCoins) {
+  Case given(GetParam().verifier, 200, 20, 4);
+  given.give_coins();
+  expect_same(given.request, 32);
+}
+
+TEST_P(EachVerifier, Greedy) {
+  Case greedy(GetParam().verifier, 300, 12, 5);
+  greedy.params.temperature = 0;
+  expect_same(greedy.request, 32);
+  greedy.draft_params.temperature = 0;  // most drafts have no mass now
   expect_same(greedy.request, 32);
 }
 
-TEST(Block, HalfPrecision) {
-  Case rows(500, 8, false, 9);
-  std::vector<uint16_t> target, draft;
-  const auto cut = [](const std::vector<float>& from, std::vector<uint16_t>& to) {
-    for (float value : from) {
-      uint32_t bits;
-      memcpy(&bits, &value, sizeof bits);
-      to.push_back(static_cast<uint16_t>(bits >> 16));
-    }
-  };
-  cut(rows.target, target);
-  cut(rows.draft, draft);
-  rows.request.target_logits.data = target.data();
-  rows.request.draft_logits.data = draft.data();
-  rows.request.target_logits.dtype = rows.request.draft_logits.dtype = DType::kBFloat16;
-  expect_same(rows.request, 32);
+TEST_P(EachVerifier, HalfPrecision) {
+  for (DType dtype : {DType::kBFloat16, DType::kFloat16}) {
+    Case rows(GetParam().verifier, 501, 8, 9);
+    rows.halve(dtype);
+    expect_same(rows.request, 32);
+    expect_same(rows.request, 32, Reading::kBefore);
+  }
 }
 
+TEST_P(EachVerifier, Filters) {
+  std::mt19937_64 random(12);
+  for (int64_t vocab : {7, 300, 6000}) {
+    Case filtered(GetParam().verifier, vocab, 6, 13 + vocab);
+    std::vector<SamplingParams> each(6);
+    for (SamplingParams& params : each) {
+      params.temperature = random() % 5 ? 0.5 + 0.2 * static_cast<double>(random() % 5) : 0;
+      params.top_k = std::array{0, 0, 3, 50, 2000}[random() % 5];
+      params.top_p = std::array{1.0, 1.0, 0.3, 0.95, 0.999999}[random() % 5];
+      params.min_p = std::array{0.0, 0.0, 0.0, 1e-3, 0.4}[random() % 5];
+    }
+    filtered.request.params_per_request = true;
+    filtered.request.sampling = filtered.request.draft_sampling = each.data();
+    for (float& x : filtered.target) x = random() % 3 ? x : std::round(x);  // ties
+    expect_same(filtered.request, 64);
+    expect_same(filtered.request, 32, Reading::kBefore);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Block, EachVerifier, ::testing::ValuesIn(verifiers()),
+                         [](const auto& info) { return std::string(info.param.name); });
+
 TEST(Block, NamesABadRow) {
-  Case bad(100, 3, false, 5);
+  Case bad(Verifier::kTopDown, 100, 3, 5);
   const int32_t row = bad.offsets[1];  // the root of request 1 is always read
   bad.target[row * 100 + 50] = NAN;
-  std::vector<int32_t> rows;
-  play_on_blocks(bad.request, 32, rows);
-  EXPECT_EQ(rows, (std::vector<int32_t>{-1, row, -1}));
-  EXPECT_THROW(verify(bad.request), Error);
+  const Played played = play_on_blocks(bad.request, 32);
+  EXPECT_EQ(played.status[1], CudaStatus::kTargetRow);
+  EXPECT_EQ(played.where[1], row);
+  expect_same(bad.request, 32);
+}
+
+TEST(Block, FollowsNothingMalformed) {
+  const auto status_of = [](auto spoil) {
+    Case one(Verifier::kTopDown, 50, 1, 8);
+    spoil(one);
+    return play_on_blocks(one.request, 32).status[0];
+  };
+  EXPECT_EQ(status_of([](Case&) {}), CudaStatus::kFine);
+  const auto last = [](auto& array) -> auto& { return array.back(); };
+  EXPECT_EQ(status_of([&](Case& c) { last(c.parents) = 99; }), CudaStatus::kMalformed);
+  EXPECT_EQ(status_of([&](Case& c) { last(c.tokens) = 50; }), CudaStatus::kMalformed);
+  EXPECT_EQ(status_of([&](Case& c) { last(c.paths) = 0; }), CudaStatus::kMalformed);
+  EXPECT_EQ(status_of([&](Case& c) { c.kinds[last(c.parents)] = static_cast<LawKind>(77); }),
+            CudaStatus::kMalformed);
+  EXPECT_EQ(status_of([&](Case& c) {
+              c.kinds[last(c.parents)] = LawKind::kRow;
+              c.law_rows[last(c.parents)] = 99;
+            }),
+            CudaStatus::kMalformed);
+}
+
+TEST(Block, MaskedRows) {
+  Case masked(Verifier::kTraversal, 9000, 4, 6);
+  for (size_t i = 0; i < masked.target.size(); ++i) {
+    if (i % 9000 > 4000 && i % 9000 < 8500) masked.target[i] = i % 2 ? -INFINITY : -3.4e38f;
+    if (i % 9000 < 100) masked.target[i] += i % 3 ? 0 : -150;  // below the row's reach, or not
+  }
+  expect_same(masked.request, 64);
+  expect_same(masked.request, 64, Reading::kBefore);
+}
+
+TEST(Block, SamplesAsTheCpu) {
+  std::mt19937_64 random(3);
+  for (int64_t vocab : {1, 77, 4097, 20000}) {
+    Case rows(Verifier::kTopDown, vocab, 3, 31);
+    const int64_t count = rows.request.target_logits.rows;
+    std::vector<LawParams> params;
+    std::vector<double> coins;
+    std::vector<int64_t> wanted;
+    for (int64_t i = 0; i < count; ++i) {
+      SamplingParams each;
+      each.temperature = std::array{0.0, 0.3, 1.0, 2.0}[random() % 4];
+      each.top_p = std::array{1.0, 0.9}[random() % 2];
+      each.top_k = std::array{0, 40}[random() % 2];
+      params.push_back(law_params(each));
+      coins.push_back((static_cast<double>(random() % 1000) + 0.5) / 1000);
+      wanted.push_back(sample_row(rows.request.target_logits, i, each, coins.back()));
+    }
+    CudaSampleRequest all;
+    all.logits = rows.request.target_logits;
+    all.params = params.data();
+    all.coins.pick = coins.data();
+    std::vector<int64_t> tokens(count);
+    std::vector<CudaStatus> status(count);
+    std::vector<RowLaw> laws(count);
+    std::vector<detail::Part> parts(count * detail::chunks_of(vocab));
+    const detail::SampleBatch batch{all, {tokens.data(), status.data(), laws.data()}, parts.data()};
+    testing::run_block(32, [&](Block& block, detail::Scratch&) {
+      for (int64_t unit = 0; unit < count * detail::units_a_row(all.logits, 8); ++unit) {
+        detail::scan_sample_unit<8>(block, batch, unit);
+      }
+    });
+    for (int64_t i = 0; i < count; ++i) {
+      testing::run_block(64, [&](Block& block, detail::Scratch& scratch) {
+        detail::sample_row(block, scratch, batch, i);
+      });
+    }
+    EXPECT_EQ(tokens, wanted);
+    EXPECT_EQ(status, std::vector<CudaStatus>(count, CudaStatus::kFine));
+  }
+}
+
+// The cut-off by its definition: a sorted row, whole weights.
+float cutoff_by_sorting(std::vector<float> row, float lower, detail::Weigh weigh, uint64_t target) {
+  std::sort(row.begin(), row.end(), std::greater<float>());
+  uint64_t sum = 0;
+  for (size_t i = 0; i < row.size() && row[i] >= lower; ++i) {
+    sum += weigh(row[i]);
+    const bool last_of_equals = i + 1 == row.size() || row[i + 1] != row[i];
+    if (sum >= target && last_of_equals) return row[i];
+  }
+  return -INFINITY;
+}
+
+TEST(Block, SelectsExactly) {
+  std::mt19937_64 random(2);
+  std::normal_distribution<float> normal;
+  for (int turn = 0; turn < 12; ++turn) {
+    const int64_t size = 1 + static_cast<int64_t>(random() % 20000);
+    std::vector<float> row;
+    for (int64_t i = 0; i < size; ++i) {
+      const float x = normal(random);
+      row.push_back(turn % 3 == 0 ? x : turn % 3 == 1 ? std::round(8 * x) / 8 : 30 * x);
+    }
+    const float largest = *std::max_element(row.begin(), row.end());
+    const detail::Weigh weigh{turn % 2 == 0, 1.5f, detail::power_of(largest, 1.5f).exponent};
+    const float lower = detail::lowest_logit(largest, 1.5f);
+    uint64_t total = 0;
+    for (float x : row) total += x >= lower ? weigh(x) : 0;
+    for (double share : {1e-4, 0.3, 0.95, 0.9999, 1.0, 1.1}) {
+      const auto target = std::max<uint64_t>(1, static_cast<uint64_t>(share * total));
+      float found = 0;
+      testing::run_block(64, [&](Block& block, detail::Scratch& scratch) {
+        detail::Crew<Block> crew(block, scratch);
+        const detail::Reader<DType::kFloat32> read{row.data()};
+        if (crew.thread() == 0) std::fill_n(scratch.parts, 8, detail::Part{0, largest, 0});
+        crew.sync();
+        detail::BlockSelect<Block, detail::Reader<DType::kFloat32>> from(crew, read, size,
+                                                                         scratch.parts, weigh);
+        const float mine = from.select(lower, largest, 3, target);
+        if (crew.thread() == 0) found = mine;
+      });
+      ASSERT_EQ(found, cutoff_by_sorting(row, lower, weigh, target)) << turn << " " << share;
+    }
+  }
+}
+
+TEST(Block, PowersAreThoseOfTheHost) {
+  std::mt19937_64 random(1);
+  std::uniform_real_distribution<float> logit(-40, 40), scale(0.5f, 3);
+  for (int i = 0; i < 200000; ++i) {
+    const float x = logit(random), s = scale(random);
+    const int32_t reference = static_cast<int32_t>(random() % 100) - 50;
+    const detail::Power power = detail::power_of(x, s);
+    if (power.exponent - reference < -125 || power.exponent - reference > 120) continue;
+    ASSERT_EQ(detail::scaled_power(x, s, reference), detail::scaled(power, reference)) << x;
+  }
 }
 
 }  // namespace

@@ -57,7 +57,9 @@ TEST(Session, DecodesSeveralRequestsAcrossVocabularies) {
       EXPECT_EQ(session.finish(id), Finish::kLength);
     }
     // A drafter that is always right: 5 tokens a call, and one call serves all requests.
-    if (bridge == Bridge::kTli || bridge == Bridge::kSlem) EXPECT_EQ(calls, 2);
+    if (bridge == Bridge::kTli || bridge == Bridge::kSlem) {
+      EXPECT_EQ(calls, 2);
+    }
   }
 }
 

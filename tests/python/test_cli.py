@@ -203,6 +203,18 @@ def test_no_tokens_at_all(target, capsys):
     assert result(capsys)["tokens"] == []
 
 
+def test_vocab_export(target, tmp_path, capsys):
+    file = tmp_path / "target.vocab"
+    assert cli.main(["vocab", "--export", str(file), target]) == 0
+    assert str(file) in capsys.readouterr().out
+    assert cli.main(["vocab", str(file), target]) == 0
+    assert "equal: yes" in capsys.readouterr().out
+    assert cli.main(["vocab", target]) == 2
+    file.write_bytes(file.read_bytes()[:-1])
+    assert cli.main(["vocab", str(file), target]) == 2
+    assert "cut off" in capsys.readouterr().err
+
+
 def test_vocab(target, drafter, capsys):
     assert cli.main(["vocab", target, f"{drafter}/tokenizer.json"]) == 0
     shown = capsys.readouterr().out
@@ -240,3 +252,41 @@ def test_ctrl_c_keeps_what_was_written(target):
     assert process.returncode == 130, errors.decode()
     assert len(first + rest) > 8
     assert b"interrupted" in errors and b"Traceback" not in errors
+
+
+def bench(tmp_path, target, drafter, *more):
+    (tmp_path / "prompts.json").write_text(json.dumps([PROMPT, "def f(x): return"]))
+    command = ["bench", "acceptance", "--target", target, "--drafter", drafter, "--length", "7"]
+    command += ["--prompts", str(tmp_path / "prompts.json"), "--json", str(tmp_path / "out.json")]
+    assert cli.main([*command, "--temperatures", "0.8", *more]) == 0
+    means = json.loads((tmp_path / "out.json").read_text())["means"]
+    return {
+        (row["shape"], row["draft"], row["walk"]): row["tokens"]
+        for row in means
+        if row["kind"] == "all"
+    }
+
+
+def test_bench_of_a_model_that_drafts_for_itself(tmp_path, target, capsys):
+    """Where both laws are one, every draft but the greedy one is accepted to the last token."""
+    means = bench(tmp_path, target, target)
+    for (shape, draft, walk), tokens in means.items():
+        kind, _, number = shape.partition(" ")
+        depth = 5 if kind == "paths" else int(number)
+        if draft == "one_hot":
+            assert 1 < tokens < depth + 1
+        else:
+            assert tokens == pytest.approx(depth + 1, abs=2e-3), (shape, draft, walk)
+    assert "SpecHub" in capsys.readouterr().out
+
+
+def test_bench_across_vocabularies(tmp_path, target, drafter):
+    picture = tmp_path / "picture.png"
+    pytest.importorskip("matplotlib")
+    means = bench(tmp_path, target, drafter, "--plot", str(picture))
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    for depth in (2, 3, 4, 5):
+        one, two = (means[f"depth {depth}", draft, "top_down"] for draft in ("one draft", "row"))
+        assert 1 < one < two < depth + 1
+    for law in ("row", "without_replacement", "hub"):
+        assert {f"tree {d}" for d in (2, 5)} <= {shape for shape, of, _ in means if of == law}

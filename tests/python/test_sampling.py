@@ -3,8 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from anydraft import (
@@ -74,6 +72,8 @@ def reference(logits, params):
         SamplingParams(temperature=30, min_p=0.9),
         SamplingParams(top_k=7),
         SamplingParams(top_p=0.9),
+        SamplingParams(temperature=2, top_p=0.999),
+        SamplingParams(top_k=1500, top_p=0.7),
         SamplingParams(temperature=0.7, top_k=50, top_p=0.95, min_p=0.02),
         SamplingParams(temperature=0),
     ],
@@ -103,18 +103,6 @@ def test_half_precision_rows_have_the_law_of_their_values(dtype):
     rows[3, 4] = torch.inf
     with pytest.raises(NonFiniteLogitsError, match="row 3"):
         probs(rows, SamplingParams())
-
-
-@settings(max_examples=100, deadline=None)
-@given(st.integers(1, 6000), st.floats(0.05, 5), st.integers(0, 2**32 - 1))
-def test_every_instruction_set_gives_the_same_bits(vocab, temperature, seed):
-    row = (6 * np.random.default_rng(seed).standard_normal((1, vocab))).astype(np.float32)
-    for logits in (torch.from_numpy(row), torch.from_numpy(row).bfloat16()):
-        first, *rest = _core.testing.chunk_by_instruction_set(
-            logits, SamplingParams(temperature=temperature)
-        )
-        for other in rest:
-            assert other[1:] == first[1:]
 
 
 def test_draws_follow_the_law_across_chunks():

@@ -31,7 +31,7 @@ PROMPTS = [
 def smollm2():
     try:
         folder = models.fetch("smollm2-135m")
-    except models.ModelUnavailable as error:
+    except models.Unavailable as error:
         pytest.skip(f"SmolLM2 cannot be had: {error}")
     return hf.load(folder, pack=True)
 
@@ -60,6 +60,26 @@ def test_greedy_text_is_that_of_plain_decoding(smollm2):
         assert got.stats.target_calls <= expected.stats.target_calls
         equal += same_but_for_ties(smollm2, prompt, expected.tokens, got.tokens)
     assert equal >= 9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bridge", ["tli", "slem"])
+def test_greedy_text_drafted_by_gemma_is_that_of_plain_decoding(smollm2, bridge):
+    """Byte-level BPE drafted by a SentencePiece BPE with byte fallback, both real models."""
+    try:
+        gemma = hf.load(models.fetch("gemma3-270m"), pack=True)
+    except models.Unavailable as error:
+        pytest.skip(f"Gemma cannot be had: {error}")
+    equal = accepted = 0
+    for text in PROMPTS[:4]:
+        prompt = smollm2.chat([{"role": "user", "content": text}])
+        plain = SpeculativeSession(smollm2, None, sampling=GREEDY)
+        drafted = SpeculativeSession(smollm2, gemma, bridge=bridge, draft_length=4, sampling=GREEDY)
+        expected = plain.generate(prompt, max_new_tokens=40)
+        got = drafted.generate(prompt, max_new_tokens=40)
+        accepted += got.stats.accepted
+        equal += same_but_for_ties(smollm2, prompt, expected.tokens, got.tokens)
+    assert equal >= 3 and accepted > 20
 
 
 def test_the_engine_says_what_transformers_says(smollm2):

@@ -112,6 +112,27 @@ def exact(target, draft, k, law):
     return trees.expected_accepted(trees.round_law(kseq if law == "kseq" else top_down, drawn))
 
 
+def exact_mass(target, draft, token, k, law):
+    ways = laws.LAWS[law](draft, k)
+    drawn = trees.drafts(trees.static(trees.shape(str(k))), lambda _: target, lambda *_: ways)
+    rounds = trees.round_law(top_down, drawn)
+    return sum(mass for tokens, mass in rounds.items() if len(tokens) == 2 and tokens[0] == token)
+
+
+@settings(max_examples=40, deadline=None)
+@given(pairs(), st.integers(1, 2))
+def test_accepted_masses_are_those_of_the_reference(rows, k):
+    for law in theory.LAWS:
+        if law == "hub" and k != 2:
+            continue
+        found = [theory.accepted_mass(*floats(*rows), token, k, law) for token in range(4)]
+        assert sum(found) == pytest.approx(theory.acceptance(*floats(*rows), k, law), abs=1e-12)
+        assert all(mass <= target + 1e-12 for mass, target in zip(found, rows[0], strict=True))
+        if law != "kseq":
+            expected = [float(exact_mass(*rows, token, k, law)) for token in range(4)]
+            assert found == pytest.approx(expected, abs=1e-12)
+
+
 def floats(*rows):
     return [[float(mass) for mass in row] for row in rows]
 
@@ -190,6 +211,7 @@ ROW = [0.5, 0.5]
         (lambda: theory.acceptance(ROW, ROW, 0), "k >= 1, got 0"),
         (lambda: theory.acceptance(ROW, ROW, 3, "hub"), "k = 2 for law hub, got 3"),
         (lambda: theory.acceptance(ROW, ROW, 2, "spechub"), "expected a law of row"),
+        (lambda: theory.accepted_mass(ROW, ROW, 2), r"token in \[0, 2\)"),
         (lambda: theory.gap(ROW, ROW, 3, "without_replacement"), "k <= 2"),
         (lambda: theory.expected_tokens(1.1, 2), "0 <= alpha <= 1"),
         (lambda: theory.operations_factor(0.5, -1), "draft_length >= 0"),

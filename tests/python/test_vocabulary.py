@@ -169,17 +169,22 @@ def test_unfinished_characters_are_held_back(text, cut):
     assert complete_utf8(part + b"\xff") == len(part) + 1  # never heals: not held
 
 
-def test_kinds_that_are_not_supported_are_named(tmp_path):
-    unigram = Tokenizer(models.Unigram([("a", 0.0)], 0, False))
-    with pytest.raises(UnsupportedTokenizerError, match="Unigram"):
-        Vocabulary.from_json(unigram.to_str())
-    lowering = byte_level()
-    lowering.normalizer = normalizers.Lowercase()
-    with pytest.raises(UnsupportedTokenizerError, match="Lowercase"):
-        Vocabulary.from_json(lowering.to_str())
-    lossy = Tokenizer(models.BPE({"a": 0, "b": 1}, []))
-    with pytest.raises(UnsupportedTokenizerError, match="join to the text"):
-        Vocabulary.from_json(lossy.to_str())
+def test_parts_that_are_not_supported_are_named(tmp_path):
+    def refused(match, **parts):
+        data = json.loads(byte_level().to_str()) | parts
+        with pytest.raises(UnsupportedTokenizerError, match=match):
+            Vocabulary.from_json(json.dumps(data))
+
+    split = {"type": "Split", "behavior": "Isolated", "invert": False}
+    refused(
+        r"pattern of Split, got \\d\{2\}", pre_tokenizer=split | {"pattern": {"Regex": r"\d{2}"}}
+    )
+    refused("Nmt", normalizer={"type": "Nmt"})
+    refused("Precompiled", normalizer={"type": "Precompiled", "precompiled_charsmap": "AA=="})
+    refused("UnicodeScripts", pre_tokenizer={"type": "UnicodeScripts"})
+    refused("CTC", decoder={"type": "CTC"})
+    refused("WordLevel", model={"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "a"})
+    refused("dropout", model=json.loads(byte_level().to_str())["model"] | {"dropout": 0.1})
     with pytest.raises(UnsupportedTokenizerError, match=r"vocabulary\.model"):
         Vocabulary.from_file(tmp_path / "vocabulary.model")
     with pytest.raises(VocabularyError, match="expected JSON"):
@@ -188,6 +193,29 @@ def test_kinds_that_are_not_supported_are_named(tmp_path):
         Vocabulary.from_json("{}")
     with pytest.raises(FileNotFoundError):
         Vocabulary.from_file(tmp_path / "tokenizer.json")
+
+
+def test_the_owners_library_is_a_visible_fallback():
+    owner = byte_level()
+    owner.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.UnicodeScripts(), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    with pytest.warns(UserWarning, match="UnicodeScripts.*tokenizers library"):
+        vocabulary = Vocabulary.from_json(owner.to_str(), fallback=True)
+    assert not vocabulary.native
+    text = CORPUS[2]
+    assert vocabulary.decode(vocabulary.encode(text)) == text.encode()
+    with pytest.raises(UnsupportedTokenizerError, match="native"):
+        vocabulary.encode_as_owner(text)
+
+
+def test_what_cannot_be_spelled_is_refused_not_lost():
+    lossy = Vocabulary.from_json(Tokenizer(models.BPE({"a": 0, "b": 1}, [])).to_str())
+    assert not lossy.exact
+    assert lossy.encode("abba") == [0, 1, 1, 0]
+    assert lossy.encode_as_owner("abcba") == [0, 1, 1, 0]  # the owner drops what it does not know
+    with pytest.raises(VocabularyError, match="can spell"):
+        lossy.encode("abcba")
 
 
 def test_added_tokens_that_are_not_special_are_text():

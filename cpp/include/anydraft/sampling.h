@@ -12,7 +12,7 @@
 namespace anydraft {
 
 // Applied in this order, each on the renormalised row: temperature, top-k, top-p, min-p. Ties at a
-// boundary are all kept. Names as vLLM's.
+// boundary are all kept. Names as vLLM's. What the nucleus of top-p is, to the bit: detail/law.h.
 struct SamplingParams {
   double temperature = 1.0;  // 0: greedy, ties to the lowest id; else >= 1e-4
   int32_t top_k = 0;         // 0: off
@@ -25,15 +25,20 @@ struct SamplingParams {
 };
 
 // The law of one row. `chunk_totals`, where given, receives the unnormalised total of each chunk
-// (a draw needs them). Throws Error(kNonFiniteLogits) naming `index` for NaN, +inf or a row of
-// -inf.
+// (a draw needs them); `keep` [cols] the masses as fractions of inverse_total (of 1 where one-hot).
+// Throws Error(kNonFiniteLogits) naming `index` for NaN, +inf or a row of -inf.
 detail::Law make_law(const RowsView& rows, int64_t index, const SamplingParams& params,
-                     std::vector<double>* chunk_totals = nullptr);
+                     std::vector<double>* chunk_totals = nullptr, float* keep = nullptr);
 
 // One token from row `index`.
 int32_t sample_row(const RowsView& rows, int64_t index, const SamplingParams& params, double coin);
 
-// float32 [rows, cols], for looking.
+// One token a row, tokens[rows] from coins[rows]; rows in parallel (threads.h). Throws for the
+// first bad row.
+void sample_rows(const RowsView& rows, const SamplingParams& params, const double* coins,
+                 int64_t* tokens);
+
+// float32 [rows, cols], for looking; rows in parallel.
 void write_probs(const RowsView& rows, const SamplingParams& params, float* out);
 
 }  // namespace anydraft

@@ -65,6 +65,7 @@ struct Request {
 
 // What to run for one request: cut its cache to `keep` (and `keep_also`), then append `tokens`.
 struct Feed {
+  // Names the cache: the request's id, for the drafter the id + 1, so that one model may be both.
   int64_t request = 0;
   TokenIds tokens;
   std::vector<int32_t> positions;  // [tokens] in the text: siblings of a tree share theirs
@@ -98,8 +99,8 @@ struct BridgeStats {
 struct Stats {
   int64_t target_calls = 0;
   int64_t draft_calls = 0;
-  int64_t drafted = 0;   // target tokens proposed
-  int64_t accepted = 0;  // of them kept by the verifier
+  int64_t drafted = 0;               // target tokens proposed
+  int64_t accepted = 0;              // of them kept by the verifier
   std::vector<BridgeStats> bridges;  // kAuto
 };
 
@@ -113,8 +114,8 @@ class Session {
           std::shared_ptr<const Spellings> spellings = nullptr);
   ~Session();
 
-  // The id is unique in the process: models may key caches by it across sessions. Without a seed
-  // the request draws one.
+  // The id and the one behind it are unique in the process: models key caches by them. Without a
+  // seed the request draws one.
   int64_t add(Request request);  // throws Error(kValue) for an empty prompt and the like
   void cancel(int64_t id);
   void forget(int64_t id);  // drops a request and its tokens

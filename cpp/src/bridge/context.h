@@ -4,13 +4,15 @@
 #include <cstdint>
 #include <vector>
 
+#include "anydraft/retokenizer.h"
 #include "anydraft/vocabulary.h"
 
 namespace anydraft::detail {
 
 // Held in step with the target by the common prefix of bytes: tokens that still fit stay (and with
-// them the drafter's cache), the rest is encoded again from a word boundary on. Specials go over by
-// text or role; one without a counterpart is retokenised as the text it shows.
+// them the drafter's cache), up to the last place where they end together with the tokens of the
+// text; from there on the text's own tokens follow. Specials go over by text or role; one without a
+// counterpart is retokenised as the text it shows.
 class DraftContext {
  public:
   // Keeps references: the vocabularies and the map must outlive it.
@@ -32,19 +34,20 @@ class DraftContext {
   // The text as symbols: a byte, or 256 + the id of one of the drafter's specials.
   using Symbols = std::vector<int32_t>;
   void add_symbols(Symbols& to, int32_t draft_id) const;
-  Symbols symbols_of_target(int32_t token) const;
-  size_t agreeing(const Symbols& text) const;
-  size_t restart_before(size_t kept) const;
-  TokenIds encode(const Symbols& text, size_t begin) const;
+  void add_target_symbols(Symbols& to, int32_t token) const;
+  void feed(size_t begin);
+  size_t agreeing() const;
 
   const Vocabulary& target_;
   const Vocabulary& drafter_;
   const VocabularyMap& map_;
   Symbols text_;              // of the committed tokens seen so far
   size_t seen_ = 0;           // committed tokens in text_
+  Retokenizer tokens_;        // of text_
   TokenIds ids_;              // drafter's prefix, then tokens
   Symbols spoken_;            // symbols of ids_
   std::vector<size_t> ends_;  // [ids] end of each id in spoken_
+  size_t said_ = 0;           // leading symbols in which text_ and spoken_ agree for sure
   size_t fed_ = 0;
 };
 

@@ -12,7 +12,7 @@ namespace {
 TokenIds spell(const Vocabulary& draft, const Vocabulary& target, const VocabularyMap& map,
                int32_t id) {
   if (map.to_target[id] >= 0) return {map.to_target[id]};
-  const std::string& bytes = draft.token_bytes(id);
+  const std::string_view bytes = draft.token_bytes(id);
   if (bytes.empty()) return {};
   try {
     TokenIds spelled = target.encode(bytes);

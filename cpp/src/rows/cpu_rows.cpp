@@ -69,16 +69,26 @@ CpuRows::CpuRows(const VerifyRequest& all, int64_t request, CpuScratch& scratch)
            coins.positions ? coins.positions[request] : 0};
 }
 
+Law CpuRows::target_law(int32_t node, float* keep) {
+  totalled_ = node;
+  return make_law(all_.target_logits, base_ + node, all_.target_params(request_),
+                  &scratch_.law_totals, keep);
+}
+
 void CpuRows::load(int32_t node) {
   CpuScratch::NodeLaws& laws = scratch_.laws[node];
   const LawKind kind = play_.kinds[node];
   has_draft_ = first_child(node) >= 0 && kind != LawKind::kOneHot && kind != LawKind::kSparse;
   if (!laws.loaded) {
-    laws.target = make_law(all_.target_logits, base_ + node, all_.target_params(request_));
+    // Where drawn children may be rejected, their sums want the masses: kept while a row is read.
     if (has_draft_) {
-      laws.draft =
-          make_law(all_.draft_logits, all_.laws.rows[base_ + node], all_.draft_params(request_));
+      scratch_.target.resize(vocab());
+      scratch_.draft.resize(vocab());
+      kept_ = node;
+      laws.draft = make_law(all_.draft_logits, all_.laws.rows[base_ + node],
+                            all_.draft_params(request_), nullptr, scratch_.draft.data());
     }
+    laws.target = target_law(node, has_draft_ ? scratch_.target.data() : nullptr);
     laws.loaded = true;
   }
   target_ = laws.target;
@@ -121,30 +131,48 @@ void CpuRows::residual_masses(const Residual& residual, int64_t begin, int64_t e
     for (int64_t i = begin; i < end; ++i) out[i - begin] = weight(residual, i);
     return;
   }
-  const double drafted = has_draft_ ? residual.drafted : 0;
-  sweeps().residual(pair_at(begin), end - begin, residual.weight, drafted, out);
+  if (subtracts_row(residual)) {
+    sweeps().residual(pair_at(begin), end - begin, residual.weight, residual.drafted, out);
+  } else {
+    kernels().masses(target_, begin, end, out);
+    for (int64_t i = 0; i < end - begin; ++i) out[i] *= residual.weight;
+  }
   for (const auto& [id, mass] : scratch_.patches) {
     if (id >= begin && id < end) out[id - begin] = mass;
   }
 }
 
 double CpuRows::sum_of(const Residual& residual) {
-  keep();
+  if (target_.one_hot >= 0) return weight(residual, target_.one_hot);
+  const bool sweep = subtracts_row(residual);
+  const bool plain = !(residual.cap > 0) && !(selected_ && sweep);
+  if (sweep) {
+    keep();
+  } else if (totalled_ != residual.node) {
+    target_law(residual.node, nullptr);
+  }
   find_patches(residual);
-  const bool plain = !(residual.cap > 0) && !selected_;
-  const double drafted = has_draft_ ? residual.drafted : 0;
   auto patch = scratch_.patches.begin();
   scratch_.totals.assign(chunks_of(vocab()), 0.0);
   double sum = 0;
   for (size_t chunk = 0; chunk < scratch_.totals.size(); ++chunk) {
     const int64_t begin = static_cast<int64_t>(chunk) * kChunk;
     const int64_t end = std::min<int64_t>(begin + kChunk, vocab());
-    const bool patched = patch != scratch_.patches.end() && patch->first < end;
+    const auto first_patch = patch;
     while (patch != scratch_.patches.end() && patch->first < end) ++patch;
     double& total = scratch_.totals[chunk];
-    if (plain && !patched) {
-      total = sweeps().residual_sum(pair_at(begin), end - begin, residual.weight, drafted);
-    } else {
+    bool anew = !plain || (sweep && patch != first_patch);
+    if (!anew && sweep) {
+      total = sweeps().residual_sum(pair_at(begin), end - begin, residual.weight, residual.drafted);
+    } else if (!anew) {  // only certain siblings took something: the law's own totals but for that
+      const double whole = residual.weight * (scratch_.law_totals[chunk] * target_.inverse_total);
+      total = whole;
+      for (auto at = first_patch; at != patch; ++at) {
+        total -= residual.weight * mass(target_, at->first) - at->second;
+      }
+      anew = patch != first_patch && total < kThin * whole;  // rounding, mostly
+    }
+    if (anew) {
       double masses[kChunk];
       residual_masses(residual, begin, end, masses);
       total = fold(masses, end - begin);
@@ -198,16 +226,15 @@ void CpuRows::histogram_of(double* target, double* draft) {
 }
 
 int32_t CpuRows::pick_with(const Residual& residual, double coin) {
+  if (target_.one_hot >= 0) return target_.one_hot;
   const bool untouched = residual.rejected < 0 && !(residual.drafted > 0);
   if (!untouched && sum_of(residual) > 0) {
     return pick_from(vocab(), scratch_.totals, coin, [&](int64_t begin, int64_t end, double* out) {
       residual_masses(residual, begin, end, out);
     });
   }
-  if (target_.one_hot >= 0) return target_.one_hot;
-  make_law(all_.target_logits, base_ + residual.node, all_.target_params(request_),
-           &scratch_.totals);
-  return pick_from_law(target_, scratch_.totals, coin);
+  if (totalled_ != residual.node) target_law(residual.node, nullptr);
+  return pick_from_law(target_, scratch_.law_totals, coin);
 }
 
 void CpuRows::keep_child(int32_t node, int32_t child, const Selection& selection) {

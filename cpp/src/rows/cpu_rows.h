@@ -27,7 +27,8 @@ struct CpuScratch {
   std::vector<Selection> selections;
   std::vector<NodeLaws> laws;
   std::vector<float> target, draft;  // fractions of the rows of one node
-  std::vector<double> totals;        // chunk by chunk, of the last residual summed
+  std::vector<double> law_totals;    // chunk by chunk, of one node's target row
+  std::vector<double> totals;        // likewise, of the last residual summed
   std::vector<std::pair<int32_t, double>> patches;
 };
 
@@ -52,6 +53,8 @@ class CpuRows : public Instrument<CpuRows> {
   void residual_masses(const Residual& residual, int64_t begin, int64_t end, double* out);
 
  private:
+  Law target_law(int32_t node, float* keep);
+  bool subtracts_row(const Residual& residual) const { return has_draft_ && residual.drafted > 0; }
   void keep();
   void find_patches(const Residual& residual);
   double draft_scale() const { return draft_.one_hot >= 0 ? 1 : draft_.inverse_total; }
@@ -61,8 +64,9 @@ class CpuRows : public Instrument<CpuRows> {
   const int64_t request_;
   const int32_t base_;
   CpuScratch& scratch_;
-  int32_t node_ = -1;  // whose laws target_ and draft_ are
-  int32_t kept_ = -1;  // whose fractions the scratch holds
+  int32_t node_ = -1;      // whose laws target_ and draft_ are
+  int32_t kept_ = -1;      // whose fractions the scratch holds
+  int32_t totalled_ = -1;  // whose law_totals
   bool has_draft_ = false;
 };
 

@@ -1,35 +1,44 @@
+#include <atomic>
+
 #include "rows/kernels.h"
 #include "rows/sweeps.h"
 
 namespace anydraft::detail {
 namespace {
 
-struct InstructionSet {
-  const RowKernels* kernels;
-  const Sweeps* sweeps;
-};
-
-InstructionSet best() {
+const RowKernels* best() {
 #if defined(__x86_64__) && defined(__GNUC__)
   __builtin_cpu_init();
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                    __builtin_cpu_supports("f16c");
   if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
       __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl")) {
-    return {&avx512_kernels(), &avx512_sweeps()};
+    return &avx512_kernels();
   }
-  if (avx2) return {&avx2_kernels(), &avx2_sweeps()};
+  if (avx2) return &avx2_kernels();
 #endif
-  return {&portable_kernels(), &portable_sweeps()};
+  return &portable_kernels();
 }
 
-const InstructionSet& chosen() {
-  static const InstructionSet set = best();
-  return set;
+std::atomic<const RowKernels*>& chosen() {
+  static std::atomic<const RowKernels*> kernels{best()};
+  return kernels;
 }
 
 }  // namespace
 
-const RowKernels& kernels() { return *chosen().kernels; }
-const Sweeps& sweeps() { return *chosen().sweeps; }
+const RowKernels& kernels() { return *chosen().load(std::memory_order_relaxed); }
+const Sweeps& sweeps() { return *kernels().sweeps; }
+
+std::vector<const RowKernels*> runnable_kernels() {
+  std::vector<const RowKernels*> all;
+  for (const RowKernels* set : {&portable_kernels(), &avx2_kernels(), &avx512_kernels()}) {
+    if (all.empty() || set != all.front()) all.push_back(set);
+    if (set == best()) break;
+  }
+  return all;
+}
+
+void use_kernels(const RowKernels* set) { chosen().store(set ? set : best()); }
 
 }  // namespace anydraft::detail

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "anydraft/detail/law.h"
 
@@ -12,20 +13,62 @@ struct ChunkMax {
   bool bad;       // holds NaN or +inf
 };
 
+// A chunk read once. `total` is NaN where an entry is.
+struct ChunkScan {
+  float largest;   // of all entries but NaN
+  float smallest;  // of the entries >= lower; +inf where there is none
+  double total;    // of 2^(x * scale - exponent) over these, in the fixed order
+};
+
+// Equal steps of the logit, downwards from `largest`; what lies further down counts in the last
+// one.
+struct Bins {
+  static constexpr int kCount = 1024;
+  float largest;
+  float per_logit;
+};
+
+inline int bin_index(float steps) {
+  const float last = Bins::kCount - 1;
+  return static_cast<int>(steps < last ? steps : last);
+}
+
+inline int bin_of(const Bins& bins, float x) {
+  return bin_index((bins.largest - x) * bins.per_logit);
+}
+
+struct Sweeps;  // rows/sweeps.h
+
 struct RowKernels {
   const char* name;
-  // Largest entry of row[begin, end).
-  ChunkMax (*max)(const void* row, DType dtype, int64_t begin, int64_t end);
-  // Sum of 2^(x * scale - reference) over entries x >= lower, in the fixed order.
+  const Sweeps* sweeps;
+  // Largest entry of row[begin, end); `lanes`, where not null, receives that of each lane.
+  ChunkMax (*max)(const void* row, DType dtype, int64_t begin, int64_t end, float* lanes);
+  // `keep`, where not null, receives the terms.
+  ChunkScan (*scan)(const void* row, DType dtype, int64_t begin, int64_t end, float scale,
+                    float lower, int32_t exponent, float* keep);
+  // Sum of 2^(x * scale - exponent) over entries x >= lower, in the fixed order.
   double (*sum)(const void* row, DType dtype, int64_t begin, int64_t end, float scale, float lower,
-                int32_t reference);
+                int32_t exponent);
   // out[i] = mass(law, begin + i).
   void (*masses)(const Law& law, int64_t begin, int64_t end, double* out);
+  // Entries in [lower, upper) to `out`, in order; returns how many. Room for end - begin + 32.
+  int64_t (*collect)(const void* row, DType dtype, int64_t begin, int64_t end, float lower,
+                     float upper, float* out);
+  // Adds to each bin the nucleus weights (detail/law.h) of its entries >= lower, or with
+  // `count_only` their number.
+  void (*histogram)(const void* row, DType dtype, int64_t begin, int64_t end, float lower,
+                    const Bins& bins, bool count_only, float scale, int32_t exponent,
+                    uint64_t* weights);
 };
 
 const RowKernels& portable_kernels();
 const RowKernels& avx2_kernels();    // the portable ones where not compiled in
 const RowKernels& avx512_kernels();  // likewise
 const RowKernels& kernels();         // the best this machine runs
+
+// For tests and benches: those this machine runs, and a choice among them (null: the best again).
+std::vector<const RowKernels*> runnable_kernels();
+void use_kernels(const RowKernels* set);
 
 }  // namespace anydraft::detail

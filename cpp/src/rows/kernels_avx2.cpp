@@ -1,19 +1,17 @@
 // Compiled with the flags of its instruction set (CMakeLists.txt).
 #if defined(__AVX2__) && defined(__FMA__)
 #define KERNELS_NAME "avx2"
+#include "rows/simd_avx2.h"
+// After the vectors it is written in.
 #include "rows/kernels.inc"
-#include "rows/sweeps.inc"
 
 namespace anydraft::detail {
 const RowKernels& avx2_kernels() { return kKernels; }
-const Sweeps& avx2_sweeps() { return kSweeps; }
 }  // namespace anydraft::detail
 #else
 #include "rows/kernels.h"
-#include "rows/sweeps.h"
 
 namespace anydraft::detail {
 const RowKernels& avx2_kernels() { return portable_kernels(); }
-const Sweeps& avx2_sweeps() { return portable_sweeps(); }
 }  // namespace anydraft::detail
 #endif

@@ -1,19 +1,22 @@
 // Compiled with the flags of its instruction set (CMakeLists.txt).
 #if defined(__AVX512F__)
 #define KERNELS_NAME "avx512"
+#if defined(__GNUC__) && !defined(__clang__)
+// Of GCC 12's own intrinsics.
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+#include "rows/simd_avx512.h"
+// After the vectors it is written in.
 #include "rows/kernels.inc"
-#include "rows/sweeps.inc"
 
 namespace anydraft::detail {
 const RowKernels& avx512_kernels() { return kKernels; }
-const Sweeps& avx512_sweeps() { return kSweeps; }
 }  // namespace anydraft::detail
 #else
 #include "rows/kernels.h"
-#include "rows/sweeps.h"
 
 namespace anydraft::detail {
 const RowKernels& avx512_kernels() { return portable_kernels(); }
-const Sweeps& avx512_sweeps() { return portable_sweeps(); }
 }  // namespace anydraft::detail
 #endif

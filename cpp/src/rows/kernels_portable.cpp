@@ -1,9 +1,9 @@
 // Any machine.
 #define KERNELS_NAME "portable"
+#include "rows/simd_portable.h"
+// After the vectors it is written in.
 #include "rows/kernels.inc"
-#include "rows/sweeps.inc"
 
 namespace anydraft::detail {
 const RowKernels& portable_kernels() { return kKernels; }
-const Sweeps& portable_sweeps() { return kSweeps; }
 }  // namespace anydraft::detail

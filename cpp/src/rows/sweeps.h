@@ -25,9 +25,6 @@ struct Sweeps {
   double (*overlap)(const Pair& rows, int64_t count, double cap);
 };
 
-const Sweeps& portable_sweeps();
-const Sweeps& avx2_sweeps();    // the portable ones where not compiled in
-const Sweeps& avx512_sweeps();  // likewise
-const Sweeps& sweeps();         // the best this machine runs
+const Sweeps& sweeps();  // those of kernels()
 
 }  // namespace anydraft::detail

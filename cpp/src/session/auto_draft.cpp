@@ -30,18 +30,15 @@ AutoDraft::AutoDraft(const Pair& pair, const Request& request, Stats& stats)
     candidates_.push_back(std::move(candidate));
   };
   if (pair.map->shared > 0) {
-    add(Bridge::kTli, [&](const Pair& own) {
-      return std::make_unique<TokenDraft>(own, request, stats, cache);
-    });
+    add(Bridge::kTli,
+        [&](const Pair& own) { return std::make_unique<TokenDraft>(own, request, stats, cache); });
   }
   if (pair.spellings->size() > 0) {
-    add(Bridge::kSlrs, [&](const Pair& own) {
-      return std::make_unique<SlrsDraft>(own, request, stats, cache);
-    });
+    add(Bridge::kSlrs,
+        [&](const Pair& own) { return std::make_unique<SlrsDraft>(own, request, stats, cache); });
   }
-  add(Bridge::kSlem, [&](const Pair& own) {
-    return std::make_unique<StringDraft>(own, request, stats, cache);
-  });
+  add(Bridge::kSlem,
+      [&](const Pair& own) { return std::make_unique<StringDraft>(own, request, stats, cache); });
   length_ = shape_for(pair.options, 1 << 20).levels();
   report();
 }
@@ -73,8 +70,7 @@ void AutoDraft::learn(const RowsView& target, int64_t first, int64_t accepted) {
   const RowsView row{first_row_.data(), DType::kFloat32, 1, width, width, 0};
   const detail::Law law = make_law(target, first, request_.sampling);
   for (const auto& candidate : candidates_) {
-    candidate->accepted =
-        kForget * candidate->accepted + candidate->drafting->acceptance(row, law);
+    candidate->accepted = kForget * candidate->accepted + candidate->drafting->acceptance(row, law);
     candidate->weight = kForget * candidate->weight + 1;
   }
   ++stats_.bridges[now_].rounds;

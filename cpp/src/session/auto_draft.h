@@ -36,8 +36,8 @@ class AutoDraft : public Drafting {
   struct Candidate {
     Pair pair;
     std::unique_ptr<ModelDraft> drafting;
-    double accepted, weight;     // averaged at first positions
-    double emitted, expected;    // of its own rounds
+    double accepted, weight;   // averaged at first positions
+    double emitted, expected;  // of its own rounds
     double acceptance() const { return accepted / weight; }
   };
   Candidate& now() { return *candidates_[now_]; }

@@ -14,6 +14,8 @@ namespace {
   throw Error(ErrorKind::kValue, "[Session] expected " + what);
 }
 
+int64_t request_of(const Feed& feed) { return feed.request & ~int64_t{1}; }
+
 // What the options promise must be possible together, whatever will be drafted.
 void check_drafts(const SessionOptions& options) {
   options.tree.validate();
@@ -106,7 +108,7 @@ int64_t Session::add(Request request) {
     request.sampling.seed = uint64_t{random()} << 32 | random();
   }
   static std::atomic<int64_t> ids{0};
-  const int64_t id = ids++;
+  const int64_t id = ids.fetch_add(2);  // the odd numbers are the drafter's caches
   jobs_.emplace(id, std::make_unique<Job>(*shared_, std::move(request)));
   return id;
 }
@@ -123,13 +125,13 @@ void Session::forget(int64_t id) {
 // The drafter runs until every request has its draft; then one call of the target serves them all.
 Work Session::next() {
   pending_ = {};
-  const auto add_feed = [this](int64_t id, Feed feed) {
-    feed.request = id;
+  const auto add_feed = [this](int64_t cache, Feed feed) {
+    feed.request = cache;
     pending_.feeds.push_back(std::move(feed));
   };
   for (const auto& [id, job] : jobs_) {
     job->prepare();
-    if (job->drafting()) add_feed(id, job->draft_feed());
+    if (job->drafting()) add_feed(id + 1, job->draft_feed());
   }
   if (!pending_.feeds.empty()) {
     pending_.model = Model::kDrafter;
@@ -144,7 +146,7 @@ Work Session::next() {
 
 void Session::failed() {
   for (const Feed& feed : pending_.feeds) {
-    const auto found = jobs_.find(feed.request);
+    const auto found = jobs_.find(request_of(feed));
     if (found != jobs_.end()) found->second->failed();
   }
   pending_ = {};
@@ -169,7 +171,7 @@ void Session::feed(const RowsView& logits) {
   };
   std::vector<Judged> judged;
   for (const Feed& feed : work.feeds) {
-    const auto found = jobs_.find(feed.request);
+    const auto found = jobs_.find(request_of(feed));
     Job* job = found == jobs_.end() ? nullptr : found->second.get();
     if (job && job->finish == Finish::kNot) {
       if (work.model == Model::kDrafter) {

@@ -144,17 +144,6 @@ void check(const VerifyRequest& request) {
   for (int64_t i = 0; i < trees.requests; ++i) check_request(request, i);
 }
 
-void check_rows(const VerifyRequest& request, int64_t bad_row) {
-  if (bad_row < 0) return;
-  const int64_t target_rows = request.target_logits.rows;
-  const bool draft = bad_row >= target_rows;
-  throw Error(ErrorKind::kNonFiniteLogits,
-              std::string("[verify] expected finite logits (or -inf for masked tokens), and "
-                          "|logit| / temperature below 2.9e6, got others in ") +
-                  (draft ? "draft row " : "target row ") +
-                  std::to_string(draft ? bad_row - target_rows : bad_row));
-}
-
 void append_path(const VerifyRequest& request, int64_t index, const Walked& walked,
                  VerifyResult& result) {
   const int32_t* parents = request.trees.parents + request.trees.offsets[index];

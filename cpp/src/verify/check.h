@@ -10,9 +10,6 @@ namespace anydraft::detail {
 void check(const VerifyRequest& request);
 // One request's tree, laws and parameters. Throws Error(kValue), naming request and node.
 void check_request(const VerifyRequest& request, int64_t index);
-// Throws Error(kNonFiniteLogits) that names the row, unless bad_row is -1. Rows of draft_logits
-// count on from the number of target rows.
-void check_rows(const VerifyRequest& request, int64_t bad_row);
 void append_path(const VerifyRequest& request, int64_t index, const Walked& walked,
                  VerifyResult& result);
 

@@ -66,7 +66,7 @@ class CoinDrawer {
   void find_chunk_maxima() {
     for (int64_t from = 0; from < law_.size; from += kChunk) {
       const int64_t to = std::min<int64_t>(from + kChunk, law_.size);
-      chunk_max_.push_back(detail::kernels().max(law_.row, law_.dtype, from, to).largest);
+      chunk_max_.push_back(detail::kernels().max(law_.row, law_.dtype, from, to, nullptr).largest);
     }
   }
 

@@ -1,6 +1,9 @@
 #include "anydraft/verify.h"
 
+#include <algorithm>
+
 #include "anydraft/error.h"
+#include "base/parallel.h"
 #include "rows/cpu_rows.h"
 #include "verify/check.h"
 
@@ -33,16 +36,17 @@ void fill_acceptance(const VerifyRequest& request, int64_t index, detail::CpuScr
   }
 }
 
-void play_request(const VerifyRequest& request, int64_t index, detail::CpuScratch& scratch,
-                  VerifyResult& result) {
+detail::Walked play_request(const VerifyRequest& request, int64_t index, VerifyResult& result) {
+  thread_local detail::CpuScratch scratch;
+  if (request.report_status) detail::check_request(request, index);
   detail::CpuRows play(request, index, scratch);
   const detail::Walked walked = detail::walk(request.verifier, play);
+  result.degenerate[index] = play.degenerate();
   if (request.want_acceptance) {
     fill_acceptance(request, index, scratch,
                     result.acceptance.data() + request.trees.offsets[index]);
   }
-  result.degenerate[index] = play.degenerate();
-  detail::append_path(request, index, walked, result);
+  return walked;
 }
 
 }  // namespace
@@ -67,7 +71,6 @@ Verifier verifier_by_name(const std::string& name) {
 }
 
 void verify(const VerifyRequest& request, VerifyResult& result) {
-  thread_local detail::CpuScratch scratch;
   detail::check(request);
   const int64_t requests = request.trees.requests;
   result.accepted.clear();
@@ -76,20 +79,22 @@ void verify(const VerifyRequest& request, VerifyResult& result) {
   result.status.assign(request.report_status ? requests : 0, {});
   result.degenerate.assign(requests, 0);
   result.acceptance.assign(request.want_acceptance ? request.trees.nodes() : 0, 0.0);
-  for (int64_t i = 0; i < requests; ++i) {
+  thread_local std::vector<detail::Walked> all;  // of the calling thread
+  std::vector<detail::Walked>& walked = all;
+  walked.assign(requests, {0, -1});
+  const auto play = [&](int64_t i) {
     if (!request.report_status) {
-      play_request(request, i, scratch, result);
-      continue;
+      walked[i] = play_request(request, i, result);
+      return;
     }
     try {
-      detail::check_request(request, i);
-      play_request(request, i, scratch, result);
+      walked[i] = play_request(request, i, result);
     } catch (const Error& error) {
       result.status[i] = error.what();
-      result.offsets.push_back(result.offsets.back());
-      result.next_tokens.push_back(-1);
     }
-  }
+  };
+  detail::parallel_for(requests, play, 2 * request.target_logits.cols);
+  for (int64_t i = 0; i < requests; ++i) detail::append_path(request, i, walked[i], result);
 }
 
 VerifyResult verify(const VerifyRequest& request) {

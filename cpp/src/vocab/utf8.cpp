@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 
 #include "anydraft/vocabulary.h"
 
@@ -44,6 +45,26 @@ size_t fitting(std::string_view text, size_t at, size_t length) {
 size_t detail::character_length(std::string_view text, size_t at) {
   const size_t length = announced(static_cast<uint8_t>(text[at]));
   return length > 0 && fitting(text, at, length) == length ? length : 0;
+}
+
+size_t detail::character_beginning(std::string_view text, size_t at) {
+  const size_t length = announced(static_cast<uint8_t>(text[at]));
+  return length > 0 ? fitting(text, at, length) : 0;
+}
+
+size_t detail::valid_until(std::string_view text, size_t at) {
+  while (at < text.size()) {
+    uint64_t word = 0;
+    if (at + 8 <= text.size()) std::memcpy(&word, text.data() + at, 8);
+    if (at + 8 <= text.size() && (word & 0x8080808080808080ull) == 0) {
+      at += 8;
+      continue;
+    }
+    const size_t length = character_length(text, at);
+    if (length == 0) return at;
+    at += length;
+  }
+  return at;
 }
 
 size_t complete_utf8(std::string_view bytes) {

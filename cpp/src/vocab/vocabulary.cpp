@@ -1,72 +1,129 @@
 #include "anydraft/vocabulary.h"
 
 #include <algorithm>
+#include <unordered_map>
 
 #include "anydraft/error.h"
+#include "vocab/decode.h"
+#include "vocab/description.h"
+#include "vocab/encode.h"
+#include "vocab/tables.h"
 #include "vocab/utf8.h"
 
 namespace anydraft {
 
-Vocabulary::Vocabulary(Table table, Encoder encoder)
-    : table_(std::move(table)),
-      encoder_(std::move(encoder)),
-      names_(table_.bytes.size()),
-      fallback_(table_.bytes.size(), false) {
-  const auto check = [this](int32_t id, const std::string& what) {
-    if (id >= 0 && id < size()) return;
-    throw Error(ErrorKind::kVocabulary, "[Vocabulary] expected an id in [0, " +
-                                            std::to_string(size()) + ") for " + what + ", got " +
-                                            std::to_string(id));
-  };
-  for (const auto& [text, id] : table_.specials) {
-    check(id, "special " + text);
-    names_[id] = text;
-    table_.bytes[id].clear();
-  }
-  for (int32_t id : table_.byte_fallbacks) {
-    check(id, "a byte fallback");
-    fallback_[id] = true;
-  }
-  for (const auto& [name, ids] : table_.roles) {
-    for (int32_t id : ids) check(id, "role " + name);
-  }
-  for (int32_t id : table_.prefix) check(id, "the prefix");
-  std::fill(std::begin(byte_token_), std::end(byte_token_), -1);
-  for (int32_t id = 0; id < size(); ++id) {
-    const std::string& bytes = table_.bytes[id];
-    if (bytes.size() != 1) continue;
-    int32_t& slot = byte_token_[static_cast<uint8_t>(bytes[0])];
-    if (slot < 0 || (fallback_[slot] && !fallback_[id])) slot = id;
-  }
+struct detail::VocabularyData {
+  OwnedTables owned;
+  Vocabulary::Encoder encoder;  // where the tables have none
+  std::map<std::string, int32_t> specials;
+  std::unordered_map<int32_t, std::string> special_texts;
+  std::map<std::string, TokenIds> roles;
+  TokenIds prefix;
+  int32_t byte_token[256];  // -1: none; an ordinary token before a byte fallback, then the lowest
+};
+
+namespace {
+
+std::string_view bytes_of(const detail::Tables& t, int32_t id) {
+  return {t.bytes.data + t.offsets[id], t.offsets[id + 1] - t.offsets[id]};
 }
 
-const std::string& Vocabulary::token_bytes(int32_t id) const {
-  static const std::string none;
-  return id >= 0 && id < size() ? table_.bytes[id] : none;
+std::shared_ptr<detail::VocabularyData> make_data(detail::OwnedTables owned) {
+  auto data = std::make_shared<detail::VocabularyData>();
+  const detail::Tables& t = owned.tables;
+  for (const detail::AddedToken& special : t.specials) {
+    const std::string text(text_of(t, special.text, special.text_size));
+    data->specials[text] = static_cast<int32_t>(special.id);
+    data->special_texts[static_cast<int32_t>(special.id)] = text;
+  }
+  for (const detail::Role& role : t.roles) {
+    data->roles[std::string(text_of(t, role.name, role.name_size))].push_back(
+        static_cast<int32_t>(role.id));
+  }
+  data->prefix.assign(t.prefix.begin(), t.prefix.end());
+  std::fill(std::begin(data->byte_token), std::end(data->byte_token), -1);
+  const auto fallback = [&](int32_t id) { return (t.flags[id] & detail::kByteFallback) != 0; };
+  for (int32_t id = 0; id < static_cast<int32_t>(t.flags.size); ++id) {
+    if (t.offsets[id + 1] - t.offsets[id] != 1) continue;
+    int32_t& slot = data->byte_token[static_cast<uint8_t>(t.bytes[t.offsets[id]])];
+    if (slot < 0 || (fallback(slot) && !fallback(id))) slot = id;
+  }
+  data->owned = std::move(owned);
+  return data;
 }
+
+}  // namespace
+
+Vocabulary::Vocabulary(const Table& table, Encoder encoder) {
+  auto data = make_data(detail::build_tables(table));
+  data->encoder = std::move(encoder);
+  size_ = static_cast<int32_t>(data->owned.tables.flags.size);
+  data_ = std::move(data);
+}
+
+Vocabulary::Vocabulary(detail::OwnedTables tables)
+    : data_(make_data(std::move(tables))),
+      size_(static_cast<int32_t>(data_->owned.tables.flags.size)) {}
+
+const detail::Tables& Vocabulary::tables() const { return data_->owned.tables; }
+
+bool Vocabulary::is_special(int32_t id) const {
+  return id >= 0 && id < size_ && (tables().flags[id] & detail::kSpecial);
+}
+
+bool Vocabulary::is_byte_fallback(int32_t id) const {
+  return tables().flags[id] & detail::kByteFallback;
+}
+
+std::string_view Vocabulary::token_bytes(int32_t id) const {
+  return id >= 0 && id < size_ ? bytes_of(tables(), id) : std::string_view();
+}
+
+std::string_view Vocabulary::special_text(int32_t id) const {
+  const auto found = data_->special_texts.find(id);
+  return found == data_->special_texts.end() ? std::string_view() : found->second;
+}
+
+const std::map<std::string, int32_t>& Vocabulary::specials() const { return data_->specials; }
 
 const TokenIds& Vocabulary::role(const std::string& name) const {
   static const TokenIds none;
-  const auto found = table_.roles.find(name);
-  return found == table_.roles.end() ? none : found->second;
+  const auto found = data_->roles.find(name);
+  return found == data_->roles.end() ? none : found->second;
 }
+
+const TokenIds& Vocabulary::prefix() const { return data_->prefix; }
+
+bool Vocabulary::native() const { return !tables().config.empty(); }
+
+bool Vocabulary::exact() const { return native() ? tables().config[0].exact != 0 : true; }
 
 TokenIds Vocabulary::encode(std::string_view bytes) const {
   TokenIds ids;
+  encode_with_mark(bytes, 0, ids, nullptr);
+  return ids;
+}
+
+void Vocabulary::encode_with_mark(std::string_view bytes, double score, TokenIds& ids,
+                                  detail::Mark* mark) const {
+  const size_t before = ids.size();
+  const char* horizon = native() && mark != nullptr ? detail::open_end(tables(), bytes) : nullptr;
   size_t begin = 0, at = 0;
-  const auto flush = [&] {
-    if (at == begin) return;
-    const TokenIds run = encoder_(bytes.substr(begin, at - begin));
-    ids.insert(ids.end(), run.begin(), run.end());
-  };
-  while (at < bytes.size()) {
-    const size_t length = detail::character_length(bytes, at);
-    if (length > 0) {
-      at += length;
-      continue;
+  const auto run = [&] {
+    const std::string_view text = bytes.substr(begin, at - begin);
+    if (text.empty()) return;
+    if (native()) {
+      // What comes next is a stray byte; where that is sure, so is all before it.
+      const bool closed = horizon == nullptr || bytes.data() + at < horizon;
+      detail::encode_exactly(tables(), text, closed ? nullptr : horizon, score, ids, mark);
+    } else {
+      const TokenIds own = data_->encoder(text);
+      ids.insert(ids.end(), own.begin(), own.end());
     }
-    flush();
-    const int32_t token = byte_token_[static_cast<uint8_t>(bytes[at])];
+  };
+  while ((at = detail::valid_until(bytes, at)) < bytes.size()) {
+    run();
+    const int32_t token = data_->byte_token[static_cast<uint8_t>(bytes[at])];
     if (token < 0) {
       throw Error(ErrorKind::kVocabulary, "[Vocabulary.encode] expected valid UTF-8, got byte " +
                                               std::to_string(static_cast<uint8_t>(bytes[at])) +
@@ -74,8 +131,36 @@ TokenIds Vocabulary::encode(std::string_view bytes) const {
     }
     ids.push_back(token);
     begin = ++at;
+    score = 0;
+    if (horizon == nullptr) continue;
+    mark->limit = horizon;
+    mark->reach(bytes.data() + at, ids.size(), 0);
   }
-  flush();
+  run();
+  if (!native() || tables().config[0].exact) return;
+  const std::string spelled = decode(TokenIds(ids.begin() + before, ids.end()));
+  if (spelled != bytes) {
+    throw Error(
+        ErrorKind::kVocabulary,
+        "[Vocabulary.encode] expected a text that this vocabulary's tokens can spell, got '" +
+            std::string(bytes) + "', which becomes '" + spelled + "'");
+  }
+}
+
+TokenIds Vocabulary::encode_as_owner(std::string_view text, bool specials) const {
+  if (!native()) {
+    throw Error(ErrorKind::kUnsupportedTokenizer,
+                "[Vocabulary.encode_as_owner] expected a native tokeniser, got one whose texts a "
+                "function of the caller's encodes");
+  }
+  const size_t valid = detail::valid_until(text, 0);
+  if (valid != text.size()) {
+    throw Error(ErrorKind::kValue, "[Vocabulary.encode_as_owner] expected valid UTF-8, got byte " +
+                                       std::to_string(static_cast<uint8_t>(text[valid])) + " at " +
+                                       std::to_string(valid));
+  }
+  TokenIds ids;
+  detail::encode_as_owner(tables(), text, specials, ids);
   return ids;
 }
 
@@ -85,9 +170,16 @@ std::string Vocabulary::decode(const TokenIds& ids) const {
   return bytes;
 }
 
+std::string Vocabulary::decode_as_owner(const TokenIds& ids, bool skip_specials) const {
+  return detail::decode_as_owner(tables(), ids, skip_specials);
+}
+
 bool Vocabulary::operator==(const Vocabulary& other) const {
-  return table_.bytes == other.table_.bytes && table_.specials == other.table_.specials &&
-         table_.roles == other.table_.roles;
+  if (data_ == other.data_) return true;
+  const detail::Tables &a = tables(), &b = other.tables();
+  return std::equal(a.bytes.begin(), a.bytes.end(), b.bytes.begin(), b.bytes.end()) &&
+         std::equal(a.offsets.begin(), a.offsets.end(), b.offsets.begin(), b.offsets.end()) &&
+         data_->specials == other.data_->specials && data_->roles == other.data_->roles;
 }
 
 }  // namespace anydraft

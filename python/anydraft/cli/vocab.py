@@ -1,4 +1,4 @@
-"""`anydraft vocab A B`: where two vocabularies meet."""
+"""`anydraft vocab A B`: where two vocabularies meet; `--export FILE A`: one for C++ services."""
 
 from __future__ import annotations
 
@@ -8,26 +8,41 @@ from typing import Any
 
 from anydraft import Vocabulary, VocabularyMap
 from anydraft.cli.terminal import table
+from anydraft.errors import InputError
 
 
 def add(commands: Any) -> None:
     """Add the subcommand to a parser's subparsers."""
     parser = commands.add_parser(
         "vocab",
-        help="the overlap of two vocabularies",
-        description="The overlap of two vocabularies: byte strings on both sides, specials.",
+        help="the overlap of two vocabularies, or one exported for C++",
+        description="The overlap of two vocabularies: byte strings on both sides, specials. With "
+        "--export, one vocabulary and its encoder as a file that the C++ core maps.",
     )
-    parser.add_argument("vocabularies", nargs=2, metavar="DIR", help="or a tokenizer.json")
+    parser.add_argument(
+        "vocabularies",
+        nargs="+",
+        metavar="PATH",
+        help="a folder, tokenizer.json, tekken.json, SentencePiece model, rank file or table",
+    )
+    parser.add_argument("--export", metavar="FILE", help="write the vocabulary to FILE")
+    parser.add_argument("--kind", help="what the files are, where they do not say it: llama3, ...")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the overlap."""
+    """Print the overlap, or write the table."""
     names = args.vocabularies
-    left, right = (read(name) for name in names)
+    if len(names) != (1 if args.export else 2):
+        wanted = "one vocabulary to export" if args.export else "two vocabularies"
+        raise InputError(f"[vocab] expected {wanted}, got {len(names)}")
+    vocabularies = [read(name, args.kind) for name in names]
+    if args.export:
+        return export(vocabularies[0], Path(args.export).expanduser())
+    left, right = vocabularies
     both = VocabularyMap(left, right)
     rows = [["", "ids", "byte strings", "shared"]]
-    for name, vocabulary in zip(names, (left, right), strict=True):
+    for name, vocabulary in zip(names, vocabularies, strict=True):
         count = len(byte_strings(vocabulary))
         share = both.shared / count if count else 0.0
         rows.append([name, str(vocabulary.size), str(count), f"{share:.1%}"])
@@ -41,10 +56,17 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def read(name: str) -> Vocabulary:
-    """The vocabulary of a folder or of a tokenizer.json."""
+def export(vocabulary: Vocabulary, file: Path) -> int:
+    """Write the table and say how large it is."""
+    vocabulary.export(file)
+    print(f"{file}: {vocabulary.size} ids, {file.stat().st_size / 1e6:.1f} MB")
+    return 0
+
+
+def read(name: str, kind: str | None) -> Vocabulary:
+    """The vocabulary of a folder or of a file."""
     path = Path(name).expanduser()
-    return Vocabulary.from_file(path / "tokenizer.json" if path.is_dir() else path)
+    return Vocabulary.from_file(path / "tokenizer.json" if path.is_dir() else path, kind=kind)
 
 
 def byte_strings(vocabulary: Vocabulary) -> set[bytes]:

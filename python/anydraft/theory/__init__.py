@@ -16,13 +16,14 @@ from anydraft.theory.chains import (
     walltime_improvement,
 )
 from anydraft.theory.rows import LAWS
-from anydraft.theory.siblings import acceptance, acceptance_rate, kseq_rho
+from anydraft.theory.siblings import acceptance, acceptance_rate, accepted_mass, kseq_rho
 from anydraft.theory.transport import draft_sets, gap, optimal_acceptance, transport_lp
 
 __all__ = [
     "LAWS",
     "acceptance",
     "acceptance_rate",
+    "accepted_mass",
     "best_draft_length",
     "draft_sets",
     "expected_tokens",

@@ -33,8 +33,15 @@ def split(draft: Row, k: int) -> tuple[NDArray[Any], Row | None]:
 
 def top(draft: Row, k: int) -> NDArray[Any]:
     """Ids of the k largest masses, ties to the lowest id; none of zero mass."""
-    order = (-draft).argsort(kind="stable")[:k]
-    return order[draft[order] > 0]
+    import numpy as np
+
+    k = min(k, len(draft))
+    if k == 0:
+        return np.zeros(0, dtype=np.int64)
+    least = np.partition(draft, -k)[-k]
+    ids = ((draft >= least) & (draft > 0)).nonzero()[0]
+    chosen: NDArray[Any] = ids[(-draft[ids]).argsort(kind="stable")[:k]]
+    return chosen
 
 
 def by_ratio(above: Row, below: Row) -> NDArray[Any]:

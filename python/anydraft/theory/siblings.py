@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from anydraft.errors import InputError
 from anydraft.theory.rows import by_ratio, check_k, overlap, pair, remaining, split, top
 
 if TYPE_CHECKING:
@@ -62,6 +63,46 @@ def acceptance(
     return _greedy_k(target, draft, k)
 
 
+def accepted_mass(
+    target_probs: ArrayLike, draft_probs: ArrayLike, token: int, k: int = 2, law: str = "row"
+) -> float:
+    """The probability that `token` is drafted and accepted; summed over tokens: `acceptance`.
+
+    It is at most the target's mass of the token, for every lossless rule. So on a text that the
+    target wrote, accepted_mass / target mass is the probability that this round accepts the token:
+    teacher-forced rows give the accepted tokens of trees without a tree being drawn.
+
+    Args:
+        token: an id in [0, vocab).
+        target_probs, draft_probs, k, law: as in `acceptance`; without_replacement up to k = 2.
+
+    Raises:
+        InputError: as `acceptance`; a token out of range.
+
+    >>> [round(accepted_mass([0.5, 0.3, 0.2], [0.7, 0.2, 0.1], i, 2, "hub"), 3) for i in range(3)]
+    [0.5, 0.3, 0.2]
+    """
+    target, draft = pair("accepted_mass", target_probs, draft_probs)
+    check_k("accepted_mass", k, law)
+    if not 0 <= token < len(target) or (law == "without_replacement" and k > 2):
+        raise InputError(
+            f"[accepted_mass] expected a token in [0, {len(target)}) and k <= 2 for law "
+            f"without_replacement, got token {token} and k = {k}"
+        )
+    if law == "row":
+        return _row_mass(target, draft, token, k)
+    if law == "without_replacement":
+        return _without_replacement_mass(target, draft, token, k)
+    if law == "kseq":
+        rho, accepted = _kseq(target, draft, k)
+        one, beta = min(draft[token], target[token] / rho), overlap(draft, target / rho)
+        return float(one * accepted / beta) if beta > 0 else 0.0
+    certain, rest = split(draft, k if law == "one_hot" else k - 1)
+    if token in certain:
+        return float(target[token])
+    return 0.0 if rest is None or law == "one_hot" else float(min(target[token], rest[token]))
+
+
 def kseq_rho(target_probs: ArrayLike, draft_probs: ArrayLike, k: int) -> float:
     """The divisor of K-SEQ: the root of 1 - (1 - beta(rho))^k = rho beta(rho) on [1, k].
 
@@ -87,6 +128,31 @@ def _row(target: Row, draft: Row, k: int) -> float:
             return 1.0
         residual = rest / rest.sum()
     return 1 - rejected
+
+
+def _row_mass(target: Row, draft: Row, token: int, k: int) -> float:
+    asked, mass, residual = 1.0, 0.0, target
+    for _ in range(k):
+        mass += asked * float(min(residual[token], draft[token]))
+        asked *= max(0.0, 1 - overlap(residual, draft))
+        rest = (residual - draft).clip(min=0)
+        if asked == 0 or not rest.any():
+            break
+        residual = rest / rest.sum()
+    return min(mass, float(target[token]))
+
+
+def _without_replacement_mass(target: Row, draft: Row, token: int, k: int) -> float:
+    import numpy as np
+
+    mass = float(min(target[token], draft[token]))
+    rest = (target - draft).clip(min=0)
+    if k == 1 or not rest[token]:
+        return mass
+    refused = ((draft > target) & (remaining(draft) > 0)).nonzero()[0]
+    second = draft[token] / remaining(draft)[refused]
+    kept = np.minimum(rest[token] / rest.sum(), second)
+    return min(mass + float((draft - target)[refused] @ kept), float(target[token]))
 
 
 def _without_replacement(target: Row, draft: Row, k: int) -> float:

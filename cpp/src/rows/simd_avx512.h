@@ -1,0 +1,69 @@
+// 16 floats of AVX-512 (F, BW, VL, DQ), under the names kernels.inc is written in.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+namespace anydraft::detail {
+namespace {
+
+using Floats = __m512;
+using Mask = __mmask16;
+constexpr int kWidth = 16;
+
+inline Floats splat(float x) { return _mm512_set1_ps(x); }
+inline Floats load_floats(const float* from) { return _mm512_loadu_ps(from); }
+inline Floats load_bfloat16(const uint16_t* from) {
+  const __m256i half = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
+}
+inline Floats load_float16(const uint16_t* from) {
+  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+}
+inline void store(float* to, Floats x) { _mm512_storeu_ps(to, x); }
+
+inline Floats add(Floats a, Floats b) { return _mm512_add_ps(a, b); }
+inline Floats subtract(Floats a, Floats b) { return _mm512_sub_ps(a, b); }
+inline Floats multiply(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
+inline Floats multiply_add(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
+inline Floats multiply_subtract(Floats a, Floats b, Floats c) { return _mm512_fmsub_ps(a, b, c); }
+// `so_far` where x is NaN.
+inline Floats larger(Floats x, Floats so_far) { return _mm512_max_ps(x, so_far); }
+
+inline Mask not_below(Floats x, Floats lower) { return _mm512_cmp_ps_mask(x, lower, _CMP_NLT_UQ); }
+inline Mask at_least(Floats x, Floats lower) { return _mm512_cmp_ps_mask(x, lower, _CMP_GE_OQ); }
+inline Mask is_nan(Floats x) { return _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q); }
+inline Mask either(Mask a, Mask b) { return a | b; }
+inline uint32_t bits_of(Mask mask) { return mask; }
+inline Floats zero_unless(Mask keep, Floats x) { return _mm512_maskz_mov_ps(keep, x); }
+// min(x, so_far) where `keep`, else so_far; so_far where x is NaN.
+inline Floats smaller_where(Mask keep, Floats x, Floats so_far) {
+  return _mm512_mask_min_ps(so_far, keep, x, so_far);
+}
+
+// x * 2^(low bits of n - exponent), as integers.
+inline Floats shift_exponent(Floats x, Floats n, int32_t exponent) {
+  const __m512i shift = _mm512_sub_epi32(_mm512_castps_si512(n), _mm512_set1_epi32(exponent));
+  return _mm512_castsi512_ps(
+      _mm512_add_epi32(_mm512_castps_si512(x), _mm512_slli_epi32(shift, 23)));
+}
+
+// Rounded towards zero.
+inline void store_whole(int32_t* to, Floats x) { _mm512_storeu_si512(to, _mm512_cvttps_epi32(x)); }
+inline void store_whole(uint64_t* to, Floats x) {
+  _mm512_storeu_si512(to, _mm512_cvttps_epi64(_mm512_castps512_ps256(x)));
+  _mm512_storeu_si512(to + 8, _mm512_cvttps_epi64(_mm512_extractf32x8_ps(x, 1)));
+}
+
+// to[i] = x[i] * by
+inline void store_products(double* to, Floats x, double by) {
+  const __m512d factor = _mm512_set1_pd(by);
+  const __m512d low = _mm512_cvtps_pd(_mm512_castps512_ps256(x));
+  const __m512d high = _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1));
+  _mm512_storeu_pd(to, _mm512_mul_pd(low, factor));
+  _mm512_storeu_pd(to + 8, _mm512_mul_pd(high, factor));
+}
+
+}  // namespace
+}  // namespace anydraft::detail

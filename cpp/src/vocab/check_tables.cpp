@@ -1,0 +1,134 @@
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "anydraft/error.h"
+#include "vocab/hash.h"
+#include "vocab/joins.h"
+#include "vocab/scan.h"
+#include "vocab/tables.h"
+
+namespace anydraft::detail {
+namespace {
+
+void expect(bool holds, const char* what) {
+  if (holds) return;
+  throw Error(ErrorKind::kVocabulary,
+              std::string("[Vocabulary] expected tables that agree with themselves, got ") + what);
+}
+
+template <typename T, typename F>
+void expect_all(const Array<T>& array, const char* what, F&& holds) {
+  bool all = true;
+  for (const T& entry : array) all &= holds(entry);
+  expect(all, what);
+}
+
+bool power_of_two(size_t size) { return size > 0 && (size & (size - 1)) == 0; }
+
+void check_meaning(const Tables& t, size_t size) {
+  expect(t.offsets.size > 0 && size < 1u << kIdBits && t.flags.size == size, "other sizes");
+  bool ascending = t.offsets[0] == 0 && t.offsets[size] == t.bytes.size;
+  for (size_t id = 0; id < size; ++id) ascending &= t.offsets[id] <= t.offsets[id + 1];
+  expect(ascending, "offsets outside the bytes");
+  const auto in_strings = [&](uint64_t at, uint64_t length) {
+    return at + length <= t.strings.size;
+  };
+  std::vector<uint8_t> named(size, 0);
+  for (const AddedToken& s : t.specials) {
+    expect(s.id < size && in_strings(s.text, s.text_size), "a special outside the vocabulary");
+    named[s.id] = 1;
+  }
+  for (size_t id = 0; id < size; ++id) {
+    expect(((t.flags[id] & kSpecial) != 0) == (named[id] != 0), "a special without a text");
+  }
+  expect_all(t.roles, "a role outside the vocabulary", [&](const Role& role) {
+    return role.id < size && in_strings(role.name, role.name_size);
+  });
+  expect_all(t.prefix, "a prefix outside the vocabulary", [&](uint32_t id) { return id < size; });
+  expect_all(t.added, "an added token outside the vocabulary", [&](const AddedToken& token) {
+    return token.id < size && in_strings(token.text, token.text_size);
+  });
+  expect_all(t.normalizer, "a step that is not known", [&](const Step& step) {
+    return step.kind <= static_cast<uint32_t>(StepKind::kSentencePiece) &&
+           in_strings(step.text, step.text_size) && in_strings(step.other, step.other_size) &&
+           (step.kind != static_cast<uint32_t>(StepKind::kReplace) || step.text_size > 0);
+  });
+  expect_all(t.scanners, "a scanner that is not known", [](uint32_t kind) {
+    return kind > 0 && kind < static_cast<uint32_t>(ScanKind::kCount);
+  });
+}
+
+// Children lie behind their parent; the root has all 256.
+void check_trie(const Trie& trie, size_t values, bool required) {
+  const size_t nodes = trie.labels.size;
+  if (nodes == 0) return expect(!required && trie.firsts.empty() && trie.values.empty(), "no trie");
+  bool fits = trie.values.size == nodes && trie.firsts.size == nodes + 1;
+  expect(fits && nodes >= 257 && trie.firsts[0] == 1 && trie.firsts[1] == 257, "a broken trie");
+  for (size_t node = 0; node < nodes; ++node) {
+    fits &= trie.firsts[node] > node && trie.firsts[node] <= trie.firsts[node + 1];
+    fits &= trie.values[node] == kNoId || trie.values[node] < values;
+  }
+  expect(fits && trie.firsts[nodes] == nodes, "a broken trie");
+}
+
+void check_bpe(const Tables& t, const EncoderConfig& config, size_t size) {
+  expect(power_of_two(t.pieces.size) && power_of_two(t.pairs.size), "hash tables of other sizes");
+  size_t free_pieces = 0, free_pairs = 0;
+  bool fits = true;
+  for (const PieceSlot& slot : t.pieces) {
+    free_pieces += slot.id == kNoId;
+    fits &= slot.id == kNoId ||
+            (slot.id < size && t.offsets[slot.id + 1] - t.offsets[slot.id] == slot.length);
+  }
+  for (uint64_t slot : t.pairs) {
+    free_pairs += slot == kNoPair;
+    fits &= slot == kNoPair || (slot & ((1u << kRankBits) - 1)) < t.merged.size;
+  }
+  expect(fits && free_pieces > 0 && free_pairs > 0, "hash tables that lead outside");
+  expect_all(t.merged, "a merge outside the vocabulary", [&](uint32_t id) { return id < size; });
+  expect(t.joins.empty() || (t.joins.size == kJoinBytes && !config.byte_level), "a broken bit set");
+  expect(t.byte_pairs.size == (config.byte_level ? 1u << 16 : 0),
+         "pairs of bytes that are missing");
+  expect_all(t.byte_pairs, "a rank that no merge has",
+             [&](uint32_t rank) { return rank == kNoRank || rank < t.merged.size; });
+  expect(config.tie_bits < kRankBits, "ranks that all tie");
+}
+
+void check_charsmap(const Array<uint8_t>& charsmap) {
+  if (charsmap.empty()) return;
+  uint32_t size = 0;
+  if (charsmap.size >= 4) std::memcpy(&size, charsmap.data, 4);
+  expect(charsmap.size >= 4 && size <= charsmap.size - 4, "a charsmap that is cut off");
+}
+
+}  // namespace
+
+void check_tables(const Tables& t) {
+  expect(t.offsets.size > 0, "no offsets");
+  const size_t size = t.offsets.size - 1;
+  check_meaning(t, size);
+  check_charsmap(t.charsmap);
+  check_trie(t.added_trie, t.added.size, false);
+  check_trie(t.added_normalized_trie, t.added.size, false);
+  if (t.config.empty()) return;
+  const EncoderConfig& config = t.config[0];
+  expect(t.config.size == 1 && config.model <= ModelKind::kWordPiece &&
+             config.owner <= Owner::kSentencePiece &&
+             config.decode <= DecodeStyle::kSentencePiece &&
+             config.prefix_space <= PrefixSpace::kFirst,
+         "a kind that is not known");
+  expect(config.unk_id == kNoId || config.unk_id < size, "an unknown token outside the vocabulary");
+  expect(t.byte_ids.size == 256, "bytes without tokens");
+  expect_all(t.byte_ids, "a byte outside the vocabulary",
+             [&](uint32_t id) { return id < size || (id == kNoId && !config.byte_fallback); });
+  const bool words = config.model == ModelKind::kUnigram || config.model == ModelKind::kWordPiece;
+  check_trie(t.words, size, words);
+  expect(config.continuing_node == kNoId || config.continuing_node == 0 ||
+             config.continuing_node < t.words.labels.size,
+         "a continuing node outside its trie");
+  if (config.model == ModelKind::kUnigram) expect(t.scores.size == size, "scores that are missing");
+  if (config.model == ModelKind::kBpe) check_bpe(t, config, size);
+}
+
+}  // namespace anydraft::detail

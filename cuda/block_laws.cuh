@@ -1,0 +1,156 @@
+// From a row of logits to its law, by a block: each chunk is read once for what it holds (a Part),
+// the parts make the law.
+#pragma once
+
+#include "anydraft/cuda.h"
+#include "block.cuh"
+#include "block_select.cuh"
+#include "scan.cuh"
+
+namespace anydraft::detail {
+
+// Of 2^(x * scale - reference) over a lane's entries x >= lower.
+template <class Read>
+ANYDRAFT_HD float lane_sum(Read read, int64_t begin, int64_t end, int lane, float scale,
+                           float lower, int32_t reference) {
+  float total = 0;
+  for (int64_t at = begin + lane; at < end; at += kLanes) {
+    const float x = read(at);
+    if (x >= lower) total += scaled_power(x, scale, reference);
+  }
+  return total;
+}
+
+// With top-k or min-p few entries may be left, and only these are summed, later.
+ANYDRAFT_HD inline float scale_of_parts(const LawParams& params) {
+  return params.top_k == 0 && params.min_p_octaves == 0 ? params.scale : 0;
+}
+
+template <class Block>
+class BlockLaws {
+ public:
+  ANYDRAFT_HD explicit BlockLaws(Crew<Block>& crew) : crew_(crew) {}
+
+  // The law of a row, and the totals of its chunks in units of 2^law.exponent. `parts`: where they
+  // are known. `bad`: NaN, +inf, -inf everywhere or out of a float's reach; then the law is some
+  // law, so that a walk can end.
+  ANYDRAFT_HD Law law_of(const RowsView& rows, int64_t index, const LawParams& params,
+                         const Part* parts, double* totals, bool& bad) {
+    Law law;
+    law.row = rows.row(index);
+    law.dtype = rows.dtype;
+    law.size = rows.cols;
+    parts =
+        parts ? share_parts(parts, chunks_of(law.size)) : read_parts(law, scale_of_parts(params));
+    const float largest = largest_of(parts, chunks_of(law.size));
+    bad = !(fabsf(largest) * params.scale <= kLargestExponent) || fabsf(largest) == INFINITY;
+    if (bad) {
+      law.one_hot = 0;
+      return law;
+    }
+    if (!(params.scale > 0)) {
+      law.one_hot = lowest_index_of(law, parts, largest);
+      return law;
+    }
+    law.scale = params.scale;
+    law.exponent = power_of(largest, law.scale).exponent;
+    law.lower = lowest_logit(largest, law.scale);
+    law.lower = cutoff(law, params, largest, parts, totals);
+    law.inverse_total = 1 / total_of(law, parts, totals);
+    return law;
+  }
+
+ private:
+  // As the CPU engine's sampling/cutoff.cpp.
+  ANYDRAFT_HD float cutoff(Law law, const LawParams& params, float largest, const Part* parts,
+                           double* totals) {
+    if (params.top_k > 0 && params.top_k < law.size) {
+      const auto k = static_cast<uint64_t>(params.top_k);
+      law.lower = Larger{}(law.lower, select(law, true, largest, parts, k));
+    }
+    if (params.top_p < 1) {
+      const double total = total_of(law, parts, totals);
+      const auto weight = static_cast<uint64_t>(params.top_p * total * 0x1p40);
+      const uint64_t target = weight > 1 ? weight : 1;
+      law.lower = Larger{}(law.lower, select(law, false, largest, parts, target));
+    }
+    if (params.min_p_octaves < 0) {
+      const double lowest = largest + params.min_p_octaves / law.scale;
+      law.lower = Larger{}(law.lower, static_cast<float>(lowest));
+    }
+    return Smaller{}(law.lower, largest);
+  }
+  ANYDRAFT_HD float select(const Law& law, bool count_only, float largest, const Part* parts,
+                           uint64_t target) {
+    return with_reader(law.row, law.dtype, [&](auto read) {
+      BlockSelect<Block, decltype(read)> from(crew_, read, law.size, parts,
+                                              {count_only, law.scale, law.exponent});
+      return from.select(law.lower, largest, 16 / law.scale, target);
+    });
+  }
+
+  ANYDRAFT_HD const Part* read_parts(const Law& law, float scale) {
+    constexpr int kWidth = 2;  // so that a row's chunks occupy many warps
+    const int chunks = chunks_of(law.size), at_once = chunks_at_once(law.dtype, kWidth);
+    Part* parts = crew_.scratch().parts;
+    crew_.sync();
+    for (int first = 0; first < chunks; first += crew_.warps() * at_once) {
+      scan_chunks<kWidth>(crew_.block(), law.row, law.dtype, law.size,
+                          first + crew_.warp() * at_once, scale, parts);
+    }
+    crew_.sync();
+    return parts;
+  }
+
+  ANYDRAFT_HD const Part* share_parts(const Part* from, int chunks) {
+    Part* parts = crew_.scratch().parts;
+    crew_.sync();
+    for (int chunk = crew_.thread(); chunk < chunks; chunk += crew_.threads()) {
+      parts[chunk] = from[chunk];
+    }
+    crew_.sync();
+    return parts;
+  }
+
+  ANYDRAFT_HD static float largest_of(const Part* parts, int chunks) {
+    float largest = -INFINITY;
+    for (int chunk = 0; chunk < chunks; ++chunk) largest = Larger{}(parts[chunk].largest, largest);
+    return largest;
+  }
+
+  ANYDRAFT_HD int32_t lowest_index_of(const Law& law, const Part* parts, float value) {
+    int chunk = 0;
+    while (parts[chunk].largest != value) ++chunk;
+    const int64_t begin = static_cast<int64_t>(chunk) * kChunk;
+    const int64_t end = begin + kChunk < law.size ? begin + kChunk : law.size;
+    int64_t at = begin + crew_.thread();
+    while (at < end && load(law.row, law.dtype, at) != value) at += crew_.threads();
+    return static_cast<int32_t>(crew_.lowest(at < end ? at : end));
+  }
+
+  // Of the entries >= law.lower. A part that summed others too is read again.
+  ANYDRAFT_HD double total_of(const Law& law, const Part* parts, double* totals) {
+    crew_.sync();
+    with_reader(law.row, law.dtype, [&](auto read) {
+      crew_.for_chunks(
+          law.size,
+          [&](int chunk, int64_t begin, int64_t end) {
+            if (parts[chunk].largest < law.lower || parts[chunk].smallest >= law.lower) return 0.0;
+            return static_cast<double>(
+                lane_sum(read, begin, end, crew_.lane(), law.scale, law.lower, law.exponent));
+          },
+          [&](int chunk, double total) {
+            const Part& part = parts[chunk];
+            if (part.smallest >= law.lower) {
+              total = part.total * two_to(reference_of(part.largest, law.scale) - law.exponent);
+            }
+            totals[chunk] = total;
+          });
+    });
+    return crew_.sum_of(totals, chunks_of(law.size));
+  }
+
+  Crew<Block>& crew_;
+};
+
+}  // namespace anydraft::detail

@@ -1,0 +1,181 @@
+// Exact selection from a row by a block, without sorting: the cut-off logits of top-k and top-p.
+#pragma once
+
+#include "block.cuh"
+
+namespace anydraft::detail {
+
+// Floats as integers in the same order.
+ANYDRAFT_HD inline int32_t key_of(float x) {
+  int32_t bits;
+  memcpy(&bits, &x, sizeof bits);
+  return bits < 0 ? static_cast<int32_t>(0x80000000u - static_cast<uint32_t>(bits)) : bits;
+}
+ANYDRAFT_HD inline float float_of(int32_t key) {
+  const uint32_t bits =
+      key < 0 ? 0x80000000u - static_cast<uint32_t>(key) : static_cast<uint32_t>(key);
+  return float_from_bits(bits);
+}
+
+// What an entry counts: 1, or its mass in units of 2^(exponent - 40), a whole number: sums of such
+// weights do not depend on their order, so neither does the cut-off.
+struct Weigh {
+  bool count_only;
+  float scale;
+  int32_t exponent;
+  ANYDRAFT_HD uint64_t operator()(float x) const {
+    if (count_only) return 1;
+    return static_cast<uint64_t>(static_cast<int64_t>(scaled_power(x, scale, exponent) * 0x1p40f));
+  }
+};
+
+// Bins over the keys [low, high], downwards from the highest.
+struct Bins {
+  int32_t low, high;
+  float per_logit;  // > 0: steps of equal logits, else of 2^shift keys
+  int shift;
+
+  // Steps of equal logits spread a row's entries best, equal keys always get to the end.
+  ANYDRAFT_HD static Bins of(int32_t low, int32_t high, bool by_logit) {
+    Bins bins{low, high, 0, 0};
+    const float per_logit = kBins / (float_of(high) - float_of(low));
+    if (by_logit && per_logit > 0 && per_logit < INFINITY) bins.per_logit = per_logit;
+    while ((static_cast<int64_t>(high) - low) >> bins.shift >= kBins) ++bins.shift;
+    return bins;
+  }
+  ANYDRAFT_HD int operator()(float x) const {
+    if (!(per_logit > 0))
+      return static_cast<int>((static_cast<int64_t>(high) - key_of(x)) >> shift);
+    const float step = (float_of(high) - x) * per_logit;
+    return step < kBins - 1 ? static_cast<int>(step) : kBins - 1;
+  }
+  // The lowest key in bins up to `bin`.
+  ANYDRAFT_HD int32_t edge(int bin) const {
+    int64_t from = low, to = high;
+    while (from < to) {
+      const int64_t middle = from + (to - from) / 2;
+      if ((*this)(float_of(static_cast<int32_t>(middle))) <= bin) {
+        to = middle;
+      } else {
+        from = middle + 1;
+      }
+    }
+    return static_cast<int32_t>(from);
+  }
+};
+
+// Candidates are the entries in [lower, largest] of a row.
+template <class Block, class Read>
+class BlockSelect {
+ public:
+  ANYDRAFT_HD BlockSelect(Crew<Block>& crew, Read read, int64_t size, const Part* parts,
+                          Weigh weigh)
+      : crew_(crew), read_(read), size_(size), parts_(parts), weigh_(weigh) {}
+
+  // The largest logit whose entries, those >= it, weigh at least `target` together; -inf where
+  // even all candidates weigh less. What is sought lies most often within `reach` of the largest.
+  ANYDRAFT_HD float select(float lower, float largest, float reach, uint64_t target) {
+    const int32_t low = key_of(lower), high = key_of(largest);
+    const int32_t near = Larger{}(low, key_of(largest - reach));
+    int32_t found = 0;
+    if (within(near, high, target, found)) return float_of(found);
+    if (near > low && within(low, near - 1, target, found)) return float_of(found);
+    return -INFINITY;
+  }
+
+ private:
+  // Takes from `target` what weighs more than what is sought; false: all of [low, high] does.
+  ANYDRAFT_HD bool within(int32_t low, int32_t high, uint64_t& target, int32_t& found) {
+    for (bool by_logit = true;; by_logit = false) {
+      const Bins bins = Bins::of(low, high, by_logit);
+      fill(bins);
+      const int bin = pass_bins(target);
+      if (bin == kBins) return false;
+      if (bin > 0) high = bins.edge(bin - 1) - 1;
+      low = bins.edge(bin);
+      if (low == high || select_listed(low, high, target, found)) break;
+    }
+    if (low == high) found = low;
+    return true;
+  }
+
+  // Calls f with every entry in [low, high].
+  template <class F>
+  ANYDRAFT_HD void for_entries(int32_t low, int32_t high, F f) {
+    const float lowest = float_of(low), highest = float_of(high);
+    const int chunks = chunks_of(size_);
+    for (int chunk = crew_.warp(); chunk < chunks; chunk += crew_.warps()) {
+      if (parts_[chunk].largest < lowest) continue;
+      const int64_t begin = static_cast<int64_t>(chunk) * kChunk;
+      const int64_t end = begin + kChunk < size_ ? begin + kChunk : size_;
+      for (int64_t at = begin + crew_.lane(); at < end; at += kLanes) {
+        const float x = read_(at);
+        if (x >= lowest && x <= highest) f(x);
+      }
+    }
+  }
+
+  ANYDRAFT_HD void fill(const Bins& bins) {
+    uint64_t* weights = crew_.scratch().bins;
+    crew_.sync();
+    for (int b = crew_.thread(); b < kBins; b += crew_.threads()) weights[b] = 0;
+    crew_.sync();
+    for_entries(bins.low, bins.high,
+                [&](float x) { crew_.block().add(&weights[bins(x)], weigh_(x)); });
+    crew_.sync();
+    // Sums of 16 bins each, behind them.
+    for (int g = crew_.thread(); g < kBins / 16; g += crew_.threads()) {
+      uint64_t sum = 0;
+      for (int b = 0; b < 16; ++b) sum += weights[g * 16 + b];
+      weights[kBins + g] = sum;
+    }
+    crew_.sync();
+  }
+
+  // The bin where the running weight reaches `target`, which loses what comes before it.
+  ANYDRAFT_HD int pass_bins(uint64_t& target) const {
+    const uint64_t* weights = crew_.scratch().bins;
+    int group = 0;
+    while (group < kBins / 16 && weights[kBins + group] < target)
+      target -= weights[kBins + group++];
+    if (group == kBins / 16) return kBins;
+    int bin = group * 16;
+    while (weights[bin] < target) target -= weights[bin++];
+    return bin;
+  }
+
+  // Among the entries in [low, high], if they are few.
+  ANYDRAFT_HD bool select_listed(int32_t low, int32_t high, uint64_t target, int32_t& found) {
+    Scratch& scratch = crew_.scratch();
+    crew_.once([&] { scratch.listed = 0; });
+    for_entries(low, high, [&](float x) {
+      const uint64_t place = crew_.block().add(&scratch.listed, 1);
+      if (place < kList) scratch.list[place] = x;
+    });
+    crew_.sync();
+    if (scratch.listed > kList) return false;
+    const int count = static_cast<int>(scratch.listed);
+    for (int i = crew_.thread(); i < count; i += crew_.threads()) {
+      scratch.weights[i] = weigh_(scratch.list[i]);
+    }
+    crew_.sync();
+    int64_t best = low;
+    for (int i = crew_.thread(); i < count; i += crew_.threads()) {
+      uint64_t sum = 0;
+      for (int j = 0; j < count; ++j) {
+        if (scratch.list[j] >= scratch.list[i]) sum += scratch.weights[j];
+      }
+      if (sum >= target) best = Larger{}(best, static_cast<int64_t>(key_of(scratch.list[i])));
+    }
+    found = static_cast<int32_t>(-crew_.lowest(-best));
+    return true;
+  }
+
+  Crew<Block>& crew_;
+  Read read_;
+  int64_t size_;
+  const Part* parts_;
+  Weigh weigh_;
+};
+
+}  // namespace anydraft::detail

@@ -1,0 +1,228 @@
+// One reading of a chunk of a row: its largest logit and its total in the fixed order, by as few
+// threads as 32 lanes divide into. A thread reads `width` neighbouring entries at once and keeps
+// their lanes' sums, so that its loads are wide and no sum crosses threads before the end.
+#pragma once
+
+#if defined(__CUDACC__)
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#endif
+
+#include "block.cuh"
+
+namespace anydraft::detail {
+
+// `width` entries of a row side by side, 4 to 16 bytes.
+template <DType dtype, int width>
+struct Wide {
+  static constexpr int kWords = width * (dtype == DType::kFloat32 ? 4 : 2) / 4;
+  uint32_t word[kWords];
+
+  ANYDRAFT_HD float operator[](int i) const {
+    if (dtype == DType::kFloat32) return float_from_bits(word[i]);
+    const uint32_t pair = word[i / 2];
+    if (dtype == DType::kBFloat16) return float_from_bits(i % 2 ? pair & 0xffff0000u : pair << 16);
+    const auto half = static_cast<uint16_t>(i % 2 ? pair >> 16 : pair);
+#if defined(__CUDA_ARCH__)
+    return __half2float(__ushort_as_half(half));
+#else
+    return float_from_float16(half);
+#endif
+  }
+};
+
+// Entries from `end` on read as -inf.
+template <DType dtype, int width>
+ANYDRAFT_HD Wide<dtype, width> read_wide(const void* row, int64_t at, int64_t end, bool aligned) {
+  constexpr int kBytes = dtype == DType::kFloat32 ? 4 : 2;
+  Wide<dtype, width> wide;
+  const char* from = static_cast<const char*>(row) + at * kBytes;
+  if (aligned && at + width <= end) {
+    struct alignas(width * kBytes) Words {
+      uint32_t word[Wide<dtype, width>::kWords];
+    };
+    const Words words = *reinterpret_cast<const Words*>(from);
+    for (int i = 0; i < Wide<dtype, width>::kWords; ++i) wide.word[i] = words.word[i];
+    return wide;
+  }
+  for (int i = 0; i < width; ++i) {
+    const bool inside = at + i < end;
+    if (dtype == DType::kFloat32) {
+      wide.word[i] = inside ? reinterpret_cast<const uint32_t*>(from)[i] : 0xff800000u;
+    } else {
+      const uint32_t none = dtype == DType::kBFloat16 ? 0xff80u : 0xfc00u;
+      const uint32_t half = inside ? reinterpret_cast<const uint16_t*>(from)[i] : none;
+      wide.word[i / 2] = i % 2 ? wide.word[i / 2] | half << 16 : half;
+    }
+  }
+  return wide;
+}
+
+struct Extremes {
+  float largest, smallest;  // NaN where an entry is
+};
+
+ANYDRAFT_HD inline float larger_or_nan(float a, float b) {
+#if defined(__CUDA_ARCH__)
+  float c;
+  asm("max.NaN.f32 %0, %1, %2;" : "=f"(c) : "f"(a), "f"(b));
+  return c;
+#else
+  return a > b || a != a ? a : b;
+#endif
+}
+ANYDRAFT_HD inline float smaller_or_nan(float a, float b) { return -larger_or_nan(-a, -b); }
+
+template <DType dtype, int width, int count>
+ANYDRAFT_HD Extremes extremes_of(const Wide<dtype, width> (&wides)[count]) {
+#if defined(__CUDA_ARCH__)
+  // Two entries at a time.
+  if constexpr (dtype != DType::kFloat32) {
+    using Pair = std::conditional_t<dtype == DType::kBFloat16, __nv_bfloat162, __half2>;
+    const auto pair = [](const uint32_t& word) { return *reinterpret_cast<const Pair*>(&word); };
+    Pair largest = pair(wides[0].word[0]), smallest = largest;
+    for (int w = 0; w < count; ++w) {
+      for (int i = 0; i < Wide<dtype, width>::kWords; ++i) {
+        largest = __hmax2_nan(largest, pair(wides[w].word[i]));
+        smallest = __hmin2_nan(smallest, pair(wides[w].word[i]));
+      }
+    }
+    Wide<dtype, 2> top, bottom;
+    top.word[0] = *reinterpret_cast<const uint32_t*>(&largest);
+    bottom.word[0] = *reinterpret_cast<const uint32_t*>(&smallest);
+    return {larger_or_nan(top[0], top[1]), smaller_or_nan(bottom[0], bottom[1])};
+  }
+#endif
+  Extremes found{wides[0][0], wides[0][0]};
+  for (int w = 0; w < count; ++w) {
+    for (int i = 0; i < width; ++i) {
+      found.largest = larger_or_nan(found.largest, wides[w][i]);
+      found.smallest = smaller_or_nan(found.smallest, wides[w][i]);
+    }
+  }
+  return found;
+}
+
+// Sums may be relative to any power of two: the bits do not depend on it.
+ANYDRAFT_HD inline int32_t reference_of(float largest, float scale) {
+  return power_of(largest, scale).exponent;
+}
+// Whether floats resolve 2^(largest * scale). Where they do not, the row is bad, or its largest
+// logit is so far above that this one has no mass.
+ANYDRAFT_HD inline bool resolved(float largest, float scale) {
+  return fabsf(largest) * scale <= kLargestExponent + 256;
+}
+
+// What a thread has read of its lanes.
+template <DType dtype, int width>
+struct LaneScan {
+  float sums[width] = {};
+  float largest = -INFINITY, smallest = INFINITY;  // `smallest` of the entries summed
+  int32_t reference = 0;
+  float lower = INFINITY, upper = -INFINITY;  // entries that can be summed with this reference
+
+  ANYDRAFT_HD void rebase(float high, float scale) {
+    if (!resolved(high, scale)) return;
+    const int32_t now = reference_of(high, scale);
+    const int32_t shift = reference - now;
+    // Anew: what was summed lies 64 octaves below, and what a scaling loses has no mass.
+    for (float& sum : sums) sum = sum > 0 && shift > -126 ? sum * two_to_float(shift) : 0;
+    reference = now;
+    lower = lowest_logit(high, scale);
+    upper = high + 64 / scale;
+  }
+
+  template <int count>
+  ANYDRAFT_HD void add(const Wide<dtype, width> (&wides)[count], float scale) {
+    const Extremes found = extremes_of(wides);
+    if (!(found.largest < INFINITY)) {
+      largest = INFINITY;
+      return;
+    }
+    largest = Larger{}(found.largest, largest);
+    if (!(scale > 0)) return;
+    if (found.largest > upper) rebase(found.largest, scale);
+    if (found.smallest >= lower) {
+      smallest = Smaller{}(found.smallest, smallest);
+      for (int w = 0; w < count; ++w) {
+        for (int i = 0; i < width; ++i) sums[i] += scaled_power(wides[w][i], scale, reference);
+      }
+      return;
+    }
+    for (int w = 0; w < count; ++w) {
+      for (int i = 0; i < width; ++i) {
+        const float x = wides[w][i];
+        if (!(x >= lower)) continue;
+        sums[i] += scaled_power(x, scale, reference);
+        smallest = Smaller{}(x, smallest);
+      }
+    }
+  }
+};
+
+// The chunk [begin, end) of a row, by the 32 / width threads around the calling one; all threads
+// of the block take part, some with an empty chunk.
+template <DType dtype, int width, class Block>
+ANYDRAFT_HD Part scan_chunk(Block& block, const void* row, int64_t begin, int64_t end,
+                            float scale) {
+  constexpr int kThreads = kLanes / width, kAhead = width > 4 ? 4 : 8;
+  constexpr int kBytes = sizeof(Wide<dtype, width>);
+  const bool aligned = reinterpret_cast<uintptr_t>(row) % kBytes == 0;
+  const int first = block.thread() % kThreads * width;
+  LaneScan<dtype, width> scan;
+  for (int64_t at = begin + first; at < end; at += kAhead * kLanes) {
+    Wide<dtype, width> wides[kAhead];
+    for (int w = 0; w < kAhead; ++w) {
+      wides[w] = read_wide<dtype, width>(row, at + w * kLanes, end, aligned);
+    }
+    scan.add(wides, scale);
+  }
+  float largest = scan.largest, smallest = scan.smallest;
+  for (int mask = kThreads / 2; mask > 0; mask /= 2) {
+    largest = Larger{}(largest, block.exchange(largest, mask));
+    smallest = Smaller{}(smallest, block.exchange(smallest, mask));
+  }
+  const bool summed = smallest < INFINITY && largest < INFINITY;
+  const int32_t shift = summed ? scan.reference - reference_of(largest, scale) : 0;
+  double lanes[width];
+  for (int i = 0; i < width; ++i) {
+    lanes[i] = shift > -1000 ? scan.sums[i] * two_to(shift) : 0;
+    for (int mask = kThreads / 2; mask > 0; mask /= 2) lanes[i] += block.exchange(lanes[i], mask);
+  }
+  for (int step = width / 2; step > 0; step /= 2) {
+    for (int i = 0; i < step; ++i) lanes[i] += lanes[i + step];
+  }
+  return {lanes[0], largest, summed ? smallest : -INFINITY};
+}
+
+// Chunks first, first + 1, ... of a row, one for each 32 / width threads of the calling warp.
+template <int width16, class Block>
+ANYDRAFT_HD void scan_chunks(Block& block, const void* row, DType dtype, int64_t size, int first,
+                             float scale, Part* parts) {
+  const auto scan = [&](auto type, auto width) {
+    constexpr int kThreads = kLanes / decltype(width)::value;
+    const int lane = block.thread() % kLanes, chunk = first + lane / kThreads;
+    const int64_t begin = static_cast<int64_t>(chunk) * kChunk;
+    const bool mine = begin < size;
+    const int64_t end = !mine ? begin : begin + kChunk < size ? begin + kChunk : size;
+    const Part part =
+        scan_chunk<decltype(type)::value, decltype(width)::value>(block, row, begin, end, scale);
+    if (mine && lane % kThreads == 0) parts[chunk] = part;
+  };
+  using Width = std::integral_constant<int, width16>;
+  using Width32 = std::integral_constant<int, width16 / 2>;
+  if (dtype == DType::kBFloat16) {
+    scan(std::integral_constant<DType, DType::kBFloat16>{}, Width{});
+  } else if (dtype == DType::kFloat16) {
+    scan(std::integral_constant<DType, DType::kFloat16>{}, Width{});
+  } else {
+    scan(std::integral_constant<DType, DType::kFloat32>{}, Width32{});
+  }
+}
+
+// How many chunks scan_chunks takes at once.
+ANYDRAFT_HD inline int chunks_at_once(DType dtype, int width16) {
+  return dtype == DType::kFloat32 ? width16 / 2 : width16;
+}
+
+}  // namespace anydraft::detail

@@ -1,0 +1,142 @@
+// verify_cuda: trees on the host, rows on the device, results on the host.
+#include <cuda_runtime.h>
+
+#include <string>
+#include <vector>
+
+#include "anydraft/cuda.h"
+#include "anydraft/error.h"
+#include "launch.h"
+#include "verify/check.h"
+
+namespace anydraft {
+namespace {
+
+using detail::check_cuda;
+
+std::string number(int64_t value) { return std::to_string(value); }
+
+Error error_of(CudaStatus status, int64_t request, int64_t where) {
+  if (status == CudaStatus::kTargetRow || status == CudaStatus::kDraftRow) {
+    return Error(ErrorKind::kNonFiniteLogits,
+                 std::string("[verify] expected finite logits (or -inf for masked tokens), and "
+                             "|logit| / temperature below 2.9e6, got others in ") +
+                     (status == CudaStatus::kTargetRow ? "target row " : "draft row ") +
+                     number(where));
+  }
+  const std::string expected = status == CudaStatus::kUndrawable
+                                   ? "a draft token with mass in its own law, got one without"
+                                   : "a tree that can be followed, got another";
+  return Error(ErrorKind::kValue, "[verify] expected " + expected + " at request " +
+                                      number(request) + ", node " + number(where));
+}
+
+// A request's arrays in one copy up, its result in one copy down.
+class HostCall {
+ public:
+  explicit HostCall(const VerifyRequest& from) : from_(from) {
+    const size_t nodes = from.trees.nodes(), requests = from.trees.requests;
+    for (size_t i = 0; i < requests; ++i) {
+      target_.push_back(law_params(from.target_params(static_cast<int64_t>(i))));
+      draft_.push_back(law_params(from.draft_params(static_cast<int64_t>(i))));
+    }
+    to_.trees.requests = from.trees.requests;
+    to_.nodes = from.trees.nodes();
+    to_.target_logits = from.target_logits;
+    to_.draft_logits = from.draft_logits;
+    to_.verifier = from.verifier;
+    to_.coins.seed = from.coins.seed;
+    up_.add(to_.trees.tokens, from.trees.tokens, nodes);
+    up_.add(to_.trees.parents, from.trees.parents, nodes);
+    up_.add(to_.trees.offsets, from.trees.offsets, requests + 1);
+    up_.add(to_.trees.paths, from.trees.paths, nodes);
+    up_.add(to_.laws.kinds, from.laws.kinds, nodes);
+    up_.add(to_.laws.rows, from.laws.rows, nodes);
+    const size_t sparse = from.laws.sparse_offsets ? from.laws.sparse_offsets[nodes] : 0;
+    up_.add(to_.laws.sparse_offsets, from.laws.sparse_offsets, nodes + 1);
+    up_.add(to_.laws.ids, from.laws.ids, sparse);
+    up_.add(to_.laws.masses, from.laws.masses, sparse);
+    up_.add<LawParams>(to_.sampling, target_.data(), requests);
+    up_.add<LawParams>(to_.draft_sampling, draft_.data(), requests);
+    up_.add(to_.coins.seeds, from.coins.seeds, requests);
+    up_.add(to_.coins.requests, from.coins.requests, requests);
+    up_.add(to_.coins.positions, from.coins.positions, requests);
+    up_.add(to_.coins.accept, from.coins.accept, nodes);
+    up_.add(to_.coins.pick, from.coins.pick, nodes);
+    up_.add(to_.coins.select, from.coins.select, nodes);
+  }
+
+  void run(cudaStream_t stream) {
+    const size_t nodes = to_.nodes, requests = to_.trees.requests;
+    const size_t result = requests * 24 + nodes * 4;
+    const size_t down = (result + 15) / 16 * 16, room = verify_cuda_room(to_);
+    const detail::DeviceMemory memory(up_.size() + down + room, stream);
+    char* at = memory.data();
+    check_cuda(cudaMemcpyAsync(at, up_.data(), up_.size(), cudaMemcpyHostToDevice, stream),
+               "upload");
+    up_.place(at);
+    at += up_.size();
+    verify_cuda_async(to_, result_at(at), at + down, room, stream);
+    bytes_.resize(result / 8 + 1);
+    check_cuda(cudaMemcpyAsync(bytes_.data(), at, result, cudaMemcpyDeviceToHost, stream),
+               "download");
+    check_cuda(cudaStreamSynchronize(stream), "verify_kernel");
+    got_ = result_at(reinterpret_cast<char*>(bytes_.data()));
+  }
+
+  const CudaVerifyResult& got() const { return got_; }
+
+ private:
+  CudaVerifyResult result_at(char* at) const {
+    const size_t nodes = to_.nodes, requests = to_.trees.requests;
+    CudaVerifyResult result;
+    const auto take = [&](auto*& array, size_t count) {
+      array = reinterpret_cast<std::remove_reference_t<decltype(array)>>(at);
+      at += count * sizeof *array;
+    };
+    take(result.next_tokens, requests);
+    take(result.counts, requests);
+    take(result.status, requests);
+    take(result.where, requests);
+    take(result.accepted, nodes);
+    take(result.degenerate, requests);
+    return result;
+  }
+
+  const VerifyRequest& from_;
+  std::vector<LawParams> target_, draft_;
+  CudaVerifyRequest to_;
+  detail::Parcel up_;
+  std::vector<uint64_t> bytes_;
+  CudaVerifyResult got_;
+};
+
+}  // namespace
+
+VerifyResult verify_cuda(const VerifyRequest& request, void* stream) {
+  detail::check(request);
+  VerifyResult result;
+  const int64_t requests = request.trees.requests;
+  result.offsets.push_back(0);
+  result.status.assign(request.report_status ? requests : 0, {});
+  if (requests == 0) return result;
+  HostCall call(request);
+  call.run(static_cast<cudaStream_t>(stream));
+  const CudaVerifyResult& got = call.got();
+  for (int64_t i = 0; i < requests; ++i) {
+    const bool fine = got.status[i] == CudaStatus::kFine;
+    if (!fine) {
+      const Error error = error_of(got.status[i], i, got.where[i]);
+      if (!request.report_status) throw error;
+      result.status[i] = error.what();
+    }
+    const int32_t* path = got.accepted + request.trees.offsets[i];
+    result.accepted.insert(result.accepted.end(), path, path + got.counts[i]);
+    result.offsets.push_back(static_cast<int32_t>(result.accepted.size()));
+    result.next_tokens.push_back(got.next_tokens[i]);
+    result.degenerate.push_back(fine && got.degenerate[i]);
+  }
+  return result;
+}
+
+}  // namespace anydraft

@@ -1,0 +1,1 @@
+"""Benches of the engine's kernels beside their peers: `anydraft bench kernels`."""

@@ -1,0 +1,83 @@
+"""`anydraft bench acceptance`: tokens per step of every draft law and walk on a pair of models."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from anydraft.cli.acceptance_tables import markdown, plot, summarise
+from anydraft.cli.loading import load, set_threads
+from anydraft.cli.terminal import say
+from anydraft.errors import InputError
+
+
+def add(kinds: Any) -> None:
+    """Add the measurement to the subparsers of `anydraft bench`."""
+    parser = kinds.add_parser(
+        "acceptance",
+        help="tokens per step of every draft law and walk",
+        description="Tokens per step of every draft law and walk, on rows that all of them share.",
+    )
+    option = parser.add_argument
+    option("--target", required=True, metavar="MODEL", help="folder or name of the model")
+    option("--drafter", required=True, metavar="MODEL", help="folder or name of the model")
+    option("--prompts", required=True, type=Path, metavar="FILE", help="a JSON list of texts")
+    option("--chat", action="store_true", help="send them through the target's template")
+    option("--temperatures", default="0.3,0.6,1.0", metavar="LIST")
+    option("--length", type=int, default=32, metavar="N", help="tokens written for each prompt")
+    option("--seed", type=int, default=0)
+    option("--pack", action="store_true", help="pack the linear layers (CPU)")
+    option("--threads", type=int, metavar="N", help="of torch")
+    option("--json", type=Path, metavar="FILE", help="write all means")
+    option("--plot", type=Path, metavar="FILE", help="write a picture (PNG, needs matplotlib)")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, report, and return the exit status."""
+    texts = _texts(args.prompts)
+    temperatures = _temperatures(args.temperatures)
+    set_threads(args.threads)
+    target = load("target", args.target, pack=args.pack)
+    drafter = load("drafter", args.drafter, pack=args.pack)
+    from anydraft.contrib.shared_rows import Pair, Plan, Record, measure
+
+    plan = Plan(temperatures, length=args.length, drawn=temperatures, seed=args.seed)
+    prompts = [("text", _ids(target, text, chat=args.chat)) for text in texts]
+    records: list[Record] = []
+    for record in measure(Pair(target, drafter, temperatures), prompts, plan):
+        if not records or record.prompt != records[-1].prompt:
+            say(f"prompt {record.prompt + 1} of {len(prompts)}")
+        records.append(record)
+    result = {"plan": asdict(plan), "prompts": len(prompts), "means": summarise(records)}
+    if args.json:
+        args.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    if args.plot:
+        plot(result, args.plot)
+    sys.stdout.write(markdown(result) + "\n")
+    return 0
+
+
+def _texts(file: Path) -> list[str]:
+    texts = json.loads(file.read_text(encoding="utf-8"))
+    if not isinstance(texts, list) or not texts or not all(isinstance(t, str) for t in texts):
+        raise InputError(f"[bench] expected a JSON list of texts in {file}, got something else")
+    return texts
+
+
+def _temperatures(text: str) -> tuple[float, ...]:
+    values = tuple(float(part) for part in text.split(","))
+    if not all(value > 0 for value in values):
+        raise InputError(f"[bench] expected temperatures > 0, got {text}")
+    return values
+
+
+def _ids(target: Any, text: str, *, chat: bool) -> list[int]:
+    if chat:
+        ids: list[int] = target.chat([{"role": "user", "content": text}])
+        return ids
+    return [*target.vocabulary.prefix, *target.vocabulary.encode(text)]

@@ -1,0 +1,87 @@
+// A block of threads as cuda/block.cuh asks for, on the host: one std::thread a lane.
+#pragma once
+
+#include <pthread.h>
+
+#include <cstring>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "cuda/block.cuh"
+
+namespace anydraft::testing {
+
+class Team {
+ public:
+  explicit Team(int count) : threads(count), slots(count) {
+    pthread_barrier_init(&barrier_, nullptr, static_cast<unsigned>(count));
+  }
+  ~Team() { pthread_barrier_destroy(&barrier_); }
+  Team(const Team&) = delete;
+  Team& operator=(const Team&) = delete;
+
+  void wait() { pthread_barrier_wait(&barrier_); }
+
+  const int threads;
+  std::vector<uint64_t> slots;
+
+ private:
+  pthread_barrier_t barrier_;
+};
+
+class Block {
+ public:
+  Block(Team& team, int thread) : team_(team), thread_(thread) {}
+  int thread() const { return thread_; }
+  int threads() const { return team_.threads; }
+  void sync() { team_.wait(); }
+
+  template <class T, class Op>
+  T of_warp(T value, Op op) {
+    memcpy(&team_.slots[thread_], &value, sizeof value);
+    sync();
+    T lanes[detail::kLanes];
+    const int first = thread_ / detail::kLanes * detail::kLanes;
+    for (int l = 0; l < detail::kLanes; ++l) memcpy(&lanes[l], &team_.slots[first + l], sizeof(T));
+    sync();
+    for (int step = detail::kLanes / 2; step > 0; step /= 2) {
+      for (int l = 0; l < step; ++l) lanes[l] = op(lanes[l], lanes[l + step]);
+    }
+    return lanes[0];
+  }
+
+  template <class T>
+  T exchange(T value, int mask) {
+    memcpy(&team_.slots[thread_], &value, sizeof value);
+    sync();
+    memcpy(&value, &team_.slots[thread_ ^ mask], sizeof value);
+    sync();
+    return value;
+  }
+
+  uint64_t add(uint64_t* slot, uint64_t value) {
+    return __atomic_fetch_add(slot, value, __ATOMIC_RELAXED);
+  }
+
+ private:
+  Team& team_;
+  int thread_;
+};
+
+// Calls play(block, scratch) on every thread of a block.
+template <class Play>
+void run_block(int threads, Play play) {
+  Team team(threads);
+  const auto scratch = std::make_unique<detail::Scratch>();
+  std::vector<std::thread> lanes;
+  for (int t = 0; t < threads; ++t) {
+    lanes.emplace_back([&, t] {
+      Block block(team, t);
+      play(block, *scratch);
+    });
+  }
+  for (std::thread& lane : lanes) lane.join();
+}
+
+}  // namespace anydraft::testing

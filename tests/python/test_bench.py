@@ -1,0 +1,34 @@
+"""The bench of the kernels: it checks before it times, and writes what it found."""
+
+import json
+
+import pytest
+
+from anydraft import SamplingParams
+from anydraft.bench import kernels_cpu, timing
+from anydraft.cli import main
+
+
+def test_writes_ratios_to_every_peer(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(timing, "STREAMED_BYTES", 1 << 20)
+    out = tmp_path / "kernels.json"
+    status = main(["bench", "kernels", "--vocab", "5000", "--seconds", "0", "--out", str(out)])
+    assert status == 0
+    result = json.loads(out.read_text())
+    assert [row["accepted"] for row in result["chains"]] == [2, 4]
+    for row in result["chains"]:
+        assert set(row["ratios"]) == {"bare exponentials", "transformers: _speculative_sampling"}
+    draws = {row["what"]: row["ratios"] for row in result["draws"]}
+    assert set(draws) == set(kernels_cpu.DRAWS)
+    assert all(ratio > 0 for ratios in draws.values() for ratio in ratios.values())
+    assert "torch: topk first, then the k filtered" in draws["top-k 50, top-p 0.95"]
+    assert out.with_suffix(".md").read_text() in capsys.readouterr().out + "\n"
+
+
+def test_a_wrong_law_ends_the_bench(monkeypatch):
+    """The engine is asked for another temperature than the reference is told."""
+    other = SamplingParams(temperature=1.1)
+    real = kernels_cpu.probs
+    monkeypatch.setattr(kernels_cpu, "probs", lambda rows, _: real(rows, other))
+    with pytest.raises(AssertionError, match="law at vocab 1000"):
+        kernels_cpu._check(1000, "float32", SamplingParams(temperature=0.8), 3.0)
