@@ -37,16 +37,19 @@ def words(*tokens, specials=None, eos=False):
 
 
 PAIRS = {  # target, drafter
-    "longer on either side": (words("a", "b", "aab", eos=True), words("a", "ba", "bab", eos=True)),
+    "longer on either side": (
+        words("a", "b", "aab", eos=True),
+        words("a", "ba", "bab", "b", eos=True),
+    ),
     "one encodes as a BPE": (vocabulary([("a", "b")]), vocabulary([("b", "a"), ("ba", "b")])),
     "duplicates": (words("a", "b"), words("a", "b", "a", "ab", "ab", "abb")),
     "not canonical": (words("a", "b", "ab", "ba"), words("a", "b", "bab")),
     "spell nothing": (
         words("a", "b"),
-        words("a", "ba", "c", "ac", "", specials={"<pad>": 4}),
+        words("a", "ba", "c", "ac", "", "b", specials={"<pad>": 4}),
     ),
     "half a character": (words("a", b"\xc3", b"\xa9", "é"), words("a", b"\xc3", b"\xa9", "aé")),
-    "nothing shared": (words("a", "b"), words("ab", "ba", "bb")),
+    "next to nothing shared": (words("ab", "a", "b"), words("aa", "bb", "a", "b")),
 }
 
 

@@ -57,10 +57,10 @@ def test_trees(name, options):
     length=st.integers(0, 3),
 )
 def test_random_vocabularies(target, drafter, seed, length):
-    spelt = [word for word in drafter if "c" not in word]
-    if not spelt:
-        return
-    pair = TableModel(words("a", "b", *target), seed), TableModel(words(*drafter), seed + 1)
+    pair = (
+        TableModel(words("a", "b", *target), seed),
+        TableModel(words(*drafter, "a", "b"), seed + 1),
+    )
     check(*pair, PLAIN, draft_length=length)
 
 
@@ -157,7 +157,7 @@ def test_a_drawn_token_without_mass_is_refused():
         play(*by_hand(), SamplingParams(), 3, restate=restated(without))
 
 
-@pytest.mark.parametrize("name", [name for name in PAIRS if name != "nothing shared"])
+@pytest.mark.parametrize("name", PAIRS)
 def test_accepts_no_less_than_exact_match(name):
     """The same draws, of one drafter token: sum of min(p, psi) against sum of p * psi."""
     for seed in range(4):

@@ -99,8 +99,8 @@ struct BridgeStats {
 struct Stats {
   int64_t target_calls = 0;
   int64_t draft_calls = 0;
-  int64_t drafted = 0;   // target tokens proposed
-  int64_t accepted = 0;  // of them kept by the verifier
+  int64_t drafted = 0;               // target tokens proposed
+  int64_t accepted = 0;              // of them kept by the verifier
   std::vector<BridgeStats> bridges;  // kAuto
 };
 

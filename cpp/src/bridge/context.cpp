@@ -71,7 +71,7 @@ void DraftContext::sync(const TokenIds& committed) {
     append(tokens_.ids()[i]);
     drawn_.back() = 0;
   }
-  said_ = std::min(text_.size(), spoken_.size());  // less where an encoder spells only a part
+  said_ = spoken_.size() == text_.size() ? text_.size() : 0;  // an encoder may have dropped some
 }
 
 // How many ids stay, and how many of the text's own tokens end at the same place. Ids that the

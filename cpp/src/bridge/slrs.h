@@ -35,7 +35,7 @@ class Spellings {
   int32_t size() const { return static_cast<int32_t>(ids_.size()); }  // drafter tokens that spell
   int32_t drafter_id(int32_t index) const { return ids_[index]; }
   int32_t first(int32_t index) const { return tokens_[starts_[index]]; }  // target token
-  TokenIds of(int32_t drafter_id) const;  // target tokens; empty: nothing
+  TokenIds of(int32_t drafter_id) const;       // target tokens; empty: nothing
   int32_t first_of(int32_t drafter_id) const;  // -1: none
 
   // Logits over `width` target ids, at the temperature of `law`, of the next token of a spelling at
@@ -55,7 +55,7 @@ class Spellings {
   TokenIds lone_token_, lone_id_;  // first tokens that one drafter token alone spells
   TokenIds shared_;                // the other first tokens
   TokenIds index_of_;              // [drafter ids] in ids_, -1: none
-  TokenIds group_of_;              // [drafter ids] index of the first token in shared_; past it: none
+  TokenIds group_of_;  // [drafter ids] index of the first token in shared_; past it: none
 };
 
 namespace detail {

@@ -1,6 +1,7 @@
 #include "session/auto_draft.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "session/slrs_draft.h"
 #include "session/string_draft.h"
@@ -17,7 +18,9 @@ constexpr double kPriorRounds = 2, kPriorAcceptance = 0.5;
 }  // namespace
 
 AutoDraft::AutoDraft(const Pair& pair, const Request& request, Stats& stats)
-    : request_(request), stats_(stats) {
+    : request_(request),
+      stats_(stats),
+      length_(shape_for(pair.options, std::numeric_limits<int32_t>::max()).levels()) {
   const auto cache = std::make_shared<DrafterCache>();
   const auto add = [&](Bridge bridge, auto make) {
     auto candidate = std::make_unique<Candidate>();
@@ -27,22 +30,20 @@ AutoDraft::AutoDraft(const Pair& pair, const Request& request, Stats& stats)
     candidate->accepted = kPriorAcceptance * kPriorRounds;
     candidate->weight = kPriorRounds;
     candidate->emitted = candidate->expected = 2 * kPriorRounds;
+    candidate->rounds = kPriorRounds;
+    candidate->calls = kPriorRounds * static_cast<double>(length_);
     candidates_.push_back(std::move(candidate));
   };
   if (pair.map->shared > 0) {
-    add(Bridge::kTli, [&](const Pair& own) {
-      return std::make_unique<TokenDraft>(own, request, stats, cache);
-    });
+    add(Bridge::kTli,
+        [&](const Pair& own) { return std::make_unique<TokenDraft>(own, request, stats, cache); });
   }
   if (pair.spellings->size() > 0) {
-    add(Bridge::kSlrs, [&](const Pair& own) {
-      return std::make_unique<SlrsDraft>(own, request, stats, cache);
-    });
+    add(Bridge::kSlrs,
+        [&](const Pair& own) { return std::make_unique<SlrsDraft>(own, request, stats, cache); });
   }
-  add(Bridge::kSlem, [&](const Pair& own) {
-    return std::make_unique<StringDraft>(own, request, stats, cache);
-  });
-  length_ = shape_for(pair.options, 1 << 20).levels();
+  add(Bridge::kSlem,
+      [&](const Pair& own) { return std::make_unique<StringDraft>(own, request, stats, cache); });
   report();
 }
 
@@ -54,6 +55,7 @@ void AutoDraft::start(const TokenIds& committed, int64_t room) {
   }
   now_ = best;
   first_row_.clear();
+  calls_before_ = stats_.draft_calls;
   now().drafting->start(committed, room);
 }
 
@@ -69,12 +71,13 @@ void AutoDraft::learn(const RowsView& target, int64_t first, int64_t accepted) {
   if (first_row_.empty()) return;
   now().emitted = kForget * now().emitted + static_cast<double>(accepted + 1);
   now().expected = kForget * now().expected + expected_tokens(now());
+  now().calls = kForget * now().calls + static_cast<double>(stats_.draft_calls - calls_before_);
+  now().rounds = kForget * now().rounds + 1;
   const auto width = static_cast<int64_t>(first_row_.size());
   const RowsView row{first_row_.data(), DType::kFloat32, 1, width, width, 0};
   const detail::Law law = make_law(target, first, request_.sampling);
   for (const auto& candidate : candidates_) {
-    candidate->accepted =
-        kForget * candidate->accepted + candidate->drafting->acceptance(row, law);
+    candidate->accepted = kForget * candidate->accepted + candidate->drafting->acceptance(row, law);
     candidate->weight = kForget * candidate->weight + 1;
   }
   ++stats_.bridges[now_].rounds;
@@ -93,7 +96,7 @@ double AutoDraft::expected_tokens(const Candidate& candidate) const {
 }
 
 double AutoDraft::worth(const Candidate& candidate) const {
-  const double cost = 1 + kDraftCost * static_cast<double>(length_);
+  const double cost = 1 + kDraftCost * candidate.calls / candidate.rounds;
   return expected_tokens(candidate) / cost * candidate.emitted / candidate.expected;
 }
 

@@ -36,8 +36,8 @@ class AutoDraft : public Drafting {
   struct Candidate {
     Pair pair;
     std::unique_ptr<ModelDraft> drafting;
-    double accepted, weight;     // averaged at first positions
-    double emitted, expected;    // of its own rounds
+    double accepted, weight;                  // at first positions, of all rounds
+    double emitted, expected, calls, rounds;  // of its own
     double acceptance() const { return accepted / weight; }
   };
   Candidate& now() { return *candidates_[now_]; }
@@ -51,6 +51,7 @@ class AutoDraft : public Drafting {
   std::vector<std::unique_ptr<Candidate>> candidates_;
   size_t now_ = 0;
   int64_t length_ = 0;            // of a round's draft, at most
+  int64_t calls_before_ = 0;      // of the drafter, when the round began
   std::vector<float> first_row_;  // the drafter's, of this round; empty: not drafted yet
 };
 
