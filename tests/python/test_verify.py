@@ -271,3 +271,17 @@ def test_links_are_the_tree():
     assert Trees.from_links(tree.tokens, *tree.links()) == tree
     with pytest.raises(InputError, match="behind their parent"):
         Trees.from_links([0, 1], [1, 0], [-1, -1])
+
+
+def test_equal_certain_siblings_take_their_token_once():
+    """Their mass, taken twice from the residual's sum, would make the other chunks look heavier."""
+    vocab = 3 * 4096
+    row = torch.full((1, vocab), -40.0)
+    row[0, [0, 1, 5000, 9000]] = torch.log(torch.tensor([0.4, 0.2, 0.2, 0.2]))
+    tree = Trees([7, 0, 0], [-1, 0, 0], [0, 3])
+    drawn = []
+    for pick in np.linspace(0.005, 0.995, 100):
+        result = verify(tree, row.expand(3, -1), laws=[ONE_HOT] * 3, sampling=PLAIN,
+                        coins=([1 - 1e-12] * 3, [pick] * 3))  # fmt: skip
+        drawn.append(result.next_token[0])
+    assert [drawn.count(token) for token in (0, 1, 5000, 9000)] == [0, 33, 34, 33]
