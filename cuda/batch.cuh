@@ -9,7 +9,8 @@ namespace anydraft::detail {
 
 struct NodeLaws {
   Law target, draft;
-  bool loaded;
+  bool bad_target, bad_draft;
+  bool loaded;  // of rows that are read when needed
 };
 
 // Room of a batch, [nodes] each.

@@ -13,6 +13,14 @@
 
 #include "anydraft/detail/law.h"
 
+// A walk asks for the same things in many places: a copy of each would be too much for the
+// compiler.
+#if defined(__CUDACC__)
+#define ANYDRAFT_SHARED_CODE __noinline__
+#else
+#define ANYDRAFT_SHARED_CODE
+#endif
+
 namespace anydraft::detail {
 
 constexpr int kMaxChunks = 256;  // 1,048,576 tokens
@@ -49,10 +57,16 @@ struct Part {
 
 // Memory that the threads of a block share.
 struct Scratch {
+  // What one thread found out for all.
+  double sum, left;
+  int64_t place;
+  uint64_t target;
+  float largest;
   Part parts[kMaxChunks];
   double target_totals[kMaxChunks];
   double totals[kMaxChunks];  // of the last residual summed
   double groups[kGroups];
+  double entries[kLanes];
   uint64_t bins[kBins + kBins / 16];
   uint64_t weights[kList];
   float list[kList];
@@ -80,12 +94,12 @@ ANYDRAFT_HD auto with_reader(const void* row, DType dtype, F f) {
 ANYDRAFT_HD inline float scaled_power(float x, float scale, int32_t reference) {
   const float shifted = x * scale + 12582912.0f;
   const float f = fmaf(x, scale, -(shifted - 12582912.0f));
-  float y = 1.54614446986e-4f;
-  y = fmaf(y, f, 1.34004281776e-3f);
-  y = fmaf(y, f, 9.61805667852e-3f);
-  y = fmaf(y, f, 5.55032722667e-2f);
-  y = fmaf(y, f, 2.40226509223e-1f);
-  y = fmaf(y, f, 6.93147206703e-1f);
+  float y = kPower6;
+  y = fmaf(y, f, kPower5);
+  y = fmaf(y, f, kPower4);
+  y = fmaf(y, f, kPower3);
+  y = fmaf(y, f, kPower2);
+  y = fmaf(y, f, kPower1);
   y = fmaf(y, f, 1.0f);
   uint32_t bits, steps;
   memcpy(&bits, &y, sizeof bits);
@@ -150,11 +164,11 @@ class Crew {
         [&](int chunk, double total) { totals[chunk] = total; });
     return sum_of(totals, chunks_of(size));
   }
+  // Sequential work is one thread's, in the memory of its own block: to the others of a cluster
+  // each of its steps would take as long as a barrier.
   ANYDRAFT_HD double sum_of(const double* totals, int chunks) {
-    sync();
-    double sum = 0;
-    for (int chunk = 0; chunk < chunks; ++chunk) sum += totals[chunk];
-    return sum;
+    once([&] { scratch_.sum = plain_sum(totals, chunks); });
+    return scratch_.sum;
   }
 
   // The least of the threads' values.
@@ -162,20 +176,28 @@ class Crew {
     value = block_.of_warp(value, Smaller{});
     sync();
     if (lane() == 0) scratch_.lowest[warp()] = value;
-    sync();
-    for (int i = 0; i < warps(); ++i) value = Smaller{}(value, scratch_.lowest[i]);
-    return value;
+    once([&] {
+      scratch_.place = scratch_.lowest[0];
+      for (int i = 1; i < warps(); ++i) {
+        scratch_.place = Smaller{}(scratch_.place, scratch_.lowest[i]);
+      }
+    });
+    return scratch_.place;
   }
 
   // The token where the cumulative mass passes coin * total; never one without mass. `totals` are
   // the chunk totals at any scale, `mass_at(token)` the masses.
   template <class Mass>
-  ANYDRAFT_HD int32_t pick(int64_t size, const double* totals, double coin, Mass mass_at) {
-    const int chunks = chunks_of(size);
-    double left = coin * sum_of(totals, chunks);
-    const int64_t chunk = pass(totals, chunks, left);
-    const double share = left / totals[chunk];
-    const int64_t begin = chunk * kChunk, end = begin + kChunk < size ? begin + kChunk : size;
+  ANYDRAFT_SHARED_CODE ANYDRAFT_HD int32_t pick(int64_t size, const double* totals, double coin,
+                                                Mass mass_at) {
+    once([&] {
+      const int chunks = chunks_of(size);
+      double left = coin * plain_sum(totals, chunks);
+      scratch_.place = pass(totals, chunks, left);
+      scratch_.left = left / totals[scratch_.place];
+    });
+    const int64_t begin = scratch_.place * kChunk;
+    const int64_t end = begin + kChunk < size ? begin + kChunk : size;
     const auto at_most = [&](int64_t at) { return at < end ? mass_at(at) : 0.0; };
     // Groups of 32 entries, a warp a group; then the entry.
     const int groups = static_cast<int>((end - begin + kLanes - 1) / kLanes);
@@ -186,17 +208,30 @@ class Crew {
       const double total = block_.of_warp(mine ? at_most(at) : 0.0, Plus{});
       if (mine && lane() == 0) scratch_.groups[group] = total;
     }
-    left = share * sum_of(scratch_.groups, groups);
-    const int64_t entry = begin + pass(scratch_.groups, groups, left) * kLanes;
-    double masses[kLanes];
-    for (int l = 0; l < kLanes; ++l) masses[l] = at_most(entry + l);
-    return static_cast<int32_t>(entry + pass(masses, kLanes, left));
+    once([&] {
+      double left = scratch_.left * plain_sum(scratch_.groups, groups);
+      scratch_.place = begin + pass(scratch_.groups, groups, left) * kLanes;
+      scratch_.left = left;
+    });
+    const int64_t entry = scratch_.place;
+    if (warp() == 0) scratch_.entries[lane()] = at_most(entry + lane());
+    once([&] {
+      double left = scratch_.left;
+      scratch_.place = entry + pass(scratch_.entries, kLanes, left);
+    });
+    return static_cast<int32_t>(scratch_.place);
   }
 
   ANYDRAFT_HD Block& block() { return block_; }
   ANYDRAFT_HD Scratch& scratch() { return scratch_; }
 
  private:
+  ANYDRAFT_HD static double plain_sum(const double* values, int count) {
+    double sum = 0;
+    for (int i = 0; i < count; ++i) sum += values[i];
+    return sum;
+  }
+
   Block& block_;
   Scratch& scratch_;
 };

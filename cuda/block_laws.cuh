@@ -34,8 +34,9 @@ class BlockLaws {
   // The law of a row, and the totals of its chunks in units of 2^law.exponent. `parts`: where they
   // are known. `bad`: NaN, +inf, -inf everywhere or out of a float's reach; then the law is some
   // law, so that a walk can end.
-  ANYDRAFT_HD Law law_of(const RowsView& rows, int64_t index, const LawParams& params,
-                         const Part* parts, double* totals, bool& bad) {
+  ANYDRAFT_SHARED_CODE ANYDRAFT_HD Law law_of(const RowsView& rows, int64_t index,
+                                              const LawParams& params, const Part* parts,
+                                              double* totals, bool& bad) {
     Law law;
     law.row = rows.row(index);
     law.dtype = rows.dtype;
@@ -60,17 +61,23 @@ class BlockLaws {
     return law;
   }
 
+  // The chunk totals of a law that law_of gave, without looking for its cut-off again.
+  ANYDRAFT_HD void know_totals(const Law& law, const Part* parts, double* totals) {
+    parts = parts ? share_parts(parts, chunks_of(law.size)) : read_parts(law, law.scale);
+    total_of(law, parts, totals);
+  }
+
  private:
   // As the CPU engine's sampling/cutoff.cpp.
-  ANYDRAFT_HD float cutoff(Law law, const LawParams& params, float largest, const Part* parts,
-                           double* totals) {
+  ANYDRAFT_SHARED_CODE ANYDRAFT_HD float cutoff(Law law, const LawParams& params, float largest,
+                                                const Part* parts, double* totals) {
     if (params.top_k > 0 && params.top_k < law.size) {
       const auto k = static_cast<uint64_t>(params.top_k);
       law.lower = Larger{}(law.lower, select(law, true, largest, parts, k));
     }
     if (params.top_p < 1) {
       const double total = total_of(law, parts, totals);
-      const auto weight = static_cast<uint64_t>(params.top_p * total * 0x1p40);
+      const auto weight = static_cast<uint64_t>(params.top_p * total * double{kNucleusUnit});
       const uint64_t target = weight > 1 ? weight : 1;
       law.lower = Larger{}(law.lower, select(law, false, largest, parts, target));
     }
@@ -80,8 +87,8 @@ class BlockLaws {
     }
     return Smaller{}(law.lower, largest);
   }
-  ANYDRAFT_HD float select(const Law& law, bool count_only, float largest, const Part* parts,
-                           uint64_t target) {
+  ANYDRAFT_SHARED_CODE ANYDRAFT_HD float select(const Law& law, bool count_only, float largest,
+                                                const Part* parts, uint64_t target) {
     return with_reader(law.row, law.dtype, [&](auto read) {
       BlockSelect<Block, decltype(read)> from(crew_, read, law.size, parts,
                                               {count_only, law.scale, law.exponent});
@@ -89,7 +96,7 @@ class BlockLaws {
     });
   }
 
-  ANYDRAFT_HD const Part* read_parts(const Law& law, float scale) {
+  ANYDRAFT_SHARED_CODE ANYDRAFT_HD const Part* read_parts(const Law& law, float scale) {
     constexpr int kWidth = 2;  // so that a row's chunks occupy many warps
     const int chunks = chunks_of(law.size), at_once = chunks_at_once(law.dtype, kWidth);
     Part* parts = crew_.scratch().parts;
@@ -112,16 +119,22 @@ class BlockLaws {
     return parts;
   }
 
-  ANYDRAFT_HD static float largest_of(const Part* parts, int chunks) {
-    float largest = -INFINITY;
-    for (int chunk = 0; chunk < chunks; ++chunk) largest = Larger{}(parts[chunk].largest, largest);
+  ANYDRAFT_HD float largest_of(const Part* parts, int chunks) {
+    float& largest = crew_.scratch().largest;
+    crew_.once([&] {
+      largest = -INFINITY;
+      for (int c = 0; c < chunks; ++c) largest = Larger{}(parts[c].largest, largest);
+    });
     return largest;
   }
 
   ANYDRAFT_HD int32_t lowest_index_of(const Law& law, const Part* parts, float value) {
-    int chunk = 0;
-    while (parts[chunk].largest != value) ++chunk;
-    const int64_t begin = static_cast<int64_t>(chunk) * kChunk;
+    int64_t& chunk = crew_.scratch().place;
+    crew_.once([&] {
+      chunk = 0;
+      while (parts[chunk].largest != value) ++chunk;
+    });
+    const int64_t begin = chunk * kChunk;
     const int64_t end = begin + kChunk < law.size ? begin + kChunk : law.size;
     int64_t at = begin + crew_.thread();
     while (at < end && load(law.row, law.dtype, at) != value) at += crew_.threads();
@@ -129,7 +142,8 @@ class BlockLaws {
   }
 
   // Of the entries >= law.lower. A part that summed others too is read again.
-  ANYDRAFT_HD double total_of(const Law& law, const Part* parts, double* totals) {
+  ANYDRAFT_SHARED_CODE ANYDRAFT_HD double total_of(const Law& law, const Part* parts,
+                                                   double* totals) {
     crew_.sync();
     with_reader(law.row, law.dtype, [&](auto read) {
       crew_.for_chunks(

@@ -6,6 +6,8 @@
 #include "anydraft/detail/walks.h"
 #include "batch.cuh"
 #include "block_laws.cuh"
+#include "entries.cuh"
+#include "sound.cuh"
 
 namespace anydraft::detail {
 
@@ -49,38 +51,35 @@ class BlockRows : public Instrument<BlockRows<Block>> {
   }
 
   // What reads and sums rows; see detail/instrument.h.
-  ANYDRAFT_HD void load(int32_t node) {
+  ANYDRAFT_SHARED_CODE ANYDRAFT_HD void load(int32_t node) {
     const LawKind kind = play_.kinds[node];
     has_draft_ =
         this->first_child(node) >= 0 && kind != LawKind::kOneHot && kind != LawKind::kSparse;
     NodeLaws& laws = batch_.room.laws[base_ + node];
-    if (laws.loaded) {
-      target_ = laws.target;
+    const int32_t row = all().laws.rows[base_ + node];
+    if (!batch_.room.parts && !laws.loaded) read_laws(node, row, laws);
+    target_ = laws.target;
+    if (has_draft_ && all().draft_laws) {
+      draft_ = law_from(all().draft_logits, row, all().draft_laws[row]);
+    } else if (has_draft_) {
       draft_ = laws.draft;
-      return;
+      if (laws.bad_draft) fail(CudaStatus::kDraftRow, row);
     }
-    target_ = target_law(node);
-    if (has_draft_) draft_ = draft_law(all().laws.rows[base_ + node], node);
-    crew_.once([&] { laws = {target_, draft_, true}; });
+    if (laws.bad_target) fail(CudaStatus::kTargetRow, base_ + node);
   }
 
-  ANYDRAFT_HD double sum_of(const Residual& residual) {
-    return sum_entries([&](auto entries, int64_t begin, int64_t end) {
-      double sum = 0;
-      int64_t patch = next_patch(residual.node, begin + crew_.lane(), end);
-      for (int64_t at = begin + crew_.lane(); at < end; at += kLanes) {
-        if (at != patch) {
-          sum += left_at(residual, entries, at);
-        } else {
-          sum += this->weight(residual, static_cast<int32_t>(at));
-          patch = next_patch(residual.node, at + kLanes, end);
-        }
-      }
-      return sum;
-    });
+  ANYDRAFT_SHARED_CODE ANYDRAFT_HD double sum_of(const Residual& residual) {
+    if (is_summed(residual)) return summed_.sum;
+    if (target_.one_hot >= 0) return this->weight(residual, target_.one_hot);
+    const auto left = [&](auto entries, int64_t begin, int64_t end) {
+      return lane_left(residual, entries, begin, end);
+    };
+    const double total = subtracts_row(residual) ? sum_entries(left) : sum_target(residual);
+    summed_ = residual;
+    return summed_.sum = total;
   }
 
-  ANYDRAFT_HD double draft_without(int32_t child) {
+  ANYDRAFT_SHARED_CODE ANYDRAFT_HD double draft_without(int32_t child) {
     return sum_entries([&](auto entries, int64_t begin, int64_t end) {
       double sum = 0;
       int64_t left_out = next_left_out(child, begin + crew_.lane(), end);
@@ -95,7 +94,7 @@ class BlockRows : public Instrument<BlockRows<Block>> {
     });
   }
 
-  ANYDRAFT_HD double overlap_of(int32_t, double cap) {
+  ANYDRAFT_SHARED_CODE ANYDRAFT_HD double overlap_of(int32_t, double cap) {
     return sum_entries([&](auto entries, int64_t begin, int64_t end) {
       double sum = 0;
       for (int64_t at = begin + crew_.lane(); at < end; at += kLanes) {
@@ -107,7 +106,7 @@ class BlockRows : public Instrument<BlockRows<Block>> {
   }
 
   // In whole multiples of 2^-62, whose sums do not depend on their order.
-  ANYDRAFT_HD void histogram_of(double* target, double* draft) {
+  ANYDRAFT_SHARED_CODE ANYDRAFT_HD void histogram_of(double* target, double* draft) {
     uint64_t* bins = crew_.scratch().bins;
     crew_.sync();
     for (int b = crew_.thread(); b < 2 * kBuckets; b += crew_.threads()) bins[b] = 0;
@@ -129,23 +128,24 @@ class BlockRows : public Instrument<BlockRows<Block>> {
     }
   }
 
-  ANYDRAFT_HD int32_t pick_with(const Residual& residual, double coin) {
+  ANYDRAFT_SHARED_CODE ANYDRAFT_HD int32_t pick_with(const Residual& residual, double coin) {
+    if (target_.one_hot >= 0) return target_.one_hot;
     const bool untouched = residual.rejected < 0 && !(residual.drafted > 0);
     if (!untouched && sum_of(residual) > 0) {
       const Entries<AnyReader> entries = any_entries();
       return crew_.pick(target_.size, crew_.scratch().totals, coin, [&](int64_t at) {
-        return next_patch(residual.node, at, at + 1) == at
+        return next_patch(residual.node, at, at + 1, 1) == at
                    ? this->weight(residual, static_cast<int32_t>(at))
                    : left_at(residual, entries, at);
       });
     }
-    if (target_.one_hot >= 0) return target_.one_hot;
-    if (totals_of_ != residual.node) target_law(residual.node);
+    know_totals(residual.node);
     return crew_.pick(target_.size, crew_.scratch().target_totals, coin,
                       [&](int64_t at) { return mass(target_, at); });
   }
 
   ANYDRAFT_HD void mark_spent(int32_t child, uint8_t spent) {
+    summed_.node = -1;
     crew_.once([&] { play_.spent[child] = spent; });
   }
   ANYDRAFT_HD void keep_child(int32_t node, int32_t child, const Selection& selection) {
@@ -154,6 +154,7 @@ class BlockRows : public Instrument<BlockRows<Block>> {
       play_.next_sibling[child] = -1;
       play_.selections[node] = selection;
     });
+    summed_.node = -1;
     selected_ = true;
   }
   // A mass that merely underflowed is no mistake: the walk then goes by the target alone.
@@ -199,28 +200,6 @@ class BlockRows : public Instrument<BlockRows<Block>> {
   }
 
  private:
-  struct AnyReader {
-    const void* row;
-    DType dtype;
-    ANYDRAFT_HD float operator()(int64_t at) const {
-      return anydraft::detail::load(row, dtype, at);
-    }
-  };
-
-  // Masses of the node's rows: mass() of detail/law.h.
-  template <class Read>
-  struct Entries {
-    Law target_law, draft_law;
-    Read target_row, draft_row;
-    ANYDRAFT_HD static double mass_at(const Law& law, Read row, int64_t at) {
-      if (law.one_hot >= 0) return at == law.one_hot ? 1.0 : 0.0;
-      const float x = row(at);
-      if (!(x >= law.lower)) return 0.0;
-      return static_cast<double>(scaled_power(x, law.scale, law.exponent)) * law.inverse_total;
-    }
-    ANYDRAFT_HD double target(int64_t at) const { return mass_at(target_law, target_row, at); }
-    ANYDRAFT_HD double draft(int64_t at) const { return mass_at(draft_law, draft_row, at); }
-  };
   ANYDRAFT_HD Entries<AnyReader> any_entries() const {
     return {target_, draft_, {target_.row, target_.dtype}, {draft_.row, draft_.dtype}};
   }
@@ -236,18 +215,32 @@ class BlockRows : public Instrument<BlockRows<Block>> {
   }
   template <class Sum>
   ANYDRAFT_HD double sum_entries(Sum sum) {
+    summed_.node = -1;
     return with_entries([&](auto entries) {
       return crew_.sum_chunks(target_.size, crew_.scratch().totals,
                               [&](int64_t begin, int64_t end) { return sum(entries, begin, end); });
     });
   }
 
+  // Whether scratch.totals still holds this residual's: it is often summed when a child is rejected
+  // and then drawn from.
+  ANYDRAFT_HD bool is_summed(const Residual& other) const {
+    return summed_.node == other.node && summed_.rejected == other.rejected &&
+           summed_.weight == other.weight && summed_.drafted == other.drafted &&
+           summed_.cap == other.cap;
+  }
+
+  ANYDRAFT_HD bool subtracts_row(const Residual& other) const {
+    return has_draft_ && other.drafted > 0;
+  }
   // U of a token that no sibling is certain of.
   template <class Read>
   ANYDRAFT_HD double left_at(const Residual& residual, const Entries<Read>& entries,
                              int64_t at) const {
+    if (!subtracts_row(residual)) return entries.target(at) * residual.weight;
+    const bool plain = !selected_ && !(residual.cap > 0);
+    if (plain) return entries.left(residual.weight, residual.drafted, at);
     const double target = entries.target(at);
-    if (!has_draft_ || !(residual.drafted > 0)) return residual.weight * target;
     double draft = entries.draft(at);
     if (selected_ && draft > 0) {
       draft *= play_.selections[residual.node].factor[bucket_of(target, draft)];
@@ -255,26 +248,66 @@ class BlockRows : public Instrument<BlockRows<Block>> {
     return plain_residual(residual, target, draft);
   }
 
-  // The next token of a lane, from `from` on, whose U the rows do not give: those of certain
-  // children and of sparse laws; `end` where there is none.
-  ANYDRAFT_HD int64_t next_patch(int32_t node, int64_t from, int64_t end) const {
-    int64_t next = end;
-    const auto offer = [&](int64_t id) {
-      if (id >= from && id < next && (id - from) % kLanes == 0) next = id;
-    };
-    const LawKind kind = play_.kinds[node];
-    if (kind == LawKind::kSparse) {
-      for (int32_t i = play_.sparse_offsets[node]; i < play_.sparse_offsets[node + 1]; ++i) {
-        offer(play_.ids[i]);
-      }
-    } else if (kind == LawKind::kOneHot || excludes_later(kind)) {
-      for (int32_t c = this->first_child(node); c >= 0; c = this->next_sibling(c)) {
-        if (is_certain(play_, c)) offer(this->token(c));
+  // U of a lane's entries in a chunk.
+  template <class Read>
+  ANYDRAFT_HD double lane_left(const Residual& residual, const Entries<Read>& entries,
+                               int64_t begin, int64_t end) {
+    double sum = 0;
+    int64_t patch = next_patch(residual.node, begin + crew_.lane(), end, kLanes);
+    for (int64_t at = begin + crew_.lane(); at < end; at += kLanes) {
+      if (at != patch) {
+        sum += left_at(residual, entries, at);
+      } else {
+        sum += this->weight(residual, static_cast<int32_t>(at));
+        patch = next_patch(residual.node, at + kLanes, end, kLanes);
       }
     }
-    return next;
+    return sum;
   }
-  // Likewise for siblings that the law of `child` leaves out.
+
+  // Where only certain siblings took something: the law's own totals but for their chunks.
+  ANYDRAFT_HD double sum_target(const Residual& residual) {
+    know_totals(residual.node);
+    summed_.node = -1;
+    double* totals = crew_.scratch().totals;
+    const double* own = crew_.scratch().target_totals;
+    // A chunk's total less what was taken; `anew`: that is rounding, mostly.
+    const auto total_less = [&](int chunk, int64_t begin, int64_t end, bool& anew) {
+      const double whole = residual.weight * (own[chunk] * target_.inverse_total);
+      double total = whole;
+      int64_t id = next_patch(residual.node, begin, end, 1);
+      const bool patched = id < end;
+      for (; id < end; id = next_patch(residual.node, id + 1, end, 1)) {
+        const auto token = static_cast<int32_t>(id);
+        total -= residual.weight * mass(target_, id) - this->weight(residual, token);
+      }
+      anew = patched && total < kThin * whole;
+      return total;
+    };
+    crew_.sync();
+    with_entries([&](auto entries) {
+      crew_.for_chunks(
+          target_.size,
+          [&](int chunk, int64_t begin, int64_t end) {
+            bool anew = false;
+            total_less(chunk, begin, end, anew);
+            return anew ? lane_left(residual, entries, begin, end) : 0.0;
+          },
+          [&](int chunk, double total) {
+            const int64_t begin = static_cast<int64_t>(chunk) * kChunk;
+            const int64_t end = Smaller{}(begin + kChunk, target_.size);
+            bool anew = false;
+            const double quick = total_less(chunk, begin, end, anew);
+            totals[chunk] = anew ? total : quick;
+          });
+    });
+    return crew_.sum_of(totals, chunks_of(target_.size));
+  }
+
+  ANYDRAFT_HD int64_t next_patch(int32_t node, int64_t from, int64_t end, int64_t step) const {
+    return next_untold(play_, node, from, end, step);
+  }
+  // The next sibling of a lane that the law of `child` leaves out.
   ANYDRAFT_HD int64_t next_left_out(int32_t child, int64_t from, int64_t end) const {
     int64_t next = end;
     for (int32_t at = this->first_left_out(child); at >= 0 && at != child;
@@ -285,64 +318,45 @@ class BlockRows : public Instrument<BlockRows<Block>> {
     return next;
   }
 
-  ANYDRAFT_HD Law target_law(int32_t node) {
-    bool bad = false;
-    const Law law = BlockLaws<Block>(crew_).law_of(
+  // Of the node that is loaded.
+  ANYDRAFT_SHARED_CODE ANYDRAFT_HD void know_totals(int32_t node) {
+    if (totals_of_ == node) return;
+    totals_of_ = node;
+    BlockLaws<Block>(crew_).know_totals(target_, batch_.parts(base_ + node, false),
+                                        crew_.scratch().target_totals);
+  }
+  ANYDRAFT_HD Law target_law(int32_t node, bool& bad) {
+    totals_of_ = node;
+    return BlockLaws<Block>(crew_).law_of(
         all().target_logits, base_ + node, all().sampling[request_],
         batch_.parts(base_ + node, false), crew_.scratch().target_totals, bad);
-    if (bad) fail(CudaStatus::kTargetRow, base_ + node);
-    totals_of_ = node;
-    return law;
   }
-  ANYDRAFT_HD Law draft_law(int32_t row, int32_t node) {
-    if (all().draft_laws) return law_from(all().draft_logits, row, all().draft_laws[row]);
-    bool bad = false;
-    const Law law = BlockLaws<Block>(crew_).law_of(
-        all().draft_logits, row, all().draft_sampling[request_], batch_.parts(base_ + node, true),
-        crew_.scratch().totals, bad);
-    if (bad) fail(CudaStatus::kDraftRow, row);
-    return law;
-  }
-
-  // Whether what a node says can be followed without reading memory that is not there.
-  ANYDRAFT_HD bool sound(int32_t node) const {
-    const int32_t parent = play_.parents[node];
-    if (node == 0) return parent == -1;
-    if (parent < 0 || parent >= node) return false;
-    if (all().verifier == Verifier::kBlock && parent != node - 1) return false;
-    const int32_t token = play_.tokens[node];
-    if (token < 0 || token >= all().target_logits.cols) return false;
-    if (play_.paths && play_.paths[node] < 1) return false;
-    const auto kind = static_cast<uint32_t>(play_.kinds[parent]);
-    if (kind > 31 || !(batch_.kinds >> kind & 1)) return false;
-    if (play_.kinds[parent] == LawKind::kSparse) return sound_sparse(parent);
-    const int32_t row = all().laws.rows[base_ + parent];
-    return play_.kinds[parent] == LawKind::kOneHot || (row >= 0 && row < all().draft_logits.rows);
-  }
-  ANYDRAFT_HD bool sound_sparse(int32_t node) const {
-    if (!play_.sparse_offsets) return false;
-    double total = 0;
-    for (int32_t i = play_.sparse_offsets[node]; i < play_.sparse_offsets[node + 1]; ++i) {
-      if (play_.ids[i] < 0 || play_.ids[i] >= all().target_logits.cols) return false;
-      if (!(play_.masses[i] >= 0 && play_.masses[i] < INFINITY)) return false;
-      total += play_.masses[i];
+  ANYDRAFT_SHARED_CODE ANYDRAFT_HD void read_laws(int32_t node, int32_t row, NodeLaws& laws) {
+    summed_.node = -1;
+    NodeLaws read{};
+    read.target = target_law(node, read.bad_target);
+    if (has_draft_ && !all().draft_laws) {
+      read.draft =
+          BlockLaws<Block>(crew_).law_of(all().draft_logits, row, all().draft_sampling[request_],
+                                         nullptr, crew_.scratch().totals, read.bad_draft);
     }
-    return total > 0;
+    read.loaded = true;
+    crew_.once([&] { laws = read; });
   }
 
-  ANYDRAFT_HD void check_nodes() {
+  ANYDRAFT_SHARED_CODE ANYDRAFT_HD void check_nodes() {
     int32_t node = crew_.thread();
     if (base_ < 0 || nodes_ < 1 || base_ + nodes_ > all().nodes) {
       fail(CudaStatus::kMalformed, 0);
     } else {
-      while (node < nodes_ && sound(node)) node += crew_.threads();
+      while (node < nodes_ && sound_node(batch_, play_, base_, node)) node += crew_.threads();
     }
     const int64_t first = crew_.lowest(node < nodes_ ? node : nodes_);
     if (first < nodes_) fail(CudaStatus::kMalformed, static_cast<int32_t>(first));
   }
 
   // Children in their order: each thread looks for those of its nodes.
-  ANYDRAFT_HD void clear_nodes() {
+  ANYDRAFT_SHARED_CODE ANYDRAFT_HD void clear_nodes() {
     for (int32_t node = crew_.thread(); node < nodes_; node += crew_.threads()) {
       int32_t child = node + 1, sibling = node + 1;
       while (child < nodes_ && play_.parents[child] != node) ++child;
@@ -372,20 +386,10 @@ class BlockRows : public Instrument<BlockRows<Block>> {
   const int64_t request_;
   const int32_t base_, nodes_;
   bool has_draft_ = false;
-  int32_t totals_of_ = -1;  // whose chunk totals scratch.target_totals holds
+  Residual summed_{-1, -1, 0, 0, 0, 0};  // whose chunk totals scratch.totals holds, and their sum
+  int32_t totals_of_ = -1;               // whose chunk totals scratch.target_totals holds
   CudaStatus fault_ = CudaStatus::kFine;
   int32_t where_ = -1;
 };
-
-// What a block does for its request.
-template <class Block>
-ANYDRAFT_HD void play_request(Block& block, Scratch& scratch, const Batch& batch, int64_t index,
-                              Verifier verifier) {
-  Crew<Block> crew(block, scratch);
-  BlockRows<Block> rows(crew, batch, index);
-  Walked walked{0, -1};
-  if (rows.fault() == CudaStatus::kFine) walked = walk(verifier, rows);
-  rows.report(walked);
-}
 
 }  // namespace anydraft::detail

@@ -17,15 +17,15 @@ ANYDRAFT_HD inline float float_of(int32_t key) {
   return float_from_bits(bits);
 }
 
-// What an entry counts: 1, or its mass in units of 2^(exponent - 40), a whole number: sums of such
-// weights do not depend on their order, so neither does the cut-off.
+// What an entry counts: 1, or its weight in a nucleus (detail/law.h): whole numbers, whose sums do
+// not depend on their order.
 struct Weigh {
   bool count_only;
   float scale;
   int32_t exponent;
   ANYDRAFT_HD uint64_t operator()(float x) const {
     if (count_only) return 1;
-    return static_cast<uint64_t>(static_cast<int64_t>(scaled_power(x, scale, exponent) * 0x1p40f));
+    return nucleus_weight(scaled_power(x, scale, exponent));
   }
 };
 
@@ -133,15 +133,20 @@ class BlockSelect {
   }
 
   // The bin where the running weight reaches `target`, which loses what comes before it.
-  ANYDRAFT_HD int pass_bins(uint64_t& target) const {
-    const uint64_t* weights = crew_.scratch().bins;
-    int group = 0;
-    while (group < kBins / 16 && weights[kBins + group] < target)
-      target -= weights[kBins + group++];
-    if (group == kBins / 16) return kBins;
-    int bin = group * 16;
-    while (weights[bin] < target) target -= weights[bin++];
-    return bin;
+  ANYDRAFT_HD int pass_bins(uint64_t& target) {
+    Scratch& scratch = crew_.scratch();
+    crew_.once([&] {
+      const uint64_t* weights = scratch.bins;
+      uint64_t left = target;
+      int group = 0;
+      while (group < kBins / 16 && weights[kBins + group] < left) left -= weights[kBins + group++];
+      int bin = group * 16;
+      while (bin < kBins && weights[bin] < left) left -= weights[bin++];
+      scratch.place = bin;
+      scratch.target = left;
+    });
+    target = scratch.target;
+    return static_cast<int>(scratch.place);
   }
 
   // Among the entries in [low, high], if they are few.

@@ -1,22 +1,42 @@
-// A CUDA block as block.cuh asks for.
+// A CUDA block, and a cluster of blocks, as block.cuh asks for.
 #pragma once
 
+#include <cooperative_groups.h>
 #include <cuda_runtime.h>
 
 #include <cstdint>
 
 namespace anydraft::detail {
 
-struct DeviceBlock {
-  __device__ int thread() const { return static_cast<int>(threadIdx.x); }
-  __device__ int threads() const { return static_cast<int>(blockDim.x); }
-  __device__ void sync() { __syncthreads(); }
+// A block, or where `splits` > 1 a cluster of that many, which share the first one's memory.
+class DeviceBlock {
+ public:
+  __device__ explicit DeviceBlock(int splits) : splits_(splits) {}
+
+  __device__ int thread() const {
+    const int block = splits_ > 1 ? static_cast<int>(blockIdx.x) % splits_ : 0;
+    return block * static_cast<int>(blockDim.x) + static_cast<int>(threadIdx.x);
+  }
+  __device__ int threads() const { return splits_ * static_cast<int>(blockDim.x); }
+
+  __device__ void sync() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    if (splits_ > 1) return cooperative_groups::this_cluster().sync();
+#endif
+    __syncthreads();
+  }
+  template <class T>
+  __device__ T& shared(T& mine) const {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    if (splits_ > 1) return *cooperative_groups::this_cluster().map_shared_rank(&mine, 0);
+#endif
+    return mine;
+  }
+
   template <class T, class Op>
   __device__ T of_warp(T value, Op op) {
     // Butterflies: each lane folds the same tree, for + and the like commute.
-    for (int step = 16; step > 0; step /= 2) {
-      value = op(value, __shfl_xor_sync(0xffffffffu, value, step));
-    }
+    for (int step = 16; step > 0; step /= 2) value = op(value, exchange(value, step));
     return value;
   }
   template <class T>
@@ -26,6 +46,18 @@ struct DeviceBlock {
   __device__ uint64_t add(uint64_t* slot, uint64_t value) {
     return atomicAdd(reinterpret_cast<unsigned long long*>(slot), value);
   }
+
+ private:
+  const int splits_;
 };
+
+// Calls play(block, scratch) with a block of `used` out of `splits`, all or one.
+template <class Scratch, class Play>
+__device__ void play_as(int splits, int used, Scratch& scratch, Play play) {
+  if (used == 1 && blockIdx.x % splits != 0) return;
+  DeviceBlock block(used);
+  play(block, block.shared(scratch));
+  block.sync();  // nobody leaves while others still read its shared memory
+}
 
 }  // namespace anydraft::detail

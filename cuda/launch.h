@@ -3,6 +3,7 @@
 
 #include <cuda_runtime.h>
 
+#include <cstdint>
 #include <cstring>
 #include <string>
 #include <vector>
@@ -17,6 +18,44 @@ inline void check_cuda(cudaError_t status, const char* what) {
   throw Error(absent ? ErrorKind::kCudaUnavailable : ErrorKind::kValue,
               std::string("[cuda] ") + what + ": " + cudaGetErrorString(status));
 }
+
+// Blocks that play one of `count` together: as many as leave none of the device idle, or `wanted`.
+inline int splits_for(int64_t count, int wanted) {
+  int device = 0, major = 0, processors = 0;
+  check_cuda(cudaGetDevice(&device), "device");
+  cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
+  cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device);
+  if (wanted != 0 && wanted != 1 && wanted != 2 && wanted != 4 && wanted != 8) {
+    throw Error(ErrorKind::kValue,
+                "[cuda] expected 0, 1, 2, 4 or 8 splits, got " + std::to_string(wanted));
+  }
+  if (major < 9) return 1;
+  if (wanted > 0) return wanted;
+  int splits = 8;
+  while (splits > 1 && count * splits > processors) splits /= 2;
+  return splits;
+}
+
+// Launches with `splits` blocks a cluster.
+template <class Kernel, class... Arguments>
+void launch(Kernel kernel, int64_t blocks, int threads, int splits, void* stream, const char* name,
+            const Arguments&... arguments) {
+  cudaLaunchAttribute cluster;
+  cluster.id = cudaLaunchAttributeClusterDimension;
+  cluster.val.clusterDim = {static_cast<unsigned>(splits), 1, 1};
+  cudaLaunchConfig_t config{};
+  config.gridDim = {static_cast<unsigned>(blocks), 1, 1};
+  config.blockDim = {static_cast<unsigned>(threads), 1, 1};
+  config.stream = static_cast<cudaStream_t>(stream);
+  config.attrs = &cluster;
+  config.numAttrs = splits > 1 ? 1 : 0;
+  check_cuda(cudaLaunchKernelEx(&config, kernel, arguments...), name);
+}
+
+// Entries a thread reads at once when all rows are read beforehand: as few threads as fill the
+// device, each with wide loads, or for few rows many with narrow ones.
+constexpr int kWide = 8, kNarrow = 2;
+constexpr int64_t kFewEntries = int64_t{1} << 25;
 
 // Device memory of one call, freed in the order of the stream.
 class DeviceMemory {

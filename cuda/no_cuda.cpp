@@ -20,4 +20,10 @@ void verify_cuda_async(const CudaVerifyRequest&, const CudaVerifyResult&, void*,
   fail();
 }
 
+size_t sample_cuda_room(const CudaSampleRequest&) { fail(); }
+void sample_cuda_async(const CudaSampleRequest&, const CudaSampleResult&, void*, size_t, void*) {
+  fail();
+}
+void sample_cuda(const RowsView&, const SamplingParams&, const double*, int64_t*, void*) { fail(); }
+
 }  // namespace anydraft

@@ -8,6 +8,7 @@
 #include <cuda_fp16.h>
 #endif
 
+#include "anydraft/rows_view.h"
 #include "block.cuh"
 
 namespace anydraft::detail {
@@ -223,6 +224,12 @@ ANYDRAFT_HD void scan_chunks(Block& block, const void* row, DType dtype, int64_t
 // How many chunks scan_chunks takes at once.
 ANYDRAFT_HD inline int chunks_at_once(DType dtype, int width16) {
   return dtype == DType::kFloat32 ? width16 / 2 : width16;
+}
+
+// Units of so many chunks that a row makes.
+ANYDRAFT_HD inline int64_t units_a_row(const RowsView& rows, int width16) {
+  const int at_once = chunks_at_once(rows.dtype, width16);
+  return (chunks_of(rows.cols) + at_once - 1) / at_once;
 }
 
 }  // namespace anydraft::detail

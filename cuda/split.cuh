@@ -1,5 +1,5 @@
-// The reading of all rows of a batch at once, a few chunks of one row for each warp, before the
-// walks that need them.
+// All rows of a batch at once, before the walks that need them: each warp reads a few chunks of one
+// row, then each block makes the law of one.
 #pragma once
 
 #include "batch.cuh"
@@ -8,13 +8,11 @@
 
 namespace anydraft::detail {
 
-// A row to be read for its parts; size 0: none.
+// A node's row of logits that its walk may need.
 struct RowTask {
-  const void* row = nullptr;
-  DType dtype = DType::kFloat32;
-  int64_t size = 0;
-  float scale = 0;
-  Part* parts = nullptr;
+  const RowsView* rows = nullptr;  // null: none
+  int64_t index = 0;
+  const LawParams* params = nullptr;
 };
 
 // The request that a node belongs to: the last one that does not begin behind it.
@@ -50,26 +48,18 @@ template <class Block>
 ANYDRAFT_HD RowTask task_of(Block& block, const Batch& batch, int64_t node, bool draft) {
   const CudaVerifyRequest& all = batch.request;
   const int64_t request = request_of(all.trees, node);
-  const LawParams& params = (draft ? all.draft_sampling : all.sampling)[request];
-  const RowsView& rows = draft ? all.draft_logits : all.target_logits;
-  int64_t index = node;
-  if (draft) {
-    const LawKind kind = all.laws.kinds[node];
-    const bool inner = has_children(block, all, request, node);
-    index = all.laws.rows[node];
-    if (all.draft_laws || !inner || kind == LawKind::kOneHot || kind == LawKind::kSparse ||
-        index < 0 || index >= rows.rows) {
-      return {};
-    }
-  }
-  return {rows.row(index), rows.dtype, rows.cols, scale_of_parts(params), batch.parts(node, draft)};
+  const LawParams* params = (draft ? all.draft_sampling : all.sampling) + request;
+  if (!draft) return {&all.target_logits, node, params};
+  const LawKind kind = all.laws.kinds[node];
+  const int64_t index = all.laws.rows[node];
+  const bool inner = has_children(block, all, request, node);
+  const bool from_row = kind != LawKind::kOneHot && kind != LawKind::kSparse;
+  const bool there = index >= 0 && index < all.draft_logits.rows;
+  if (all.draft_laws || !inner || !from_row || !there) return {};
+  return {&all.draft_logits, index, params};
 }
 
-// Units of chunks_at_once chunks that a batch's rows make: the target rows, then the draft rows.
-ANYDRAFT_HD inline int64_t units_a_row(const RowsView& rows, int width16) {
-  const int at_once = chunks_at_once(rows.dtype, width16);
-  return (chunks_of(rows.cols) + at_once - 1) / at_once;
-}
+// Units that a batch's rows make: the target rows, then the draft rows.
 ANYDRAFT_HD inline int64_t units_of(const CudaVerifyRequest& all, int width16) {
   int64_t units = units_a_row(all.target_logits, width16);
   if (all.draft_logits.data && !all.draft_laws) units += units_a_row(all.draft_logits, width16);
@@ -85,10 +75,39 @@ ANYDRAFT_HD void scan_unit(Block& block, const Batch& batch, int64_t unit) {
   const bool draft = unit >= target_units;
   if (draft) unit -= target_units;
   const int64_t a_row = units_a_row(draft ? all.draft_logits : all.target_logits, width16);
-  const RowTask task = task_of(block, batch, unit / a_row, draft);
-  const int first = static_cast<int>(unit % a_row) * chunks_at_once(task.dtype, width16);
-  if (task.size == 0) return;
-  scan_chunks<width16>(block, task.row, task.dtype, task.size, first, task.scale, task.parts);
+  const int64_t node = unit / a_row;
+  const RowTask task = task_of(block, batch, node, draft);
+  if (!task.rows) return;
+  const RowsView& rows = *task.rows;
+  const int first = static_cast<int>(unit % a_row) * chunks_at_once(rows.dtype, width16);
+  scan_chunks<width16>(block, rows.row(task.index), rows.dtype, rows.cols, first,
+                       scale_of_parts(*task.params), batch.parts(node, draft));
+}
+
+// What one block does then: the law of a row, the target's of each node, then the draft's.
+template <class Block>
+ANYDRAFT_HD void finish_law(Block& block, Scratch& scratch, const Batch& batch, int64_t unit) {
+  const bool draft = unit >= batch.request.nodes;
+  const int64_t node = draft ? unit - batch.request.nodes : unit;
+  const RowTask task = task_of(block, batch, node, draft);
+  if (!task.rows) return;
+  Crew<Block> crew(block, scratch);
+  bool bad = false;
+  const Law law = BlockLaws<Block>(crew).law_of(*task.rows, task.index, *task.params,
+                                                batch.parts(node, draft), scratch.totals, bad);
+  if (block.thread() != 0) return;
+  NodeLaws& laws = batch.room.laws[node];
+  (draft ? laws.draft : laws.target) = law;
+  (draft ? laws.bad_draft : laws.bad_target) = bad;
+}
+// A row without filters is done by one block: a cluster would only wait for itself.
+ANYDRAFT_HD inline bool cuts(const CudaVerifyRequest& all, int64_t unit) {
+  const bool draft = unit >= all.nodes;
+  const int64_t request = request_of(all.trees, draft ? unit - all.nodes : unit);
+  return (draft ? all.draft_sampling : all.sampling)[request].cuts();
+}
+ANYDRAFT_HD inline int64_t laws_of(const CudaVerifyRequest& all) {
+  return all.draft_logits.data && !all.draft_laws ? 2 * all.nodes : all.nodes;
 }
 
 }  // namespace anydraft::detail

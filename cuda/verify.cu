@@ -1,43 +1,53 @@
-// Verification on a CUDA device: one block a request plays the walks of detail/walks.h. See
-// README.md for what that costs.
+// Verification on a CUDA device: all rows are read once, then a block or a cluster a request plays
+// the walks of detail/walks.h. See README.md for what that costs.
 #include <cuda_runtime.h>
 
 #include <string>
 
 #include "anydraft/error.h"
-#include "block_rows.cuh"
 #include "device_block.cuh"
 #include "launch.h"
+#include "play_request.cuh"
+#include "split.cuh"
 
 namespace anydraft {
 namespace {
 
 using detail::Batch;
 
-constexpr int kThreads = 512;
+constexpr int kThreads = 256, kScanThreads = 128;
 
-template <Verifier verifier>
-__global__ void __launch_bounds__(kThreads) verify_kernel(const __grid_constant__ Batch batch) {
+__global__ void __launch_bounds__(kThreads)
+    verify_kernel(const __grid_constant__ Batch batch, int splits) {
   __shared__ detail::Scratch scratch;
-  detail::DeviceBlock block;
-  detail::play_request(block, scratch, batch, blockIdx.x, verifier);
+  detail::play_as(splits, splits, scratch, [&](auto& block, detail::Scratch& shared) {
+    detail::play_request(block, shared, batch, blockIdx.x / splits);
+  });
 }
 
-auto kernel_of(Verifier verifier) {
-  switch (verifier) {
-    case Verifier::kMatch:
-      return verify_kernel<Verifier::kMatch>;
-    case Verifier::kTraversal:
-    case Verifier::kBlock:
-      return verify_kernel<Verifier::kTraversal>;
-    case Verifier::kMultipath:
-      return verify_kernel<Verifier::kMultipath>;
-    case Verifier::kKseq:
-      return verify_kernel<Verifier::kKseq>;
-    case Verifier::kTopDown:
-      break;
-  }
-  return verify_kernel<Verifier::kTopDown>;
+template <int width>
+__global__ void __launch_bounds__(kScanThreads) scan_kernel(const __grid_constant__ Batch batch) {
+  detail::DeviceBlock block(1);
+  const int64_t thread = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  detail::scan_unit<width>(block, batch, thread / detail::kLanes);
+}
+
+__global__ void __launch_bounds__(kThreads)
+    laws_kernel(const __grid_constant__ Batch batch, int splits) {
+  __shared__ detail::Scratch scratch;
+  const int64_t unit = blockIdx.x / splits;
+  const int used = detail::cuts(batch.request, unit) ? splits : 1;
+  detail::play_as(splits, used, scratch, [&](auto& block, detail::Scratch& shared) {
+    detail::finish_law(block, shared, batch, unit);
+  });
+}
+
+template <int width>
+void scan(const Batch& batch, void* stream) {
+  const int64_t units = detail::units_of(batch.request, width);
+  const int64_t warps = kScanThreads / detail::kLanes;
+  detail::launch(scan_kernel<width>, (units + warps - 1) / warps, kScanThreads, 1, stream,
+                 "scan_kernel", batch);
 }
 
 [[noreturn]] void fail(const std::string& expected, int64_t got) {
@@ -69,9 +79,17 @@ void verify_cuda_async(const CudaVerifyRequest& request, const CudaVerifyResult&
   }
   if (request.trees.requests == 0) return;
   const Batch batch = detail::batch_of(request, result, room);
-  const auto blocks = static_cast<unsigned>(request.trees.requests);
-  kernel_of(request.verifier)<<<blocks, kThreads, 0, static_cast<cudaStream_t>(stream)>>>(batch);
-  detail::check_cuda(cudaGetLastError(), "verify_kernel");
+  if (batch.room.parts) {
+    const bool few = request.nodes * vocab < detail::kFewEntries;
+    few ? scan<detail::kNarrow>(batch, stream) : scan<detail::kWide>(batch, stream);
+    const int64_t laws = detail::laws_of(request);
+    const int splits = detail::splits_for(laws, 0);
+    detail::launch(laws_kernel, laws * splits, kThreads, splits, stream, "laws_kernel", batch,
+                   splits);
+  }
+  const int splits = detail::splits_for(request.trees.requests, request.splits);
+  detail::launch(verify_kernel, request.trees.requests * splits, kThreads, splits, stream,
+                 "verify_kernel", batch, splits);
 }
 
 }  // namespace anydraft

@@ -115,6 +115,10 @@ class HostCall {
 
 VerifyResult verify_cuda(const VerifyRequest& request, void* stream) {
   detail::check(request);
+  if (request.want_acceptance) {
+    throw Error(ErrorKind::kValue,
+                "[verify] expected rows in CPU memory with acceptance, got CUDA rows");
+  }
   VerifyResult result;
   const int64_t requests = request.trees.requests;
   result.offsets.push_back(0);

@@ -34,7 +34,9 @@ class SamplingParams:
     def greedy(self) -> bool: ...
 
 def write_probs(logits: Any, params: SamplingParams, out: Any) -> None: ...
-def sample_rows(logits: Any, params: SamplingParams, coins: Sequence[float]) -> list[int]: ...
+def sample_rows(
+    logits: Any, params: SamplingParams, coins: Sequence[float], stream: int = 0
+) -> list[int]: ...
 def set_threads(count: int) -> None:
     """Let one call of the engine use `count` threads, the calling one among them.
 
@@ -95,6 +97,57 @@ def draw_children(
     /,
 ) -> list[int]: ...
 def cuda_built() -> bool: ...
+def law_params(params: SamplingParams) -> list[int]: ...
+def law_params_bytes() -> int: ...
+def row_law_bytes() -> int: ...
+
+class CudaVerification:
+    """Addresses are those of device memory; 0: not given. See `anydraft.cuda`."""
+
+    def __init__(
+        self,
+        tokens: int,
+        parents: int,
+        offsets: int,
+        paths: int,
+        requests: int,
+        target_logits: Any,
+        draft_logits: Any,
+        kinds: int,
+        rows: int,
+        sampling: int,
+        draft_sampling: int,
+        verifier: str,
+        seed: int,
+        coins: Sequence[int],
+        draft_laws: int,
+        splits: int,
+        lazy: bool,
+        kept: Sequence[int],
+        said: Sequence[int],
+    ) -> None: ...
+    @property
+    def room(self) -> int: ...
+    def run(self, room: int, stream: int) -> None: ...
+
+class CudaSampling:
+    """As `CudaVerification`."""
+
+    def __init__(
+        self,
+        logits: Any,
+        sampling: int,
+        seed: int,
+        coins: Sequence[int],
+        nodes: int,
+        purpose: int,
+        splits: int,
+        out: Sequence[int],
+    ) -> None: ...
+    @property
+    def room(self) -> int: ...
+    def run(self, room: int, stream: int) -> None: ...
+
 def complete_utf8(data: bytes, /) -> int: ...
 
 class VocabularyTable:

@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol, TypeAlias, overload
 from anydraft import _core
 from anydraft._core import Feed, SamplingParams
 from anydraft.drafts import TreeShape, kind_number
-from anydraft.errors import InputError
+from anydraft.errors import InputError, UnsupportedTokenizerError
 from anydraft.run import Generation, Run
 from anydraft.vocabulary import Vocabulary
 
@@ -285,11 +285,19 @@ def _is_list(prompt: Any) -> bool:
     return not isinstance(prompt, bytes) and isinstance(prompt[0], str | Sequence)
 
 
+def _as_owner(vocabulary: Vocabulary, text: str) -> list[int]:
+    """What the model was trained on: its owner's normalisation and prefix space, no specials."""
+    try:
+        return vocabulary.encode_as_owner(text, specials=False)
+    except UnsupportedTokenizerError:
+        return vocabulary.encode(text)
+
+
 def _prompt_ids(model: Any, prompt: Any) -> list[int]:
     if isinstance(prompt, str):
         if not prompt:
             raise InputError("[generate] expected a prompt of at least one token, got an empty one")
-        return [*model.vocabulary.prefix, *model.vocabulary.encode(prompt)]
+        return [*model.vocabulary.prefix, *_as_owner(model.vocabulary, prompt)]
     if len(prompt) and isinstance(prompt[0], Mapping):
         if not hasattr(model, "chat"):
             raise InputError("[generate] expected text or ids: this target has no chat template")

@@ -72,12 +72,12 @@ def sample(logits: Any, params: SamplingParams, keys: Sequence[tuple[int, int]])
     """One token a row, drawn with the coin of plain decoding (purpose `target`).
 
     Args:
-        logits: torch tensor [rows, vocab], as for `probs`.
+        logits: torch tensor [rows, vocab], as for `probs`; CUDA where built (waits for it).
         params: its `seed` keys the coins (None: 0).
         keys: (request, position) a row.
 
     Returns:
-        torch.int64 [rows].
+        torch.int64 [rows], on the CPU.
 
     >>> import torch
     >>> sample(torch.tensor([[0.0, 50.0]]), SamplingParams(seed=1), [(0, 0)])
@@ -86,7 +86,9 @@ def sample(logits: Any, params: SamplingParams, keys: Sequence[tuple[int, int]])
     import torch
 
     coins = [_core.coin(params.seed or 0, request, position, 0, 5) for request, position in keys]
-    return torch.tensor(_core.sample_rows(logits, params, coins), dtype=torch.int64)
+    with _device_of(logits) as stream:
+        tokens = _core.sample_rows(logits, params, coins, stream)
+    return torch.tensor(tokens, dtype=torch.int64)
 
 
 def verify(

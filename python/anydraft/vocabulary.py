@@ -101,7 +101,14 @@ class Vocabulary:
         cls, data: Json, *, config: Json | None = None, fallback: bool = False
     ) -> Vocabulary:
         """From a parsed tokenizer.json, or another file in its terms (anydraft.description)."""
-        described = describe(data, config or {})
+        try:
+            described = describe(data, config or {})
+        except (UnsupportedTokenizerError, VocabularyError):
+            raise
+        except (AttributeError, LookupError, OverflowError, TypeError, ValueError) as error:
+            raise VocabularyError(
+                f"[Vocabulary] expected a whole description of a tokeniser, got one with {error!r}"
+            ) from error
         try:
             return cls(VocabularyTable.build(described))
         except UnsupportedTokenizerError as error:

@@ -7,11 +7,11 @@ namespace anydraft::bindings {
 
 void bind_errors(pybind11::module_& module);
 void bind_sampling(pybind11::module_& module);
+void bind_cuda(pybind11::module_& module);
 void bind_verify(pybind11::module_& module);
 void bind_vocabulary(pybind11::module_& module);
 void bind_vocabulary_file(pybind11::module_& module);
 void bind_session(pybind11::module_& module);
 void bind_testing(pybind11::module_& module);
-void bind_session_testing(pybind11::module_& testing);
 
 }  // namespace anydraft::bindings

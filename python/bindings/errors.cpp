@@ -1,3 +1,5 @@
+#include <cstring>
+
 #include "anydraft/error.h"
 #include "bind.h"
 
@@ -12,7 +14,11 @@ static void raise(const Error& error) {
                                        "NonFiniteLogitsError", "CudaUnavailableError"};
   const py::object type =
       py::module_::import("anydraft.errors").attr(kNames[static_cast<int>(error.kind())]);
-  PyErr_SetString(type.ptr(), error.what());
+  // A message may quote bytes that are no text.
+  const char* what = error.what();
+  const auto message = py::reinterpret_steal<py::object>(
+      PyUnicode_DecodeUTF8(what, static_cast<Py_ssize_t>(std::strlen(what)), "replace"));
+  PyErr_SetObject(type.ptr(), message.ptr());
 }
 
 void bind_errors(py::module_&) {

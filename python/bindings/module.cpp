@@ -7,6 +7,7 @@ PYBIND11_MODULE(_core, module) {
   bind_errors(module);
   bind_sampling(module);
   bind_verify(module);
+  bind_cuda(module);
   bind_vocabulary(module);
   bind_vocabulary_file(module);
   bind_session(module);

@@ -2,6 +2,7 @@
 
 #include <pybind11/stl.h>
 
+#include "anydraft/cuda.h"
 #include "anydraft/error.h"
 #include "anydraft/threads.h"
 #include "bind.h"
@@ -34,19 +35,27 @@ void bind_sampling(py::module_& module) {
     py::gil_scoped_release release;
     write_probs(rows.view, params, static_cast<float*>(const_cast<void*>(target.view.data)));
   });
-  module.def("sample_rows",
-             [](py::object logits, const SamplingParams& params, const std::vector<double>& coins) {
-               const Rows rows = cpu_rows_from(logits, "sample");
-               if (static_cast<int64_t>(coins.size()) != rows.view.rows) {
-                 throw Error(ErrorKind::kValue, "[sample] expected one key a row (" +
-                                                    std::to_string(rows.view.rows) + "), got " +
-                                                    std::to_string(coins.size()));
-               }
-               py::gil_scoped_release release;
-               std::vector<int64_t> tokens(rows.view.rows);
-               sample_rows(rows.view, params, coins.data(), tokens.data());
-               return tokens;
-             });
+  module.def(
+      "sample_rows",
+      [](py::object logits, const SamplingParams& params, const std::vector<double>& coins,
+         uint64_t stream) {
+        const Rows rows = rows_from(logits, "sample");
+        if (static_cast<int64_t>(coins.size()) != rows.view.rows) {
+          throw Error(ErrorKind::kValue, "[sample] expected one key a row (" +
+                                             std::to_string(rows.view.rows) + "), got " +
+                                             std::to_string(coins.size()));
+        }
+        py::gil_scoped_release release;
+        std::vector<int64_t> tokens(rows.view.rows);
+        if (rows.on_cuda) {
+          sample_cuda(rows.view, params, coins.data(), tokens.data(),
+                      reinterpret_cast<void*>(stream));
+        } else {
+          sample_rows(rows.view, params, coins.data(), tokens.data());
+        }
+        return tokens;
+      },
+      py::arg("logits"), py::arg("params"), py::arg("coins"), py::arg("stream") = 0);
   module.def("set_threads", set_threads, py::arg("count"));
   module.def("threads", threads);
   module.def(

@@ -116,7 +116,6 @@ py::tuple call_verify(const Ints& tokens, const Ints& parents, const Ints& offse
 
 void bind_verify(py::module_& module) {
   module.def("verify", call_verify);
-  module.def("cuda_built", cuda_built);
   module.def("verifiers", [] {
     py::list all;
     for (const VerifierInfo& info : verifiers()) {

@@ -14,7 +14,7 @@ namespace anydraft::testing {
 
 class Team {
  public:
-  explicit Team(int count) : threads(count), slots(count) {
+  explicit Team(int count) : threads(count), slots(2 * count) {
     pthread_barrier_init(&barrier_, nullptr, static_cast<unsigned>(count));
   }
   ~Team() { pthread_barrier_destroy(&barrier_); }
@@ -39,12 +39,9 @@ class Block {
 
   template <class T, class Op>
   T of_warp(T value, Op op) {
-    memcpy(&team_.slots[thread_], &value, sizeof value);
-    sync();
     T lanes[detail::kLanes];
-    const int first = thread_ / detail::kLanes * detail::kLanes;
-    for (int l = 0; l < detail::kLanes; ++l) memcpy(&lanes[l], &team_.slots[first + l], sizeof(T));
-    sync();
+    const uint64_t* slots = show(value) + thread_ / detail::kLanes * detail::kLanes;
+    for (int l = 0; l < detail::kLanes; ++l) memcpy(&lanes[l], &slots[l], sizeof(T));
     for (int step = detail::kLanes / 2; step > 0; step /= 2) {
       for (int l = 0; l < step; ++l) lanes[l] = op(lanes[l], lanes[l + step]);
     }
@@ -53,10 +50,7 @@ class Block {
 
   template <class T>
   T exchange(T value, int mask) {
-    memcpy(&team_.slots[thread_], &value, sizeof value);
-    sync();
-    memcpy(&value, &team_.slots[thread_ ^ mask], sizeof value);
-    sync();
+    memcpy(&value, show(value) + (thread_ ^ mask), sizeof value);
     return value;
   }
 
@@ -65,8 +59,19 @@ class Block {
   }
 
  private:
+  // Every thread's value. Two sets of slots take turns: who writes to one again has waited for all
+  // who read it.
+  template <class T>
+  const uint64_t* show(const T& value) {
+    turn_ = 1 - turn_;
+    uint64_t* slots = team_.slots.data() + turn_ * team_.threads;
+    memcpy(&slots[thread_], &value, sizeof value);
+    sync();
+    return slots;
+  }
+
   Team& team_;
-  int thread_;
+  int thread_, turn_ = 0;
 };
 
 // Calls play(block, scratch) on every thread of a block.

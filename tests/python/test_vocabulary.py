@@ -185,8 +185,6 @@ def test_parts_that_are_not_supported_are_named(tmp_path):
     refused("CTC", decoder={"type": "CTC"})
     refused("WordLevel", model={"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "a"})
     refused("dropout", model=json.loads(byte_level().to_str())["model"] | {"dropout": 0.1})
-    with pytest.raises(UnsupportedTokenizerError, match=r"vocabulary\.model"):
-        Vocabulary.from_file(tmp_path / "vocabulary.model")
     with pytest.raises(VocabularyError, match="expected JSON"):
         Vocabulary.from_json("{")
     with pytest.raises(VocabularyError, match="with a model"):

@@ -4,11 +4,25 @@
 #include <string>
 
 namespace anydraft::detail {
+namespace {
+
+// Where the first `count` tokens end.
+size_t place(const std::vector<size_t>& ends, size_t count) {
+  return count > 0 ? ends[count - 1] : 0;
+}
+
+}  // namespace
 
 DraftContext::DraftContext(const Vocabulary& target, const Vocabulary& drafter,
                            const VocabularyMap& map)
-    : target_(target), drafter_(drafter), map_(map), tokens_(drafter), ids_(drafter.prefix()) {
+    : target_(target),
+      drafter_(drafter),
+      map_(map),
+      tokens_(drafter),
+      ids_(drafter.prefix()),
+      settled_ids_(ids_.size()) {
   ends_.assign(ids_.size(), 0);
+  drawn_.assign(ids_.size(), 0);
 }
 
 void DraftContext::add_symbols(Symbols& to, int32_t draft_id) const {
@@ -40,30 +54,50 @@ void DraftContext::sync(const TokenIds& committed) {
     feed(before);
   } catch (...) {
     text_.resize(before);
-    tokens_.clear();
-    feed(0);
+    if (place(tokens_.ends(), tokens_.ends().size()) != before) {  // a part of it was fed
+      tokens_.clear();
+      feed(0);
+    }
     throw;
   }
   seen_ = committed.size();
-  // The last place where kept tokens and the text's tokens end together.
-  const std::vector<size_t>& ends = tokens_.ends();
-  size_t kept = agreeing(), own = ends.size();
-  const auto place = [](const std::vector<size_t>& of, size_t count) {
-    return count > 0 ? of[count - 1] : 0;
-  };
-  while (place(ends_, kept) != place(ends, own)) {
-    place(ends_, kept) > place(ends, own) ? --kept : --own;
-  }
+  const auto [kept, own] = keep();
   ids_.resize(kept);
+  drawn_.resize(kept);
   ends_.resize(kept);
   spoken_.resize(place(ends_, kept));
   fed_ = std::min(fed_, kept);
-  for (; own < tokens_.ids().size(); ++own) append(tokens_.ids()[own]);
-  said_ = spoken_.size() == text_.size() ? text_.size() : 0;  // an encoder may have dropped some
+  for (size_t i = own; i < tokens_.ids().size(); ++i) {
+    append(tokens_.ids()[i]);
+    drawn_.back() = 0;
+  }
+  said_ = std::min(text_.size(), spoken_.size());  // less where an encoder spells only a part
+}
+
+// How many ids stay, and how many of the text's own tokens end at the same place. Ids that the
+// drafter drew may stay where the text's tokens are others, if both end together somewhere.
+std::pair<size_t, size_t> DraftContext::keep() {
+  const TokenIds& own = tokens_.ids();
+  const std::vector<size_t>& own_ends = tokens_.ends();
+  const size_t agreeing_ids = agreeing();
+  size_t i = settled_ids_, j = settled_own_;
+  while (i < agreeing_ids && j < own.size()) {
+    size_t next_i = i + 1, next_j = j + 1;
+    while (ends_[next_i - 1] != own_ends[next_j - 1]) {
+      size_t& behind = ends_[next_i - 1] < own_ends[next_j - 1] ? next_i : next_j;
+      if (++behind > (&behind == &next_i ? agreeing_ids : own.size())) return {i, j};
+    }
+    const bool same = next_i == i + 1 && next_j == j + 1 && ids_[i] == own[j];
+    if (!same && std::count(drawn_.begin() + i, drawn_.begin() + next_i, 0) != 0) return {i, j};
+    i = next_i, j = next_j;
+    if (j <= tokens_.stable()) settled_ids_ = i, settled_own_ = j;
+  }
+  return {i, j};
 }
 
 void DraftContext::append(int32_t draft_id) {
   ids_.push_back(draft_id);
+  drawn_.push_back(1);
   add_symbols(spoken_, draft_id);
   ends_.push_back(spoken_.size());
 }

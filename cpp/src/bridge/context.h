@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "anydraft/retokenizer.h"
@@ -9,10 +10,10 @@
 
 namespace anydraft::detail {
 
-// Held in step with the target by the common prefix of bytes: tokens that still fit stay (and with
-// them the drafter's cache), up to the last place where they end together with the tokens of the
-// text; from there on the text's own tokens follow. Specials go over by text or role; one without a
-// counterpart is retokenised as the text it shows.
+// The tokens are those that encoding the whole text gives, but for tokens the drafter drew: these
+// stay (and with them its cache) as long as they spell the text and end where one of the text's own
+// tokens ends. Specials go over by text or role; one without a counterpart is retokenised as the
+// text it shows.
 class DraftContext {
  public:
   // Keeps references: the vocabularies and the map must outlive it.
@@ -36,19 +37,23 @@ class DraftContext {
   void add_symbols(Symbols& to, int32_t draft_id) const;
   void add_target_symbols(Symbols& to, int32_t token) const;
   void feed(size_t begin);
+  std::pair<size_t, size_t> keep();
   size_t agreeing() const;
 
   const Vocabulary& target_;
   const Vocabulary& drafter_;
   const VocabularyMap& map_;
-  Symbols text_;              // of the committed tokens seen so far
-  size_t seen_ = 0;           // committed tokens in text_
-  Retokenizer tokens_;        // of text_
-  TokenIds ids_;              // drafter's prefix, then tokens
-  Symbols spoken_;            // symbols of ids_
-  std::vector<size_t> ends_;  // [ids] end of each id in spoken_
-  size_t said_ = 0;           // leading symbols in which text_ and spoken_ agree for sure
+  Symbols text_;                // of the committed tokens seen so far
+  size_t seen_ = 0;             // committed tokens in text_
+  Retokenizer tokens_;          // of text_
+  TokenIds ids_;                // drafter's prefix, then tokens
+  Symbols spoken_;              // symbols of ids_
+  std::vector<size_t> ends_;    // [ids] end of each id in spoken_
+  std::vector<uint8_t> drawn_;  // [ids] 1: the drafter drew it
+  size_t said_ = 0;             // leading symbols in which text_ and spoken_ agree for sure
   size_t fed_ = 0;
+  // Leading ids that stay for good, and as many of the text's own tokens as end there.
+  size_t settled_ids_, settled_own_ = 0;
 };
 
 }  // namespace anydraft::detail

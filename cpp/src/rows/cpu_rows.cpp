@@ -124,6 +124,7 @@ void CpuRows::find_patches(const Residual& residual) {
     }
   }
   std::sort(patches.begin(), patches.end());
+  patches.erase(std::unique(patches.begin(), patches.end()), patches.end());  // equal siblings
 }
 
 void CpuRows::residual_masses(const Residual& residual, int64_t begin, int64_t end, double* out) {

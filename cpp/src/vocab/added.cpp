@@ -90,21 +90,27 @@ const char* open_match(const Trie& trie, std::string_view text) {
   return end;
 }
 
+// How a token stands in the text that it is looked for in. SentencePiece's normaliser leaves its
+// symbols as they are.
+static std::string form_of(const Tables& t, const Description& d, const AddedDescription& token) {
+  if (!(token.flags & kAddedNormalized)) return token.text;
+  if (d.config.owner == Owner::kSentencePiece) return d.table.bytes[token.id];
+  std::string to, other;
+  return std::string(normalize(t, token.text, to, other));
+}
+
 void build_added(TableBuilder& builder, const Description& d) {
   std::vector<AddedToken> added;
   std::map<std::string, uint32_t> plain, normalized;
-  std::string to, other;
   for (const AddedDescription& token : d.added) {
     if (token.text.empty()) continue;
     uint32_t flags = token.flags;
-    const std::string form = flags & kAddedNormalized
-                                 ? std::string(normalize(builder.tables, token.text, to, other))
-                                 : token.text;
     if (token.id >= d.table.bytes.size()) {
       throw Error(ErrorKind::kVocabulary, "[Vocabulary] expected the id of the added token " +
                                               token.text + " in range, got " +
                                               std::to_string(token.id));
     }
+    const std::string form = form_of(builder.tables, d, token);
     const bool special = flags & kAddedSpecial;
     if (form != token.text || (!special && d.table.bytes[token.id] != token.text)) {
       flags |= kAddedInexact;

@@ -7,6 +7,7 @@
 #include "vocab/joins.h"
 #include "vocab/models.h"
 #include "vocab/unicode.h"
+#include "vocab/utf8.h"
 
 namespace anydraft::detail {
 namespace {
@@ -148,7 +149,7 @@ void build_joins(TableBuilder& builder) {
   std::vector<uint8_t> bits(kJoinBytes, 0);
   for (uint32_t id : t.merged) {
     const std::string_view bytes = bytes_of(t, id);
-    if (bytes.empty()) continue;
+    if (bytes.empty() || valid_until(bytes, 0) != bytes.size()) continue;  // in no text
     const char *at = bytes.data(), *end = at + bytes.size();
     for (uint32_t last = decode(at); at != end;) {
       const uint32_t point = decode(at);
@@ -173,6 +174,7 @@ void mark_whole(TableBuilder& builder, const Description& d, const EncoderConfig
     const std::string_view bytes = bytes_of(t, id);
     if (!d.in_model[id] || bytes.empty() || find_piece(t, bytes.data(), bytes.size()) != id)
       continue;
+    if (!config.byte_level && valid_until(bytes, 0) != bytes.size()) continue;
     ids.clear();
     if (!all) merge_bpe(t, bytes, scratch, ids);
     if (all || (ids.size() == 1 && ids[0] == static_cast<int32_t>(id))) flags[id] |= kWhole;

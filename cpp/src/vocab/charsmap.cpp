@@ -3,6 +3,7 @@
 
 #include "vocab/normalize.h"
 #include "vocab/unicode.h"
+#include "vocab/utf8.h"
 
 namespace anydraft::detail {
 namespace {
@@ -20,7 +21,8 @@ class Charsmap {
     texts_size_ = blob.size - 4 - size;
   }
 
-  // The longest entry at `at`: its length, and what stands in its place. 0: none.
+  // The longest entry at `at`: its length, and what stands in its place. 0: none, or a broken
+  // entry, whose replacement or end is no whole character.
   size_t longest(const char* at, const char* end, std::string_view& replacement) const {
     if (count_ == 0) return 0;
     size_t length = 0, node = offset(unit(0));
@@ -33,10 +35,11 @@ class Charsmap {
       node ^= offset(found);
       if (node >= count_) break;
       if (found >> 8 & 1) {
-        length = here + 1 - at;
         const uint32_t text = unit(node) & 0x7FFFFFFF;
-        if (text >= texts_size_) return 0;
+        if (text >= texts_size_ || inside_character(here + 1, end)) return 0;
         replacement = {texts_ + text, strnlen(texts_ + text, texts_size_ - text)};
+        if (valid_until(replacement, 0) != replacement.size()) return 0;
+        length = here + 1 - at;
       }
     }
     return length;
@@ -47,6 +50,9 @@ class Charsmap {
     uint32_t word;
     std::memcpy(&word, units_ + 4 * index, 4);
     return word;
+  }
+  static bool inside_character(const char* at, const char* end) {
+    return at != end && (static_cast<uint8_t>(*at) & 0xC0) == 0x80;
   }
   static size_t offset(uint32_t unit) { return unit >> 10 << ((unit & 1u << 9) >> 6); }
 

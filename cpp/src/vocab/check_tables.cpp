@@ -7,6 +7,7 @@
 #include "vocab/joins.h"
 #include "vocab/scan.h"
 #include "vocab/tables.h"
+#include "vocab/utf8.h"
 
 namespace anydraft::detail {
 namespace {
@@ -34,6 +35,9 @@ void check_meaning(const Tables& t, size_t size) {
   const auto in_strings = [&](uint64_t at, uint64_t length) {
     return at + length <= t.strings.size;
   };
+  const auto is_text = [&](uint32_t at, uint32_t length) {
+    return valid_until(text_of(t, at, length), 0) == length;
+  };
   std::vector<uint8_t> named(size, 0);
   for (const AddedToken& s : t.specials) {
     expect(s.id < size && in_strings(s.text, s.text_size), "a special outside the vocabulary");
@@ -52,6 +56,7 @@ void check_meaning(const Tables& t, size_t size) {
   expect_all(t.normalizer, "a step that is not known", [&](const Step& step) {
     return step.kind <= static_cast<uint32_t>(StepKind::kSentencePiece) &&
            in_strings(step.text, step.text_size) && in_strings(step.other, step.other_size) &&
+           is_text(step.text, step.text_size) && is_text(step.other, step.other_size) &&
            (step.kind != static_cast<uint32_t>(StepKind::kReplace) || step.text_size > 0);
   });
   expect_all(t.scanners, "a scanner that is not known", [](uint32_t kind) {

@@ -160,7 +160,11 @@ class Decoder {
 }  // namespace
 
 std::string decode_as_owner(const Tables& tables, const TokenIds& ids, bool skip_specials) {
-  return Decoder(tables, skip_specials).decode(ids);
+  const std::string joined = Decoder(tables, skip_specials).decode(ids);
+  if (valid(joined)) return joined;
+  std::string text;
+  append_lossy(text, joined);
+  return text;
 }
 
 }  // namespace anydraft::detail

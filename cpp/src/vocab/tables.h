@@ -25,7 +25,7 @@ constexpr uint32_t kNoId = 0xFFFFFFFF;
 
 enum class ModelKind : uint32_t { kNone, kBpe, kUnigram, kWordPiece };
 
-// Whose library is right about ids, and with it, which Unicode tables.
+// Whose library is right about ids where the libraries differ.
 enum class Owner : uint32_t { kTokenizers, kTiktoken, kSentencePiece };
 
 // How the owner's library joins tokens to text.

@@ -41,7 +41,7 @@ enum Category : uint8_t {
   kCo,
   kCs,
   kCcSpace,
-};  // clang-format off would keep this; see .clang-format
+};
 
 // Sets of categories, as bits.
 constexpr uint32_t bits() { return 0; }

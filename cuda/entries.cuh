@@ -1,0 +1,65 @@
+// The masses of a node's two rows, entry by entry.
+#pragma once
+
+#include "anydraft/detail/play.h"
+#include "block.cuh"
+
+namespace anydraft::detail {
+
+struct AnyReader {
+  const void* row;
+  DType dtype;
+  ANYDRAFT_HD float operator()(int64_t at) const { return load(row, dtype, at); }
+};
+
+// Masses of the node's rows: mass() of detail/law.h.
+template <class Read>
+struct Entries {
+  Law target_law, draft_law;
+  Read target_row, draft_row;
+  // A mass is a fraction times its law's scale.
+  ANYDRAFT_HD static double fraction_at(const Law& law, Read row, int64_t at) {
+    if (law.one_hot >= 0) return at == law.one_hot ? 1.0 : 0.0;
+    const float x = row(at);
+    return x >= law.lower ? static_cast<double>(scaled_power(x, law.scale, law.exponent)) : 0.0;
+  }
+  ANYDRAFT_HD static double scale_of(const Law& law) {
+    return law.one_hot >= 0 ? 1 : law.inverse_total;
+  }
+  ANYDRAFT_HD double target(int64_t at) const {
+    return fraction_at(target_law, target_row, at) * scale_of(target_law);
+  }
+  ANYDRAFT_HD double draft(int64_t at) const {
+    return fraction_at(draft_law, draft_row, at) * scale_of(draft_law);
+  }
+  // relu(weight * target - drafted * draft), as the CPU engine's sweeps compute it.
+  ANYDRAFT_HD double left(double weight, double drafted, int64_t at) const {
+    const double kept = weight * scale_of(target_law) * fraction_at(target_law, target_row, at);
+    const double left =
+        fma(-drafted * scale_of(draft_law), fraction_at(draft_law, draft_row, at), kept);
+    return left > 0 ? left : 0;
+  }
+};
+
+// The next token from, from + step, ... below `end` whose U the rows do not tell: those of certain
+// children and of sparse laws; `end` where there is none.
+ANYDRAFT_HD inline int64_t next_untold(const Play& play, int32_t node, int64_t from, int64_t end,
+                                       int64_t step) {
+  int64_t next = end;
+  const auto offer = [&](int64_t id) {
+    if (id >= from && id < next && (id - from) % step == 0) next = id;
+  };
+  const LawKind kind = play.kinds[node];
+  if (kind == LawKind::kSparse) {
+    for (int32_t i = play.sparse_offsets[node]; i < play.sparse_offsets[node + 1]; ++i) {
+      offer(play.ids[i]);
+    }
+  } else if (kind == LawKind::kOneHot || excludes_later(kind)) {
+    for (int32_t c = play.first_child[node]; c >= 0; c = play.next_sibling[c]) {
+      if (is_certain(play, c)) offer(play.tokens[c]);
+    }
+  }
+  return next;
+}
+
+}  // namespace anydraft::detail

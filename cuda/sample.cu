@@ -1,0 +1,113 @@
+// Sampling on a CUDA device: all rows are read once, then a block or a cluster a row draws.
+#include <cuda_runtime.h>
+
+#include <string>
+#include <vector>
+
+#include "anydraft/error.h"
+#include "device_block.cuh"
+#include "launch.h"
+#include "sample.cuh"
+
+namespace anydraft {
+namespace {
+
+using detail::SampleBatch;
+
+constexpr int kThreads = 256, kScanThreads = 128;
+
+__global__ void __launch_bounds__(kThreads)
+    sample_kernel(const __grid_constant__ SampleBatch batch, int splits) {
+  __shared__ detail::Scratch scratch;
+  const int64_t row = blockIdx.x / splits;
+  const int used = batch.request.params[row].cuts() ? splits : 1;
+  detail::play_as(splits, used, scratch, [&](auto& block, detail::Scratch& shared) {
+    detail::sample_row(block, shared, batch, row);
+  });
+}
+
+template <int width>
+__global__ void __launch_bounds__(kScanThreads)
+    scan_kernel(const __grid_constant__ SampleBatch batch) {
+  detail::DeviceBlock block(1);
+  const int64_t thread = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  detail::scan_sample_unit<width>(block, batch, thread / detail::kLanes);
+}
+
+template <int width>
+void scan(const SampleBatch& batch, void* stream) {
+  const RowsView& rows = batch.request.logits;
+  const int64_t units = rows.rows * detail::units_a_row(rows, width);
+  const int64_t warps = kScanThreads / detail::kLanes;
+  detail::launch(scan_kernel<width>, (units + warps - 1) / warps, kScanThreads, 1, stream,
+                 "scan_kernel", batch);
+}
+
+[[noreturn]] void fail(const std::string& expected, int64_t got) {
+  throw Error(ErrorKind::kValue, "[sample] expected " + expected + ", got " + std::to_string(got));
+}
+
+}  // namespace
+
+size_t sample_cuda_room(const CudaSampleRequest& request) {
+  return request.logits.rows * detail::chunks_of(request.logits.cols) * sizeof(detail::Part);
+}
+
+void sample_cuda_async(const CudaSampleRequest& request, const CudaSampleResult& result, void* room,
+                       size_t room_bytes, void* stream) {
+  const RowsView& rows = request.logits;
+  if (rows.cols < 1 || detail::chunks_of(rows.cols) > detail::kMaxChunks) {
+    fail("a vocabulary of 1 to 1048576 tokens on CUDA rows", rows.cols);
+  }
+  if (room_bytes < sample_cuda_room(request)) {
+    fail("at least " + std::to_string(sample_cuda_room(request)) + " bytes of room",
+         static_cast<int64_t>(room_bytes));
+  }
+  if (rows.rows == 0) return;
+  const SampleBatch batch{request, result, static_cast<detail::Part*>(room)};
+  const bool few = rows.rows * rows.cols < detail::kFewEntries;
+  few ? scan<detail::kNarrow>(batch, stream) : scan<detail::kWide>(batch, stream);
+  const int splits = detail::splits_for(rows.rows, request.splits);
+  detail::launch(sample_kernel, rows.rows * splits, kThreads, splits, stream, "sample_kernel",
+                 batch, splits);
+}
+
+void sample_cuda(const RowsView& rows, const SamplingParams& params, const double* coins,
+                 int64_t* tokens, void* stream_handle) {
+  params.validate();
+  if (rows.rows == 0) return;
+  auto stream = static_cast<cudaStream_t>(stream_handle);
+  CudaSampleRequest request;
+  request.logits = rows;
+  const std::vector<LawParams> each(rows.rows, law_params(params));
+  detail::Parcel up;
+  up.add<LawParams>(request.params, each.data(), rows.rows);
+  up.add(request.coins.pick, coins, rows.rows);
+  const size_t room = sample_cuda_room(request), down = rows.rows * 12;
+  const detail::DeviceMemory memory(up.size() + room + down, stream);
+  char* at = memory.data();
+  detail::check_cuda(cudaMemcpyAsync(at, up.data(), up.size(), cudaMemcpyHostToDevice, stream),
+                     "upload");
+  up.place(at);
+  at += up.size();
+  auto* drawn = reinterpret_cast<int64_t*>(at + room);
+  auto* status = reinterpret_cast<CudaStatus*>(drawn + rows.rows);
+  sample_cuda_async(request, {drawn, status, nullptr}, at, room, stream);
+  std::vector<CudaStatus> said(rows.rows);
+  detail::check_cuda(
+      cudaMemcpyAsync(tokens, drawn, rows.rows * sizeof *tokens, cudaMemcpyDeviceToHost, stream),
+      "download");
+  detail::check_cuda(cudaMemcpyAsync(said.data(), status, rows.rows * sizeof(CudaStatus),
+                                     cudaMemcpyDeviceToHost, stream),
+                     "download");
+  detail::check_cuda(cudaStreamSynchronize(stream), "sample_kernel");
+  for (int64_t row = 0; row < rows.rows; ++row) {
+    if (said[row] == CudaStatus::kFine) continue;
+    throw Error(ErrorKind::kNonFiniteLogits,
+                "[sample] expected finite logits (or -inf for masked tokens), and |logit| / "
+                "temperature below 2.9e6, got others in row " +
+                    std::to_string(rows.named_from + row));
+  }
+}
+
+}  // namespace anydraft

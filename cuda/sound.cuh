@@ -1,0 +1,39 @@
+// Whether a tree on the device can be followed without reading memory that is not there.
+#pragma once
+
+#include "batch.cuh"
+
+namespace anydraft::detail {
+
+ANYDRAFT_HD inline bool sound_sparse(const Play& play, int64_t vocab, int32_t node) {
+  if (!play.sparse_offsets) return false;
+  double total = 0;
+  for (int32_t i = play.sparse_offsets[node]; i < play.sparse_offsets[node + 1]; ++i) {
+    if (play.ids[i] < 0 || play.ids[i] >= vocab) return false;
+    if (!(play.masses[i] >= 0 && play.masses[i] < INFINITY)) return false;
+    total += play.masses[i];
+  }
+  return total > 0;
+}
+
+// A node of the request that begins at `base`.
+ANYDRAFT_HD inline bool sound_node(const Batch& batch, const Play& play, int64_t base,
+                                   int32_t node) {
+  const CudaVerifyRequest& all = batch.request;
+  const int32_t parent = play.parents[node], token = play.tokens[node];
+  if (node == 0) return parent == -1;
+  if (parent < 0 || parent >= node) return false;
+  if (all.verifier == Verifier::kBlock && parent != node - 1) return false;
+  if (token < 0 || token >= all.target_logits.cols) return false;
+  if (play.paths && play.paths[node] < 1) return false;
+  const auto kind = static_cast<uint32_t>(play.kinds[parent]);
+  if (kind > 31 || !(batch.kinds >> kind & 1)) return false;
+  if (play.kinds[parent] == LawKind::kOneHot) return true;
+  if (play.kinds[parent] == LawKind::kSparse) {
+    return sound_sparse(play, all.target_logits.cols, parent);
+  }
+  const int32_t row = all.laws.rows[base + parent];
+  return row >= 0 && row < all.draft_logits.rows;
+}
+
+}  // namespace anydraft::detail

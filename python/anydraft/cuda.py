@@ -1,0 +1,237 @@
+"""Verification and sampling that stay on the CUDA device: no host synchronisation, no allocation in
+a call, so a CUDA graph can hold them.
+
+Everything is a torch tensor on one device. Objects here own their outputs and their room; build
+them once, fill the inputs in place, call them (or replay a graph that called them) each round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from anydraft import _core
+from anydraft._core import SamplingParams
+from anydraft.errors import InputError
+
+# What the status of a request or row says.
+STATUS = ("fine", "target_row", "draft_row", "undrawable", "malformed")
+
+
+def law_params(params: Sequence[SamplingParams], device: Any) -> Any:
+    """Parameters in the form kernels read: torch.uint8 [requests, bytes] on the device."""
+    import torch
+
+    rows = [list(_core.law_params(each)) for each in params]
+    return torch.tensor(rows, dtype=torch.uint8).to(device)
+
+
+@dataclass(frozen=True)
+class Coins:
+    """Keys of the coins, or the coins themselves; tensors on the device, None where not given.
+
+    Attributes:
+        seed: for all requests, where `seeds` is None.
+        seeds: int64 [requests].
+        requests, positions: int32 [requests]; None: 0, 1, ... and 0.
+        accept, pick, select: float64 [nodes], coins in (0, 1); `select` for multipath. For
+            sampling, `pick` [rows] alone.
+    """
+
+    seed: int = 0
+    seeds: Any = None
+    requests: Any = None
+    positions: Any = None
+    accept: Any = None
+    pick: Any = None
+    select: Any = None
+
+    def pointers(self, device: Any) -> list[int]:
+        import torch
+
+        return [
+            _pointer(self.seeds, torch.int64, device, "seeds"),
+            _pointer(self.requests, torch.int32, device, "requests"),
+            _pointer(self.positions, torch.int32, device, "positions"),
+            _pointer(self.accept, torch.float64, device, "accept"),
+            _pointer(self.pick, torch.float64, device, "pick"),
+            _pointer(self.select, torch.float64, device, "select"),
+        ]
+
+
+class Verification:
+    """`anydraft.verify` for one shape of batch, on the device.
+
+    Args:
+        tokens, parents: int32 [nodes]; offsets: int32 [requests + 1]; `nodes` is offsets[-1], or
+            more: room for the largest batch a graph will see.
+        target_logits: [nodes, vocab]; draft_logits: [rows, vocab] or None.
+        kinds, rows: int32 [nodes], number of each node's kind of law and its row of draft_logits.
+        sampling, draft_sampling: of `law_params`, a request a row.
+        verifier: as for `verify`.
+        paths: int32 [nodes] or None.
+        draft_laws: of `Sampler.laws`: spares reading the draft rows to normalise them.
+        splits: blocks that play one request, 1, 2, 4 or 8; 0: by the number of requests.
+        lazy: rows are read when the walk comes to them.
+
+    Attributes:
+        accepted: int32 [nodes]: each request's path at the front of its slice, then -1.
+        counts: int32 [requests], nodes in the path.
+        next_token: int64 [requests]; -1 where the request failed.
+        status, where: int32 [requests], index into STATUS, and the row or node it is about.
+        degenerate: uint8 [requests].
+
+    Raises:
+        InputError: dtype, shape or device of an argument, named. What is wrong with one request,
+            its status says: nothing waits for the device here.
+    """
+
+    def __init__(
+        self,
+        tokens: Any,
+        parents: Any,
+        offsets: Any,
+        target_logits: Any,
+        *,
+        kinds: Any,
+        rows: Any,
+        sampling: Any,
+        draft_logits: Any = None,
+        draft_sampling: Any = None,
+        verifier: str = "top_down",
+        paths: Any = None,
+        coins: Coins | None = None,
+        draft_laws: Any = None,
+        splits: int = 0,
+        lazy: bool = False,
+    ) -> None:
+        import torch
+
+        device, nodes = target_logits.device, target_logits.shape[0]
+        requests = offsets.shape[0] - 1
+        _expect(tokens, "tokens", [nodes])
+        _expect(parents, "parents", [nodes])
+        _expect(kinds, "kinds", [nodes])
+        _expect(rows, "rows", [nodes])
+        draft_sampling = sampling if draft_sampling is None else draft_sampling
+        for name, given in (("sampling", sampling), ("draft_sampling", draft_sampling)):
+            _expect(given, name, [requests, _core.law_params_bytes()])
+        coins = coins or Coins()
+        int32, uint8 = torch.int32, torch.uint8
+        self.accepted = torch.full((nodes,), -1, dtype=int32, device=device)
+        self.counts, self.status, self.where = torch.zeros(
+            (3, requests), dtype=int32, device=device
+        )
+        self.next_token = torch.full((requests,), -1, dtype=torch.int64, device=device)
+        self.degenerate = torch.zeros(requests, dtype=uint8, device=device)
+        self._device = device
+        self._call = _core.CudaVerification(
+            _pointer(tokens, int32, device, "tokens"),
+            _pointer(parents, int32, device, "parents"),
+            _pointer(offsets, int32, device, "offsets"),
+            _pointer(paths, int32, device, "paths"),
+            requests,
+            target_logits,
+            draft_logits,
+            _pointer(kinds, int32, device, "kinds"),
+            _pointer(rows, int32, device, "rows"),
+            _pointer(sampling, uint8, device, "sampling"),
+            _pointer(draft_sampling, uint8, device, "draft_sampling"),
+            verifier,
+            coins.seed,
+            coins.pointers(device),
+            _pointer(draft_laws, uint8, device, "draft_laws"),
+            splits,
+            lazy,
+            [self.accepted.data_ptr(), self.counts.data_ptr(), self.next_token.data_ptr()],
+            [self.status.data_ptr(), self.where.data_ptr(), self.degenerate.data_ptr()],
+        )
+        self._room = torch.empty(self._call.room, dtype=uint8, device=device)
+        trees, laws = (tokens, parents, offsets, paths), (kinds, rows, draft_laws)
+        self._kept = (trees, laws, target_logits, draft_logits, sampling, draft_sampling, coins)
+
+    @property
+    def room(self) -> int:
+        """Bytes of device memory beyond inputs and outputs."""
+        return int(self._call.room)
+
+    def __call__(self) -> None:
+        """Launches on torch's current stream; the outputs are there when the stream comes to it."""
+        import torch
+
+        with torch.cuda.device(self._device):
+            stream = torch.cuda.current_stream(self._device).cuda_stream
+            self._call.run(self._room.data_ptr(), stream)
+
+
+class Sampler:
+    """One token a row, on the device.
+
+    Args:
+        logits: [rows, vocab].
+        sampling: of `law_params`, a row each.
+        coins: keys or `pick` coins, a row each.
+        nodes: int32 [rows] of the keys, or None: 0.
+        purpose: of the keys, 0 (drafts) or 5 (plain decoding).
+
+    Attributes:
+        tokens: int64 [rows]; -1 where the row is bad.
+        status: int32 [rows], index into STATUS.
+        laws: uint8 [rows, bytes], the rows' laws for `Verification(draft_laws=...)`.
+    """
+
+    def __init__(
+        self,
+        logits: Any,
+        sampling: Any,
+        coins: Coins,
+        *,
+        nodes: Any = None,
+        purpose: int = 5,
+        splits: int = 0,
+    ) -> None:
+        import torch
+
+        rows, device, uint8 = logits.shape[0], logits.device, torch.uint8
+        _expect(sampling, "sampling", [rows, _core.law_params_bytes()])
+        self.tokens = torch.full((rows,), -1, dtype=torch.int64, device=device)
+        self.status = torch.zeros(rows, dtype=torch.int32, device=device)
+        self.laws = torch.zeros((rows, _core.row_law_bytes()), dtype=uint8, device=device)
+        self._device = device
+        self._call = _core.CudaSampling(
+            logits,
+            _pointer(sampling, uint8, device, "sampling"),
+            coins.seed,
+            coins.pointers(device),
+            _pointer(nodes, torch.int32, device, "nodes"),
+            purpose,
+            splits,
+            [self.tokens.data_ptr(), self.status.data_ptr(), self.laws.data_ptr()],
+        )
+        self._room = torch.empty(self._call.room, dtype=uint8, device=device)
+        self._kept = (logits, sampling, coins, nodes)
+
+    def __call__(self) -> None:
+        """As `Verification.__call__`."""
+        import torch
+
+        with torch.cuda.device(self._device):
+            stream = torch.cuda.current_stream(self._device).cuda_stream
+            self._call.run(self._room.data_ptr(), stream)
+
+
+def _expect(tensor: Any, name: str, shape: list[int]) -> None:
+    if list(tensor.shape) != shape:
+        raise InputError(f"[cuda] expected {name} {shape}, got {list(tensor.shape)}")
+
+
+def _pointer(tensor: Any, dtype: Any, device: Any, name: str) -> int:
+    if tensor is None:
+        return 0
+    if tensor.device != device or tensor.dtype != dtype or not tensor.is_contiguous():
+        raise InputError(
+            f"[cuda] expected {name} {dtype}, contiguous, on {device}, "
+            f"got {tensor.dtype} on {tensor.device}"
+        )
+    return int(tensor.data_ptr())

@@ -1,0 +1,125 @@
+#include "anydraft/cuda.h"
+
+#include <pybind11/stl.h>
+
+#include <array>
+#include <cstring>
+
+#include "anydraft/error.h"
+#include "bind.h"
+#include "dlpack.h"
+
+namespace anydraft::bindings {
+namespace {
+
+// Device addresses, as the caller's tensors give them.
+using Address = uint64_t;
+
+template <class T>
+T* at(Address address) {
+  return reinterpret_cast<T*>(address);
+}
+
+Rows cuda_rows_from(const py::object& tensor, const std::string& what) {
+  Rows rows = rows_from(tensor, what);
+  if (!rows.on_cuda) {
+    throw Error(ErrorKind::kValue, "[" + what + "] expected rows in CUDA memory, got CPU memory");
+  }
+  return rows;
+}
+
+CoinsView coins_from(uint64_t seed, const std::array<Address, 6>& from) {
+  CoinsView coins;
+  coins.seed = seed;
+  coins.seeds = at<const uint64_t>(from[0]);
+  coins.requests = at<const uint32_t>(from[1]);
+  coins.positions = at<const uint32_t>(from[2]);
+  coins.accept = at<const double>(from[3]);
+  coins.pick = at<const double>(from[4]);
+  coins.select = at<const double>(from[5]);
+  return coins;
+}
+
+struct CudaVerification {
+  CudaVerifyRequest request;
+  CudaVerifyResult result;
+  size_t room = 0;
+
+  CudaVerification(Address tokens, Address parents, Address offsets, Address paths,
+                   int64_t requests, const py::object& target_logits,
+                   const py::object& draft_logits, Address kinds, Address rows, Address sampling,
+                   Address draft_sampling, const std::string& verifier, uint64_t seed,
+                   const std::array<Address, 6>& coins, Address draft_laws, int splits, bool lazy,
+                   const std::array<Address, 3>& kept, const std::array<Address, 3>& said) {
+    request.trees = {at<const int32_t>(tokens), at<const int32_t>(parents),
+                     at<const int32_t>(offsets), requests, at<const int32_t>(paths)};
+    request.target_logits = cuda_rows_from(target_logits, "target_logits").view;
+    request.nodes = request.target_logits.rows;
+    if (!draft_logits.is_none()) {
+      request.draft_logits = cuda_rows_from(draft_logits, "draft_logits").view;
+    }
+    request.laws.kinds = at<const LawKind>(kinds);
+    request.laws.rows = at<const int32_t>(rows);
+    request.sampling = at<const LawParams>(sampling);
+    request.draft_sampling = at<const LawParams>(draft_sampling);
+    request.verifier = verifier_by_name(verifier);
+    request.coins = coins_from(seed, coins);
+    request.draft_laws = at<const RowLaw>(draft_laws);
+    request.splits = splits;
+    request.lazy = lazy;
+    result = {at<int32_t>(kept[0]),    at<int32_t>(kept[1]), at<int64_t>(kept[2]),
+              at<CudaStatus>(said[0]), at<int32_t>(said[1]), at<uint8_t>(said[2])};
+    room = verify_cuda_room(request);
+  }
+};
+
+struct CudaSampling {
+  CudaSampleRequest request;
+  CudaSampleResult result;
+  size_t room = 0;
+
+  CudaSampling(const py::object& logits, Address sampling, uint64_t seed,
+               const std::array<Address, 6>& coins, Address nodes, uint32_t purpose, int splits,
+               const std::array<Address, 3>& out) {
+    request.logits = cuda_rows_from(logits, "logits").view;
+    request.params = at<const LawParams>(sampling);
+    request.coins = coins_from(seed, coins);
+    request.nodes = at<const uint32_t>(nodes);
+    request.purpose = static_cast<Purpose>(purpose);
+    request.splits = splits;
+    result = {at<int64_t>(out[0]), at<CudaStatus>(out[1]), at<RowLaw>(out[2])};
+    room = sample_cuda_room(request);
+  }
+};
+
+}  // namespace
+
+void bind_cuda(py::module_& module) {
+  module.def("cuda_built", cuda_built);
+  module.def("law_params", [](const SamplingParams& params) {
+    std::vector<uint8_t> bytes(sizeof(LawParams));
+    const LawParams law = law_params(params);
+    std::memcpy(bytes.data(), &law, sizeof law);
+    return bytes;
+  });
+  module.def("law_params_bytes", [] { return sizeof(LawParams); });
+  module.def("row_law_bytes", [] { return sizeof(RowLaw); });
+  py::class_<CudaVerification>(module, "CudaVerification")
+      .def(py::init<Address, Address, Address, Address, int64_t, const py::object&,
+                    const py::object&, Address, Address, Address, Address, const std::string&,
+                    uint64_t, const std::array<Address, 6>&, Address, int, bool,
+                    const std::array<Address, 3>&, const std::array<Address, 3>&>())
+      .def_readonly("room", &CudaVerification::room)
+      .def("run", [](const CudaVerification& call, Address room, Address stream) {
+        verify_cuda_async(call.request, call.result, at<void>(room), call.room, at<void>(stream));
+      });
+  py::class_<CudaSampling>(module, "CudaSampling")
+      .def(py::init<const py::object&, Address, uint64_t, const std::array<Address, 6>&, Address,
+                    uint32_t, int, const std::array<Address, 3>&>())
+      .def_readonly("room", &CudaSampling::room)
+      .def("run", [](const CudaSampling& call, Address room, Address stream) {
+        sample_cuda_async(call.request, call.result, at<void>(room), call.room, at<void>(stream));
+      });
+}
+
+}  // namespace anydraft::bindings
