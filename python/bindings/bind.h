@@ -13,6 +13,5 @@ void bind_vocabulary(pybind11::module_& module);
 void bind_vocabulary_file(pybind11::module_& module);
 void bind_session(pybind11::module_& module);
 void bind_testing(pybind11::module_& module);
-void bind_session_testing(pybind11::module_& testing);
 
 }  // namespace anydraft::bindings

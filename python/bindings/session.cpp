@@ -61,11 +61,6 @@ void bind_session(py::module_& module) {
         return bridges;
       });
   py::class_<Chooser, std::shared_ptr<Chooser>>(module, "Chooser");
-  py::class_<Spellings, std::shared_ptr<Spellings>>(module, "Spellings")
-      .def(py::init<const Vocabulary&, const Vocabulary&, const VocabularyMap&>(), py::arg("draft"),
-           py::arg("target"), py::arg("map"))
-      .def_property_readonly("size", &Spellings::size)
-      .def("of", &Spellings::of);
   using Shared = std::shared_ptr<Vocabulary>;
   py::class_<Session>(module, "Session")
       .def(py::init([](Shared target, Shared drafter, const std::string& bridge,
