@@ -1,11 +1,16 @@
 #include <pybind11/stl.h>
 
+#include <chrono>
+
 #include "anydraft/error.h"
 #include "anydraft/testing/enumerate.h"
+#include "anydraft/vocabulary.h"
 #include "bind.h"
+#include "bridge/slrs.h"
 #include "dlpack.h"
 #include "rows/kernels.h"
 #include "rows/sweeps.h"
+#include "session/branching_chooser.h"
 
 namespace anydraft::bindings {
 
@@ -77,7 +82,6 @@ static void bind_bare(py::module_& module) {
 
 void bind_testing(py::module_& parent) {
   py::module_ module = parent.def_submodule("testing");
-  bind_session_testing(module);
   module.def(
       "enumerate",
       [](py::object target, py::object draft, const std::vector<int32_t>& widths, int32_t drawn,
@@ -105,6 +109,23 @@ void bind_testing(py::module_& parent) {
       py::arg("stated"), py::arg("sparse"), py::arg("merge"), py::arg("max_nodes"),
       py::arg("depth"), py::arg("beam"), py::arg("sampling"), py::arg("draft_sampling"),
       py::arg("verifier"));
+  using testing::BranchingChooser;
+  py::class_<BranchingChooser, Chooser, std::shared_ptr<BranchingChooser>>(module, "Branches")
+      .def(py::init([](py::object restate) {
+             if (restate.is_none()) return std::make_shared<BranchingChooser>();
+             return std::make_shared<BranchingChooser>(
+                 [restate](const VerifyRequest& request, std::vector<float>& laws) {
+                   const int64_t nodes = request.trees.nodes();
+                   const TokenIds tokens(request.trees.tokens, request.trees.tokens + nodes),
+                       parents(request.trees.parents, request.trees.parents + nodes),
+                       rows(request.laws.rows, request.laws.rows + nodes);
+                   laws = restate(tokens, parents, rows, laws).cast<std::vector<float>>();
+                 });
+           }),
+           py::arg("restate") = py::none())
+      .def("restart", &BranchingChooser::restart)
+      .def("advance", &BranchingChooser::advance)
+      .def_property_readonly("weight", &BranchingChooser::weight);
   module.def("law_masses", [](py::object logits, const SamplingParams& params) {
     const Rows rows = cpu_rows_from(logits, "logits");
     std::vector<std::vector<double>> all(rows.view.rows);
@@ -118,6 +139,36 @@ void bind_testing(py::module_& parent) {
     PhiloxBlock block{{counter[0], counter[1], counter[2], counter[3]}};
     block = philox4x32_10(block, key[0], key[1]);
     return std::vector<uint32_t>(block.word, block.word + 4);
+  });
+  // Seconds of psi at the root, and of a plain scatter-add of the same row: its masses, each added
+  // to the first token its drafter token spells.
+  module.def("time_psi", [](const Spellings& spellings, py::object logits,
+                            const SamplingParams& params, int64_t width, int repeats) {
+    const Rows rows = cpu_rows_from(logits, "logits");
+    const detail::Law law = make_law(rows.view, 0, params);
+    TokenIds first(law.size, static_cast<int32_t>(width));
+    for (int32_t i = 0; i < spellings.size(); ++i) {
+      if (spellings.drafter_id(i) < law.size) first[spellings.drafter_id(i)] = spellings.first(i);
+    }
+    const auto time = [repeats](const auto& work) {
+      const auto started = std::chrono::steady_clock::now();
+      for (int i = 0; i < repeats; ++i) work();
+      return std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count() /
+             repeats;
+    };
+    double check = 0;
+    const double plain = time([&] {
+      std::vector<double> sums(width + 1, 0.0);
+      double masses[detail::kChunk];
+      for (int64_t begin = 0; begin < law.size; begin += detail::kChunk) {
+        const int64_t end = std::min<int64_t>(begin + detail::kChunk, law.size);
+        detail::kernels().masses(law, begin, end, masses);
+        for (int64_t i = begin; i < end; ++i) sums[first[i]] += masses[i - begin];
+      }
+      check += sums[0];
+    });
+    const double psi = time([&] { check += spellings.psi(law, spellings.root(), width)[0]; });
+    return py::make_tuple(psi, plain, check);
   });
   bind_bare(module);
   // Of the rows as laws of temperature 1: the sum of relu(target - z * draft) and its terms.

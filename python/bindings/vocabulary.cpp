@@ -8,6 +8,7 @@
 #include "anydraft/error.h"
 #include "anydraft/retokenizer.h"
 #include "bind.h"
+#include "bridge/slrs.h"
 #include "vocab/description.h"
 
 namespace anydraft::bindings {
@@ -162,6 +163,11 @@ void bind_vocabulary(py::module_& module) {
       .def_property_readonly("ids", &Retokenizer::ids)
       .def_property_readonly("ends", &Retokenizer::ends)
       .def_property_readonly("stable", &Retokenizer::stable);
+  py::class_<Spellings, std::shared_ptr<Spellings>>(module, "Spellings")
+      .def(py::init<const Vocabulary&, const Vocabulary&, const VocabularyMap&>(), py::arg("draft"),
+           py::arg("target"), py::arg("map"))
+      .def_property_readonly("size", &Spellings::size)
+      .def("of", &Spellings::of);
   module.def("complete_utf8", [](const std::string& bytes) { return complete_utf8(bytes); });
 }
 
