@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <string>
 
@@ -49,7 +50,8 @@ void use(const anydraft::Vocabulary& vocabulary) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  static const std::string path = "/tmp/anydraft-fuzz-" + std::to_string(::getpid());
+  static const std::string path =
+      std::filesystem::temp_directory_path() / ("anydraft-fuzz-" + std::to_string(::getpid()));
   std::ofstream(path, std::ios::binary | std::ios::trunc) << sealed(data, size);
   try {
     use(anydraft::read_vocabulary(path));

@@ -46,13 +46,4 @@ struct Cached {
   }
 };
 
-// Appends tree nodes below the last token of a feed; `parents` are indices into `nodes`, -1: below
-// that token.
-inline void append_node(Feed& feed, int64_t text_tokens, int32_t token, int32_t depth,
-                        int32_t parent) {
-  feed.tokens.push_back(token);
-  feed.positions.push_back(feed.positions[text_tokens - 1] + depth);
-  feed.parents.push_back(static_cast<int32_t>(text_tokens) + parent);
-}
-
 }  // namespace anydraft
