@@ -9,6 +9,7 @@
 // at a time.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -61,6 +62,10 @@ struct Request {
   int32_t max_new_tokens = 256;
   TokenIds stop;             // ids that end the request; they are emitted
   uint32_t coin_stream = 0;  // the request number in the keys of its coins
+
+  bool stops(int32_t token) const {
+    return std::find(stop.begin(), stop.end(), token) != stop.end();
+  }
 };
 
 // What to run for one request: cut its cache to `keep` (and `keep_also`), then append `tokens`.

@@ -73,10 +73,6 @@ Feed Session::Job::target_feed() const {
   return feed;
 }
 
-bool Session::Job::stops(int32_t token) const {
-  return std::find(request_.stop.begin(), request_.stop.end(), token) != request_.stop.end();
-}
-
 VerifyResult Session::Job::judge(const RowsView& rows, int64_t first) const {
   const Proposal& proposal = drafting_->proposal();
   const DraftTree& tree = proposal.tree;
@@ -132,7 +128,7 @@ void Session::Job::commit(const VerifyResult& result, const RowsView& rows, int6
                               : leaf  ? Origin::kBonus
                                       : Origin::kRecovered});
     stats.accepted += drafted;
-    if (stops(token)) finish = Finish::kStop;
+    if (request_.stops(token)) finish = Finish::kStop;
   }
   prepared_ = false;
   finish_if_full();

@@ -35,7 +35,6 @@ struct Session::Job {
  private:
   void finish_if_full();
   int64_t room() const;
-  bool stops(int32_t token) const;
 
   const Pair& pair_;
   Request request_;

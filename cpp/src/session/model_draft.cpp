@@ -188,10 +188,6 @@ bool ModelDraft::unsure(const RowsView& rows, int64_t row) {
   return confidence_ < pair_.options.draft_confidence;
 }
 
-bool ModelDraft::stops(int32_t token) const {
-  return std::find(request_.stop.begin(), request_.stop.end(), token) != request_.stop.end();
-}
-
 CoinKey ModelDraft::key(int32_t coin) const {
   return {request_.sampling.seed.value_or(0), request_.coin_stream, position_,
           static_cast<uint32_t>(coin),        Purpose::kDraft,      0};

@@ -54,7 +54,6 @@ class ModelDraft : public Drafting {
   virtual RowsView known(const RowsView& rows) const = 0;  // columns that stand for tokens
 
   virtual bool ends(int32_t token) const = 0;  // nothing is drafted behind this token of the tree
-  bool stops(int32_t token) const;
   int32_t drafter_token(int32_t node) const { return fed_as_[node]; }
   CoinKey key(int32_t coin) const;
   void draw_from(const RowsView& row, int64_t index, const SamplingParams& params, int32_t width,

@@ -71,8 +71,8 @@ TokenIds StringDraft::target_tokens(int32_t leaf) const {
   if (pair_.drafter->is_special(last) && pair_.map->to_target[last] >= 0) {
     tokens.push_back(pair_.map->to_target[last]);
   }
-  const auto stop =
-      std::find_if(tokens.begin(), tokens.end(), [this](int32_t token) { return stops(token); });
+  const auto stop = std::find_if(tokens.begin(), tokens.end(),
+                                 [this](int32_t token) { return request_.stops(token); });
   if (stop != tokens.end()) tokens.erase(stop + 1, tokens.end());
   if (static_cast<int64_t>(tokens.size()) > room_) tokens.resize(room_);
   return tokens;

@@ -16,7 +16,7 @@ class TokenDraft : public ModelDraft {
                  int32_t coin) override;
   void keep_law(const Expansion& expansion) override;
   void finish() override { proposal_.tree = tree_; }
-  bool ends(int32_t token) const override { return stops(token); }
+  bool ends(int32_t token) const override { return request_.stops(token); }
   std::vector<int32_t> taken_path(const TokenIds&,
                                   const std::vector<int32_t>& path) const override {
     return path;
