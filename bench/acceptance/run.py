@@ -76,7 +76,8 @@ def _write(result: dict[str, Any], out: Path) -> None:
         f"{result['prompts']} prompts (code, chat, long text in turn); standard errors over "
         f"prompts; commit {result['machine']['commit']}. depth d: trees of two children a node, "
         f"along {result['plan']['length']} tokens that the target wrote for each prompt. tree d, "
-        "paths k: one drawn tree (k paths) a prompt, where only the gains are to be compared.\n\n"
+        f"paths k: {result['plan']['draws']} drawn trees (sets of k paths) a prompt; only their "
+        "gains over each other are to be compared.\n\n"
     )
     out.with_suffix(".md").write_text(about + markdown(result) + "\n", encoding="utf-8")
 

@@ -37,6 +37,7 @@ class Plan:
         depths: of the trees; the shallow drawn ones are the upper levels of the deepest.
         drawn: temperatures at which trees and paths are drawn.
         paths: numbers of i.i.d. paths, as long as the deepest tree.
+        draws: of the trees and paths at a prompt, whose results are averaged.
         plays: sets of coins for the walk that selects a path at random.
     """
 
@@ -45,6 +46,7 @@ class Plan:
     depths: tuple[int, ...] = (2, 3, 4, 5)
     drawn: tuple[float, ...] = (0.6, 1.0)
     paths: tuple[int, ...] = (2, 4)
+    draws: int = 6
     plays: int = 16
     seed: int = 0
 
@@ -54,7 +56,7 @@ class Record:
     """Mean accepted tokens of a draft and a walk on one prompt.
 
     shape: "depth 3": from the text the target wrote, over its places that the deepest tree fits in
-    (all, where the text ended); "tree 3", "paths 4": of one tree or set of paths, drawn behind the
+    (all, where the text ended); "tree 3", "paths 4": of trees or sets of paths drawn behind the
     prompt.
     """
 
@@ -188,12 +190,22 @@ class _Place:
         return shares
 
     def drawn(self) -> Iterator[Found]:
-        """Trees and paths behind the prompt, all drawn first: few forward passes of both models."""
+        """Means over several trees and paths behind the prompt."""
+        accepted: dict[tuple[float, str, str, str], list[float]] = {}
+        seeds = self._seed * self._plan.draws
+        for draw in range(self._plan.draws):
+            for t, shape, draft, walk, kept in self._drawn_once(seeds + draw):
+                accepted.setdefault((t, shape, draft, walk), []).append(kept)
+        for found, values in accepted.items():
+            yield *found, mean(values)
+
+    def _drawn_once(self, seed: int) -> Iterator[Found]:
+        """All are drawn first: few forward passes of both models."""
         trees = {(t, law): DrawnTree(law) for t in self._plan.drawn for law in TREES}
         paths: dict[float, list[Prefix]]
         paths = {t: [()] * max(self._plan.paths, default=0) for t in self._plan.drawn}
         for _ in range(max(self._plan.depths)):
-            self._grow(trees, paths)
+            self._grow(trees, paths, seed)
         wanted = {prefix for tree in trees.values() for prefix in tree.prefixes}
         self._target.extend(wanted | {path for of_t in paths.values() for path in of_t})
         for (temperature, law), tree in trees.items():
@@ -218,18 +230,21 @@ class _Place:
         yield "multipath", select(merged, *rows, temperature)
 
     def _grow(
-        self, trees: Mapping[tuple[float, str], DrawnTree], paths: dict[float, list[Prefix]]
+        self,
+        trees: Mapping[tuple[float, str], DrawnTree],
+        paths: dict[float, list[Prefix]],
+        seed: int,
     ) -> None:
         """One more level of every tree and path, the drafter's rows in one forward pass."""
         ends = {tree.prefixes[i] for tree in trees.values() for i in tree.leaves()}
         ends |= {path for of_t in paths.values() for path in of_t}
         self._drafter.extend(self._pair.drafter_ids(prefix) for prefix in ends)
         for (temperature, _), tree in trees.items():
-            tree.grow(self._draft_rows(temperature), WIDTH, self._seed)
+            tree.grow(self._draft_rows(temperature), WIDTH, seed)
         for temperature, drawn in paths.items():
             rows = self._draft_rows(temperature)
             paths[temperature] = [
-                acceptance.draw_path(rows, path, self._seed, i) for i, path in enumerate(drawn)
+                acceptance.draw_path(rows, path, seed, i) for i, path in enumerate(drawn)
             ]
 
     def _rows_of(self, tree: DrawnTree, temperature: float) -> tuple[torch.Tensor, torch.Tensor]:
