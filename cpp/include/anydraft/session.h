@@ -141,6 +141,7 @@ class Session {
   struct Job;
   struct Shared;
   Job& job(int64_t id) const;
+  void take(const RowsView& logits);
   std::unique_ptr<Shared> shared_;
   std::map<int64_t, std::unique_ptr<Job>> jobs_;
   Work pending_;  // what the last next() asked for

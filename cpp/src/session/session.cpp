@@ -153,14 +153,22 @@ void Session::failed() {
 }
 
 void Session::feed(const RowsView& logits) {
-  const Work work = std::move(pending_);
+  if (pending_.model == Model::kIdle) fail("next() before feed(): no rows are wanted");
+  try {
+    take(logits);
+  } catch (...) {
+    failed();  // the models' caches hold what was fed, and the slots they kept have moved up
+    throw;
+  }
   pending_ = {};
-  if (work.model == Model::kIdle) fail("next() before feed(): no rows are wanted");
+}
+
+void Session::take(const RowsView& logits) {
   int64_t expected = 0;
-  for (const Feed& feed : work.feeds) expected += feed.rows;
+  for (const Feed& feed : pending_.feeds) expected += feed.rows;
   if (logits.rows != expected || logits.cols < 1) {
     fail("logits [" + std::to_string(expected) + ", vocab] from the " +
-         (work.model == Model::kDrafter ? "drafter" : "target") + ", got [" +
+         (pending_.model == Model::kDrafter ? "drafter" : "target") + ", got [" +
          std::to_string(logits.rows) + ", " + std::to_string(logits.cols) + "]");
   }
   int64_t row = 0;
@@ -170,11 +178,11 @@ void Session::feed(const RowsView& logits) {
     VerifyResult result;
   };
   std::vector<Judged> judged;
-  for (const Feed& feed : work.feeds) {
+  for (const Feed& feed : pending_.feeds) {
     const auto found = jobs_.find(request_of(feed));
     Job* job = found == jobs_.end() ? nullptr : found->second.get();
     if (job && job->finish == Finish::kNot) {
-      if (work.model == Model::kDrafter) {
+      if (pending_.model == Model::kDrafter) {
         job->feed_draft(logits, row);
       } else {
         judged.push_back({job, row, job->judge(logits, row)});
