@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
 
     from anydraft.contrib.lean import LeanDecoder
-    from anydraft.contrib.slots import Slots
+    from anydraft.contrib.slots import Part, Slots
 
 # What a cache of full-length layers can serve; a recurrent state cannot be cut back.
 _LAYER_TYPES = {"full_attention", "sliding_attention", "chunked_attention"}
@@ -52,8 +52,9 @@ class Feed(Protocol):
 class HfModel:
     """A transformers causal model as a callable f(feeds) -> logits, with a cache for each request.
 
-    Chains and trees alike: parents and positions say what each token sees. Not for concurrent
-    calls: the caches are shared by all of them.
+    Chains and trees alike: parents and positions say what each token sees. The lean pass takes the
+    feeds of all requests together, transformers' own takes them in turn. Not for concurrent calls:
+    the caches are shared by all of them.
     """
 
     def __init__(
@@ -80,13 +81,15 @@ class HfModel:
         return cast("torch.device", self.model.device)
 
     def __call__(self, feeds: Sequence[Feed]) -> torch.Tensor:
-        """Feeds each request in turn -> float32 logits [sum of feed.rows, vocab], in feed order."""
+        """Feeds of distinct requests -> float32 logits [sum of feed.rows, vocab], in feed order."""
         import torch
 
         for feed in feeds:
             _check_feed(feed)
+        if len({feed.request for feed in feeds}) != len(feeds):
+            raise ValueError("[HfModel] expected one feed a request, got several of one")
         with torch.inference_mode():
-            rows = [self._forward(feed) for feed in feeds]
+            rows = [self._forward(group) for group in _groups(feeds, self._decoder.together)]
             if not rows:
                 width = self.model.config.get_text_config(decoder=True).vocab_size
                 return torch.empty(0, width, device=self.device)
@@ -109,19 +112,37 @@ class HfModel:
         )
         return [int(token) for token in ids]
 
-    def _forward(self, feed: Feed) -> torch.Tensor:
-        """One request -> [feed.rows, vocab]."""
-        from anydraft.contrib.slots import Slots
+    def _forward(self, feeds: Sequence[Feed]) -> torch.Tensor:
+        """One pass of the decoder -> [sum of feed.rows, vocab]."""
+        parts = [self._part(feed) for feed in feeds]
+        rows: torch.Tensor = self._decoder(parts)
+        for part in parts:
+            part.slots.add(part.positions, part.parents)
+        return rows
+
+    def _part(self, feed: Feed) -> Part:
+        """Cuts the request's cache to what the feed keeps."""
+        from anydraft.contrib.slots import Part, Slots
 
         slots, cache = self._requests.get(feed.request) or (Slots(), self._decoder.new_cache())
         _check_parents(feed, slots)
         cache.keep(*slots.keep(feed.keep))
         self._requests[feed.request] = slots, cache
-        rows: torch.Tensor = self._decoder(
-            feed.tokens, feed.positions, feed.parents, slots, cache, feed.rows
-        )
-        slots.add(feed.positions, feed.parents)
-        return rows
+        return Part(feed.tokens, feed.positions, feed.parents, feed.rows, slots, cache)
+
+
+def _groups(feeds: Sequence[Feed], together: int) -> list[list[Feed]]:
+    """Feeds to run in one pass: those of several requests with `together` tokens at most."""
+    groups, room = list[list[Feed]](), 0
+    for feed in feeds:
+        new = len(feed.tokens)
+        if new <= room:
+            groups[-1].append(feed)
+            room -= new
+        else:
+            groups.append([feed])
+            room = together - new
+    return groups
 
 
 def load(

@@ -17,7 +17,7 @@ from torch import nn
 from anydraft.contrib.families import Decoder, Layer, Norm, Product, recognise, rope_table
 from anydraft.contrib.kv_cache import FlatCache
 from anydraft.contrib.packing import least_rows
-from anydraft.contrib.slots import Slots, additive
+from anydraft.contrib.slots import Part, Slots, additive
 from anydraft.contrib.stock import StockDecoder
 
 _ROPE_BLOCK = 1024  # positions
@@ -34,8 +34,35 @@ class _Sight:
     causal: bool
 
 
+class _Stretch:
+    """The rows [start, end) of a forward pass that are one request's, and its cache."""
+
+    def __init__(self, part: Part, start: int, windows: set[int | None]) -> None:
+        self.start, self.end = start, start + len(part.tokens)
+        self.sights = {w: _sight(part.slots, part.positions, part.parents, w) for w in windows}
+        self.views = part.cache.extend(len(part.slots), len(part.tokens))
+
+    def attend(self, qkv: torch.Tensor, attended: torch.Tensor, index: int, layer: Layer) -> None:
+        """qkv [rows, heads, head_dim] of layer `index` -> attended [rows, query heads, head_dim]
+        and the cache."""
+        heads = attended.shape[1]
+        fresh, keys, values = (view[index] for view in self.views)
+        own = qkv[self.start : self.end]
+        fresh.copy_(own[:, heads:])
+        seen = _attend(own[:, :heads], keys, values, self.sights[layer.window], layer)
+        attended[self.start : self.end].copy_(seen)
+
+
 class LeanDecoder(nn.Module):
-    """Runs a Decoder for one request at a time; a module so that hooks can watch it."""
+    """Runs a Decoder for several requests at once; a module so that hooks can watch it.
+
+    All products are of all requests' rows; each request attends to its own cache. oneDNN gives a
+    row the same bits whatever rows stand beside it, so a request's logits are those of a pass of
+    its own (tests/python/test_lean.py).
+    """
+
+    # Tokens that several requests may have in one pass: a prompt of more gains nothing by company.
+    together = 512
 
     def __init__(self, decoder: Decoder) -> None:
         super().__init__()
@@ -48,40 +75,37 @@ class LeanDecoder(nn.Module):
         decoder = self.decoder
         return FlatCache(len(decoder.layers), 2 * decoder.kv_heads, decoder.head_dim)
 
-    def forward(
-        self,
-        tokens: Sequence[int],
-        positions: Sequence[int],
-        parents: Sequence[int],
-        slots: Slots,
-        cache: FlatCache,
-        rows: int,
-    ) -> torch.Tensor:
-        """Writes the tokens into the cache behind `slots` -> float32 logits [rows, vocab].
-
-        slots: what the cache holds before; not changed. In inference mode only.
-        """
-        decoder, new = self.decoder, len(tokens)
+    def forward(self, parts: Sequence[Part]) -> torch.Tensor:
+        """-> float32 logits [sum of rows, vocab]. In inference mode only."""
+        decoder = self.decoder
+        tokens = [token for part in parts for token in part.tokens]
+        positions = [position for part in parts for position in part.positions]
+        new = len(tokens)
         # oneDNN needs longer for very few rows than for some: zeros are put behind them.
         padding = [0] * (self._least_rows - new)
         x = decoder.embed(torch.tensor([*tokens, *padding]))
         ropes = {kind: self._rope(kind, positions) for kind in {y.rope for y in decoder.layers}}
-        windows = {layer.window for layer in decoder.layers}
-        sights = {window: _sight(slots, positions, parents, window) for window in windows}
-        fresh, keys, values = cache.extend(len(slots), new)
+        stretches = self._stretches(parts)
         attended = x.new_zeros(x.shape[0], decoder.heads, decoder.head_dim)
         for index, layer in enumerate(decoder.layers):
             qkv = _product(_normed(x, layer.attention_norm), layer.qkv)
             qkv = qkv.view(x.shape[0], -1, decoder.head_dim)[:new]
             self._rotate(qkv, layer, ropes[layer.rope])
-            fresh[index].copy_(qkv[:, decoder.heads :])
-            seen = sights[layer.window]
-            heads = _attend(qkv[:, : decoder.heads], keys[index], values[index], seen, layer)
-            attended[:new].copy_(heads)
+            for stretch in stretches:
+                stretch.attend(qkv, attended, index, layer)
             _add(x, _product(attended.flatten(1), layer.out), layer.attended_norm)
             gate, up = _product(_normed(x, layer.mlp_norm), layer.gate_up).chunk(2, -1)
             _add(x, _product(layer.activation(gate).mul_(up), layer.down), layer.gated_norm)
-        return self._logits(x, new, rows)
+        ends = [(stretch.end, part.rows) for stretch, part in zip(stretches, parts, strict=True)]
+        return self._logits(x, [row for end, rows in ends for row in range(end - rows, end)])
+
+    def _stretches(self, parts: Sequence[Part]) -> list[_Stretch]:
+        windows = {layer.window for layer in self.decoder.layers}
+        stretches, start = list[_Stretch](), 0
+        for part in parts:
+            stretches.append(_Stretch(part, start, windows))
+            start = stretches[-1].end
+        return stretches
 
     def _rotate(self, qkv: torch.Tensor, layer: Layer, rope: _Rope) -> None:
         """Norms and rotates queries and keys of qkv [new, heads, head_dim] in place."""
@@ -92,11 +116,10 @@ class LeanDecoder(nn.Module):
         swapped = torch.roll(qk, decoder.head_dim // 2, -1)
         qk.mul_(rope[0]).addcmul_(swapped, rope[1])
 
-    def _logits(self, x: torch.Tensor, new: int, rows: int) -> torch.Tensor:
-        # The last rows, and before or behind them as many as make the product fast.
-        start = max(min(new - rows, x.shape[0] - self._least_rows), 0)
-        logits = _product(_normed(x[start:], self.decoder.norm), self.decoder.head)
-        return logits[new - rows - start : new - start]
+    def _logits(self, x: torch.Tensor, wanted: list[int]) -> torch.Tensor:
+        padding = [0] * (self._least_rows - len(wanted))
+        chosen = x[torch.tensor([*wanted, *padding])]
+        return _product(_normed(chosen, self.decoder.norm), self.decoder.head)[: len(wanted)]
 
     def _rope(self, kind: str | None, positions: Sequence[int]) -> _Rope:
         table, last = self._ropes.get(kind), max(positions)
@@ -139,7 +162,8 @@ def _difference(lean: LeanDecoder, stock: StockDecoder) -> float:
         tokens = [(3 * position + 5) % vocab for position in positions]
         logits = []
         for decoder, slots, cache in runs:
-            logits.append(decoder(tokens, positions, parents, slots, cache, len(tokens)))
+            part = Part(tokens, positions, parents, len(tokens), slots, cache)
+            logits.append(decoder([part]))
             slots.add(positions, parents)
         errors.append((logits[0] - logits[1]).abs().max() / logits[1].abs().max())
     return float(torch.stack(errors).max())  # NaN if one of them is

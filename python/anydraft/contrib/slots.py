@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -117,6 +119,22 @@ class Slots:
 
     def _position(self, slot: int) -> int:
         return slot if slot < self.chain else self._positions[slot - self.chain]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One request's share of a forward pass: tokens to write into its cache behind `slots`.
+
+    tokens, positions, parents, rows: as in Feed. slots: what the cache holds before; a pass does
+    not change it. cache: as the decoder's `new_cache` made it.
+    """
+
+    tokens: Sequence[int]
+    positions: Sequence[int]
+    parents: Sequence[int]
+    rows: int
+    slots: Slots
+    cache: Any
 
 
 def additive(visible: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""A transformers model's own forward pass over a chain or a tree of tokens, for one request."""
+"""A transformers model's own forward pass over a chain or a tree of tokens, request by request."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 from anydraft.contrib.kv_cache import RequestCache
 from anydraft.contrib.packing import ATTENTION
-from anydraft.contrib.slots import Slots, additive
+from anydraft.contrib.slots import Part, Slots, additive
 
 # Those that take a mask of four dimensions as it is.
 _MASKABLE = {"sdpa", "eager", ATTENTION}
@@ -18,6 +18,8 @@ _WINDOWED = {"full_attention": False, "sliding_attention": True}
 
 class StockDecoder:
     """Runs a transformers causal model."""
+
+    together = 1  # tokens that several requests may have in one call: none
 
     def __init__(self, model: Any) -> None:
         self._model = model
@@ -28,33 +30,25 @@ class StockDecoder:
         """An empty cache for one request."""
         return RequestCache()
 
-    def __call__(
-        self,
-        tokens: Sequence[int],
-        positions: Sequence[int],
-        parents: Sequence[int],
-        slots: Slots,
-        cache: RequestCache,
-        rows: int,
-    ) -> torch.Tensor:
-        """Writes the tokens into the cache behind `slots` -> float32 logits [rows, vocab].
+    def __call__(self, parts: Sequence[Part]) -> torch.Tensor:
+        """-> float32 logits [sum of rows, vocab]. In inference mode only."""
+        return torch.cat([self._forward(part) for part in parts])
 
-        slots: what the cache holds before; not changed. In inference mode only.
-        """
+    def _forward(self, part: Part) -> torch.Tensor:
         options: dict[str, Any] = {}
-        if not slots.follows(positions, parents):
+        if not part.slots.follows(part.positions, part.parents):
             self._check_trees()
-            options["attention_mask"] = self._tree_mask(slots, positions, parents)
+            options["attention_mask"] = self._tree_mask(part.slots, part.positions, part.parents)
         device = self._model.device
         out = self._model(
-            input_ids=torch.tensor([list(tokens)], device=device),
-            position_ids=torch.tensor([list(positions)], device=device),
-            past_key_values=cache,
+            input_ids=torch.tensor([list(part.tokens)], device=device),
+            position_ids=torch.tensor([list(part.positions)], device=device),
+            past_key_values=part.cache,
             use_cache=True,
-            logits_to_keep=max(rows, 1),  # 0 would mean all of them
+            logits_to_keep=max(part.rows, 1),  # 0 would mean all of them
             **options,
         )
-        return cast(torch.Tensor, out.logits[0, out.logits.shape[1] - rows :].float())
+        return cast(torch.Tensor, out.logits[0, out.logits.shape[1] - part.rows :].float())
 
     def _tree_mask(self, slots: Slots, positions: Sequence[int], parents: Sequence[int]) -> Any:
         """What to add to the scores [1, 1, new, held + new]; where layers differ, by their type."""
@@ -102,13 +96,13 @@ class StockDecoder:
         a, b, left, right, leaf = (token % vocab for token in (3, 5, 7, 11, 13))
         text = [a, b]
         slots, cache = Slots(), self.new_cache()
-        self(text, [0, 1], [-1, 0], slots, cache, 0)
+        self([Part(text, [0, 1], [-1, 0], 0, slots, cache)])
         slots.add([0, 1], [-1, 0])
-        tree = self([left, right, leaf], [2, 2, 3], [-1, -1, 1], slots, cache, 3)
+        tree = self([Part([left, right, leaf], [2, 2, 3], [-1, -1, 1], 3, slots, cache)])
         paths = ([*text, left], [*text, right, leaf])
         chains = [
-            self(path, range(len(path)), range(-1, len(path) - 1), Slots(), self.new_cache(), 2)
-            for path in paths
+            self([Part(p, range(len(p)), range(-1, len(p) - 1), 2, Slots(), self.new_cache())])
+            for p in paths
         ]
         expected = torch.cat((chains[0][1:], chains[1]))
         return float((tree - expected).abs().max() / expected.abs().max())
