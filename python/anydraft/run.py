@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import time
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from anydraft import _core
-from anydraft._core import SamplingParams
+from anydraft._core import Feed, SamplingParams
+from anydraft.batch import advance
 
 if TYPE_CHECKING:
     from anydraft.session import SpeculativeSession
@@ -35,7 +35,8 @@ class Event:
 @dataclass
 class GenerationStats:
     """What a request cost. Seconds are wall time; `draft_seconds` and `target_seconds` are spent in
-    the models' calls, the rest of `seconds` is ours and the caller's. `bridges` (bridge "auto"): of
+    the models' calls, the rest of `seconds` is ours. Of requests decoded together each counts what
+    all of them waited for while it was going. `bridges` (bridge "auto"): of
     each one its `rounds`, the `acceptance` of a round's first draft token, recent rounds counting
     most, and its `worth`, expected tokens of a round per cost of it in plain target calls."""
 
@@ -93,6 +94,7 @@ class Run(Iterator[Event]):
 
     Attributes:
         prompt: the target ids it started from.
+        error: what ended it before its time, among several decoded together.
     """
 
     def __init__(
@@ -103,6 +105,7 @@ class Run(Iterator[Event]):
         **request: Any,
     ) -> None:
         self.prompt = prompt
+        self.error: Exception | None = None
         self._session = session
         self._core = session._new_core()
         self._id = self._core.add(
@@ -118,16 +121,12 @@ class Run(Iterator[Event]):
         self._stats = GenerationStats(bridge=session.bridge)
 
     def __next__(self) -> Event:
-        started = time.perf_counter()
-        try:
-            self._collect()  # what an interrupt between the core and here left behind
-            while not self._events and self._core.finish(self._id) is None:
-                self._step()
-                self._collect()
-        finally:
-            self._stats.seconds += time.perf_counter() - started
-        if self._core.finish(self._id) is not None:
-            self._forget()
+        self._collect()  # what an interrupt between the core and here left behind
+        while not self._events and not self.ended:
+            self.error = None
+            advance([self])
+            if self.error is not None:
+                raise self.error
         if self._events:
             return self._events.pop(0)
         raise StopIteration
@@ -136,7 +135,11 @@ class Run(Iterator[Event]):
         """End the request; what was emitted stays."""
         self._core.cancel(self._id)
         self._collect()
-        self._forget()
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will be emitted."""
+        return self._core.finish(self._id) is not None
 
     @property
     def generation(self) -> Generation:
@@ -148,33 +151,47 @@ class Run(Iterator[Event]):
         text = "".join(self._text) + self._held.decode("utf-8", "replace")
         return Generation(text, list(self._tokens), self._core.finish(self._id), stats)
 
-    def _step(self) -> None:
-        which, feeds = self._core.next()
-        model = self._session.target if which == "target" else self._session.drafter
-        started = time.perf_counter()
+    # What `batch` asks of a run.
+
+    def model(self, which: str) -> Any:
+        return self._session.target if which == "target" else self._session.drafter
+
+    def ask(self) -> tuple[str, Feed] | None:
+        """The model this run waits for and what to feed to it; None: ended, or an error."""
+        self._collect()
         try:
-            logits = model(feeds)
-            if hasattr(logits, "detach"):  # torch: no gradients, and the core reads CPU memory
-                logits = logits.detach().cpu()
-        except BaseException:
-            self._core.failed()  # the model may have cut its cache already
-            raise
-        finally:
-            spent = time.perf_counter() - started
-            if which == "target":
-                self._stats.target_seconds += spent
-            else:
-                self._stats.draft_seconds += spent
-        self._core.feed(logits)
+            which, feeds = self._core.next()
+        except Exception as error:
+            self.error = error
+            return None
+        return (which, feeds[0]) if feeds else None
+
+    def take(self, which: str, feed: Feed, rows: Any) -> None:
+        """The rows [feed.rows, vocab] that were asked for."""
+        try:
+            self._core.feed(rows)
+        except Exception as error:
+            self.error = error
+        self._collect()
+
+    def failed(self) -> None:
+        """A model's call came to nothing, and may have changed its cache."""
+        self._core.failed()
+
+    def spend(self, what: str, seconds: float) -> None:
+        """what: "seconds", "draft_seconds", "target_seconds"."""
+        setattr(self._stats, what, getattr(self._stats, what) + seconds)
 
     def _collect(self) -> None:
         """Take over what the core has emitted since the last time."""
-        last = self._core.finish(self._id) is not None
+        last = self.ended
         new = self._core.emitted(self._id, len(self._tokens))
         for i, (token, origin) in enumerate(new):
             self._tokens.append(token)
             text = self._show(token, flush=last and i == len(new) - 1)
             self._events.append(Event(text, (token,), origin))
+        if last:
+            self._forget()
 
     def _show(self, token: int, *, flush: bool) -> str:
         self._held += self._session.target.vocabulary.decode([token])

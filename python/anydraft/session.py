@@ -1,4 +1,4 @@
-"""Speculative decoding of one request after another, around two callables that return logits."""
+"""Speculative decoding around two callables that return logits."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol, TypeAlias, overload
 
 from anydraft import _core
 from anydraft._core import Feed, SamplingParams
+from anydraft.batch import finish
 from anydraft.drafts import TreeShape, kind_number
 from anydraft.errors import InputError, UnsupportedTokenizerError
 from anydraft.run import Generation, Run
@@ -64,7 +65,7 @@ class SpeculativeSession:
         InputError, VocabularyError: a bridge that does not fit the vocabularies, with the one that
             would.
 
-    A session decodes one request at a time and is not for concurrent use.
+    A session is not for concurrent use.
 
     >>> import torch
     >>> v = Vocabulary.from_bytes([b"a", b"b"], encoder=lambda text: [ord(c) - 97 for c in text])
@@ -122,51 +123,69 @@ class SpeculativeSession:
         self,
         prompt: Sequence[str] | Sequence[Sequence[int]] | Sequence[Sequence[Message]],
         *,
-        max_new_tokens: int = ...,
-        sampling: SamplingParams | None = ...,
+        max_new_tokens: int | Sequence[int] = ...,
+        sampling: SamplingParams | Sequence[SamplingParams] | None = ...,
+        batch_size: int = ...,
     ) -> list[Generation]: ...
     def generate(
-        self, prompt: Any, *, max_new_tokens: int = 256, sampling: SamplingParams | None = None
+        self,
+        prompt: Any,
+        *,
+        max_new_tokens: int | Sequence[int] = 256,
+        sampling: SamplingParams | Sequence[SamplingParams] | None = None,
+        batch_size: int = 16,
     ) -> Generation | list[Generation]:
-        """Decode a prompt to its end, or several one after another.
+        """Decode a prompt to its end, or several together.
 
         Args:
             prompt: text, target ids, or chat messages (then the target's template); or a list of
-                prompts.
-            max_new_tokens: at least 0.
-            sampling: the session's where None. A seed makes the text the same on every run;
-                prompt i of a list draws from stream i of it.
+                prompts, which share the models' calls. A request's text does not depend on what is
+                decoded beside it where the models' logits do not.
+            max_new_tokens: at least 0; for several prompts also a list.
+            sampling: the session's where None. A seed makes the text the same on every run. One for
+                several prompts: prompt i draws from stream i of its seed. A list, one a prompt:
+                each draws as it would by itself.
+            batch_size: how many of several prompts are decoded at a time; the next one begins where
+                one ends. Each of them has its cache.
 
         Raises:
             InputError: an empty prompt, one longer than the target's context, and the like.
-            Whatever the models raise; the `generation` of each of `runs` then has what was emitted,
-            and iterating over it goes on.
+            Whatever the models raise. What goes wrong in one of several requests alone is raised
+            when the others have ended. Either way the `generation` of each of `runs` has what was
+            emitted (`error`: what went wrong), and iterating over it goes on.
         """
         if _is_list(prompt):
-            return self._finish(prompt, max_new_tokens, sampling)
-        return self._finish([prompt], max_new_tokens, sampling)[0]
+            return self._finish(prompt, max_new_tokens, sampling, batch_size)
+        return self._finish([prompt], max_new_tokens, sampling, batch_size)[0]
 
     def stream(
         self, prompt: Prompt, *, max_new_tokens: int = 256, sampling: SamplingParams | None = None
     ) -> Run:
-        """As `generate`, token by token: an iterator over events."""
-        return self._start(prompt, 0, max_new_tokens, sampling)
+        """As `generate` for one prompt, token by token: an iterator over events."""
+        return self._start(prompt, sampling, max_new_tokens, 0)
 
     def _finish(
-        self, prompts: Sequence[Prompt], max_new_tokens: int, sampling: SamplingParams | None
+        self, prompts: Sequence[Prompt], max_new_tokens: Any, sampling: Any, batch_size: int
     ) -> list[Generation]:
+        if batch_size < 1:
+            raise InputError(f"[generate] expected batch_size >= 1, got {batch_size}")
+        count = len(prompts)
+        # Requests with parameters of their own need no streams to tell their draws apart.
+        streams = [0] * count if isinstance(sampling, Sequence) else range(count)
+        each = zip(
+            prompts,
+            _for_each(sampling, count, "sampling"),
+            _for_each(max_new_tokens, count, "max_new_tokens"),
+            streams,
+            strict=True,
+        )
         # All are started first: a prompt that cannot be costs nothing that was decoded.
-        self.runs = [
-            self._start(prompt, i, max_new_tokens, sampling) for i, prompt in enumerate(prompts)
-        ]
-        for run in self.runs:
-            self.last = run
-            for _ in run:
-                pass
+        self.runs = [self._start(*request) for request in each]
+        finish(self.runs, batch_size)
         return [run.generation for run in self.runs]
 
     def _start(
-        self, prompt: Prompt, stream: int, max_new_tokens: int, sampling: SamplingParams | None
+        self, prompt: Prompt, sampling: SamplingParams | None, max_new_tokens: int, stream: int
     ) -> Run:
         vocabulary = self.target.vocabulary
         self.last = Run(
@@ -283,6 +302,14 @@ def _is_list(prompt: Any) -> bool:
     if isinstance(prompt, str) or len(prompt) == 0:
         return False
     return not isinstance(prompt, bytes) and isinstance(prompt[0], str | Sequence)
+
+
+def _for_each(option: Any, count: int, name: str) -> list[Any]:
+    """An option of `count` prompts: a list with one for each, or one for all."""
+    each = list(option) if isinstance(option, Sequence) else [option] * count
+    if len(each) != count:
+        raise InputError(f"[generate] expected {count} {name}, one a prompt, got {len(each)}")
+    return each
 
 
 def _as_owner(vocabulary: Vocabulary, text: str) -> list[int]:

@@ -12,6 +12,7 @@ transformers = pytest.importorskip("transformers")
 
 from hf_toys import (  # noqa: E402
     BUILDERS,
+    Feed,
     assert_close,
     build,
     feed,
@@ -119,3 +120,26 @@ def test_hooks_see_the_lean_pass() -> None:
     model.lean.register_forward_hook(lambda *_: seen.append(1))
     model([feed([4, 5]), feed([6], request=1)])
     assert len(seen) == 1
+
+
+@pytest.mark.parametrize("name", sorted(BUILDERS))
+def test_a_requests_rows_do_not_depend_on_its_neighbours(name: str) -> None:
+    """To the bit: several requests in one pass, and each in a pass of its own."""
+    model = wrap(build(name), pack=True)
+    tree = Feed(2, random_tokens(5), [11, 12, 12, 13, 13], [-1, 0, 0, 1, 2], range(11), 4)
+    feeds = [
+        feed(random_tokens(3), keep=30, request=0),
+        feed(random_tokens(40, seed=1), request=1, rows=1),
+        tree,
+        feed(random_tokens(1), keep=9, request=3),
+    ]
+    rows = []
+    for together in (False, True):
+        for f in feeds:
+            model.forget(f.request)
+            if len(f.keep):
+                model([feed(random_tokens(len(f.keep)), request=f.request, rows=0)])
+        rows.append(model(feeds) if together else torch.cat([model([f]) for f in feeds]))
+    assert torch.equal(*rows)
+    with pytest.raises(ValueError, match="one feed a request"):
+        model([tree, tree])

@@ -109,3 +109,13 @@ def test_its_vocabulary_against_an_independent_count(smollm2):
     assert VocabularyMap(vocabulary, vocabulary).shared == 49135
     for text in PROMPTS:
         assert vocabulary.encode(text) == smollm2.tokenizer(text).input_ids
+
+
+@pytest.mark.parametrize("params", [GREEDY, SamplingParams(temperature=0.8, top_p=0.95, seed=3)])
+def test_several_requests_give_what_each_gives_alone(smollm2, params):
+    prompts = [smollm2.chat([{"role": "user", "content": text}]) for text in PROMPTS[:4]]
+    session = SpeculativeSession(smollm2, "lookup", draft_length=5)
+    options = {"max_new_tokens": 24, "sampling": [params] * len(prompts)}
+    together = session.generate(prompts, **options)
+    alone = session.generate(prompts, **options, batch_size=1)
+    assert [g.tokens for g in together] == [g.tokens for g in alone]
