@@ -10,6 +10,7 @@ from anydraft.errors import (
     UnsupportedTokenizerError,
     VocabularyError,
 )
+from anydraft.penalties import LogitsProcessor, Penalties
 from anydraft.run import Event, Generation, GenerationStats, Run
 from anydraft.session import Model, SpeculativeSession, stateless
 from anydraft.verification import VerifyResult, logits_of, probs, sample, verifiers, verify
@@ -24,8 +25,10 @@ __all__ = [
     "GenerationStats",
     "InputError",
     "Law",
+    "LogitsProcessor",
     "Model",
     "NonFiniteLogitsError",
+    "Penalties",
     "Run",
     "SamplingParams",
     "SpeculativeSession",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from anydraft import _core
 from anydraft._core import Feed, SamplingParams
 from anydraft.batch import advance
+from anydraft.penalties import LogitsProcessor, process
 
 if TYPE_CHECKING:
     from anydraft.session import SpeculativeSession
@@ -102,11 +103,13 @@ class Run(Iterator[Event]):
         session: SpeculativeSession,
         prompt: list[int],
         sampling: SamplingParams,
+        logits_processor: LogitsProcessor | None,
         **request: Any,
     ) -> None:
         self.prompt = prompt
         self.error: Exception | None = None
         self._session = session
+        self._processor = logits_processor
         self._core = session._new_core()
         self._id = self._core.add(
             prompt, sampling=sampling, draft_sampling=session.draft_sampling, **request
@@ -169,8 +172,11 @@ class Run(Iterator[Event]):
     def take(self, which: str, feed: Feed, rows: Any) -> None:
         """The rows [feed.rows, vocab] that were asked for."""
         try:
+            if which == "target" and self._processor is not None:
+                rows = process(self._processor, self.prompt, self._tokens, feed, rows)
             self._core.feed(rows)
         except Exception as error:
+            self._core.failed()  # a processor's error: the model has taken the feed in
             self.error = error
         self._collect()
 

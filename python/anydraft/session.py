@@ -13,6 +13,7 @@ from anydraft._core import Feed, SamplingParams
 from anydraft.batch import finish
 from anydraft.drafts import TreeShape, kind_number
 from anydraft.errors import InputError, UnsupportedTokenizerError
+from anydraft.penalties import LogitsProcessor
 from anydraft.run import Generation, Run
 from anydraft.vocabulary import Vocabulary
 
@@ -108,7 +109,12 @@ class SpeculativeSession:
 
     @overload  # a str is a sequence of str: the first overload that fits is meant
     def generate(  # type: ignore[overload-overlap]
-        self, prompt: str, *, max_new_tokens: int = ..., sampling: SamplingParams | None = ...
+        self,
+        prompt: str,
+        *,
+        max_new_tokens: int = ...,
+        sampling: SamplingParams | None = ...,
+        logits_processor: LogitsProcessor | None = ...,
     ) -> Generation: ...
     @overload
     def generate(
@@ -117,6 +123,7 @@ class SpeculativeSession:
         *,
         max_new_tokens: int = ...,
         sampling: SamplingParams | None = ...,
+        logits_processor: LogitsProcessor | None = ...,
     ) -> Generation: ...
     @overload
     def generate(
@@ -125,6 +132,7 @@ class SpeculativeSession:
         *,
         max_new_tokens: int | Sequence[int] = ...,
         sampling: SamplingParams | Sequence[SamplingParams] | None = ...,
+        logits_processor: LogitsProcessor | Sequence[LogitsProcessor | None] | None = ...,
         batch_size: int = ...,
     ) -> list[Generation]: ...
     def generate(
@@ -133,6 +141,7 @@ class SpeculativeSession:
         *,
         max_new_tokens: int | Sequence[int] = 256,
         sampling: SamplingParams | Sequence[SamplingParams] | None = None,
+        logits_processor: LogitsProcessor | Sequence[LogitsProcessor | None] | None = None,
         batch_size: int = 16,
     ) -> Generation | list[Generation]:
         """Decode a prompt to its end, or several together.
@@ -145,6 +154,8 @@ class SpeculativeSession:
             sampling: the session's where None. A seed makes the text the same on every run. One for
                 several prompts: prompt i draws from stream i of its seed. A list, one a prompt:
                 each draws as it would by itself.
+            logits_processor: changes the target's logits by the text before them, say `Penalties`;
+                one for all prompts or a list.
             batch_size: how many of several prompts are decoded at a time; the next one begins where
                 one ends. Each of them has its cache.
 
@@ -155,17 +166,27 @@ class SpeculativeSession:
             emitted (`error`: what went wrong), and iterating over it goes on.
         """
         if _is_list(prompt):
-            return self._finish(prompt, max_new_tokens, sampling, batch_size)
-        return self._finish([prompt], max_new_tokens, sampling, batch_size)[0]
+            return self._finish(prompt, max_new_tokens, sampling, logits_processor, batch_size)
+        return self._finish([prompt], max_new_tokens, sampling, logits_processor, batch_size)[0]
 
     def stream(
-        self, prompt: Prompt, *, max_new_tokens: int = 256, sampling: SamplingParams | None = None
+        self,
+        prompt: Prompt,
+        *,
+        max_new_tokens: int = 256,
+        sampling: SamplingParams | None = None,
+        logits_processor: LogitsProcessor | None = None,
     ) -> Run:
         """As `generate` for one prompt, token by token: an iterator over events."""
-        return self._start(prompt, sampling, max_new_tokens, 0)
+        return self._start(prompt, sampling, max_new_tokens, logits_processor, 0)
 
     def _finish(
-        self, prompts: Sequence[Prompt], max_new_tokens: Any, sampling: Any, batch_size: int
+        self,
+        prompts: Sequence[Prompt],
+        max_new_tokens: Any,
+        sampling: Any,
+        logits_processor: Any,
+        batch_size: int,
     ) -> list[Generation]:
         if batch_size < 1:
             raise InputError(f"[generate] expected batch_size >= 1, got {batch_size}")
@@ -176,6 +197,7 @@ class SpeculativeSession:
             prompts,
             _for_each(sampling, count, "sampling"),
             _for_each(max_new_tokens, count, "max_new_tokens"),
+            _for_each(logits_processor, count, "logits_processor"),
             streams,
             strict=True,
         )
@@ -185,13 +207,19 @@ class SpeculativeSession:
         return [run.generation for run in self.runs]
 
     def _start(
-        self, prompt: Prompt, sampling: SamplingParams | None, max_new_tokens: int, stream: int
+        self,
+        prompt: Prompt,
+        sampling: SamplingParams | None,
+        max_new_tokens: int,
+        logits_processor: LogitsProcessor | None,
+        stream: int,
     ) -> Run:
         vocabulary = self.target.vocabulary
         self.last = Run(
             self,
             _prompt_ids(self.target, prompt),
             _with_seed(sampling or self.sampling),
+            logits_processor,
             max_new_tokens=max_new_tokens,
             stop=[*vocabulary.role("eos"), *vocabulary.role("turn_end")],
             coin_stream=stream,

@@ -7,6 +7,7 @@ import pytest
 from toys import TableModel, vocabulary
 
 from anydraft import SamplingParams, Vocabulary, _core
+from anydraft.penalties import process
 
 PROMPT = (0, 1)
 PLAIN = SamplingParams(temperature=1.1)
@@ -64,7 +65,9 @@ class Played:
     accepted: float
 
 
-def play(target, drafter, params, tokens, *, restate=None, prompt=PROMPT, **options):
+def play(
+    target, drafter, params, tokens, *, restate=None, prompt=PROMPT, processor=None, **options
+):
     """Every branch of the shipped session until it has emitted `tokens` tokens."""
     stop = target.vocabulary.role("eos")
     draft_sampling = options.pop("draft_sampling", None)
@@ -86,7 +89,11 @@ def play(target, drafter, params, tokens, *, restate=None, prompt=PROMPT, **opti
         target.texts.clear()
         drafter.texts.clear()
         while (work := core.next())[0] != "idle":
-            core.feed((target if work[0] == "target" else drafter)(work[1]))
+            rows = (target if work[0] == "target" else drafter)(work[1])
+            if processor and work[0] == "target":
+                output = [token for token, _ in core.emitted(job)]
+                rows = process(processor, list(prompt), output, work[1][0], rows)
+            core.feed(rows)
         emitted = core.emitted(job)
         played.law[tuple(token for token, _ in emitted)] += branches.weight
         played.accepted += branches.weight * (emitted[0][1] == "accepted")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from anydraft import SamplingParams, SpeculativeSession, Vocabulary, VocabularyMap
+from anydraft import Penalties, SamplingParams, SpeculativeSession, Vocabulary, VocabularyMap
 from anydraft.contrib import hf
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "bench"))
@@ -119,3 +119,21 @@ def test_several_requests_give_what_each_gives_alone(smollm2, params):
     together = session.generate(prompts, **options)
     alone = session.generate(prompts, **options, batch_size=1)
     assert [g.tokens for g in together] == [g.tokens for g in alone]
+
+
+def test_a_penalty_does_what_transformers_does_with_it(smollm2):
+    prompt = smollm2.chat([{"role": "user", "content": PROMPTS[1]}])
+    penalty = Penalties(repetition_penalty=1.2)
+    options = {"max_new_tokens": 24, "sampling": GREEDY, "logits_processor": penalty}
+    theirs = smollm2.model.generate(
+        torch.tensor([prompt]),
+        max_new_tokens=24,
+        do_sample=False,
+        pad_token_id=0,
+        repetition_penalty=1.2,
+    )[0, len(prompt) :].tolist()
+    for drafter in (None, "lookup"):
+        ours = SpeculativeSession(smollm2, drafter).generate(prompt, **options)
+        assert ours.tokens == theirs[: len(ours.tokens)] and len(ours.tokens) > 10
+    plain = SpeculativeSession(smollm2).generate(prompt, max_new_tokens=24, sampling=GREEDY)
+    assert plain.tokens != ours.tokens

@@ -1,0 +1,106 @@
+"""What changes the target's logits by the text before them: penalties, masks, one's own function.
+
+The target's law at every node of a draft tree becomes that of the changed row, with the node's own
+path as its text. So a speculative text still has exactly the law of decoding token by token with
+the same changes; drafters do not know of them, which costs acceptance and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from anydraft._core import Feed
+from anydraft.errors import InputError
+
+# (prompt ids, ids after it, logits) -> logits; both float32 tensors [vocab], the first one a copy
+# that may be changed and returned. A function of its arguments alone: a place may be asked for more
+# than once, and places that are drafted and then rejected are asked for too.
+LogitsProcessor: TypeAlias = Callable[[Sequence[int], Sequence[int], Any], Any]
+
+
+@dataclass(frozen=True)
+class Penalties:
+    """A logits processor with the usual penalties and masks, applied in this order.
+
+    Attributes:
+        repetition_penalty: > 0; logits of tokens in prompt or output are divided by it where
+            positive, else multiplied. 1: off. As transformers' and vLLM's (Keskar et al. 2019,
+            section 4.1, which leaves the sign out).
+        frequency_penalty: is taken off a logit for every time its token stands in the output, as
+            vLLM's.
+        presence_penalty: is taken off once where it stands there at all, as vLLM's.
+        bad_words_ids: sequences of ids; the last one of each is ruled out where the ones before it
+            end the text, as transformers'.
+        allowed_token_ids: all others are ruled out, as vLLM's; None: all are allowed.
+
+    >>> import torch
+    >>> Penalties(repetition_penalty=2.0, presence_penalty=1.0)([0], [1], torch.ones(3))
+    tensor([0.5000, -0.5000, 1.0000])
+    """
+
+    repetition_penalty: float = 1.0
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    bad_words_ids: Sequence[Sequence[int]] = ()
+    allowed_token_ids: Sequence[int] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.repetition_penalty > 0:
+            raise InputError(
+                f"[Penalties] expected repetition_penalty > 0, got {self.repetition_penalty}"
+            )
+        if not all(self.bad_words_ids):
+            raise InputError("[Penalties] expected bad_words_ids of at least one id each, got none")
+        if self.allowed_token_ids is not None and not self.allowed_token_ids:
+            raise InputError("[Penalties] expected allowed_token_ids or None, got none of them")
+
+    def __call__(self, prompt: Sequence[int], output: Sequence[int], row: Any) -> Any:
+        """row: torch.float32 [vocab], changed in place and returned."""
+        import torch
+
+        text = [*prompt, *output]
+        if self.repetition_penalty != 1:
+            seen, _ = _counted(text, len(row))
+            at, by = row[seen], self.repetition_penalty
+            row[seen] = torch.where(at < 0, at * by, at / by)
+        if self.frequency_penalty or self.presence_penalty:
+            ids, counts = _counted(output, len(row))
+            row[ids] -= self.frequency_penalty * counts + self.presence_penalty
+        for *before, last in self.bad_words_ids:
+            if text[len(text) - len(before) :] == before:
+                row[last] = -torch.inf
+        if self.allowed_token_ids is not None:
+            allowed = torch.tensor(self.allowed_token_ids)
+            row = torch.full_like(row, -torch.inf).index_copy(0, allowed, row[allowed])
+        return row
+
+
+def _counted(ids: Sequence[int], width: int) -> tuple[Any, Any]:
+    """Distinct ids that the model has a logit for, and how often each stands there."""
+    import torch
+
+    known = torch.tensor([i for i in ids if i < width], dtype=torch.int64)
+    distinct, counts = torch.unique(known, return_counts=True)
+    return distinct, counts
+
+
+def process(
+    processor: LogitsProcessor, prompt: list[int], output: list[int], feed: Feed, rows: Any
+) -> Any:
+    """The target's rows [feed.rows, vocab] of a feed, each changed by what stands before it.
+
+    output: what is committed behind the prompt; the first row is that of its last token.
+    """
+    import torch
+
+    changed = torch.utils.dlpack.from_dlpack(rows).to(torch.float32, copy=True)
+    tokens, parents = feed.tokens, feed.parents
+    root = len(tokens) - feed.rows
+    paths: list[list[int]] = [[]]
+    for node in range(root + 1, len(tokens)):
+        paths.append([*paths[parents[node] - root], tokens[node]])
+    for row, path in zip(changed, paths, strict=True):
+        row.copy_(processor(prompt, [*output, *path], row))
+    return changed
