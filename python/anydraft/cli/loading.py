@@ -10,7 +10,7 @@ from anydraft.cli.terminal import say
 from anydraft.errors import InputError
 
 
-def load(role: str, name: str, *, pack: bool) -> Any:
+def load(role: str, name: str, *, pack: bool | str) -> Any:
     """A model as `anydraft.contrib.hf.load` gives it; says what it loads and how long it took."""
     _be_quiet()
     from anydraft.contrib import hf

@@ -6,13 +6,15 @@ detail that is not known and it is left alone.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-from anydraft.contrib.packing import PackedLinear, fused
+from anydraft.contrib.coarse import CoarseLinear
+from anydraft.contrib.packing import Packed, fused
 
 # Those whose layer is: norm, attention with rotary positions, norm, gated products.
 _FAMILIES = ("Llama", "Mistral", "Qwen2", "Qwen3", "Gemma3", "Phi3")
@@ -36,26 +38,18 @@ class Norm:
 
 
 @dataclass(frozen=True)
-class Product:
-    """A packed weight [out, in] and its bias [out]."""
-
-    weight: torch.Tensor
-    bias: torch.Tensor | None
-
-
-@dataclass(frozen=True)
 class Layer:
     """One layer; x += attention(norm(x)), x += down(activation(gate) * up) of norm(x)."""
 
     attention_norm: Norm
-    qkv: Product
+    qkv: Packed
     head_norm: Norm | None  # weight [heads + kv_heads, head_dim], of queries and keys
-    out: Product
+    out: Packed
     attended_norm: Norm | None  # of what is added to x
     mlp_norm: Norm
-    gate_up: Product
+    gate_up: Packed
     activation: nn.Module
-    down: Product
+    down: Packed
     gated_norm: Norm | None  # of what is added to x
     scale: float  # of the scores
     rope: str | None  # the layer type, where each has angles of its own
@@ -69,11 +63,23 @@ class Decoder:
     embed: nn.Embedding
     layers: tuple[Layer, ...]
     norm: Norm
-    head: Product
+    head: Packed
     rotary: nn.Module
     heads: int
     kv_heads: int
     head_dim: int
+
+    def least_rows(self) -> int:
+        """The rows from which on all products are fast."""
+        return max(product.least_rows for product in self._products())
+
+    def is_coarse(self) -> bool:
+        """Some weights are rounded."""
+        return any(isinstance(product, CoarseLinear) for product in self._products())
+
+    def _products(self) -> list[Packed]:
+        layers = ((y.qkv, y.out, y.gate_up, y.down) for y in self.layers)
+        return [self.head, *itertools.chain(*layers)]
 
 
 class _Unrecognised(Exception):
@@ -161,9 +167,10 @@ def _norm(norm: Any, family: str) -> Norm:
     return Norm(weight * weight.numel() ** 0.5, torch.tensor([eps * weight.numel()]))
 
 
-def _product(linear: Any) -> Product:
-    _check(type(linear) is PackedLinear)
-    return Product(linear.packed, linear.bias)
+def _product(linear: Any) -> Packed:
+    _check(isinstance(linear, Packed))
+    packed: Packed = linear
+    return packed
 
 
 def rope_table(decoder: Decoder, kind: str | None, size: int) -> torch.Tensor:

@@ -149,7 +149,7 @@ def load(
     name_or_model: str | Path | Any,
     *,
     tokenizer: Any = None,
-    pack: bool = False,
+    pack: bool | str = False,
     dtype: torch.dtype | str | None = None,
     device: torch.device | str | None = None,
     vocabulary: Any = None,
@@ -158,9 +158,12 @@ def load(
 
     tokenizer: read from the same place unless given. dtype: float32 on a CPU, otherwise the file's.
     pack: packs the linear layers (CPU and float32 only; in place when the model is given built);
-    families that are known get a leaner forward pass than transformers' own.
+    families that are known get a leaner forward pass than transformers' own. "int4": packs them
+    with weights of 4 bits, for drafters: it is another model then, so no target.
     vocabulary: an anydraft.Vocabulary; made from the tokenizer unless given.
     """
+    if pack not in (False, True, "int4"):
+        raise ValueError(f'[hf.load] expected pack to be False, True or "int4", got {pack!r}')
     folder: Path | None = None
     model: Any = name_or_model
     if isinstance(name_or_model, str | Path):
@@ -175,7 +178,7 @@ def load(
         from anydraft.contrib.lean import lean_decoder
         from anydraft.contrib.packing import pack_linears
 
-        lean = lean_decoder(pack_linears(model.eval()))
+        lean = lean_decoder(pack_linears(model.eval(), coarse=pack == "int4"))
     return HfModel(model, vocabulary, tokenizer, lean)
 
 
