@@ -102,6 +102,7 @@ def test_streams_text_and_prints_a_table(target, drafter, capsys):
         ["--bridge", "slem"],
         ["--bridge", "slem", "--temperature", "0.9", "--seed", "3", "--top-p", "0.9"],
         ["--pack"],
+        ["--pack", "int4"],
         ["--chat"],
     ],
 )

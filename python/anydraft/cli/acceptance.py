@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from anydraft.cli.acceptance_tables import markdown, plot, summarise
-from anydraft.cli.loading import load, set_threads
+from anydraft.cli.loading import add_pack, load, load_drafter, set_threads
 from anydraft.cli.terminal import say
 from anydraft.errors import InputError
 
@@ -30,7 +30,7 @@ def add(kinds: Any) -> None:
     option("--temperatures", default="0.3,0.6,1.0", metavar="LIST")
     option("--length", type=int, default=32, metavar="N", help="tokens written for each prompt")
     option("--seed", type=int, default=0)
-    option("--pack", action="store_true", help="pack the linear layers (CPU)")
+    add_pack(option)
     option("--threads", type=int, metavar="N", help="of torch")
     option("--json", type=Path, metavar="FILE", help="write all means")
     option("--plot", type=Path, metavar="FILE", help="write a picture (PNG, needs matplotlib)")
@@ -42,8 +42,8 @@ def run(args: argparse.Namespace) -> int:
     texts = _texts(args.prompts)
     temperatures = _temperatures(args.temperatures)
     set_threads(args.threads)
-    target = load("target", args.target, pack=args.pack)
-    drafter = load("drafter", args.drafter, pack=args.pack)
+    target = load("target", args.target, pack=bool(args.pack))
+    drafter = load_drafter(args.drafter, args.pack)
     from anydraft.contrib.shared_rows import Pair, Plan, Record, measure
 
     plan = Plan(temperatures, length=args.length, drawn=temperatures, seed=args.seed)

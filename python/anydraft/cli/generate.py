@@ -12,7 +12,7 @@ from typing import Any
 
 from anydraft import Generation, SamplingParams, SpeculativeSession
 from anydraft.cli.compare import Comparison, compare
-from anydraft.cli.loading import load, set_threads
+from anydraft.cli.loading import add_pack, load, load_drafter, set_threads
 from anydraft.cli.report import decode, speedup, stats_table
 from anydraft.cli.terminal import legend, say, wants_colour
 
@@ -37,7 +37,7 @@ def add(commands: Any) -> None:
     option("--max-new-tokens", type=int, default=256, metavar="N")
     option("--draft-length", type=int, default=4, metavar="N", help="tokens proposed a round")
     option("--bridge", choices=("auto", "same", "tli", "slem", "slrs"), default="auto")
-    option("--pack", action="store_true", help="pack the linear layers (CPU)")
+    add_pack(option)
     option("--threads", type=int, metavar="N", help="of torch")
     option("--compare", action="store_true", help="also decode plainly: speed-up, equal texts")
     option("--json", action="store_true", help="print one JSON object at the end instead")
@@ -85,10 +85,10 @@ def _sampling(args: argparse.Namespace) -> SamplingParams:
 
 def _session(args: argparse.Namespace, sampling: SamplingParams) -> SpeculativeSession:
     set_threads(args.threads)
-    target = load("target", args.target, pack=args.pack)
+    target = load("target", args.target, pack=bool(args.pack))
     drafter: Any = {"none": None, "lookup": "lookup"}.get(args.drafter, args.drafter)
     if args.drafter not in ("none", "lookup"):
-        drafter = load("drafter", args.drafter, pack=args.pack)
+        drafter = load_drafter(args.drafter, args.pack)
     return SpeculativeSession(
         target, drafter, bridge=args.bridge, draft_length=args.draft_length, sampling=sampling
     )

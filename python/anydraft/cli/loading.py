@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 from anydraft.cli.terminal import say
@@ -24,6 +25,22 @@ def load(role: str, name: str, *, pack: bool | str) -> Any:
         raise
     say(f" {time.perf_counter() - started:.1f} s")
     return model
+
+
+def add_pack(option: Callable[..., Any]) -> None:
+    """Add --pack to a parser of a target and a drafter."""
+    option(
+        "--pack",
+        nargs="?",
+        const="exact",
+        choices=("exact", "int4"),
+        help="pack the linear layers (CPU); int4: the drafter's with weights of 4 bits",
+    )
+
+
+def load_drafter(name: str, pack: str | None) -> Any:
+    """As `load`; pack: what `--pack` said."""
+    return load("drafter", name, pack="int4" if pack == "int4" else bool(pack))
 
 
 def set_threads(threads: int | None) -> None:

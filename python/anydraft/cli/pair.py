@@ -13,7 +13,7 @@ from typing import Any
 
 from anydraft import SamplingParams, SpeculativeSession, VocabularyMap
 from anydraft.cli.compare import Feed
-from anydraft.cli.loading import load, set_threads
+from anydraft.cli.loading import add_pack, load, load_drafter, set_threads
 from anydraft.cli.terminal import say, table
 from anydraft.errors import InputError
 
@@ -91,7 +91,7 @@ def add(commands: Any) -> None:
     option("--temperature", type=float, default=0.0, help="0 (the default): greedy")
     option("--max-new-tokens", type=int, default=48, metavar="N", help="for each prompt, bridge")
     option("--check", action="store_true", help="also time the best choice against plain decoding")
-    option("--pack", action="store_true", help="pack the linear layers (CPU)")
+    add_pack(option)
     option("--threads", type=int, metavar="N", help="of torch")
     option("--json", action="store_true", help="print one JSON object instead")
     parser.set_defaults(run=run)
@@ -102,8 +102,8 @@ def run(args: argparse.Namespace) -> int:
     if args.max_new_tokens < 8:
         raise InputError(f"[pair] expected --max-new-tokens >= 8, got {args.max_new_tokens}")
     set_threads(args.threads)
-    target = load("target", args.target, pack=args.pack)
-    drafter = load("drafter", args.drafter, pack=args.pack)
+    target = load("target", args.target, pack=bool(args.pack))
+    drafter = load_drafter(args.drafter, args.pack)
     prompts = args.prompt or list(PROMPTS)
     sampling = SamplingParams(args.temperature, seed=0)
     costs = measure_costs(target, drafter, prompts[0])
