@@ -93,15 +93,13 @@ def universal(quick: bool, chosen: slice, new_tokens: int) -> dict[str, Any]:
     texts = models.humaneval_prompts(2 if quick else 5)
     prompts = [[*target.vocabulary.prefix, *target.vocabulary.encode(text)] for text in texts]
     methods = [ours("plain", target, None, 0)]
-    fixed = {"slem": (4,) if quick else (3, 4, 5, 6), "tli": (4,) if quick else (3, 4)}
+    fixed = {"slem": (4,) if quick else (3, 4, 5), "tli": (4,)}
     for bridge, lengths in fixed.items():
         for length in lengths:
             methods.append(ours(f"{bridge} {length}", target, drafter, length, bridge))
-    for length, confidence in ((5, 0.3), (8, 0.3), (8, 0.4)):
-        name = f"slem up to {length}, confidence {confidence}"
-        methods.append(ours(name, target, drafter, length, "slem", confidence))
+    methods.append(ours("slem up to 8, confidence 0.4", target, drafter, 8, "slem", 0.4))
     coarse = _load("drafter", "smollm2-135m", pack="int4")
-    for length, confidence in ((4, 0.0), (6, 0.0), (8, 0.3), (8, 0.4), (12, 0.4)):
+    for length, confidence in ((4, 0.0), (6, 0.0), (8, 0.4), (12, 0.4)):
         name = f"slem up to {length}, confidence {confidence}, drafter in 4 bits"
         methods.append(ours(name, target, coarse, length, "slem", confidence))
     methods.append(theirs("transformers universal 4, drafter in 4 bits", target, coarse))
