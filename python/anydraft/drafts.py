@@ -62,18 +62,28 @@ class Trees:
     ) -> Trees:
         """One tree given as first-child and next-sibling arrays (-1: none), node 0 its root.
 
+        Nodes keep their numbers, so siblings must be linked in ascending order: their order is that
+        of verification.
+
         >>> Trees.from_links([9, 4, 5, 6], [1, -1, 3, -1], [-1, 2, -1, -1]).parents
         [-1, 0, 0, 2]
         """
+        if not len(tokens) == len(next_token) == len(next_sibling):
+            raise InputError(
+                f"[Trees] expected next_token and next_sibling [{len(tokens)}], got "
+                f"[{len(next_token)}] and [{len(next_sibling)}]"
+            )
         parents = [-1] * len(tokens)
         for node, first in enumerate(next_token):
-            child, seen = first, 0
+            before, child = node, first
             while child >= 0:
-                if not node < child < len(tokens) or seen > len(tokens):
+                if not before < child < len(tokens) or parents[child] >= 0:
                     raise InputError(
-                        f"[Trees] expected children behind their parent {node}, got {child}"
+                        "[Trees] expected children behind their parent and their earlier siblings, "
+                        f"each of one parent, got {child} behind {before} at node {node}"
                     )
-                parents[child], child, seen = node, next_sibling[child], seen + 1
+                parents[child] = node
+                before, child = child, next_sibling[child]
         return cls(list(tokens), parents, [0, len(tokens)])
 
     def links(self, request: int = 0) -> tuple[list[int], list[int]]:
@@ -138,7 +148,7 @@ class TreeShape:
         values = tuple(int(part) for part in parts)
         if not text.startswith("dynamic:"):
             return cls(values)
-        if len(values) != 4:
+        if len(values) != 4 or values[3] < 1:
             raise InputError(f"[TreeShape] expected dynamic:WIDTH,BEAM,DEPTH,NODES, got {text!r}")
         return cls(values[:1], beam=values[1], depth=values[2], max_nodes=values[3])
 

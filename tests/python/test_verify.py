@@ -10,7 +10,9 @@ from anydraft import (
     NonFiniteLogitsError,
     SamplingParams,
     Trees,
+    TreeShape,
     _core,
+    draw_children,
     probs,
     verifiers,
     verify,
@@ -269,8 +271,24 @@ def test_acceptance_of_each_node():
 def test_links_are_the_tree():
     tree = Trees([9, 4, 5, 6, 7], [-1, 0, 0, 1, 2], [0, 5])
     assert Trees.from_links(tree.tokens, *tree.links()) == tree
-    with pytest.raises(InputError, match="behind their parent"):
-        Trees.from_links([0, 1], [1, 0], [-1, -1])
+    for links in [
+        ([1, 0, -1], [-1, -1, -1]),  # a circle
+        ([2, -1, -1], [-1, -1, 1]),  # siblings whose order, that of verification, would be lost
+        ([1, 2, -1], [-1, 2, -1]),  # a child of two parents
+        ([1, -1, -1], [-1, 2, 2]),  # a sibling of itself
+    ]:
+        with pytest.raises(InputError, match="behind their parent"):
+            Trees.from_links([0, 1, 2], *links)
+    with pytest.raises(InputError, match=r"next_token and next_sibling \[3\], got \[1\] and"):
+        Trees.from_links([0, 1, 2], [-1], [-1, -1, -1])
+
+
+def test_no_children_are_asked_for():
+    row = torch.zeros(3)
+    for kind in ("one_hot", "row", "without_replacement", "hub", "greedy_k"):
+        assert draw_children(kind, row, PLAIN, 0) == []
+    with pytest.raises(InputError, match="WIDTH,BEAM,DEPTH,NODES"):
+        TreeShape.parse("dynamic:2,2,2,0")  # a static tree would be meant by no nodes
 
 
 def test_equal_certain_siblings_take_their_token_once():

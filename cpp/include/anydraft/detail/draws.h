@@ -34,6 +34,7 @@ int32_t draw_children(Drawer& draw, LawKind kind, int32_t width, int32_t* out) {
     case LawKind::kGreedyK:
       break;
   }
+  if (width < 1) return 0;
   // Behind the first one, which is drawn from what the likeliest leave.
   if (kind == LawKind::kHub && width > 2) width = 2;
   int32_t certain = 0;
