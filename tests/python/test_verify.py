@@ -189,6 +189,11 @@ def test_what_does_not_fit_is_named():
         ({"verifier": "best"}, "top_down, match, .*, got best"),
         ({"verifier": "match"}, "laws one_hot with verifier match, got row"),
         ({"verifier": "multipath", "coins": ([0.5] * 4, [0.5] * 4)}, "select coins"),
+        ({"verifier": "multipath", "acceptance": True}, "acceptance can be told: multipath"),
+        (
+            {"trees": Trees(tree.tokens, tree.parents, tree.offsets, [1, 1, 1, 2**31 - 1])},
+            "1 to 65536 paths through a node, got 2147483647 at request 1, node 1",
+        ),
         ({"sampling": [PLAIN] * 3}, "sampling of length 2, got 3"),
         ({"on_error": "ignore"}, 'on_error "raise" or "status"'),
         ({"trees": Trees([0, 1, 0, 3], tree.parents, tree.offsets)}, r"got 3 at request 1, node 1"),

@@ -13,6 +13,9 @@ namespace {
 constexpr const char* kKindNames[] = {"one_hot", "row",      "without_replacement",
                                       "hub",     "greedy_k", "sparse"};
 
+// Drawn through one node: the selection's law takes as many steps.
+constexpr int32_t kMostPaths = 1 << 16;
+
 const VerifierInfo& info_of(Verifier verifier) {
   for (const VerifierInfo& info : verifiers()) {
     if (info.verifier == verifier) return info;
@@ -106,9 +109,9 @@ void check_node(const VerifyRequest& all, int64_t request, int64_t node) {
     fail("a token in [0, " + std::to_string(all.target_logits.cols) + "), got " +
          std::to_string(token) + place(request, node));
   }
-  if (all.trees.paths && all.trees.paths[at] < 1) {
-    fail("at least one path through a node, got " + std::to_string(all.trees.paths[at]) +
-         place(request, node));
+  if (all.trees.paths && (all.trees.paths[at] < 1 || all.trees.paths[at] > kMostPaths)) {
+    fail("1 to " + std::to_string(kMostPaths) + " paths through a node, got " +
+         std::to_string(all.trees.paths[at]) + place(request, node));
   }
   check_law(all, request, parent);
 }
@@ -127,6 +130,9 @@ void check_request(const VerifyRequest& request, int64_t index) {
 void check(const VerifyRequest& request) {
   const TreesView& trees = request.trees;
   if (trees.offsets[0] != 0) fail("offsets to start at 0, got " + std::to_string(trees.offsets[0]));
+  for (int64_t i = 0; i < trees.requests; ++i) {
+    if (trees.offsets[i + 1] < trees.offsets[i]) fail("offsets that do not decrease");
+  }
   if (request.target_logits.cols < 1) fail("a vocabulary of at least one token, got 0");
   if (request.target_logits.rows != trees.nodes()) {
     fail("target_logits [" + std::to_string(trees.nodes()) + ", vocab], got " +
@@ -139,6 +145,9 @@ void check(const VerifyRequest& request) {
   const CoinsView& coins = request.coins;
   if (request.verifier == Verifier::kMultipath && coins.accept && !coins.select) {
     fail("select coins with verifier multipath, got accept and pick coins alone");
+  }
+  if (request.verifier == Verifier::kMultipath && request.want_acceptance) {
+    fail("a verifier whose nodes' acceptance can be told: multipath selects a path by coins first");
   }
   if (request.report_status) return;
   for (int64_t i = 0; i < trees.requests; ++i) check_request(request, i);
