@@ -1,12 +1,15 @@
 """What goes wrong is said clearly, and nothing already emitted is lost."""
 
+import contextlib
+
 import numpy as np
 import pytest
 import torch
 from test_session import GREEDY, PROMPT, SEEDED, session, tokens
-from toys import DRAFTER, TARGET, TableModel, constant, letters
+from toys import DRAFTER, TARGET, TableModel, constant, letters, vocabulary
 
 from anydraft import (
+    Error,
     InputError,
     NonFiniteLogitsError,
     SamplingParams,
@@ -66,12 +69,43 @@ def test_bad_logits_name_their_row_and_lose_nothing(bridge, side, bad):
     assert stream.generation.tokens == tokens(bridge, SEEDED)
 
 
-def test_an_encoder_that_is_interrupted_loses_nothing():
+@pytest.mark.parametrize("side", ["target", "drafter"])
+@pytest.mark.parametrize("spoil", [lambda rows: rows * np.nan, lambda rows: rows[:-1]])
+@pytest.mark.parametrize(
+    "options", [{"tree": "3,2,2", "draft": "hub"}, {"tree": "dynamic:2,2,3,8"}]
+)
+def test_rows_of_a_tree_that_are_refused_change_nothing(options, spoil, side):
+    """The model has moved the slots it was told to keep: the next feed must not name them again."""
+
+    def run(spoilt):
+        target, drafter = TableModel(endless, 1), TableModel(endless, 2)
+        sampling = SamplingParams(temperature=0.9, seed=7)
+        pair = SpeculativeSession(target, drafter, bridge="same", sampling=sampling, **options)
+        model, calls = getattr(pair, side), []
+
+        def spoils_some(feeds):
+            calls.append(len(feeds))
+            return (spoil if len(calls) in spoilt else np.copy)(model(feeds))
+
+        spoils_some.vocabulary = endless
+        setattr(pair, side, spoils_some)
+        stream = pair.stream(PROMPT, max_new_tokens=60)
+        for _ in spoilt:
+            with pytest.raises(Error):
+                list(stream)
+        return [*stream] and stream.generation.tokens
+
+    endless = vocabulary([("a", "b"), ("b", "c")], eos=False)
+    assert run({2, 3, 5, 8, 9}) == run(set())
+
+
+@pytest.mark.parametrize("times", [1, 2, 3, 5])
+def test_an_encoder_that_is_interrupted_loses_nothing(times):
     calls = []
 
     def encode(text):
         calls.append(text)
-        if len(calls) == 3:
+        if 3 <= len(calls) < 3 + times:
             raise KeyboardInterrupt
         return DRAFTER.encode(text)
 
@@ -86,7 +120,9 @@ def test_an_encoder_that_is_interrupted_loses_nothing():
     with pytest.raises(KeyboardInterrupt):
         list(stream)
     before = stream.generation.tokens
-    list(stream)
+    while stream.generation.finish_reason is None:
+        with contextlib.suppress(KeyboardInterrupt):
+            list(stream)
     assert stream.generation.tokens[: len(before)] == before
     assert stream.generation.tokens == tokens("tli", SEEDED)
 
@@ -186,3 +222,45 @@ def test_sessions_that_cannot_be():
     ]:
         with pytest.raises(ValueError, match=r"\[SamplingParams\] expected"):
             SamplingParams(**wrong)
+
+
+def test_prompt_ids_the_target_has_no_logits_for_are_not_looked_up():
+    both = letters(b"a", b"b")
+    for token in (2, 2**30, 2**31 - 1):
+        target = constant(both, [0.6, 0.4])
+        run = SpeculativeSession(target, "lookup", sampling=SEEDED)
+        plain = SpeculativeSession(constant(both, [0.6, 0.4]), sampling=SEEDED)
+        prompt = [token, token, 0, token, token]
+        assert run.generate(prompt, max_new_tokens=5).tokens == (
+            plain.generate(prompt, max_new_tokens=5).tokens
+        )
+        assert all(fed < 2 for feed in target.fed[1:] for fed in feed.tokens)
+
+
+@pytest.mark.parametrize("bridge", ["tli", "slrs", "auto"])
+def test_a_target_that_fails_does_not_change_how_drafted_text_is_spelt_to_the_drafter(bridge):
+    merges = [("a", "b"), ("b", "c"), ("ab", "c")], [("b", "a"), ("a", "b"), ("c", "c")]
+    tables = [vocabulary(pairs, eos=False) for pairs in merges]
+
+    def text(seed, every):
+        target, calls = TableModel(tables[0], 3), []
+
+        def flaky(feeds):
+            calls.append(len(feeds))
+            rows = target(feeds)
+            if every and len(calls) % every == 1:
+                raise ConnectionError
+            return rows
+
+        flaky.vocabulary = tables[0]
+        sampling = SamplingParams(temperature=1.2, seed=seed)
+        stream = SpeculativeSession(
+            flaky, TableModel(tables[1], 4), bridge=bridge, draft_confidence=0, sampling=sampling
+        ).stream([0, 1], max_new_tokens=40)
+        while stream.generation.finish_reason is None:
+            with contextlib.suppress(ConnectionError):
+                list(stream)
+        return stream.generation.tokens
+
+    for seed in range(6, 12):
+        assert text(seed, 2) == text(seed, 0)

@@ -50,16 +50,18 @@ void DraftContext::sync(const TokenIds& committed) {
                          std::find(bos.begin(), bos.end(), committed[0]) != bos.end();
     if (!own_bos) add_target_symbols(text_, committed[i]);  // else the prefix says it already
   }
+  const size_t own_end = place(tokens_.ends(), tokens_.ends().size());
   try {
-    feed(before);
+    feed(told_);
   } catch (...) {
     text_.resize(before);
-    if (place(tokens_.ends(), tokens_.ends().size()) != before) {  // a part of it was fed
+    if (place(tokens_.ends(), tokens_.ends().size()) != own_end) {  // a part of it was fed
       tokens_.clear();
-      feed(0);
+      told_ = 0;
     }
     throw;
   }
+  told_ = text_.size();
   seen_ = committed.size();
   const auto [kept, own] = keep();
   ids_.resize(kept);

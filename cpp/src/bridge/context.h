@@ -45,7 +45,8 @@ class DraftContext {
   const VocabularyMap& map_;
   Symbols text_;                // of the committed tokens seen so far
   size_t seen_ = 0;             // committed tokens in text_
-  Retokenizer tokens_;          // of text_
+  Retokenizer tokens_;          // of text_, or nothing after a failure: told_
+  size_t told_ = 0;             // leading symbols of text_ that tokens_ was fed
   TokenIds ids_;                // drafter's prefix, then tokens
   Symbols spoken_;              // symbols of ids_
   std::vector<size_t> ends_;    // [ids] end of each id in spoken_
