@@ -218,8 +218,12 @@ def _stars(drawn: Sequence[Sequence[int]], law: str) -> tuple[Trees, list[Law], 
     return Trees(tokens, parents, offsets), laws, offsets[:-1]
 
 
+_EXPECTED = 5  # counts in a bin, at least
+
+
 def chi_square(counts: Any, masses: Any, bins: int = 40) -> Audit:
-    """Counts [outcomes] against a law [outcomes], outcomes put together to about equal masses.
+    """Counts [outcomes] against a law [outcomes], outcomes put together to about equal masses, so
+    that at least five counts are expected in each.
 
     Raises:
         InputError: a count where the law has no mass.
@@ -234,12 +238,21 @@ def chi_square(counts: Any, masses: Any, bins: int = 40) -> Audit:
     index = (place * bins / masses.sum()).long().clamp(max=bins - 1)
     law = torch.zeros(bins, dtype=torch.float64).index_add_(0, index, masses[order].double())
     seen = torch.zeros(bins, dtype=torch.float64).index_add_(0, index, counts[order].double())
-    used = law > 0
-    expected = law[used] / law.sum() * runs
-    statistic = float(((seen[used] - expected) ** 2 / expected).sum())
-    degrees = int(used.sum()) - 1
+    law *= runs / law.sum()
+    expected, counted = [0.0], [0.0]
+    for mass, count in zip(law.flip(0).tolist(), seen.flip(0).tolist(), strict=True):
+        if expected[-1] >= _EXPECTED:  # else the statistic is no chi-square, and cries wolf
+            expected.append(0.0)
+            counted.append(0.0)
+        expected[-1] += mass
+        counted[-1] += count
+    if len(expected) > 1 and expected[-1] < _EXPECTED:
+        expected[-2:], counted[-2:] = [sum(expected[-2:])], [sum(counted[-2:])]
+    degrees = len(expected) - 1
     if degrees < 1:
-        return Audit(statistic, degrees, 1.0, runs)
+        return Audit(0.0, degrees, 1.0, runs)
+    pairs = zip(expected, counted, strict=True)
+    statistic = sum((count - mass) ** 2 / mass for mass, count in pairs)
     spread = 2 / (9 * degrees)
     normal = ((statistic / degrees) ** (1 / 3) - (1 - spread)) / math.sqrt(spread)
     return Audit(statistic, degrees, math.erfc(normal / math.sqrt(2)) / 2, runs)
