@@ -36,8 +36,13 @@ void LookupDraft::start(const TokenIds& committed, int64_t room) {
   proposal_ = {};
   proposal_.tree.tokens[0] = committed.back();
   const size_t length = shape_for(pair_.options, room).levels();
+  // A prompt may hold ids that the target has no logits for, which it cannot say either.
+  const int64_t width = std::max<int64_t>(pair_.target->size(), target_width_);
   int32_t node = 0;
-  for (int32_t token : detail::look_up(committed, length)) node = proposal_.tree.add(node, token);
+  for (int32_t token : detail::look_up(committed, length)) {
+    if (token >= width) break;
+    node = proposal_.tree.add(node, token);
+  }
 }
 
 }  // namespace anydraft
