@@ -137,9 +137,12 @@ void Session::Job::commit(const VerifyResult& result, const RowsView& rows, int6
   if (finish == Finish::kNot) drafting_->settle(committed_, path);
 }
 
-void Session::Job::failed() {
-  target_.cut(target_.chain);
-  drafting_->failed();
+void Session::Job::failed(Model model) {
+  if (model == Model::kTarget) {
+    target_.cut(target_.chain);
+  } else if (drafting()) {  // else its rows were taken before those of another request failed
+    drafting_->failed();
+  }
 }
 
 }  // namespace anydraft

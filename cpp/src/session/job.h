@@ -26,7 +26,7 @@ struct Session::Job {
   // What the round will keep, from rows [first, ...); commits nothing, so a bad row loses nothing.
   VerifyResult judge(const RowsView& rows, int64_t first) const;
   void commit(const VerifyResult& result, const RowsView& rows, int64_t first);
-  void failed();
+  void failed(Model model);  // of this model's cache
 
   std::vector<Emitted> emitted;
   Finish finish = Finish::kNot;

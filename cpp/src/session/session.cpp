@@ -147,7 +147,7 @@ Work Session::next() {
 void Session::failed() {
   for (const Feed& feed : pending_.feeds) {
     const auto found = jobs_.find(request_of(feed));
-    if (found != jobs_.end()) found->second->failed();
+    if (found != jobs_.end()) found->second->failed(pending_.model);
   }
   pending_ = {};
 }
