@@ -120,6 +120,18 @@ def test_compare_of_lookup_prints_the_verdict(target, capsys):
     assert re.search(r"speed-up \d+\.\d\d x; text identical", capsys.readouterr().err)
 
 
+def test_several_prompts_are_decoded_together(target, drafter, capsys):
+    options = ["--bridge", "slem", "--temperature", "0.9", "--seed", "3"]
+    assert generate(target, drafter, *options, "--prompt", "a dog", "--json") == 0
+    first, second = result(capsys)["generations"]
+    assert generate(target, drafter, *options, "--json") == 0
+    assert result(capsys)["tokens"] == first["tokens"] != second["tokens"]
+    assert generate(target, drafter, *options, "--prompt", "a dog") == 0
+    shown = capsys.readouterr()
+    assert first["text"] in shown.out and second["text"] in shown.out
+    assert len(re.findall(r"^slem +24 ", shown.err, re.MULTILINE)) == 2
+
+
 def test_row_drafts_sampled_are_another_sample(target, drafter, capsys):
     options = ["--bridge", "tli", "--temperature", "1.5", "--seed", "3", "--compare", "--json"]
     assert generate(target, drafter, *options) == 0
@@ -187,6 +199,7 @@ def test_colours_on_a_terminal(target, capsys, monkeypatch):
         ({"more": ["--bridge", "same"]}, "tli"),
         ({"more": ["--temperature", "-1"]}, "temperature"),
         ({"more": ["--draft-length", "-1"]}, "draft_length"),
+        ({"more": ["--prompt", "b", "--compare"]}, "one --prompt with --compare"),
         ({"more": ["--threads", "0"]}, "threads"),
         ({"tokens": -1}, "max_new_tokens"),
     ],

@@ -1,4 +1,4 @@
-"""`anydraft generate`: decode a prompt, show where each token came from and what it cost."""
+"""`anydraft generate`: decode prompts, show where each token came from and what it cost."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from anydraft import Generation, SamplingParams, SpeculativeSession
+from anydraft import Generation, InputError, SamplingParams, SpeculativeSession
 from anydraft.cli.compare import Comparison, compare
 from anydraft.cli.loading import add_pack, load, load_drafter, set_threads
 from anydraft.cli.report import decode, speedup, stats_table
@@ -21,13 +21,19 @@ def add(commands: Any) -> None:
     """Add the subcommand to a parser's subparsers."""
     parser = commands.add_parser(
         "generate",
-        help="decode a prompt speculatively",
-        description="Decode a prompt with a drafter; the text has exactly the target's law.",
+        help="decode prompts speculatively",
+        description="Decode prompts with a drafter; each text has exactly the target's law.",
     )
     option = parser.add_argument
     option("--target", required=True, metavar="MODEL", help="folder or name of the model")
     option("--drafter", required=True, metavar="MODEL", help="folder, name, lookup, or none")
-    option("--prompt", required=True, metavar="TEXT", help="text, @file, or - for stdin")
+    option(
+        "--prompt",
+        required=True,
+        action="append",
+        metavar="TEXT",
+        help="text, @file, or - for stdin; given several times: decoded together",
+    )
     option("--chat", action="store_true", help="send the prompt through the target's template")
     option("--temperature", type=float, default=0.0, help="0 (the default): greedy")
     option("--top-k", type=int, default=0, help="0 (the default): all")
@@ -46,9 +52,14 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Decode, report, and return the exit status."""
-    prompt = _read_prompt(args)
+    prompts = [_read_prompt(text, args.chat) for text in args.prompt]
+    if len(prompts) > 1 and args.compare:
+        raise InputError(f"[generate] expected one --prompt with --compare, got {len(prompts)}")
     sampling = _sampling(args)
     session = _session(args, sampling)
+    if len(prompts) > 1:
+        return _together(args, session, prompts)
+    prompt = prompts[0]
     if args.compare:  # the first call of a model is slow, and neither side is to pay for it
         session.generate([prompt], max_new_tokens=min(2, args.max_new_tokens))
     generation = decode(session, prompt, args.max_new_tokens, shown=not args.json)
@@ -67,14 +78,35 @@ def run(args: argparse.Namespace) -> int:
     return 0 if comparison is None or comparison.lossless else 1
 
 
-def _read_prompt(args: argparse.Namespace) -> Any:
+def _together(args: argparse.Namespace, session: SpeculativeSession, prompts: list[Any]) -> int:
+    """Several prompts, shown when all have ended or at Ctrl-C."""
+    interrupted = False
+    try:
+        session.generate(prompts, max_new_tokens=args.max_new_tokens)
+    except KeyboardInterrupt:
+        interrupted = True
+        for run in session.runs:
+            run.cancel()
+    generations = [run.generation for run in session.runs]
+    if args.json:
+        result = {"seed": session.sampling.seed, "generations": [*map(_described, generations)]}
+        print(json.dumps(result, ensure_ascii=False))
+        return 130 if interrupted else 0
+    for i, generation in enumerate(generations):
+        print(f"--- prompt {i + 1}\n{generation.text}")
+    say("\n" + stats_table(generations))
+    if interrupted:
+        say("interrupted")
+    return 130 if interrupted else 0
+
+
+def _read_prompt(text: str, chat: bool) -> Any:
     """Text or chat messages, as `generate` takes them."""
-    text: str = args.prompt
     if text == "-":
         text = sys.stdin.read()
     elif text.startswith("@"):
         text = Path(text[1:]).expanduser().read_text("utf-8")
-    return [{"role": "user", "content": text}] if args.chat else text
+    return [{"role": "user", "content": text}] if chat else text
 
 
 def _sampling(args: argparse.Namespace) -> SamplingParams:
