@@ -99,7 +99,9 @@ def _qwen(path: Path) -> TiktokenOwner:
         r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
         r"|\s*[\r\n]+|\s+(?!\S)|\s+"
     )
-    return TiktokenOwner(_ranks(path), pattern, {"<|endoftext|>": 151643}, normalize="NFC")
+    texts = "<|endoftext|> <|im_start|> <|im_end|>".split() + [f"<|extra_{i}|>" for i in range(205)]
+    specials = {text: 151643 + i for i, text in enumerate(texts)}
+    return TiktokenOwner(_ranks(path), pattern, specials, normalize="NFC")
 
 
 _OWN: dict[str, Callable[[Path], Any]] = {"tekken": _tekken, "gpt2": _gpt2, "qwen": _qwen}
