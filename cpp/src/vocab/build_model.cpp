@@ -1,8 +1,10 @@
 #include <algorithm>
+#include <limits>
 #include <string>
 
 #include "anydraft/error.h"
 #include "vocab/build_parts.h"
+#include "vocab/double_array.h"
 #include "vocab/hash.h"
 #include "vocab/joins.h"
 #include "vocab/models.h"
@@ -182,6 +184,17 @@ void mark_whole(TableBuilder& builder, const Description& d, const EncoderConfig
   builder.keep(t.flags, std::move(flags));
 }
 
+// The place of a unit.
+uint32_t node_of(const Array<uint64_t>& words, const std::string& prefix) {
+  uint64_t place = 0;
+  for (char c : prefix) {
+    const uint8_t byte = static_cast<uint8_t>(c);
+    if (child_of(words.data, words[place], byte) == 0) return kNoId;
+    place = base_of(words[place]) ^ byte;
+  }
+  return static_cast<uint32_t>(place);
+}
+
 void build_words(TableBuilder& builder, const Description& d, EncoderConfig& config) {
   std::map<std::string, uint32_t> entries;
   for (uint32_t id = 0; id < d.in_model.size(); ++id) {
@@ -190,7 +203,7 @@ void build_words(TableBuilder& builder, const Description& d, EncoderConfig& con
     entries.emplace(word, id);
     config.longest = std::max(config.longest, static_cast<uint32_t>(word.size()));
   }
-  builder.keep(builder.tables.words, entries);
+  builder.keep_words(entries);
   if (config.model == ModelKind::kWordPiece) {
     std::vector<uint8_t> flags(builder.tables.flags.begin(), builder.tables.flags.end());
     for (const auto& [word, id] : entries) {
@@ -200,12 +213,15 @@ void build_words(TableBuilder& builder, const Description& d, EncoderConfig& con
     }
     builder.keep(builder.tables.flags, std::move(flags));
   }
-  uint32_t node = 0;
-  for (char c : d.continuing_prefix) {
-    if (node != kNoId) node = child(builder.tables.words, node, static_cast<uint8_t>(c));
+  config.continuing_node = node_of(builder.tables.words, d.continuing_prefix);
+  // Those of ids + 1, as units have them; 0 is no word.
+  std::vector<double> scores(d.scores);
+  if (!scores.empty()) scores.insert(scores.begin(), -std::numeric_limits<double>::infinity());
+  if (config.owner == Owner::kSentencePiece) {
+    builder.keep(builder.tables.scores_single, std::vector<float>(scores.begin(), scores.end()));
+  } else {
+    builder.keep(builder.tables.scores, std::move(scores));
   }
-  config.continuing_node = node;
-  builder.keep(builder.tables.scores, std::vector<double>(d.scores));
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 
 #include "anydraft/error.h"
 #include "vocab/build_parts.h"
+#include "vocab/normalize.h"
 
 namespace anydraft::detail {
 namespace {
@@ -204,6 +205,7 @@ void build_pipeline(TableBuilder& builder, const Description& description, Encod
   builder.keep(builder.tables.scanners, std::move(scanners));
   builder.keep(builder.tables.charsmap,
                std::vector<uint8_t>(description.charsmap.begin(), description.charsmap.end()));
+  builder.keep(builder.tables.ascii_forms, ascii_forms(builder.tables.charsmap));
 }
 
 }  // namespace anydraft::detail

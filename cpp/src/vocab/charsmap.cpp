@@ -1,4 +1,5 @@
 // SentencePiece's normalisation: a double-array trie of what is replaced, as its files carry it.
+#include <algorithm>
 #include <cstring>
 
 #include "vocab/normalize.h"
@@ -24,28 +25,47 @@ class Charsmap {
   // The longest entry at `at`: its length, and what stands in its place. 0: none, or a broken
   // entry, whose replacement or end is no whole character.
   size_t longest(const char* at, const char* end, std::string_view& replacement) const {
-    if (count_ == 0) return 0;
-    size_t length = 0, node = offset(unit(0));
-    for (const char* here = at; here != end; ++here) {
-      const uint8_t label = static_cast<uint8_t>(*here);
-      node ^= label;
-      if (label == 0 || node >= count_) break;
-      const uint32_t found = unit(node);
-      if ((found & 0x800000FF) != label) break;
-      node ^= offset(found);
-      if (node >= count_) break;
-      if (found >> 8 & 1) {
-        const uint32_t text = unit(node) & 0x7FFFFFFF;
-        if (text >= texts_size_ || inside_character(here + 1, end)) return 0;
-        replacement = {texts_ + text, strnlen(texts_ + text, texts_size_ - text)};
-        if (valid_until(replacement, 0) != replacement.size()) return 0;
-        length = here + 1 - at;
-      }
-    }
-    return length;
+    size_t length = 0;
+    bool broken = false;
+    walk(at, end, [&](const char* stop, size_t node, bool ends) {
+      if (!ends) return true;
+      const uint32_t text = unit(node) & 0x7FFFFFFF;
+      broken = text >= texts_size_ || inside_character(stop, end);
+      if (broken) return false;
+      replacement = {texts_ + text, strnlen(texts_ + text, texts_size_ - text)};
+      broken = valid_until(replacement, 0) != replacement.size();
+      length = stop - at;
+      return !broken;
+    });
+    return broken ? 0 : length;
+  }
+
+  // Whether an entry begins with this text, or is it.
+  bool has_path(const char* at, const char* end) const {
+    const char* reached = at;
+    walk(at, end, [&](const char* stop, size_t, bool) {
+      reached = stop;
+      return true;
+    });
+    return reached == end;
   }
 
  private:
+  // Descends along the text as long as f(end of the step, node, whether an entry ends) is true.
+  template <typename F>
+  void walk(const char* at, const char* end, F&& f) const {
+    if (count_ == 0) return;
+    size_t node = offset(unit(0));
+    for (; at != end; ++at) {
+      const uint8_t label = static_cast<uint8_t>(*at);
+      node ^= label;
+      if (label == 0 || node >= count_) return;
+      const uint32_t found = unit(node);
+      if ((found & 0x800000FF) != label) return;
+      node ^= offset(found);
+      if (node >= count_ || !f(at + 1, node, (found >> 8 & 1) != 0)) return;
+    }
+  }
   uint32_t unit(size_t index) const {
     uint32_t word;
     std::memcpy(&word, units_ + 4 * index, 4);
@@ -63,6 +83,73 @@ class Charsmap {
 };
 
 }  // namespace
+
+namespace {
+
+// Where no entry begins with this character and another of ASCII, and the character alone becomes
+// one of ASCII, or stays.
+char ascii_form(const Charsmap& charsmap, char sign) {
+  std::string_view form;
+  for (int next = 1; next < 128; ++next) {
+    const char both[] = {sign, static_cast<char>(next)};
+    if (charsmap.has_path(both, both + 2)) return 0;
+  }
+  if (charsmap.longest(&sign, &sign + 1, form) == 0) return sign;
+  return form.size() == 1 && form[0] > 0 ? form[0] : 0;
+}
+
+// As far as one ASCII character follows another. `after_space`: spaces are dropped.
+const char* copy_ascii(const Array<char>& forms, bool trim, const char* at, const char* end,
+                       bool& after_space, std::string& to) {
+  constexpr ptrdiff_t kRoom = 128;  // at a time
+  bool plain = !forms.empty();
+  const auto form_at = [&] {
+    plain = at + 1 < end && static_cast<int8_t>(at[0] | at[1]) >= 0;
+    const char form = plain ? forms[static_cast<uint8_t>(*at)] : 0;
+    plain = form != 0;
+    return form;
+  };
+  for (char form; plain && (form = form_at(), plain);) {
+    const size_t before = to.size();
+    to.resize(before + kRoom);
+    char *out = &to[before], *stop = out + kRoom;
+    for (; plain && out != stop; form = form_at()) {
+      *out = form;
+      out += !(after_space && form == ' ');
+      after_space = trim && form == ' ';
+      ++at;
+    }
+    to.resize(out - to.data());
+  }
+  return at;
+}
+
+// The sign typed as such means a space to the model.
+void signs_to_spaces(std::string& text) {
+  constexpr std::string_view kSign = "\xE2\x96\x81";
+  size_t sign = text.find(kSign), out = sign;
+  if (sign == std::string::npos) return;
+  while (sign != std::string::npos) {
+    text[out++] = ' ';
+    const size_t from = sign + kSign.size();
+    sign = text.find(kSign, from);
+    const size_t count = std::min(sign, text.size()) - from;
+    std::memmove(&text[out], &text[from], count);
+    out += count;
+  }
+  text.resize(out);
+}
+
+}  // namespace
+
+std::vector<char> ascii_forms(const Array<uint8_t>& blob) {
+  const Charsmap charsmap(blob);
+  std::vector<char> forms(128);
+  for (int sign = 0; sign < 128; ++sign) {
+    forms[sign] = ascii_form(charsmap, static_cast<char>(sign));
+  }
+  return forms;
+}
 
 void sentence_piece_normalize(const Tables& t, uint32_t flags, std::string_view text,
                               std::string& to) {
@@ -89,18 +176,17 @@ void sentence_piece_normalize(const Tables& t, uint32_t flags, std::string_view 
   if (at == end) return;
   if (flags & 1) to.push_back(' ');
   bool after_space = trim;
-  while (at != end) {
-    std::string_view form = next();
+  const auto put = [&](std::string_view form) {
     while (after_space && !form.empty() && form[0] == ' ') form.remove_prefix(1);
-    if (form.empty()) continue;
+    if (form.empty()) return;
     after_space = trim && form.back() == ' ';
     to.append(form);
+  };
+  while (at != end) {
+    at = copy_ascii(t.ascii_forms, trim, at, end, after_space, to);
+    if (at != end) put(next());
   }
-  // The sign typed as such means a space to the model.
-  for (size_t sign = to.find("\xE2\x96\x81"); sign != std::string::npos;
-       sign = to.find("\xE2\x96\x81", sign)) {
-    to.replace(sign, 3, " ");
-  }
+  signs_to_spaces(to);
   while (trim && !to.empty() && to.back() == ' ') to.pop_back();
 }
 

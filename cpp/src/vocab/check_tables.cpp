@@ -1,8 +1,11 @@
+#include <cmath>
 #include <cstring>
+#include <limits>
 #include <string>
 #include <vector>
 
 #include "anydraft/error.h"
+#include "vocab/double_array.h"
 #include "vocab/hash.h"
 #include "vocab/joins.h"
 #include "vocab/scan.h"
@@ -65,9 +68,9 @@ void check_meaning(const Tables& t, size_t size) {
 }
 
 // Children lie behind their parent; the root has all 256.
-void check_trie(const Trie& trie, size_t values, bool required) {
+void check_trie(const Trie& trie, size_t values) {
   const size_t nodes = trie.labels.size;
-  if (nodes == 0) return expect(!required && trie.firsts.empty() && trie.values.empty(), "no trie");
+  if (nodes == 0) return expect(trie.firsts.empty() && trie.values.empty(), "no trie");
   bool fits = trie.values.size == nodes && trie.firsts.size == nodes + 1;
   expect(fits && nodes >= 257 && trie.firsts[0] == 1 && trie.firsts[1] == 257, "a broken trie");
   for (size_t node = 0; node < nodes; ++node) {
@@ -75,6 +78,22 @@ void check_trie(const Trie& trie, size_t values, bool required) {
     fits &= trie.values[node] == kNoId || trie.values[node] < values;
   }
   expect(fits && trie.firsts[nodes] == nodes, "a broken trie");
+}
+
+// Every base leads to units that are there.
+void check_words(const Array<uint64_t>& words, size_t size, bool required) {
+  expect(words.empty() ? !required : words.size % 256 == 0, "words cut off");
+  expect_all(words, "words that lead outside",
+             [&](uint64_t unit) { return base_of(unit) < words.size && word_of(unit) <= size; });
+}
+
+template <typename Score>
+void check_scores(const Array<Score>& scores, size_t size, const EncoderConfig& config) {
+  expect(scores.size == size + 1 && scores[0] == -std::numeric_limits<Score>::infinity(),
+         "scores that are missing");
+  bool finite = std::isfinite(config.unk_score);
+  for (size_t id = 1; id <= size; ++id) finite &= std::isfinite(scores[id]);
+  expect(finite, "scores that are no numbers");
 }
 
 void check_bpe(const Tables& t, const EncoderConfig& config, size_t size) {
@@ -114,8 +133,8 @@ void check_tables(const Tables& t) {
   const size_t size = t.offsets.size - 1;
   check_meaning(t, size);
   check_charsmap(t.charsmap);
-  check_trie(t.added_trie, t.added.size, false);
-  check_trie(t.added_normalized_trie, t.added.size, false);
+  check_trie(t.added_trie, t.added.size);
+  check_trie(t.added_normalized_trie, t.added.size);
   if (t.config.empty()) return;
   const EncoderConfig& config = t.config[0];
   expect(t.config.size == 1 && config.model <= ModelKind::kWordPiece &&
@@ -124,15 +143,23 @@ void check_tables(const Tables& t) {
              config.prefix_space <= PrefixSpace::kFirst,
          "a kind that is not known");
   expect(config.unk_id == kNoId || config.unk_id < size, "an unknown token outside the vocabulary");
+  expect(t.ascii_forms.size == 128, "forms that are missing");
+  expect_all(t.ascii_forms, "forms that are no ASCII", [](char form) { return form >= 0; });
   expect(t.byte_ids.size == 256, "bytes without tokens");
   expect_all(t.byte_ids, "a byte outside the vocabulary",
              [&](uint32_t id) { return id < size || (id == kNoId && !config.byte_fallback); });
   const bool words = config.model == ModelKind::kUnigram || config.model == ModelKind::kWordPiece;
-  check_trie(t.words, size, words);
+  check_words(t.words, size, words);
   expect(config.continuing_node == kNoId || config.continuing_node == 0 ||
-             config.continuing_node < t.words.labels.size,
+             config.continuing_node < t.words.size,
          "a continuing node outside its trie");
-  if (config.model == ModelKind::kUnigram) expect(t.scores.size == size, "scores that are missing");
+  if (config.model == ModelKind::kUnigram) {
+    if (config.owner == Owner::kSentencePiece) {
+      check_scores(t.scores_single, size, config);
+    } else {
+      check_scores(t.scores, size, config);
+    }
+  }
   if (config.model == ModelKind::kBpe) check_bpe(t, config, size);
 }
 

@@ -19,13 +19,18 @@ struct Scratch {
     uint32_t id, rank;  // rank of the pair with the next
     int32_t previous, next;
   };
+  // Unigram: the best path to a place, and where its last token begins; which one it is, if it is
+  // longer than those in `near`. SentencePiece's sums are floats.
+  template <typename Score>
   struct Node {
-    double score;
-    uint32_t id, from;  // `from`: where the best token that ends here begins
+    Score score;
+    uint32_t from, word;
   };
   std::vector<Symbol> symbols;
   std::vector<uint64_t> heap;
-  std::vector<Node> nodes;
+  std::vector<Node<float>> nodes_single;
+  std::vector<Node<double>> nodes;
+  std::vector<uint32_t> near;  // the short tokens that begin at each place, by length
   TokenIds path;
   std::string normalized, other, spaced;
 };

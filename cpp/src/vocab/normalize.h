@@ -3,6 +3,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "vocab/tables.h"
 
@@ -20,5 +21,7 @@ bool unicode_normalize(Form form, std::string_view text, std::string& to);
 // SentencePiece's: the longest entry of the charsmap at each place, then its rules for spaces.
 void sentence_piece_normalize(const Tables& tables, uint32_t flags, std::string_view text,
                               std::string& to);
+// Tables' `ascii_forms` for a charsmap.
+std::vector<char> ascii_forms(const Array<uint8_t>& charsmap);
 
 }  // namespace anydraft::detail

@@ -33,6 +33,8 @@ class TableBuilder {
 
   // keys -> values; equal keys: the last.
   void keep(Trie& to, const std::map<std::string, uint32_t>& entries);
+  // words -> ids, in `words`.
+  void keep_words(const std::map<std::string, uint32_t>& words);
 
   OwnedTables finish() {
     keep_strings();

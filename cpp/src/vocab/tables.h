@@ -52,7 +52,7 @@ struct EncoderConfig {
   uint32_t space_sign = 0;  // the owner writes spaces as U+2581; here they stay spaces
   uint32_t unk_id = kNoId;
   uint32_t max_word_chars = 0;   // WordPiece: a longer word is unknown
-  uint32_t continuing_node = 0;  // WordPiece: trie node after the continuing prefix ("##")
+  uint32_t continuing_node = 0;  // WordPiece: node after the continuing prefix ("##")
   uint32_t exact = 0;            // any bytes can be spelled exactly
   DecodeStyle decode = DecodeStyle::kBytes;
   // Spaces at the beginning of a decoded text: how many go (kSigns), whether they do (kMetaspace),
@@ -149,11 +149,14 @@ struct Tables {
   Array<uint32_t> byte_ids;    // [256] byte -> id of the initial symbol (byte-level, fallback)
   Array<uint32_t> byte_pairs;  // byte-level BPE: [65536] first << 8 | second -> rank, or kNoId
   Array<uint8_t> joins;        // BPE over characters: bit set of pairs inside some token (joins.h)
-  Array<double> scores;        // Unigram: [size]
-  Trie words;                  // Unigram, WordPiece
+  Array<double> scores;        // Unigram: [size + 1] of ids + 1; the first is minus infinity
+  Array<float> scores_single;  // the same where the owner adds in float
+  Array<uint64_t> words;       // Unigram, WordPiece: units of a double array (double_array.h)
   Array<AddedToken> added;     // tokens found before the model runs
   Trie added_trie, added_normalized_trie;  // text -> index in `added`
   Array<uint8_t> charsmap;  // SentencePiece's precompiled normalisation, as in its file
+  // [128] what becomes of an ASCII character before another one; 0: ask the charsmap.
+  Array<char> ascii_forms;
 };
 
 // Calls f(name, array) for every array, in the order of the exported file.
@@ -176,9 +179,8 @@ void each_array(TablesType& t, F&& f) {
   f("byte_pairs", t.byte_pairs);
   f("joins", t.joins);
   f("scores", t.scores);
-  f("words.labels", t.words.labels);
-  f("words.firsts", t.words.firsts);
-  f("words.values", t.words.values);
+  f("scores_single", t.scores_single);
+  f("words", t.words);
   f("added", t.added);
   f("added_trie.labels", t.added_trie.labels);
   f("added_trie.firsts", t.added_trie.firsts);
@@ -187,6 +189,7 @@ void each_array(TablesType& t, F&& f) {
   f("added_normalized_trie.firsts", t.added_normalized_trie.firsts);
   f("added_normalized_trie.values", t.added_normalized_trie.values);
   f("charsmap", t.charsmap);
+  f("ascii_forms", t.ascii_forms);
 }
 
 // Tables with whatever keeps their arrays alive: vectors, or a mapped file.

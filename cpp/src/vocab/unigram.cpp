@@ -1,5 +1,9 @@
 #include <algorithm>
+#include <cstring>
+#include <limits>
+#include <type_traits>
 
+#include "vocab/double_array.h"
 #include "vocab/models.h"
 #include "vocab/unicode.h"
 
@@ -8,44 +12,101 @@ namespace {
 
 constexpr uint32_t kUnreached = 0xFFFFFFFF;
 
-// Takes a token that ends at `node` if it is the first to get there, or better than the others.
-void offer(Scratch::Node& node, double score, uint32_t id, uint32_t from) {
-  if (node.from == kUnreached || score > node.score) node = {score, id, from};
-}
+template <typename Score>
+using Nodes = std::vector<Scratch::Node<Score>>;
 
-void forward(const Tables& t, std::string_view piece, double score, Scratch& scratch) {
-  // SentencePiece adds in float: sums that tie there need not in double.
-  const bool single = t.config[0].owner == Owner::kSentencePiece;
-  const auto add = [single](double a, double b) {
-    return single ? static_cast<float>(a) + static_cast<float>(b) : a + b;
-  };
-  auto& nodes = scratch.nodes;
-  nodes.assign(piece.size() + 1, {0, 0, kUnreached});
-  nodes[0].score = score;
-  for (size_t at = 0; at < piece.size();) {
-    const double here = nodes[at].score;
-    const char* start = piece.data() + at;
-    const size_t length = next_character(start) - start;
-    bool spelled = false;
-    uint32_t node = 0;
-    for (size_t stop = at; stop < piece.size();) {
-      node = child(t.words, node, static_cast<uint8_t>(piece[stop++]));
-      if (node == kNoId) break;
-      const uint32_t id = t.words.values[node];
-      if (id == kNoId) continue;
-      spelled |= stop - at == length;
-      offer(nodes[stop], add(t.scores[id], here), id, static_cast<uint32_t>(at));
-    }
-    if (!spelled) {
-      offer(nodes[at + length], add(t.config[0].unk_score, here), kNoId, static_cast<uint32_t>(at));
-    }
-    at += length;
+// Viterbi, one start after the other. How many tokens begin at a start, and which of them are the
+// best so far, is as good as random: so the next four ends are kept in registers, and nothing
+// branches on tokens that reach no further. A step that finds none has the score minus infinity.
+template <typename Score>
+class Forward {
+ public:
+  Forward(const Tables& t, const Score* scores, std::string_view piece, Score score,
+          Nodes<Score>& nodes, std::vector<uint32_t>& near)
+      : units_(t.words.data),
+        scores_(scores),
+        text_(piece.data()),
+        size_(piece.size()),
+        unknown_(static_cast<Score>(t.config[0].unk_score)),
+        nodes_(nodes),
+        near_(near) {
+    nodes.assign(size_ + kNear + 1, {kNever, kUnreached, 0});
+    nodes[0].score = score;
+    near.resize(kNear * size_);
   }
-}
+
+  void run() {
+    Scores best{kNever, kNever, kNever, kNever};
+    Places from{kUnreached, kUnreached, kUnreached, kUnreached};
+    Score here = nodes_[0].score;
+    for (size_t at = 0, next = 0; at < size_; ++at) {
+      if (at == next) {
+        next = next_character(text_ + at) - text_;
+        start(at, next - at, here, best, from);
+      }
+      // The first of the ends is settled, a fifth one comes in.
+      auto& settled = nodes_[at + 1];
+      const auto& entering = nodes_[at + 1 + kNear];
+      here = settled.score = best[0];
+      settled.from = static_cast<uint32_t>(from[0]);
+      best = Scores{best[1], best[2], best[3], entering.score};
+      from = Places{from[1], from[2], from[3], entering.from};
+    }
+  }
+
+  static constexpr size_t kNear = 4;  // bytes: no less than a character's
+
+ private:
+  using Place = std::conditional_t<sizeof(Score) == 4, uint32_t, uint64_t>;
+  typedef Score Scores __attribute__((vector_size(kNear * sizeof(Score))));
+  typedef Place Places __attribute__((vector_size(kNear * sizeof(Score))));
+  static constexpr Score kNever = -std::numeric_limits<Score>::infinity();
+
+  void start(size_t at, size_t length, Score here, Scores& best, Places& from) {
+    char last[kNear] = {};
+    const char* text = text_ + at;
+    if (at + kNear > size_) text = static_cast<char*>(std::memcpy(last, text, size_ - at));
+    uint64_t unit = units_[0];
+    Scores found;
+    for (size_t i = 0; i < kNear; ++i) {
+      unit = child_of(units_, unit, static_cast<uint8_t>(text[i]));
+      near_[at * kNear + i] = word_of(unit);
+      found[i] = scores_[word_of(unit)];
+    }
+    if (near_[at * kNear + length - 1] == 0) found[length - 1] = unknown_;
+    found += here;
+    const auto better = found > best;
+    best = better ? found : best;
+    from = better ? Places{} + static_cast<Place>(at) : from;
+    go_on(at, here, unit);
+  }
+
+  void go_on(size_t at, Score here, uint64_t unit) {
+    for (size_t stop = at + kNear; stop < size_;) {
+      const uint8_t byte = static_cast<uint8_t>(text_[stop++]);
+      if (!may_have(unit, byte)) return;
+      unit = child_of(units_, unit, byte);
+      if (unit == 0) return;
+      const uint32_t word = word_of(unit);
+      const Score score = here + scores_[word];
+      auto& node = nodes_[stop];
+      if (score > node.score) node = {score, static_cast<uint32_t>(at), word};
+    }
+  }
+
+  const uint64_t* units_;
+  const Score* scores_;
+  const char* text_;
+  const size_t size_;
+  const Score unknown_;
+  Nodes<Score>& nodes_;
+  std::vector<uint32_t>& near_;
+};
 
 // The last place that the best paths to every place from which a token may reach beyond `limit`
 // have in common: no text after `limit` changes the path up to there.
-size_t meeting_place(const std::vector<Scratch::Node>& nodes, size_t limit, size_t longest,
+template <typename Score>
+size_t meeting_place(const Nodes<Score>& nodes, size_t limit, size_t longest,
                      std::vector<uint64_t>& places) {
   places.clear();  // ascending
   for (size_t at = limit < longest ? 0 : limit - longest + 1; at <= limit; ++at) {
@@ -60,40 +121,55 @@ size_t meeting_place(const std::vector<Scratch::Node>& nodes, size_t limit, size
   return places.empty() ? 0 : places[0];
 }
 
-}  // namespace
-
-void encode_unigram(const Tables& t, std::string_view piece, double& score, Scratch& scratch,
-                    TokenIds& ids, Mark* mark) {
+template <typename Score>
+void encode(const Tables& t, const Score* scores, std::string_view piece, double& score,
+            Nodes<Score>& nodes, Scratch& scratch, TokenIds& ids, Mark* mark) {
+  constexpr size_t kNear = Forward<Score>::kNear;
   const EncoderConfig& config = t.config[0];
-  forward(t, piece, score, scratch);
+  Forward<Score>(t, scores, piece, static_cast<Score>(score), nodes, scratch.near).run();
   size_t meeting = 0, after = 0;  // and how many ids lie behind it
   if (mark != nullptr && mark->open && mark->limit > piece.data()) {
-    meeting =
-        meeting_place(scratch.nodes, mark->limit - piece.data(), config.longest, scratch.heap);
+    meeting = meeting_place(nodes, mark->limit - piece.data(), config.longest, scratch.heap);
   }
   TokenIds& path = scratch.path;  // from the end: ids, or for unknown characters their bytes
   path.clear();
   bool unknown = false;
   for (size_t end = piece.size(); end > 0;) {
     if (end == meeting) after = path.size();
-    const Scratch::Node& node = scratch.nodes[end];
-    if (node.id != kNoId) {
-      path.push_back(static_cast<int32_t>(node.id));
-      unknown = false;
+    size_t from = nodes[end].from;
+    // Sums beyond all numbers reach nothing.
+    if (from == kUnreached) from = previous_character(piece.data() + end) - piece.data();
+    const size_t length = end - from;
+    const uint32_t word =
+        length > kNear ? nodes[end].word : scratch.near[from * kNear + length - 1];
+    if (word != 0) {
+      path.push_back(static_cast<int32_t>(word - 1));
     } else if (config.byte_fallback) {
-      for (size_t i = end; i > node.from; --i) {
+      for (size_t i = end; i > from; --i) {
         path.push_back(static_cast<int32_t>(t.byte_ids[static_cast<uint8_t>(piece[i - 1])]));
       }
-    } else {
-      if (!(unknown && config.fuse_unk)) path.push_back(static_cast<int32_t>(config.unk_id));
-      unknown = true;
+    } else if (!(unknown && config.fuse_unk)) {
+      path.push_back(static_cast<int32_t>(config.unk_id));
     }
-    end = node.from;
+    unknown = word == 0;
+    end = from;
   }
   ids.insert(ids.end(), path.rbegin(), path.rend());
-  score = scratch.nodes[piece.size()].score;
+  score = nodes[piece.size()].score;
   if (meeting > 0) {
-    mark->reach(piece.data() + meeting, ids.size() - after, scratch.nodes[meeting].score);
+    mark->reach(piece.data() + meeting, ids.size() - after, nodes[meeting].score);
+  }
+}
+
+}  // namespace
+
+void encode_unigram(const Tables& t, std::string_view piece, double& score, Scratch& scratch,
+                    TokenIds& ids, Mark* mark) {
+  // SentencePiece adds in float: sums that tie there need not in double.
+  if (t.config[0].owner == Owner::kSentencePiece) {
+    encode(t, t.scores_single.data, piece, score, scratch.nodes_single, scratch, ids, mark);
+  } else {
+    encode(t, t.scores.data, piece, score, scratch.nodes, scratch, ids, mark);
   }
 }
 

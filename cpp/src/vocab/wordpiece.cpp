@@ -1,3 +1,4 @@
+#include "vocab/double_array.h"
 #include "vocab/models.h"
 #include "vocab/unicode.h"
 
@@ -10,14 +11,16 @@ void encode_word_piece(const Tables& t, std::string_view word, TokenIds& ids) {
   for (char c : word) characters += (static_cast<uint8_t>(c) & 0xC0) != 0x80;
   bool known = characters <= config.max_word_chars;
   for (size_t at = 0; known && at < word.size();) {
-    uint32_t node = at == 0 ? 0 : config.continuing_node, id = kNoId;
+    const uint32_t root = at == 0 ? 0 : config.continuing_node;
+    uint64_t unit = root == kNoId ? 0 : t.words[root];
+    uint32_t id = 0;  // + 1
     size_t end = at;
-    for (size_t stop = at; node != kNoId && stop < word.size();) {
-      node = child(t.words, node, static_cast<uint8_t>(word[stop++]));
-      if (node != kNoId && t.words.values[node] != kNoId) id = t.words.values[node], end = stop;
+    for (size_t stop = at; unit != 0 && stop < word.size();) {
+      unit = child_of(t.words.data, unit, static_cast<uint8_t>(word[stop++]));
+      if (const uint32_t found = word_of(unit); found != 0) id = found, end = stop;
     }
-    known = id != kNoId;
-    if (known) ids.push_back(static_cast<int32_t>(id));
+    known = id != 0;
+    if (known) ids.push_back(static_cast<int32_t>(id - 1));
     at = end;
   }
   if (!known) {
