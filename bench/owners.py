@@ -143,3 +143,16 @@ def tiktoken_twin(name: str) -> TiktokenOwner:
     normalizer = (data["normalizer"] or {}).get("type")
     pattern = split["pattern"]["Regex"]
     return TiktokenOwner(ranks, _FASTER.get(pattern, pattern), {}, normalize=normalizer)
+
+
+def write_unigram_twin(name: str, path: Path) -> None:
+    """The pieces of a SentencePiece Unigram model as a tokenizer.json, without its normaliser."""
+    from sentencepiece import SentencePieceProcessor
+    from tokenizers import decoders, models, pre_tokenizers
+
+    model = SentencePieceProcessor(model_file=str(vocabularies.fetch(name)))
+    pieces = [(model.id_to_piece(i), model.get_score(i)) for i in range(len(model))]
+    twin = Tokenizer(models.Unigram(pieces, unk_id=model.unk_id(), byte_fallback=True))
+    twin.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="never", split=False)
+    twin.decoder = decoders.Metaspace(prepend_scheme="never", split=False)
+    twin.save(str(path))

@@ -14,6 +14,7 @@ import datetime
 import json
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from importlib.metadata import version
@@ -71,6 +72,23 @@ def encoding(name: str, texts: list[str], rounds: int) -> dict[str, Any]:
     libraries = {vocabularies.owner_name(name): owners.owner_of(name)}
     if name in TWINS:
         libraries["tiktoken"] = owners.tiktoken_twin(name)
+    return {"family": vocabularies.family(name)} | race(name, ours, libraries, texts, rounds)
+
+
+def unigram_twin(name: str, texts: list[str], rounds: int) -> dict[str, Any]:
+    """The same for a SentencePiece model's pieces as a tokenizer.json."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "tokenizer.json"
+        owners.write_unigram_twin(name, path)
+        ours, library = Vocabulary.from_file(path), owners.TokenizersOwner(path)
+    result = race(f"{name}'s twin", ours, {"tokenizers": library}, texts, rounds)
+    return {"family": vocabularies.family(name)} | result
+
+
+def race(
+    name: str, ours: Vocabulary, libraries: dict[str, Any], texts: list[str], rounds: int
+) -> dict[str, Any]:
+    """Ids compared, then rounds of both sides in turn."""
     mine = [ours.encode_as_owner(text, specials=False) for text in texts]
     for library, owner in libraries.items():
         if owner.encode(texts) != mine:
@@ -94,7 +112,7 @@ def encoding(name: str, texts: list[str], rounds: int) -> dict[str, Any]:
         for side, spent in seconds.items()
         if not side.startswith("anydraft")
     }
-    return {"family": vocabularies.family(name), "MB/s": result, "times faster than": ratios}
+    return {"MB/s": result, "times faster than": ratios}
 
 
 def fast_tokenizer(name: str) -> Any:
@@ -166,6 +184,10 @@ def main() -> int:
             say(f"{name}: {result['encoding'][name]}")
         except Unavailable as error:
             say(f"SKIPPED {name}: {error}")
+    if "ai21" in result["encoding"]:
+        twin = "ai21's pieces in a tokenizer.json"
+        result["encoding"][twin] = unigram_twin("ai21", texts, rounds)
+        say(f"{twin}: {result['encoding'][twin]}")
     if {"llama3", "qwen3"} <= {*args.only}:
         result["map llama3 x qwen3"] = maps("llama3", "qwen3", rounds)
         result["bridging a round, us"] = bridging("llama3", "qwen3", texts, rounds)
