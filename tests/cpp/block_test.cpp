@@ -1,18 +1,13 @@
-// The kernels' bodies on a host block, one std::thread a lane: the same tokens as the CPU engine,
-// for any number of warps. Under TSan (make test-cpp SANITIZE=thread) a missing sync() is a data
-// race.
+// The kernels' bodies that verify, on a host block, one std::thread a lane: the same tokens as the
+// CPU engine, for any number of warps. Under TSan (make test-cpp SANITIZE=thread) a missing sync()
+// is a data race.
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <array>
-#include <cmath>
 #include <cstddef>
-#include <random>
 
-#include "anydraft/error.h"
-#include "anydraft/verify.h"
+#include "block_case.h"
 #include "cuda/play_request.cuh"
-#include "cuda/sample.cuh"
 #include "cuda/split.cuh"
 #include "host_block.h"
 #include "rows/cpu_rows.h"
@@ -21,99 +16,7 @@ namespace anydraft {
 namespace {
 
 using testing::Block;
-
-// A ragged batch over a vocabulary: chains, and trees whose nodes have up to three children, drawn
-// by any law of a verifier.
-struct Case {
-  std::vector<int32_t> tokens, parents, offsets = {0}, paths, law_rows, sparse_offsets = {0}, ids;
-  std::vector<double> masses;
-  std::vector<LawKind> kinds;
-  std::vector<float> target, draft;
-  std::vector<uint16_t> target_half, draft_half;
-  std::vector<double> accept, pick, select;
-  SamplingParams params, draft_params;
-  VerifyRequest request;
-
-  Case(Verifier verifier, int64_t vocab, int requests, uint64_t seed) : random_(seed) {
-    std::vector<LawKind> allowed;
-    for (int kind = 0; kind <= static_cast<int>(LawKind::kSparse); ++kind) {
-      if (takes(verifier, static_cast<LawKind>(kind))) {
-        allowed.push_back(static_cast<LawKind>(kind));
-      }
-    }
-    for (int i = 0; i < requests; ++i) {
-      add_tree(verifier == Verifier::kBlock || i % 2, vocab);
-      offsets.push_back(static_cast<int32_t>(tokens.size()));
-    }
-    std::normal_distribution<float> normal;
-    for (size_t node = 0; node < tokens.size(); ++node) {
-      kinds.push_back(allowed[random_() % allowed.size()]);
-      law_rows.push_back(static_cast<int32_t>(node));
-      paths.push_back(1 + static_cast<int32_t>(random_() % 3));
-      const bool sparse = kinds[node] == LawKind::kSparse;
-      for (int32_t id = 0; sparse && id < std::min<int64_t>(vocab, 7); ++id) {
-        ids.push_back(id);
-        masses.push_back(1 + id % 3);
-      }
-      sparse_offsets.push_back(static_cast<int32_t>(ids.size()));
-      for (int64_t i = 0; i < vocab; ++i) {
-        target.push_back(2 * normal(random_) + (i < 5 ? 2 * std::log(vocab) : 0));
-        draft.push_back(target.back() + normal(random_));
-      }
-    }
-    params.temperature = 0.8;
-    draft_params.temperature = 0.9;
-    const auto nodes = static_cast<int64_t>(tokens.size());
-    request.trees = {tokens.data(), parents.data(), offsets.data(), requests, paths.data()};
-    request.target_logits = {target.data(), DType::kFloat32, nodes, vocab, vocab};
-    request.draft_logits = {draft.data(), DType::kFloat32, nodes, vocab, vocab};
-    request.laws = {kinds.data(), law_rows.data(), sparse_offsets.data(), ids.data(),
-                    masses.data()};
-    request.coins.seed = seed;
-    request.sampling = &params;
-    request.draft_sampling = &draft_params;
-    request.verifier = verifier;
-  }
-
-  void add_tree(bool chain, int64_t vocab) {
-    const int nodes = 1 + static_cast<int>(random_() % 7);
-    for (int node = 0; node < nodes; ++node) {
-      tokens.push_back(static_cast<int32_t>(random_() % std::min<int64_t>(vocab, 5)));
-      const int back = chain ? 1 : 1 + static_cast<int>(random_() % std::min(node + 1, 3));
-      parents.push_back(node == 0 ? -1 : std::max(node - back, 0));
-    }
-  }
-
-  void give_coins() {
-    std::uniform_real_distribution<double> uniform(1e-9, 1 - 1e-9);
-    for (size_t node = 0; node < tokens.size(); ++node) {
-      for (auto* coins : {&accept, &pick, &select}) coins->push_back(uniform(random_));
-    }
-    request.coins.accept = accept.data();
-    request.coins.pick = pick.data();
-    request.coins.select = select.data();
-  }
-
-  // The rows as 16-bit ones.
-  void halve(DType dtype) {
-    const auto convert = [dtype](const std::vector<float>& from, std::vector<uint16_t>& to) {
-      for (float value : from) {
-        uint32_t bits;
-        memcpy(&bits, &value, sizeof bits);
-        const uint32_t small = ((bits >> 13) & 0x3ffffu) - (112u << 10);  // of a number in 2^±14
-        to.push_back(static_cast<uint16_t>(
-            dtype == DType::kBFloat16 ? bits >> 16 : (bits >> 16 & 0x8000u) | (small & 0x7fffu)));
-      }
-    };
-    convert(target, target_half);
-    convert(draft, draft_half);
-    request.target_logits.data = target_half.data();
-    request.draft_logits.data = draft_half.data();
-    request.target_logits.dtype = request.draft_logits.dtype = dtype;
-  }
-
-  std::mt19937_64 random_;
-};
+using testing::Case;
 
 // What verify_cuda_async gives, by a host block a request.
 struct Played {
@@ -335,104 +238,6 @@ TEST(Block, MaskedRows) {
   }
   expect_same(masked.request, 64);
   expect_same(masked.request, 64, Reading::kBefore);
-}
-
-TEST(Block, SamplesAsTheCpu) {
-  std::mt19937_64 random(3);
-  for (int64_t vocab : {1, 77, 4097, 20000}) {
-    Case rows(Verifier::kTopDown, vocab, 3, 31);
-    const int64_t count = rows.request.target_logits.rows;
-    std::vector<LawParams> params;
-    std::vector<double> coins;
-    std::vector<int64_t> wanted;
-    for (int64_t i = 0; i < count; ++i) {
-      SamplingParams each;
-      each.temperature = std::array{0.0, 0.3, 1.0, 2.0}[random() % 4];
-      each.top_p = std::array{1.0, 0.9}[random() % 2];
-      each.top_k = std::array{0, 40}[random() % 2];
-      params.push_back(law_params(each));
-      coins.push_back((static_cast<double>(random() % 1000) + 0.5) / 1000);
-      wanted.push_back(sample_row(rows.request.target_logits, i, each, coins.back()));
-    }
-    CudaSampleRequest all;
-    all.logits = rows.request.target_logits;
-    all.params = params.data();
-    all.coins.pick = coins.data();
-    std::vector<int64_t> tokens(count);
-    std::vector<CudaStatus> status(count);
-    std::vector<RowLaw> laws(count);
-    std::vector<detail::Part> parts(count * detail::chunks_of(vocab));
-    const detail::SampleBatch batch{all, {tokens.data(), status.data(), laws.data()}, parts.data()};
-    testing::run_block(32, [&](Block& block, detail::Scratch&) {
-      for (int64_t unit = 0; unit < count * detail::units_a_row(all.logits, 8); ++unit) {
-        detail::scan_sample_unit<8>(block, batch, unit);
-      }
-    });
-    for (int64_t i = 0; i < count; ++i) {
-      testing::run_block(64, [&](Block& block, detail::Scratch& scratch) {
-        detail::sample_row(block, scratch, batch, i);
-      });
-    }
-    EXPECT_EQ(tokens, wanted);
-    EXPECT_EQ(status, std::vector<CudaStatus>(count, CudaStatus::kFine));
-  }
-}
-
-// The cut-off by its definition: a sorted row, whole weights.
-float cutoff_by_sorting(std::vector<float> row, float lower, detail::Weigh weigh, uint64_t target) {
-  std::sort(row.begin(), row.end(), std::greater<float>());
-  uint64_t sum = 0;
-  for (size_t i = 0; i < row.size() && row[i] >= lower; ++i) {
-    sum += weigh(row[i]);
-    const bool last_of_equals = i + 1 == row.size() || row[i + 1] != row[i];
-    if (sum >= target && last_of_equals) return row[i];
-  }
-  return -INFINITY;
-}
-
-TEST(Block, SelectsExactly) {
-  std::mt19937_64 random(2);
-  std::normal_distribution<float> normal;
-  for (int turn = 0; turn < 12; ++turn) {
-    const int64_t size = 1 + static_cast<int64_t>(random() % 20000);
-    std::vector<float> row;
-    for (int64_t i = 0; i < size; ++i) {
-      const float x = normal(random);
-      row.push_back(turn % 3 == 0 ? x : turn % 3 == 1 ? std::round(8 * x) / 8 : 30 * x);
-    }
-    const float largest = *std::max_element(row.begin(), row.end());
-    const detail::Weigh weigh{turn % 2 == 0, 1.5f, detail::power_of(largest, 1.5f).exponent};
-    const float lower = detail::lowest_logit(largest, 1.5f);
-    uint64_t total = 0;
-    for (float x : row) total += x >= lower ? weigh(x) : 0;
-    for (double share : {1e-4, 0.3, 0.95, 0.9999, 1.0, 1.1}) {
-      const auto target = std::max<uint64_t>(1, static_cast<uint64_t>(share * total));
-      float found = 0;
-      testing::run_block(64, [&](Block& block, detail::Scratch& scratch) {
-        detail::Crew<Block> crew(block, scratch);
-        const detail::Reader<DType::kFloat32> read{row.data()};
-        if (crew.thread() == 0) std::fill_n(scratch.parts, 8, detail::Part{0, largest, 0});
-        crew.sync();
-        detail::BlockSelect<Block, detail::Reader<DType::kFloat32>> from(crew, read, size,
-                                                                         scratch.parts, weigh);
-        const float mine = from.select(lower, largest, 3, target);
-        if (crew.thread() == 0) found = mine;
-      });
-      ASSERT_EQ(found, cutoff_by_sorting(row, lower, weigh, target)) << turn << " " << share;
-    }
-  }
-}
-
-TEST(Block, PowersAreThoseOfTheHost) {
-  std::mt19937_64 random(1);
-  std::uniform_real_distribution<float> logit(-40, 40), scale(0.5f, 3);
-  for (int i = 0; i < 200000; ++i) {
-    const float x = logit(random), s = scale(random);
-    const int32_t reference = static_cast<int32_t>(random() % 100) - 50;
-    const detail::Power power = detail::power_of(x, s);
-    if (power.exponent - reference < -125 || power.exponent - reference > 120) continue;
-    ASSERT_EQ(detail::scaled_power(x, s, reference), detail::scaled(power, reference)) << x;
-  }
 }
 
 }  // namespace

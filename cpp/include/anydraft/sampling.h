@@ -24,11 +24,16 @@ struct SamplingParams {
   void validate() const;  // throws Error(kValue)
 };
 
+namespace detail {
+struct Fractions;  // the masses of a whole row
+}
+
 // The law of one row. `chunk_totals`, where given, receives the unnormalised total of each chunk
-// (a draw needs them); `keep` [cols] the masses as fractions of inverse_total (of 1 where one-hot).
-// Throws Error(kNonFiniteLogits) naming `index` for NaN, +inf or a row of -inf.
+// (a draw needs them), `keep` the masses. Throws Error(kNonFiniteLogits) naming `index` for NaN,
+// +inf or a row of -inf.
 detail::Law make_law(const RowsView& rows, int64_t index, const SamplingParams& params,
-                     std::vector<double>* chunk_totals = nullptr, float* keep = nullptr);
+                     std::vector<double>* chunk_totals = nullptr,
+                     detail::Fractions* keep = nullptr);
 
 // One token from row `index`.
 int32_t sample_row(const RowsView& rows, int64_t index, const SamplingParams& params, double coin);

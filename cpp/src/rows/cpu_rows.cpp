@@ -9,22 +9,6 @@
 #include "rows/picks.h"
 
 namespace anydraft::detail {
-namespace {
-
-// The fractions of a law; a certain token counts 1.
-void keep_row(const Law& law, std::vector<float>& out) {
-  out.resize(law.size);
-  if (law.one_hot >= 0) {
-    std::fill(out.begin(), out.end(), 0.0f);
-    out[law.one_hot] = 1;
-    return;
-  }
-  for (int64_t begin = 0; begin < law.size; begin += kChunk) {
-    sweeps().keep(law, begin, std::min<int64_t>(begin + kChunk, law.size), out.data() + begin);
-  }
-}
-
-}  // namespace
 
 void link_children(const int32_t* parents, int32_t nodes, int32_t* first_child,
                    int32_t* next_sibling) {
@@ -69,7 +53,7 @@ CpuRows::CpuRows(const VerifyRequest& all, int64_t request, CpuScratch& scratch)
            coins.positions ? coins.positions[request] : 0};
 }
 
-Law CpuRows::target_law(int32_t node, float* keep) {
+Law CpuRows::target_law(int32_t node, Fractions* keep) {
   totalled_ = node;
   return make_law(all_.target_logits, base_ + node, all_.target_params(request_),
                   &scratch_.law_totals, keep);
@@ -82,13 +66,11 @@ void CpuRows::load(int32_t node) {
   if (!laws.loaded) {
     // Where drawn children may be rejected, their sums want the masses: kept while a row is read.
     if (has_draft_) {
-      scratch_.target.resize(vocab());
-      scratch_.draft.resize(vocab());
       kept_ = node;
       laws.draft = make_law(all_.draft_logits, all_.laws.rows[base_ + node],
-                            all_.draft_params(request_), nullptr, scratch_.draft.data());
+                            all_.draft_params(request_), nullptr, &scratch_.draft);
     }
-    laws.target = target_law(node, has_draft_ ? scratch_.target.data() : nullptr);
+    laws.target = target_law(node, has_draft_ ? &scratch_.target : nullptr);
     laws.loaded = true;
   }
   target_ = laws.target;
@@ -98,15 +80,16 @@ void CpuRows::load(int32_t node) {
 
 void CpuRows::keep() {
   if (kept_ == node_) return;
-  keep_row(target_, scratch_.target);
-  if (has_draft_) keep_row(draft_, scratch_.draft);
+  keep_masses(target_, scratch_.target);
+  if (has_draft_) keep_masses(draft_, scratch_.draft);
   kept_ = node_;
 }
 
 Pair CpuRows::pair_at(int64_t begin) const {
-  const float* target = scratch_.target.data() + begin;
-  return {target, has_draft_ ? scratch_.draft.data() + begin : target,
-          target_.one_hot >= 0 ? 1 : target_.inverse_total, draft_scale()};
+  const Fractions &target = scratch_.target, &draft = has_draft_ ? scratch_.draft : target;
+  const int64_t chunk = begin / kChunk;
+  return {target.of.data() + begin, draft.of.data() + begin, target.scales[chunk],
+          draft.scales[chunk]};
 }
 
 // Tokens whose U the row's formula does not give, in ascending order.
@@ -145,6 +128,15 @@ void CpuRows::residual_masses(const Residual& residual, int64_t begin, int64_t e
 
 double CpuRows::sum_of(const Residual& residual) {
   if (target_.one_hot >= 0) return weight(residual, target_.one_hot);
+  const bool known = summed_.node == residual.node && summed_.rejected == residual.rejected &&
+                     summed_.weight == residual.weight && summed_.drafted == residual.drafted &&
+                     summed_.cap == residual.cap;
+  if (known) return summed_.sum;
+  summed_ = residual;
+  return summed_.sum = sum_anew(residual);
+}
+
+double CpuRows::sum_anew(const Residual& residual) {
   const bool sweep = subtracts_row(residual);
   const bool plain = !(residual.cap > 0) && !(selected_ && sweep);
   if (sweep) {
@@ -188,8 +180,8 @@ double CpuRows::draft_without(int32_t child) {
   double sum = 0, masses[kChunk];
   for (int64_t begin = 0; begin < vocab(); begin += kChunk) {
     const int64_t end = std::min<int64_t>(begin + kChunk, vocab());
-    const float* fractions = scratch_.draft.data() + begin;
-    for (int64_t i = 0; i < end - begin; ++i) masses[i] = fractions[i] * draft_scale();
+    const Pair rows = pair_at(begin);
+    for (int64_t i = 0; i < end - begin; ++i) masses[i] = rows.draft[i] * rows.draft_scale;
     for (int32_t at = first_left_out(child); at >= 0 && at != child; at = next_sibling(at)) {
       if (token(at) >= begin && token(at) < end) masses[token(at) - begin] = 0;
     }
@@ -212,13 +204,16 @@ double CpuRows::overlap_of(int32_t, double cap) {
 void CpuRows::histogram_of(double* target, double* draft) {
   keep();
   uint64_t sums[2][kBuckets] = {};
-  const Pair rows = pair_at(0);
-  for (int64_t i = 0; i < vocab(); ++i) {
-    const double q = rows.draft[i] * rows.draft_scale, p = rows.target[i] * rows.target_scale;
-    if (!(q > 0)) continue;
-    const int bucket = bucket_of(p, q);
-    sums[0][bucket] += static_cast<uint64_t>(p * 0x1p62);
-    sums[1][bucket] += static_cast<uint64_t>(q * 0x1p62);
+  for (int64_t begin = 0; begin < vocab(); begin += kChunk) {
+    const Pair rows = pair_at(begin);
+    const int64_t count = std::min<int64_t>(kChunk, vocab() - begin);
+    for (int64_t i = 0; i < count; ++i) {
+      const double q = rows.draft[i] * rows.draft_scale, p = rows.target[i] * rows.target_scale;
+      if (!(q > 0)) continue;
+      const int bucket = bucket_of(p, q);
+      sums[0][bucket] += static_cast<uint64_t>(p * 0x1p62);
+      sums[1][bucket] += static_cast<uint64_t>(q * 0x1p62);
+    }
   }
   for (int b = 0; b < kBuckets; ++b) {
     target[b] = static_cast<double>(sums[0][b]) * 0x1p-62;
@@ -238,10 +233,16 @@ int32_t CpuRows::pick_with(const Residual& residual, double coin) {
   return pick_from_law(target_, scratch_.law_totals, coin);
 }
 
+void CpuRows::mark_spent(int32_t child, uint8_t spent) {
+  summed_.node = -1;
+  scratch_.spent[child] = spent;
+}
+
 void CpuRows::keep_child(int32_t node, int32_t child, const Selection& selection) {
   scratch_.first_child[node] = child;
   scratch_.next_sibling[child] = -1;
   scratch_.selections[node] = selection;
+  summed_.node = -1;
   selected_ = true;
 }
 

@@ -7,6 +7,7 @@
 
 #include "anydraft/detail/instrument.h"
 #include "anydraft/detail/walks.h"
+#include "rows/fractions.h"
 #include "rows/sweeps.h"
 
 namespace anydraft::detail {
@@ -26,9 +27,9 @@ struct CpuScratch {
   std::vector<Residual> saved;
   std::vector<Selection> selections;
   std::vector<NodeLaws> laws;
-  std::vector<float> target, draft;  // fractions of the rows of one node
-  std::vector<double> law_totals;    // chunk by chunk, of one node's target row
-  std::vector<double> totals;        // likewise, of the last residual summed
+  Fractions target, draft;         // of the rows of one node
+  std::vector<double> law_totals;  // chunk by chunk, of one node's target row
+  std::vector<double> totals;      // likewise, of the last residual summed
   std::vector<std::pair<int32_t, double>> patches;
 };
 
@@ -43,7 +44,7 @@ class CpuRows : public Instrument<CpuRows> {
   double overlap_of(int32_t node, double cap);
   void histogram_of(double* target, double* draft);
   int32_t pick_with(const Residual& residual, double coin);
-  void mark_spent(int32_t child, uint8_t spent) { scratch_.spent[child] = spent; }
+  void mark_spent(int32_t child, uint8_t spent);
   void keep_child(int32_t node, int32_t child, const Selection& selection);
   void undrawable(int32_t child);
   int64_t vocab() const { return all_.target_logits.cols; }
@@ -53,11 +54,11 @@ class CpuRows : public Instrument<CpuRows> {
   void residual_masses(const Residual& residual, int64_t begin, int64_t end, double* out);
 
  private:
-  Law target_law(int32_t node, float* keep);
+  Law target_law(int32_t node, Fractions* keep);
   bool subtracts_row(const Residual& residual) const { return has_draft_ && residual.drafted > 0; }
   void keep();
   void find_patches(const Residual& residual);
-  double draft_scale() const { return draft_.one_hot >= 0 ? 1 : draft_.inverse_total; }
+  double sum_anew(const Residual& residual);
   Pair pair_at(int64_t begin) const;
 
   const VerifyRequest& all_;
@@ -68,6 +69,7 @@ class CpuRows : public Instrument<CpuRows> {
   int32_t kept_ = -1;      // whose fractions the scratch holds
   int32_t totalled_ = -1;  // whose law_totals
   bool has_draft_ = false;
+  Residual summed_{-1, -1, 0, 0, 0, 0};  // whose totals and patches the scratch holds
 };
 
 }  // namespace anydraft::detail

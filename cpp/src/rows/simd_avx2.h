@@ -59,6 +59,20 @@ inline void store_whole(uint64_t* to, Floats x) {
   for (int i = 0; i < kWidth; ++i) to[i] = static_cast<uint64_t>(static_cast<int64_t>(lanes[i]));
 }
 
+// 4 doubles.
+using Doubles = __m256d;
+constexpr int kDoubles = 4;
+
+inline Doubles splat_double(double x) { return _mm256_set1_pd(x); }
+inline Doubles widen(const float* from) { return _mm256_cvtps_pd(_mm_loadu_ps(from)); }
+inline void store(double* to, Doubles x) { _mm256_storeu_pd(to, x); }
+inline Doubles add(Doubles a, Doubles b) { return _mm256_add_pd(a, b); }
+inline Doubles multiply(Doubles a, Doubles b) { return _mm256_mul_pd(a, b); }
+inline Doubles multiply_add(Doubles a, Doubles b, Doubles c) { return _mm256_fmadd_pd(a, b, c); }
+// The larger of finite x and 0.
+inline Doubles positive(Doubles x) { return _mm256_max_pd(x, _mm256_setzero_pd()); }
+inline Doubles smaller(Doubles a, Doubles b) { return _mm256_min_pd(a, b); }
+
 // to[i] = x[i] * by
 inline void store_products(double* to, Floats x, double by) {
   const __m256d factor = _mm256_set1_pd(by);

@@ -113,6 +113,41 @@ inline void store_whole(uint64_t* to, const Floats& x) {
   for (int i = 0; i < kWidth; ++i) to[i] = static_cast<uint64_t>(static_cast<int64_t>(x.at[i]));
 }
 
+constexpr int kDoubles = 4;
+struct Doubles {
+  double at[kDoubles];
+};
+
+template <class F>
+inline Doubles doubles(F value_at) {
+  Doubles out;
+  for (int i = 0; i < kDoubles; ++i) out.at[i] = value_at(i);
+  return out;
+}
+inline Doubles splat_double(double x) {
+  return doubles([&](int) { return x; });
+}
+inline Doubles widen(const float* from) {
+  return doubles([&](int i) { return static_cast<double>(from[i]); });
+}
+inline void store(double* to, const Doubles& x) { memcpy(to, x.at, sizeof x.at); }
+inline Doubles add(const Doubles& a, const Doubles& b) {
+  return doubles([&](int i) { return a.at[i] + b.at[i]; });
+}
+inline Doubles multiply(const Doubles& a, const Doubles& b) {
+  return doubles([&](int i) { return a.at[i] * b.at[i]; });
+}
+inline Doubles multiply_add(const Doubles& a, const Doubles& b, const Doubles& c) {
+  return doubles([&](int i) { return std::fma(a.at[i], b.at[i], c.at[i]); });
+}
+// The larger of finite x and 0.
+inline Doubles positive(const Doubles& x) {
+  return doubles([&](int i) { return x.at[i] > 0 ? x.at[i] : 0; });
+}
+inline Doubles smaller(const Doubles& a, const Doubles& b) {
+  return doubles([&](int i) { return a.at[i] < b.at[i] ? a.at[i] : b.at[i]; });
+}
+
 // to[i] = x[i] * by
 inline void store_products(double* to, const Floats& x, double by) {
   for (int i = 0; i < kWidth; ++i) to[i] = static_cast<double>(x.at[i]) * by;

@@ -5,6 +5,7 @@
 
 #include "anydraft/error.h"
 #include "anydraft/sampling.h"
+#include "rows/fractions.h"
 #include "sampling/cutoff.h"
 #include "sampling/row_sums.h"
 
@@ -42,17 +43,17 @@ void SamplingParams::validate() const {
 // Without top-k and min-p the masses are added up in the same reading as the maximum is found;
 // with them few entries may be left, and only these are looked at twice.
 Law make_law(const RowsView& rows, int64_t index, const SamplingParams& params,
-             std::vector<double>* chunk_totals, float* keep) {
+             std::vector<double>* chunk_totals, detail::Fractions* keep) {
   Law law;
   law.row = rows.row(index);
   law.dtype = rows.dtype;
   law.size = rows.cols;
   detail::RowSums sums(rows, index);
+  if (keep) keep->fit(law.size);
   if (params.greedy()) {
     sums.read_maxima(nullptr);
     law.one_hot = sums.lowest_index_of_largest();
-    if (keep) std::fill(keep, keep + law.size, 0.0f);
-    if (keep) keep[law.one_hot] = 1;
+    if (keep) detail::keep_masses(law, *keep);
     return law;
   }
   thread_local std::vector<float> lanes;
@@ -61,7 +62,7 @@ Law make_law(const RowsView& rows, int64_t index, const SamplingParams& params,
   if (top_k || params.min_p > 0) {
     sums.read_maxima(top_k ? &lanes : nullptr);
   } else {
-    sums.read_totals(law.scale, keep);
+    sums.read_totals(law.scale, keep ? keep->of.data() : nullptr);
   }
   const float largest = sums.largest();
   if (!(std::abs(largest) * law.scale <= detail::kLargestExponent)) {
@@ -72,7 +73,7 @@ Law make_law(const RowsView& rows, int64_t index, const SamplingParams& params,
   law.lower = detail::cutoff(sums, law, params, lanes);
   law.inverse_total = 1 / sums.total(law.scale, law.lower, law.exponent);
   if (chunk_totals) sums.write_totals(*chunk_totals);
-  if (keep) sums.keep_all(law, keep);
+  if (keep) sums.keep_all(law, *keep);
   return law;
 }
 

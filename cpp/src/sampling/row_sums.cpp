@@ -6,7 +6,6 @@
 
 #include "anydraft/error.h"
 #include "rows/kernels.h"
-#include "rows/sweeps.h"
 
 namespace anydraft::detail {
 namespace {
@@ -117,11 +116,14 @@ double RowSums::total(float scale, float lower, int32_t exponent) {
   return sum;
 }
 
-void RowSums::keep_all(const Law& law, float* keep) const {
+void RowSums::keep_all(const Law& law, Fractions& keep) const {
   for (int64_t chunk = 0; chunk < chunks(); ++chunk) {
     const Part& part = parts()[chunk];
-    if (part.kept_exponent == law.exponent && part.kept_smallest >= law.lower) continue;
-    kernels().sweeps->keep(law, chunk * kChunk, end_of(chunk), keep + chunk * kChunk);
+    if (part.kept_exponent == kNothing || part.kept_smallest < law.lower) {
+      keep_chunk(law, chunk, keep);
+    } else {
+      keep.scales[chunk] = std::ldexp(law.inverse_total, part.kept_exponent - law.exponent);
+    }
   }
 }
 

@@ -6,6 +6,7 @@
 
 #include "anydraft/detail/law.h"
 #include "anydraft/rows_view.h"
+#include "rows/fractions.h"
 
 namespace anydraft::detail {
 
@@ -29,9 +30,9 @@ class RowSums {
   // Total of 2^(scale * x - exponent) over x >= lower, which is at least that of earlier calls;
   // reads only chunks whose total is not known yet.
   double total(float scale, float lower, int32_t exponent);
-  // Makes `keep` hold the masses' fractions of a law: what read_totals left relative to something
-  // else, or without the law's cut-off, is read anew.
-  void keep_all(const Law& law, float* keep) const;
+  // Makes `keep`, whose `of` read_totals filled or nothing did, hold the masses of the law: what
+  // was kept without the law's cut-off is read anew.
+  void keep_all(const Law& law, Fractions& keep) const;
   void write_totals(std::vector<double>& totals) const;  // of the last call, chunk by chunk
 
   const void* row() const { return row_; }
