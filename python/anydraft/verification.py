@@ -205,12 +205,16 @@ def _sparse(laws: Sequence[Law]) -> tuple[list[int], list[int], list[float]] | N
     return offsets, ids, masses
 
 
-@contextlib.contextmanager
-def _device_of(logits: Any) -> Iterator[int]:
+_ON_CPU = contextlib.nullcontext(0)
+
+
+def _device_of(logits: Any) -> contextlib.AbstractContextManager[int]:
     """Makes the logits' CUDA device current; its stream (0 on the CPU)."""
-    if not getattr(logits, "is_cuda", False):
-        yield 0
-        return
+    return _on_cuda(logits) if getattr(logits, "is_cuda", False) else _ON_CPU
+
+
+@contextlib.contextmanager
+def _on_cuda(logits: Any) -> Iterator[int]:
     import torch
 
     with torch.cuda.device(logits.device):

@@ -32,6 +32,18 @@ struct ManagedTensor {
   void (*deleter)(ManagedTensor*);
 };
 
+// DLPack 1.3's functions of a tensor library, which its tensor type names in an attribute.
+struct Exchange {
+  uint32_t major, minor;
+  Exchange* older;
+  void* allocate;
+  void* managed_from_object;
+  void* object_from_managed;
+  // Neither copies nor owns; -1 with a Python error, null where the library has none.
+  int (*tensor_from_object)(PyObject* object, Tensor* out);
+  int (*current_stream)(int32_t device_type, int32_t device, void** stream);
+};
+
 [[noreturn]] void fail(const std::string& what, const std::string& expected,
                        const std::string& got) {
   throw Error(ErrorKind::kValue, "[" + what + "] expected " + expected + ", got " + got);
@@ -47,24 +59,58 @@ DType dtype_of(const DataType& type, const std::string& what) {
   fail(what, "float32, bfloat16 or float16", name + std::to_string(type.bits));
 }
 
-}  // namespace
+// The functions that the object's own type names; null where it does not. A subclass goes the slow
+// way: it may have no memory (a fake tensor) or a `__dlpack__` of its own.
+const Exchange* exchange_of(const py::handle& object) {
+  static PyObject* const name = PyUnicode_InternFromString("__dlpack_c_exchange_api__");
+  PyObject* const attributes = Py_TYPE(object.ptr())->tp_dict;
+  PyObject* const capsule = attributes ? PyDict_GetItemWithError(attributes, name) : nullptr;
+  if (!capsule || !PyCapsule_IsValid(capsule, "dlpack_exchange_api")) return nullptr;
+  const auto* exchange =
+      static_cast<Exchange*>(PyCapsule_GetPointer(capsule, "dlpack_exchange_api"));
+  while (exchange && exchange->major > 1) exchange = exchange->older;
+  return exchange && exchange->major == 1 && exchange->tensor_from_object ? exchange : nullptr;
+}
 
-Rows rows_from(const py::handle& object, const std::string& what) {
+bool wants_gradient(const py::handle& object) {
+  const py::object wants = py::getattr(object, "requires_grad", py::none());
+  return wants.ptr() == Py_True;
+}
+
+Tensor tensor_by_capsule(const py::handle& object, const std::string& what, py::object& owner) {
   if (!py::hasattr(object, "__dlpack__")) {
     throw py::type_error("[" + what + "] expected a tensor (torch, numpy, ...), got " +
                          std::string(py::str(py::type::of(object))));
   }
-  Rows rows;
   const auto device = object.attr("__dlpack_device__")().cast<std::pair<int, int>>();
-  rows.on_cuda = device.first == 2;
-  rows.device = device.second;
   // -1: the caller says which stream to run on, no synchronisation here.
-  rows.owner = rows.on_cuda ? object.attr("__dlpack__")(py::arg("stream") = -1)
+  owner = device.first == 2 ? object.attr("__dlpack__")(py::arg("stream") = -1)
                             : object.attr("__dlpack__")();
-  const auto* managed =
-      static_cast<ManagedTensor*>(PyCapsule_GetPointer(rows.owner.ptr(), "dltensor"));
+  const auto* managed = static_cast<ManagedTensor*>(PyCapsule_GetPointer(owner.ptr(), "dltensor"));
   if (!managed) throw py::error_already_set();
-  const Tensor& tensor = managed->tensor;
+  return managed->tensor;
+}
+
+// Without a capsule where the type offers it, in CPU memory, with no gradient to lose. All else the
+// library refuses, or not, in its own words.
+Tensor tensor_of(const py::handle& object, const std::string& what, py::object& owner) {
+  const Exchange* const exchange = exchange_of(object);
+  if (!exchange || wants_gradient(object)) return tensor_by_capsule(object, what, owner);
+  Tensor tensor;
+  const bool told = exchange->tensor_from_object(object.ptr(), &tensor) == 0;
+  if (!told) PyErr_Clear();
+  if (!told || tensor.device.type != 1) return tensor_by_capsule(object, what, owner);
+  owner = py::reinterpret_borrow<py::object>(object);
+  return tensor;
+}
+
+}  // namespace
+
+Rows rows_from(const py::handle& object, const std::string& what) {
+  Rows rows;
+  const Tensor tensor = tensor_of(object, what, rows.owner);
+  rows.on_cuda = tensor.device.type == 2;
+  rows.device = tensor.device.id;
   if (tensor.ndim != 1 && tensor.ndim != 2) {
     fail(what, "shape [rows, vocab]", std::to_string(tensor.ndim) + " dimensions");
   }
@@ -76,6 +122,7 @@ Rows rows_from(const py::handle& object, const std::string& what) {
   view.data = static_cast<const char*>(tensor.data) + tensor.byte_offset;
   view.rows = tensor.ndim == 2 ? tensor.shape[0] : 1;
   view.cols = tensor.shape[tensor.ndim - 1];
+  if (!tensor.data && view.rows * view.cols > 0) fail(what, "rows in memory", "a null pointer");
   view.stride = view.cols;
   if (tensor.strides) {
     if (view.cols > 1 && tensor.strides[tensor.ndim - 1] != 1) {
