@@ -1,6 +1,7 @@
 #include <pybind11/stl.h>
 
 #include <chrono>
+#include <thread>
 
 #include "anydraft/error.h"
 #include "anydraft/testing/enumerate.h"
@@ -60,9 +61,32 @@ double bare_residual(const Law& target, const Law& draft, double z, double* term
 
 // For benches: the exponentials of a draw and of a chain's verification, and nothing else.
 static void bind_bare(py::module_& module) {
-  module.def("bare_exponentials", [](py::object logits, double temperature) {
+  module.def(
+      "bare_exponentials",
+      [](py::object logits, double temperature, const std::vector<int64_t>& which) {
+        const Rows rows = cpu_rows_from(logits, "logits");
+        double total = 0;
+        for (int64_t row : which) total += bare_law(rows.view, row, temperature).inverse_total;
+        return total;
+      },
+      py::arg("logits"), py::arg("temperature"), py::arg("rows") = std::vector<int64_t>{0});
+  // Seconds for the bare exponentials of all rows, each `repeats` times, on threads that share
+  // nothing and wait for nothing: what the machine's cores can do together.
+  module.def("time_on_threads", [](py::object logits, double temperature, int count, int repeats) {
     const Rows rows = cpu_rows_from(logits, "logits");
-    return bare_law(rows.view, 0, temperature).inverse_total;
+    py::gil_scoped_release release;
+    std::vector<double> totals(count);
+    const auto work = [&](int thread) {
+      for (int64_t i = thread; i < rows.view.rows * repeats; i += count) {
+        totals[thread] += bare_law(rows.view, i % rows.view.rows, temperature).inverse_total;
+      }
+    };
+    const auto started = std::chrono::steady_clock::now();
+    std::vector<std::thread> others;
+    for (int thread = 1; thread < count; ++thread) others.emplace_back(work, thread);
+    work(0);
+    for (std::thread& other : others) other.join();
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
   });
   // Target rows 0 ... accepted and the draft rows beside them; then, where a draft was rejected,
   // one sweep over the residual there.

@@ -18,6 +18,7 @@ def test_writes_ratios_to_every_peer(tmp_path, monkeypatch, capsys):
     assert [row["accepted"] for row in result["chains"]] == [2, 4]
     for row in result["chains"]:
         assert set(row["ratios"]) == {"bare exponentials", "transformers: _speculative_sampling"}
+    assert all(row["limit"] > 0 for row in result["batches"])
     draws = {row["what"]: row["ratios"] for row in result["draws"]}
     assert set(draws) == set(kernels_cpu.DRAWS)
     assert all(ratio > 0 for ratios in draws.values() for ratio in ratios.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from statistics import median
 from typing import Any
 
 from anydraft import Law, SamplingParams, Trees, _core, probs, sample, set_threads, verify
@@ -134,7 +135,10 @@ def _draw(
 
 
 def _two_threads(vocab: int, seconds: float) -> dict[str, Any]:
-    """Eight rows in one call: one thread against two."""
+    """Eight rows in one call: one thread against two, and what two can do at most.
+
+    The limit is that of the rows' bare exponentials, fifty times on threads that never wait.
+    """
     import torch
 
     params = SamplingParams(temperature=0.8, seed=1)
@@ -149,7 +153,17 @@ def _two_threads(vocab: int, seconds: float) -> dict[str, Any]:
         return call
 
     times = interleaved({"1": with_threads(1), "2": with_threads(2)}, seconds)
-    return {"vocab": vocab, "rows": 8, "seconds": times, "ratio": times["1"] / times["2"]}
+    bare: dict[int, list[float]] = {1: [], 2: []}
+    for _ in range(7):
+        for count, found in bare.items():
+            found.append(testing.time_on_threads(rows, params.temperature, count, 50))
+    return {
+        "vocab": vocab,
+        "rows": 8,
+        "seconds": times,
+        "ratio": times["1"] / times["2"],
+        "limit": median(bare[1]) / median(bare[2]),
+    }
 
 
 def _chain(vocab: int, accepted: int, chosen: tuple[str, ...], seconds: float) -> dict[str, Any]:
@@ -164,20 +178,24 @@ def _chain(vocab: int, accepted: int, chosen: tuple[str, ...], seconds: float) -
     tokens = torch.multinomial(law, 1, generator=generator)[:, 0].tolist()
     if accepted < DRAFTS:  # a token that the drafter likes and the target does not
         target[accepted, tokens[accepted]] = draft[accepted, tokens[accepted]] - 5
-    trees = Trees.chains([[0, *tokens]])
+    trees, small = (Trees.chains([[0, *(t % size for t in tokens)]]) for size in (vocab, 64))
     laws = [*(Law("row", i) for i in range(DRAFTS)), Law("one_hot")]
     keep = [0.5, *([1e-9] * accepted), *([1 - 1e-9] * (DRAFTS - accepted))]
     coins = (keep, [0.37] * (DRAFTS + 1))
     params = SamplingParams(temperature=temperature)
 
+    tiny_target, tiny_draft = torch.zeros(DRAFTS + 1, 64), torch.zeros(DRAFTS, 64)
+    options: dict[str, Any] = {"laws": laws, "sampling": params, "coins": coins}
+
     def ours(_: int) -> Any:
-        return verify(trees, target, laws=laws, draft_logits=draft, sampling=params, coins=coins)
+        return verify(trees, target, draft_logits=draft, **options)
 
     kept = len(ours(0).accepted)
     if kept != accepted:
         raise AssertionError(f"expected {accepted} drafts kept, got {kept}")
     calls: dict[str, Call] = {
         "ours": ours,
+        "the call": lambda _: verify(small, tiny_target, draft_logits=tiny_draft, **options),
         "bare exponentials": lambda _: testing.bare_verification(
             target, draft, accepted, temperature
         ),
@@ -192,5 +210,9 @@ def _chain(vocab: int, accepted: int, chosen: tuple[str, ...], seconds: float) -
         "drafts": DRAFTS,
         "accepted": accepted,
         "seconds": times,
-        "ratios": {peer: time / times["ours"] for peer, time in times.items() if peer != "ours"},
+        "ratios": {
+            peer: time / times["ours"]
+            for peer, time in times.items()
+            if peer not in ("ours", "the call")
+        },
     }
