@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <exception>
 #include <mutex>
@@ -53,6 +54,27 @@ class Progress {
   std::exception_ptr error_;
 };
 
+// Waking a thread takes up to this long, so it may look again and again for as long before it
+// sleeps.
+constexpr std::chrono::microseconds kPatience{50};
+
+// Whether `ready` becomes true soon; `rest` comes between two looks.
+template <class Ready, class Rest>
+bool soon(Ready ready, Rest rest) {
+  const auto until = std::chrono::steady_clock::now() + kPatience;
+  do {
+    if (ready()) return true;
+    rest();
+  } while (std::chrono::steady_clock::now() < until);
+  return false;
+}
+
+void rest_a_little() {
+#if defined(__x86_64__) && defined(__GNUC__)
+  for (int i = 0; i < 16; ++i) __builtin_ia32_pause();
+#endif
+}
+
 // Sleeping threads that join one loop at a time. Never destroyed: its threads may outlive main.
 class Pool {
  public:
@@ -67,16 +89,24 @@ class Pool {
     }
     for (int i = 0; i < helpers; ++i) wake_.notify_one();
     progress.work();
-    {
-      std::unique_lock<std::mutex> lock(mutex_);
-      places_ = 0;  // who wakes up late need not come
-      idle_.wait(lock, [this] { return joined_ == 0; });
-    }
+    close();
     busy_.store(false);
     return true;
   }
 
  private:
+  // Until those who joined the loop have left it; who wakes up late need not come.
+  void close() {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      places_ = 0;
+    }
+    const auto left = [this] { return joined_ == 0; };
+    if (soon(left, rest_a_little)) return;
+    std::unique_lock<std::mutex> lock(mutex_);
+    idle_.wait(lock, left);
+  }
+
   // With all signals blocked, so that they go to the threads of the program.
   void start(int helpers) {
     if (workers_ >= helpers) return;
@@ -92,9 +122,11 @@ class Pool {
   }
 
   void serve() {
-    std::unique_lock<std::mutex> lock(mutex_);
+    const auto wanted = [this] { return places_ > 0; };
     for (;;) {
-      wake_.wait(lock, [this] { return places_ > 0; });
+      soon(wanted, std::this_thread::yield);  // its CPU is another's who wants it
+      std::unique_lock<std::mutex> lock(mutex_);
+      wake_.wait(lock, wanted);
       --places_;
       ++joined_;
       Progress& progress = *progress_;
@@ -106,12 +138,12 @@ class Pool {
   }
 
   std::atomic<bool> busy_{false};
-  std::mutex mutex_;  // guards what follows
+  std::mutex mutex_;  // guards what follows, but for looking at the atomic ones
   std::condition_variable wake_, idle_;
   Progress* progress_ = nullptr;
   int workers_ = 0;
-  int places_ = 0;  // how many may still join the loop
-  int joined_ = 0;
+  std::atomic<int> places_{0};  // how many may still join the loop
+  std::atomic<int> joined_{0};
 };
 
 std::atomic<Pool*> current_pool{nullptr};

@@ -98,12 +98,18 @@ void CpuRows::find_patches(const Residual& residual) {
   patches.clear();
   const int32_t node = residual.node;
   const auto add = [&](int32_t id) { patches.emplace_back(id, weight(residual, id)); };
+  bool rejected = residual.rejected >= 0;  // the children up to it are
   if (play_.kinds[node] == LawKind::kSparse) {
     const int32_t begin = play_.sparse_offsets[node], end = play_.sparse_offsets[node + 1];
     for (int32_t i = begin; i < end; ++i) add(play_.ids[i]);
   } else {
     for (int32_t c = first_child(node); c >= 0; c = next_sibling(c)) {
-      if (is_certain(play_, c)) add(token(c));
+      if (rejected && scratch_.spent[c]) {
+        patches.emplace_back(token(c), 0.0);  // without weight()'s look at all its siblings
+      } else if (is_certain(play_, c)) {
+        add(token(c));
+      }
+      if (c == residual.rejected) rejected = false;
     }
   }
   std::sort(patches.begin(), patches.end());
@@ -119,7 +125,9 @@ void CpuRows::residual_masses(const Residual& residual, int64_t begin, int64_t e
     sweeps().residual(pair_at(begin), end - begin, residual.weight, residual.drafted, out);
   } else {
     kernels().masses(target_, begin, end, out);
-    for (int64_t i = 0; i < end - begin; ++i) out[i] *= residual.weight;
+    if (residual.weight != 1) {
+      for (int64_t i = 0; i < end - begin; ++i) out[i] *= residual.weight;
+    }
   }
   for (const auto& [id, mass] : scratch_.patches) {
     if (id >= begin && id < end) out[id - begin] = mass;
