@@ -42,6 +42,20 @@ struct TreeShape {
   int32_t levels() const { return max_nodes > 0 ? depth : static_cast<int32_t>(widths.size()); }
 };
 
+// Where string-level rejection sampling stops a drafter's sequence, to see which target token it
+// begins with: by its drafter tokens, or where what has been drafted settles the next target token
+// whatever follows. The budget is part of the rule, so that the law of what was drawn is known in
+// any case: a sequence goes on only while it has at least 1 / rows of the law's mass, the likeliest
+// first, until `rows` rows are spent; the others stop where they are. Timor et al. 2025.
+struct StopRule {
+  int32_t tokens = 1;  // drafter tokens; 0: until settled
+  int32_t rows = 32;   // of the drafter, for each target token; 0: nothing is drafted
+  int32_t terms = 64;  // likeliest tokens of a row that go into the law; the first row's all do
+
+  bool general() const { return tokens != 1; }
+  void validate() const;  // throws Error(kValue)
+};
+
 // A tree on its way. Node 0 is the root; parents stand before their children.
 class DraftTree {
  public:

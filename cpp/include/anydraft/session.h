@@ -33,7 +33,7 @@ enum class Bridge : int32_t {
   kSame,    // the drafter speaks the target's ids
   kTli,     // token-level intersection
   kSlem,    // string-level exact match
-  kSlrs,    // string-level rejection sampling, stop rule "one drafter token"
+  kSlrs,    // string-level rejection sampling, by SessionOptions::stop_rule
   kAuto,    // across vocabularies: whichever of these three the request's past speaks for
   kLookup,  // no drafter: what followed the last tokens earlier in the text
 };
@@ -45,6 +45,7 @@ struct SessionOptions {
   Bridge bridge = Bridge::kNone;
   int32_t draft_length = 4;     // depth of the draft (SLEM: drafter tokens)
   TreeShape tree;               // no widths: a chain of draft_length; else its own depth counts
+  StopRule stop_rule;           // kSlrs
   LawKind law = LawKind::kRow;  // of the drafter's draws; a greedy drafter's are always certain
   // None: match for drafts that are certain, else traversal.
   std::optional<Verifier> verifier;
@@ -107,6 +108,10 @@ struct Stats {
   int64_t drafted = 0;               // target tokens proposed
   int64_t accepted = 0;              // of them kept by the verifier
   std::vector<BridgeStats> bridges;  // kAuto
+  // A general stop rule: laws drawn from, and the sum over them of the mass that the rule has
+  // stopped for sure; the rest stopped where the budget ended.
+  int64_t laws = 0;
+  double stopped = 0;
 };
 
 class Session {

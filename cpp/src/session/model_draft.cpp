@@ -149,9 +149,19 @@ void ModelDraft::take(const RowsView& all, int64_t first) {
     }
   }
   coins_ = coins;
-  const bool last = chain_ && unsure(rows, first);
-  frontier_ = last ? std::vector<int32_t>{} : tree_.frontier();
+  frontier_ = next_frontier(rows, first);
   if (frontier_.empty()) finish();
+}
+
+std::vector<int32_t> ModelDraft::next_frontier(const RowsView& rows, int64_t row) {
+  const bool last = chain_ && unsure(rows, row);
+  return last ? std::vector<int32_t>{} : tree_.frontier();
+}
+
+// A node for a token that was not drawn, to be fed.
+void ModelDraft::add_certain(int32_t parent, int32_t drafter_token) {
+  tree_.add(parent, drafter_token);
+  fed_as_.push_back(drafter_token);
 }
 
 Expansion ModelDraft::draw_next(int32_t node, const RowsView& rows, int64_t row, int32_t& coins,

@@ -53,8 +53,14 @@ class ModelDraft : public Drafting {
                                           const std::vector<int32_t>& path) const = 0;
   virtual RowsView known(const RowsView& rows) const = 0;  // columns that stand for tokens
 
+  // The nodes that wait for their children now, after row `row` was the first of the last feed.
+  virtual std::vector<int32_t> next_frontier(const RowsView& rows, int64_t row);
+
   virtual bool ends(int32_t token) const = 0;  // nothing is drafted behind this token of the tree
   int32_t drafter_token(int32_t node) const { return fed_as_[node]; }
+  int64_t context_length() const { return static_cast<int64_t>(text().size()); }
+  bool merges() const { return pair_.options.verifier == Verifier::kMultipath; }
+  void add_certain(int32_t parent, int32_t drafter_token);
   CoinKey key(int32_t coin) const;
   void draw_from(const RowsView& row, int64_t index, const SamplingParams& params, int32_t width,
                  int32_t coin, Expansion& expansion) const;
@@ -65,9 +71,10 @@ class ModelDraft : public Drafting {
   SamplingParams sampling_;  // the drafter's
   DraftTree tree_{{}};       // of this round
   uint32_t position_ = 0;    // committed length
+  bool chain_ = false;
+  double confidence_ = 1;  // of the chain so far, in the drafter's eyes
 
  private:
-  bool merges() const { return pair_.options.verifier == Verifier::kMultipath; }
   const TokenIds& text() const { return context_ ? context_->ids() : committed_; }
   int32_t fed_above(int32_t node) const;
   int32_t drafter_depth(int32_t node) const;
@@ -88,8 +95,6 @@ class ModelDraft : public Drafting {
   std::vector<int32_t> frontier_;  // nodes that wait for their children
   int32_t laws_ = 0;               // rows of the proposal's laws
   int32_t coins_ = 0;              // used in this round: no two draws share one
-  bool chain_ = false;
-  double confidence_ = 1;  // of the chain so far, in the drafter's eyes
 };
 
 }  // namespace anydraft

@@ -2,6 +2,7 @@
 
 #include "session/auto_draft.h"
 #include "session/lookup.h"
+#include "session/sequence_draft.h"
 #include "session/slrs_draft.h"
 #include "session/string_draft.h"
 #include "session/token_draft.h"
@@ -27,6 +28,10 @@ std::unique_ptr<Drafting> make_drafting(const Pair& pair, const Request& request
     case Bridge::kSlem:
       return std::make_unique<StringDraft>(pair, request, stats);
     case Bridge::kSlrs:
+      if (pair.options.stop_rule.rows == 0) break;
+      if (pair.options.stop_rule.general()) {
+        return std::make_unique<SequenceDraft>(pair, request, stats);
+      }
       return std::make_unique<SlrsDraft>(pair, request, stats);
     case Bridge::kAuto:
       return std::make_unique<AutoDraft>(pair, request, stats);

@@ -19,6 +19,10 @@ int64_t request_of(const Feed& feed) { return feed.request & ~int64_t{1}; }
 // What the options promise must be possible together, whatever will be drafted.
 void check_drafts(const SessionOptions& options) {
   options.tree.validate();
+  options.stop_rule.validate();
+  if (options.stop_rule.general() && options.bridge != Bridge::kSlrs) {
+    fail("the stop rule of one drafter token for every bridge but \"slrs\", got another");
+  }
   if (options.law == LawKind::kSparse) fail("a law over the drafter's rows, got sparse");
   if (!options.verifier) return;
   const bool certain = options.bridge == Bridge::kSlem || options.bridge == Bridge::kLookup;

@@ -22,12 +22,12 @@ class SlrsDraft : public TokenDraft {
   std::vector<float> law_over_target(const RowsView& rows, int64_t row) const override;
   const SamplingParams& law_sampling() const override { return of_psi_; }
 
+  SamplingParams weighing_;  // of drafter tokens: as sampling_; greedy ones are weighed too
+  SamplingParams of_psi_;    // its temperature alone: filters are in psi already
+
  private:
   Spellings::Place place_of(int32_t node) const;
   int32_t ending_token(const detail::Law& law, Spellings::Place at, int32_t coin);
-
-  SamplingParams weighing_;  // of drafter tokens: as sampling_; greedy ones are weighed too
-  SamplingParams of_psi_;    // its temperature alone: filters are in psi already
 };
 
 }  // namespace anydraft

@@ -135,6 +135,12 @@ void TreeShape::validate() const {
   if (beam < 1) fail("beam >= 1 for a dynamic tree, got " + std::to_string(beam));
 }
 
+void StopRule::validate() const {
+  if (tokens < 0) fail("a stop rule of at least one drafter token, got " + std::to_string(tokens));
+  if (rows < 0) fail("a draft budget >= 0, got " + std::to_string(rows));
+  if (terms < 1) fail("at least one term a row, got " + std::to_string(terms));
+}
+
 DraftTree::DraftTree(TreeShape shape)
     : tokens{0},
       parents{-1},
