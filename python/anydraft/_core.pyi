@@ -252,6 +252,10 @@ class Stats:
     @property
     def accepted(self) -> int: ...
     @property
+    def laws(self) -> int: ...
+    @property
+    def stopped(self) -> float: ...
+    @property
     def bridges(self) -> dict[str, dict[str, float]]: ...
 
 class Session:
@@ -275,6 +279,9 @@ class Session:
         beam: int = 0,
         law: int = 1,
         verifier: str | None = None,
+        stop_tokens: int = 1,
+        draft_budget: int = 32,
+        draft_terms: int = 64,
         chooser: Chooser | None = None,
     ) -> None: ...
     def add(

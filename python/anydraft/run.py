@@ -39,7 +39,10 @@ class GenerationStats:
     the models' calls, the rest of `seconds` is ours. Of requests decoded together each counts what
     all of them waited for while it was going. `bridges` (bridge "auto"): of
     each one its `rounds`, the `acceptance` of a round's first draft token, recent rounds counting
-    most, and its `worth`, expected tokens of a round per cost of it in plain target calls."""
+    most, and its `worth`, expected tokens of a round per cost of it in plain target calls.
+    `stopped` (a stop rule other than 1): mean share of the drafted laws that the rule is known to
+    have stopped; the rest stopped where the budget ended. Much below 1: a larger `draft_budget`, or
+    another bridge, may serve better."""
 
     tokens: int = 0
     target_calls: int = 0
@@ -50,6 +53,7 @@ class GenerationStats:
     draft_seconds: float = 0.0
     target_seconds: float = 0.0
     bridge: str = ""
+    stopped: float = 1.0
     bridges: dict[str, dict[str, float]] = field(default_factory=dict)
 
     @property
@@ -149,8 +153,10 @@ class Run(Iterator[Event]):
         """What there is so far."""
         self._collect()
         names = ("target_calls", "draft_calls", "drafted", "accepted", "bridges")
-        counts = {name: getattr(self._core.stats(self._id), name) for name in names}
-        stats = replace(self._stats, tokens=len(self._tokens), **counts)
+        core = self._core.stats(self._id)
+        counts = {name: getattr(core, name) for name in names}
+        stopped = core.stopped / core.laws if core.laws else 1.0
+        stats = replace(self._stats, tokens=len(self._tokens), stopped=stopped, **counts)
         text = "".join(self._text) + self._held.decode("utf-8", "replace")
         return Generation(text, list(self._tokens), self._core.finish(self._id), stats)
 

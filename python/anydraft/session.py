@@ -50,6 +50,15 @@ class SpeculativeSession:
             vocabulary, each of its tokens spelt in the target's; "auto": same where the
             vocabularies are equal byte for byte and role for role, else whichever of tli, slrs and
             slem the request's past rounds speak for (`stats.bridges`). Timor et al. 2025.
+        stop_rule: of slrs: where a drafter's sequence stops, to see which target token it begins
+            with: 1 drafter token, another number of them, or "settled": where no text that may
+            follow changes that target token (a drafter of bytes or characters wants this, or a
+            number; its rows are then asked for as trees). Timor et al. 2025, algorithm 3.
+        draft_budget: of slrs: most drafter rows for a drafted target token. A sequence goes on
+            while it has at least 1 / draft_budget of the law, the likeliest first; the others stop
+            earlier than the rule says, down to one drafter token each at 1. That is known when
+            drawing, so the law stays exact; `stats.stopped` says how much of it the rule itself
+            stopped. 0: nothing is drafted.
         draft_length: most tokens proposed one after another in a round, at least 0.
         draft_confidence: a chain is drafted no further once the drafter's own certainty of it (the
             product of its largest probabilities) is below this; 0: always `draft_length`.
@@ -82,6 +91,8 @@ class SpeculativeSession:
         drafter: Model | Literal["lookup"] | None = None,
         *,
         bridge: Bridge = "auto",
+        stop_rule: int | Literal["settled"] = 1,
+        draft_budget: int = 32,
         draft_length: int = 4,
         draft_confidence: float = 0.3,
         tree: str | TreeShape | None = None,
@@ -95,6 +106,8 @@ class SpeculativeSession:
         self.target = target
         self.drafter: Any = drafter
         self.bridge = _choose_bridge(target, drafter, bridge)
+        self.stop_rule = stop_rule
+        self.draft_budget = draft_budget
         self.draft_length = draft_length
         self.draft_confidence = draft_confidence
         self.tree = TreeShape(()) if tree is None else TreeShape.parse(tree)
@@ -241,6 +254,8 @@ class SpeculativeSession:
             drafter.vocabulary.table if drafter else None,
             bridge=self.bridge,
             draft_length=self.draft_length,
+            stop_tokens=_stop_tokens(self.stop_rule),
+            draft_budget=self.draft_budget,
             draft_confidence=self.draft_confidence,
             target_context=getattr(self.target, "context_length", None) or 0,
             draft_context=getattr(drafter, "context_length", None) or 0,
@@ -323,6 +338,18 @@ def _choose_bridge(target: Model, drafter: Any, bridge: str) -> str:
             "drafter: they would share a cache"
         )
     return bridge
+
+
+def _stop_tokens(stop_rule: Any) -> int:
+    """The engine's number of a stop rule."""
+    if stop_rule == "settled":
+        return 0
+    if not isinstance(stop_rule, int) or isinstance(stop_rule, bool) or stop_rule < 1:
+        raise InputError(
+            f'[Session] expected a stop rule of 1, 2, ... drafter tokens or "settled", got '
+            f"{stop_rule!r}"
+        )
+    return stop_rule
 
 
 def _is_list(prompt: Any) -> bool:

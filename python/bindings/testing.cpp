@@ -7,6 +7,7 @@
 #include "anydraft/testing/enumerate.h"
 #include "anydraft/vocabulary.h"
 #include "bind.h"
+#include "bridge/settled.h"
 #include "bridge/slrs.h"
 #include "dlpack.h"
 #include "rows/kernels.h"
@@ -158,6 +159,12 @@ void bind_testing(py::module_& parent) {
       for (int64_t token = 0; token < law.size; ++token) all[i].push_back(mass(law, token));
     }
     return all;
+  });
+  module.def("first_token_settled", [](const Vocabulary& vocabulary, const py::bytes& text) {
+    const std::string bytes = text;
+    Retokenizer reader(vocabulary);
+    reader.feed(bytes);
+    return detail::first_token_settled(vocabulary, bytes, reader);
   });
   module.def("philox4x32_10", [](std::array<uint32_t, 4> counter, std::array<uint32_t, 2> key) {
     PhiloxBlock block{{counter[0], counter[1], counter[2], counter[3]}};

@@ -1,5 +1,6 @@
 """String-level rejection sampling with general stop rules: exact laws of whole sessions."""
 
+import functools
 from fractions import Fraction
 
 import numpy as np
@@ -39,3 +40,180 @@ RULES = {
 @pytest.mark.parametrize("rule", RULES)
 def test_chains(name, params, rule):
     check(*models(name), params, **RULES[rule])
+
+
+@pytest.mark.parametrize("name", ["longer on either side", "duplicates", "spell nothing"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"widths": [2, 1], "law": LAW_KINDS["hub"], "verifier": "top_down"},
+        {"widths": [2, 1], "law": LAW_KINDS["without_replacement"]},
+        {"widths": [2, 1], "law": LAW_KINDS["row"], "draft_sampling": SamplingParams(top_k=2)},
+        {"widths": [2, 1], "verifier": "multipath"},
+        {"widths": [2], "max_nodes": 3, "depth": 2, "beam": 1, "law": LAW_KINDS["greedy_k"]},
+    ],
+    ids=["hub", "without replacement", "row", "paths", "dynamic"],
+)
+def test_trees(name, options):
+    check(*models(name), FILTERED, **options, **RULES["two"])
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    target=st.lists(st.text("ab", min_size=2, max_size=3), max_size=2),
+    drafter=st.lists(st.text("abc", min_size=1, max_size=4), min_size=1, max_size=4),
+    seed=st.integers(0, 1000),
+    tokens=st.integers(0, 3),
+    budget=st.integers(1, 12),
+)
+def test_random_vocabularies(target, drafter, seed, tokens, budget):
+    pair = (
+        TableModel(words("a", "b", *target), seed),
+        TableModel(words(*drafter, "a", "b"), seed + 1),
+    )
+    check(*pair, PLAIN, stop_tokens=tokens, draft_budget=budget)
+
+
+def stated_laws(target, drafter, tokens, **options):
+    """{drafted tokens: the law of what was drafted behind them}, of the first round.
+
+    The target is greedy: its choices are no branches.
+    """
+    laws = {}
+
+    def look(drafted, parents, rows, logits):
+        logits = np.array(logits).reshape(max(rows) + 1, -1)
+        for node, row in enumerate(rows):
+            if row >= 0 and len(drafted) == tokens:  # later rounds have less room
+                masses = np.exp(logits[row] / PLAIN.temperature)
+                laws[tuple(drafted[1 : node + 1])] = masses / masses.sum()
+        return logits.ravel().tolist()
+
+    play(target, drafter, GREEDY, tokens, draft_sampling=PLAIN, restate=look, **options)
+    return laws
+
+
+EXACT_PAIRS = {  # target, drafter; EOS is the last of either
+    "longer on either side": (["a", "b", "aab"], ["a", "ba", "bab", "b"]),
+    "duplicates": (["a", "b"], ["a", "b", "a", "ab", "ab", "abb"]),
+    "not canonical": (["a", "b", "ab", "ba"], ["a", "b", "bab"]),
+    "spell nothing": (["a", "b", "bb"], ["a", "", "b", "ab"]),
+}
+
+
+@pytest.mark.parametrize("name", EXACT_PAIRS)
+@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("budget", [1, 5, 12, ENOUGH])
+def test_the_laws_are_psi_of_the_rule(name, count, budget):
+    """Against exact fractions: of the first, second and third token, behind every history."""
+    tokens, drafter_words = EXACT_PAIRS[name]
+    target = TableModel(words(*tokens, eos=True), 3)
+    drafter = TableModel(words(*drafter_words, eos=True), 4)
+    context = drafter.vocabulary.encode(target.vocabulary.decode(PROMPT))
+
+    def draft(drawn):
+        row = drafter.row((*context, *drawn)).copy()[None]
+        return [Fraction(mass) for mass in _core.testing.law_masses(row, PLAIN)[0]]
+
+    laws = stated_laws(target, drafter, 6 - count, stop_tokens=count, draft_budget=budget)
+    assert () in laws and len(laws) > len(tokens)
+    reference = stop_rules.Sequences(
+        functools.cache(draft),
+        [*drafter_words, stop_rules.END],
+        tokens,
+        lambda unsaid: len(unsaid) >= count,
+        budget,
+    )
+    for drafted, law in laws.items():
+        exact = [float(mass) for mass in reference.psi(drafted)]
+        assert law == pytest.approx(exact, abs=2e-6)
+
+
+# A drafter that says the same everywhere, so that the reference knows each law.
+SPELT = {"a": 0.3, "ba": 0.1, "b": 0.15, "ab": 0.25, "aab": 0.2}
+TARGET_TOKENS = ["a", "b", "aab"]
+TARGET_MASSES = [0.5, 0.3, 0.2]
+TWO = {"stop_tokens": 2, "draft_budget": ENOUGH, "draft_length": 2, "verifier": "top_down"}
+
+
+def by_hand(masses=TARGET_MASSES):
+    target = constant(words(*TARGET_TOKENS), masses)
+    return target, constant(words(*SPELT), list(SPELT.values()))
+
+
+def reference_laws(count, masses=tuple(SPELT.values())):
+    """psi by the drafted tokens, of the rule of `count` drafter tokens."""
+    chances = [Fraction(mass) for mass in masses]
+    sequences = stop_rules.Sequences(
+        lambda drawn: chances, list(SPELT), TARGET_TOKENS, lambda unsaid: len(unsaid) >= count, 10**9
+    )
+    return functools.cache(lambda begun: [float(mass) for mass in sequences.psi(begun)[:-1]])
+
+
+def error_with(law):
+    """Largest error of the session's law where the verifier is told law(drafted tokens)."""
+
+    def restate(tokens, parents, rows, laws):
+        laws = np.array(laws).reshape(max(rows) + 1, -1)
+        for node, row in enumerate(rows):
+            if row >= 0:
+                with np.errstate(divide="ignore"):
+                    laws[row] = np.log(law(tuple(tokens[1 : node + 1])))
+        return laws.ravel().tolist()
+
+    played = play(*by_hand(), SamplingParams(), 3, restate=restate, **TWO)
+    exact = exact_law(Tabled(by_hand()[0]), SamplingParams(), 3)
+    return largest_difference(played.law, exact)
+
+
+class Tabled:
+    """A constant model as `exact_law` reads models."""
+
+    def __init__(self, model):
+        self.vocabulary = model.vocabulary
+        with np.errstate(divide="ignore"):
+            self.logits = np.log(np.array(TARGET_MASSES, dtype=np.float32))
+
+    def row(self, text):
+        return self.logits
+
+
+def test_the_right_laws_pass_and_wrong_ones_are_caught():
+    right, one = reference_laws(2), reference_laws(1)
+    duplicates_lost = reference_laws(2, [0.3, 0.1, 0.15, 0.25, 0.0])  # "aab" as "a" + "ab" alone
+    assert error_with(right) <= 1e-6
+    wrong = {
+        "psi of another stop rule": one,
+        "forgotten that a sequence goes on": lambda begun: right(()),
+        "overwritten sequences of one text": duplicates_lost,
+        "the drawn token for certain": lambda begun: [1 / 3] * 3,
+    }
+    for name, law in wrong.items():
+        assert error_with(law) > 1e-3, name
+
+
+def test_a_drawn_token_without_mass_is_refused():
+    with pytest.raises(InputError, match="mass in its own law"):
+        error_with(lambda begun: [1.0, 0, 0])
+
+
+def test_a_target_masked_to_what_the_drafter_spells_is_caught():
+    tokens = words(*TARGET_TOKENS, "bb")
+    drafter = by_hand()[1]
+    exact = {(i,): mass for i, mass in enumerate([0.4, 0.2, 0.2, 0.2])}
+    options = {**TWO, "draft_length": 1}
+    full = play(constant(tokens, [0.4, 0.2, 0.2, 0.2]), drafter, SamplingParams(), 1, **options)
+    masked = play(constant(tokens, [0.5, 0.25, 0.25, 0]), drafter, SamplingParams(), 1, **options)
+    assert largest_difference(full.law, exact) <= 1e-7
+    assert largest_difference(masked.law, exact) > 0.05
+
+
+# Exact match holds half a character back: another stop rule.
+@pytest.mark.parametrize("name", sorted(PAIRS.keys() - {"half a character"}))
+def test_accepts_no_less_than_exact_match(name):
+    """Both by two drafter tokens: sum of min(p, psi) against sum of p * psi."""
+    for seed in range(2):
+        pair, free = models(name, seed), {"draft_sampling": SamplingParams()}
+        slrs = play(*pair, PLAIN, 2, **{**TWO, "draft_length": 1}, **free)
+        slem = play(*pair, PLAIN, 3, bridge="slem", draft_length=2, **free)
+        assert slrs.accepted >= slem.accepted - 1e-12

@@ -1,9 +1,9 @@
 """String-level rejection sampling with any stop rule: psi, in exact fractions.
 
-A drafter's words are strings; END, where it has one, ends a text, and stands for a target token of
-its own. A sequence is (words, characters that target tokens have said, mass). Timor et al.,
-arXiv 2502.05202, section 4; the budget and further target tokens are as bridge/sequences.h has
-them.
+`words` are the drafter's tokens as texts; END, where it has one, ends a text and stands for a
+target token of its own; "" says nothing. A sequence is (word numbers, characters of it that target
+tokens have said, mass). Timor et al., arXiv 2502.05202, algorithm 3; the budget, and the tokens
+behind the first, are as cpp/src/bridge/sequences.h has them.
 """
 
 from collections import Counter
@@ -12,74 +12,61 @@ from fractions import Fraction
 from tests.reference.bridges import encode
 from tests.reference.rows import norm
 
-END = object()
+END = None
 
 
-def rest(sequence):
-    words, said, _ = sequence
-    return "".join(word for word in words if word is not END)[said:]
+class Sequences:
+    def __init__(self, draft, words, tokens, stop, rows):
+        """draft(word numbers) -> masses [words]; stop(texts not said in full yet) -> bool."""
+        self.draft, self.words, self.tokens = draft, words, tokens
+        self.stop, self.rows = stop, rows
 
+    def rest(self, sequence):
+        numbers, said, _ = sequence
+        return "".join(self.words[i] or "" for i in numbers)[said:]
 
-def first_token(sequence, tokens):
-    """Id of the target token that what is left to say begins with; END's stands behind all."""
-    text = rest(sequence)
-    if text:
-        try:
-            return encode(text, tokens)[0]
-        except ValueError:  # no token fits
-            return None
-    ended = bool(sequence[0]) and sequence[0][-1] is END
-    return len(tokens) if ended else None
+    def ended(self, sequence):
+        return bool(sequence[0]) and self.words[sequence[0][-1]] is END
 
+    def stopped(self, sequence):
+        numbers, said, _ = sequence
+        if self.ended(sequence):
+            return True
+        ends = [sum(len(self.words[j]) for j in numbers[: i + 1]) for i in range(len(numbers))]
+        unsaid = [self.words[i] for i, end in zip(numbers, ends, strict=True) if end > said]
+        return bool(unsaid) and self.stop(unsaid)
 
-def unsaid_words(sequence):
-    """How many words of a sequence have not been said in full."""
-    words, said, _ = sequence
-    ends = [len("".join(words[: i + 1])) for i in range(len(words))]
-    return sum(end > said for end in ends)
+    def first_token(self, sequence):
+        text = self.rest(sequence)
+        if text:
+            return encode(text, self.tokens)[0]
+        return len(self.tokens) if self.ended(sequence) else None  # END's id is the last
 
+    def grown(self, sequences):
+        """As far as the rule lets them go on, or the budget of rows does."""
+        spent = 0
+        while spent < self.rows:
+            live = [s for s in sequences if s[2] * self.rows >= 1 and not self.stopped(s)]
+            live.sort(key=lambda s: -s[2])
+            asked = [s for s in live if s[2] * 4 >= live[0][2]][: self.rows - spent]
+            if not asked:
+                break
+            spent += len(asked)
+            sequences = [s for s in sequences if s not in asked]
+            for numbers, said, mass in asked:
+                for i, chance in enumerate(self.draft(numbers)):
+                    if chance > 0 and self.words[i] != "":
+                        sequences.append(((*numbers, i), said, mass * chance))
+        return sequences
 
-def after_words(count):
-    """The stop rule of so many drafter tokens."""
-    return lambda sequence: unsaid_words(sequence) >= count
-
-
-def grow(draft, words, sequences, stop, rows):
-    """Sequences that stopped, by the rule or by the budget of rows."""
-    spent = 0
-    while spent < rows:
-        live = [
-            s
-            for s in sequences
-            if s[2] * rows >= 1 and not (s[0] and (s[0][-1] is END or (rest(s) and stop(s))))
-        ]
-        live.sort(key=lambda s: -s[2])
-        together = [s for s in live if s[2] * 4 >= live[0][2]][: rows - spent]
-        if not together:
-            break
-        sequences = [s for s in sequences if s not in together]
-        for drawn, said, mass in together:
-            for word, chance in zip(words, draft(drawn), strict=True):
-                if chance > 0 and word != "":
-                    sequences.append(((*drawn, word), said, mass * Fraction(chance)))
-        spent += len(together)
-    return sequences
-
-
-def psi_after(draft, words, tokens, stop, rows, begun=()):
-    """The law of the target token behind the drafted tokens `begun`, END's last; None: none."""
-    sequences = [((), 0, Fraction(1))]
-    for token in (*begun, None):
-        sequences = grow(draft, words, sequences, stop, rows)
-        firsts = [first_token(s, tokens) for s in sequences]
-        if token is None:
-            break
-        size = len(tokens[token])
-        kept = [s for s, first in zip(sequences, firsts, strict=True) if first == token]
-        total = sum(s[2] for s in kept)
-        sequences = [(drawn, said + size, mass / total) for drawn, said, mass in kept]
-    law = Counter()
-    for first, sequence in zip(firsts, sequences, strict=True):
-        if first is not None:
-            law[first] += sequence[2]
-    return norm([law[token] for token in range(len(tokens) + 1)]) if law else None
+    def psi(self, begun=()):
+        """The law of the target token behind the drafted tokens `begun`; END's comes last."""
+        sequences = self.grown([((), 0, Fraction(1))])
+        for token in begun:
+            kept = [s for s in sequences if self.first_token(s) == token]
+            total, size = sum(s[2] for s in kept), len(self.tokens[token])
+            sequences = self.grown([(i, said + size, mass / total) for i, said, mass in kept])
+        law = Counter()
+        for sequence in sequences:
+            law[self.first_token(sequence)] += sequence[2]
+        return norm([law[token] for token in range(len(self.tokens) + 1)])
