@@ -35,9 +35,20 @@ struct Batch {
   }
 };
 
-ANYDRAFT_HD inline Law law_from(const RowsView& rows, int64_t index, const RowLaw& law) {
-  return {rows.row(index), rows.dtype, rows.cols,    law.one_hot,
-          law.scale,       law.lower,  law.exponent, law.inverse_total};
+// A row as its law has it before it is read.
+ANYDRAFT_HD inline Law unread_target(const CudaVerifyRequest& all, int64_t index, float scale) {
+  const RowsView& rows = all.target_logits;
+  return law_from(RowLaw{scale, 0, 0, -1, 0}, rows.row(index), rows.dtype, rows.cols);
+}
+ANYDRAFT_HD inline Law draft_law(const CudaVerifyRequest& all, int64_t index, const RowLaw& known) {
+  Law law =
+      law_from(known, all.draft_logits.row(index), all.draft_logits.dtype, all.target_logits.cols);
+  law.map = all.draft_map;
+  law.weighed = all.draft_weighed ? all.draft_weighed + index : nullptr;
+  return law;
+}
+ANYDRAFT_HD inline Law unread_draft(const CudaVerifyRequest& all, int64_t index, float scale) {
+  return draft_law(all, index, RowLaw{scale, 0, 0, -1, 0});
 }
 
 // Room for the parts of rows, a request.

@@ -12,18 +12,12 @@
 #pragma once
 
 #include "anydraft/detail/law.h"
-
-// A walk asks for the same things in many places: a copy of each would be too much for the
-// compiler.
-#if defined(__CUDACC__)
-#define ANYDRAFT_SHARED_CODE __noinline__
-#else
-#define ANYDRAFT_SHARED_CODE
-#endif
+#include "anydraft/detail/play.h"
 
 namespace anydraft::detail {
 
-constexpr int kMaxChunks = 256;  // 1,048,576 tokens
+constexpr int kMaxChunks = 256;
+constexpr int64_t kLargestVocab = int64_t{kMaxChunks} * kChunk;
 constexpr int kMaxWarps = 128;
 constexpr int kGroups = kChunk / kLanes;
 constexpr int kBins = 256;
@@ -81,11 +75,22 @@ struct Reader {
   ANYDRAFT_HD float operator()(int64_t at) const { return load(row, dtype, at); }
 };
 
+// Of any type, or through a map.
+struct AnyReader {
+  const Law* law;
+  ANYDRAFT_HD float operator()(int64_t at) const { return logit_at(*law, at); }
+};
+
 template <class F>
-ANYDRAFT_HD auto with_reader(const void* row, DType dtype, F f) {
+ANYDRAFT_HD auto with_plain_reader(const void* row, DType dtype, F f) {
   if (dtype == DType::kBFloat16) return f(Reader<DType::kBFloat16>{row});
   if (dtype == DType::kFloat16) return f(Reader<DType::kFloat16>{row});
   return f(Reader<DType::kFloat32>{row});
+}
+template <class F>
+ANYDRAFT_HD auto with_reader(const Law& law, F f) {
+  if (law.map) return f(AnyReader{&law});
+  return with_plain_reader(law.row, law.dtype, f);
 }
 
 // scaled(power_of(x, scale), reference), to the bit, for |x * scale| < 2^22: rounds by adding
@@ -112,14 +117,6 @@ ANYDRAFT_HD inline float scaled_power(float x, float scale, int32_t reference) {
 ANYDRAFT_HD inline float two_to_float(int32_t exponent) {
   return float_from_bits(static_cast<uint32_t>(exponent + 127) << 23);
 }
-// 2^exponent, in [-1022, 1023].
-ANYDRAFT_HD inline double two_to(int32_t exponent) {
-  const uint64_t bits = static_cast<uint64_t>(exponent + 1023) << 52;
-  double value;
-  memcpy(&value, &bits, sizeof value);
-  return value;
-}
-
 template <class Block>
 class Crew {
  public:

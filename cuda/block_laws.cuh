@@ -31,16 +31,11 @@ class BlockLaws {
  public:
   ANYDRAFT_HD explicit BlockLaws(Crew<Block>& crew) : crew_(crew) {}
 
-  // The law of a row, and the totals of its chunks in units of 2^law.exponent. `parts`: where they
-  // are known. `bad`: NaN, +inf, -inf everywhere or out of a float's reach; then the law is some
-  // law, so that a walk can end.
-  ANYDRAFT_SHARED_CODE ANYDRAFT_HD Law law_of(const RowsView& rows, int64_t index,
-                                              const LawParams& params, const Part* parts,
+  // The law of a row that is unread as yet, and the totals of its chunks in units of
+  // 2^law.exponent. `parts`: where they are known. `bad`: NaN, +inf, -inf everywhere or out of a
+  // float's reach; then the law is some law, so that a walk can end.
+  ANYDRAFT_SHARED_CODE ANYDRAFT_HD Law law_of(Law law, const LawParams& params, const Part* parts,
                                               double* totals, bool& bad) {
-    Law law;
-    law.row = rows.row(index);
-    law.dtype = rows.dtype;
-    law.size = rows.cols;
     parts =
         parts ? share_parts(parts, chunks_of(law.size)) : read_parts(law, scale_of_parts(params));
     const float largest = largest_of(parts, chunks_of(law.size));
@@ -53,7 +48,6 @@ class BlockLaws {
       law.one_hot = lowest_index_of(law, parts, largest);
       return law;
     }
-    law.scale = params.scale;
     law.exponent = power_of(largest, law.scale).exponent;
     law.lower = lowest_logit(largest, law.scale);
     law.lower = cutoff(law, params, largest, parts, totals);
@@ -89,7 +83,7 @@ class BlockLaws {
   }
   ANYDRAFT_SHARED_CODE ANYDRAFT_HD float select(const Law& law, bool count_only, float largest,
                                                 const Part* parts, uint64_t target) {
-    return with_reader(law.row, law.dtype, [&](auto read) {
+    return with_reader(law, [&](auto read) {
       BlockSelect<Block, decltype(read)> from(crew_, read, law.size, parts,
                                               {count_only, law.scale, law.exponent});
       return from.select(law.lower, largest, 16 / law.scale, target);
@@ -98,12 +92,11 @@ class BlockLaws {
 
   ANYDRAFT_SHARED_CODE ANYDRAFT_HD const Part* read_parts(const Law& law, float scale) {
     constexpr int kWidth = 2;  // so that a row's chunks occupy many warps
-    const int chunks = chunks_of(law.size), at_once = chunks_at_once(law.dtype, kWidth);
+    const int chunks = chunks_of(law.size), at_once = chunks_at_once(law.dtype, law.map, kWidth);
     Part* parts = crew_.scratch().parts;
     crew_.sync();
     for (int first = 0; first < chunks; first += crew_.warps() * at_once) {
-      scan_chunks<kWidth>(crew_.block(), law.row, law.dtype, law.size,
-                          first + crew_.warp() * at_once, scale, parts);
+      scan_chunks<kWidth>(crew_.block(), law, first + crew_.warp() * at_once, scale, parts);
     }
     crew_.sync();
     return parts;
@@ -137,7 +130,7 @@ class BlockLaws {
     const int64_t begin = chunk * kChunk;
     const int64_t end = begin + kChunk < law.size ? begin + kChunk : law.size;
     int64_t at = begin + crew_.thread();
-    while (at < end && load(law.row, law.dtype, at) != value) at += crew_.threads();
+    while (at < end && logit_at(law, at) != value) at += crew_.threads();
     return static_cast<int32_t>(crew_.lowest(at < end ? at : end));
   }
 
@@ -145,7 +138,7 @@ class BlockLaws {
   ANYDRAFT_SHARED_CODE ANYDRAFT_HD double total_of(const Law& law, const Part* parts,
                                                    double* totals) {
     crew_.sync();
-    with_reader(law.row, law.dtype, [&](auto read) {
+    with_reader(law, [&](auto read) {
       crew_.for_chunks(
           law.size,
           [&](int chunk, int64_t begin, int64_t end) {

@@ -60,7 +60,7 @@ class BlockRows : public Instrument<BlockRows<Block>> {
     if (!batch_.room.parts && !laws.loaded) read_laws(node, row, laws);
     target_ = laws.target;
     if (has_draft_ && all().draft_laws) {
-      draft_ = law_from(all().draft_logits, row, all().draft_laws[row]);
+      draft_ = draft_law(all(), row, all().draft_laws[row]);
     } else if (has_draft_) {
       draft_ = laws.draft;
       if (laws.bad_draft) fail(CudaStatus::kDraftRow, row);
@@ -160,8 +160,7 @@ class BlockRows : public Instrument<BlockRows<Block>> {
   // A mass that merely underflowed is no mistake: the walk then goes by the target alone.
   ANYDRAFT_HD void undrawable(int32_t child) {
     const int32_t token = this->token(child);
-    const bool finite =
-        has_draft_ && anydraft::detail::load(draft_.row, draft_.dtype, token) > -INFINITY;
+    const bool finite = has_draft_ && logit_at(draft_, token) > -INFINITY;
     const bool underflowed = finite && !all().draft_sampling[request_].cuts();
     if (!underflowed || this->leaves_out(child, token)) fail(CudaStatus::kUndrawable, child);
   }
@@ -201,14 +200,14 @@ class BlockRows : public Instrument<BlockRows<Block>> {
 
  private:
   ANYDRAFT_HD Entries<AnyReader> any_entries() const {
-    return {target_, draft_, {target_.row, target_.dtype}, {draft_.row, draft_.dtype}};
+    return {target_, draft_, {&target_}, {&draft_}};
   }
 
   // Calls f with the entries of the node's rows, their type known when compiling where it is one.
   template <class F>
   ANYDRAFT_HD auto with_entries(F f) {
-    if (has_draft_ && draft_.dtype != target_.dtype) return f(any_entries());
-    return with_reader(target_.row, target_.dtype, [&](auto read) {
+    if (has_draft_ && (draft_.dtype != target_.dtype || draft_.map)) return f(any_entries());
+    return with_plain_reader(target_.row, target_.dtype, [&](auto read) {
       using Read = decltype(read);
       return f(Entries<Read>{target_, draft_, read, Read{draft_.row}});
     });
@@ -327,18 +326,19 @@ class BlockRows : public Instrument<BlockRows<Block>> {
   }
   ANYDRAFT_HD Law target_law(int32_t node, bool& bad) {
     totals_of_ = node;
-    return BlockLaws<Block>(crew_).law_of(
-        all().target_logits, base_ + node, all().sampling[request_],
-        batch_.parts(base_ + node, false), crew_.scratch().target_totals, bad);
+    const LawParams& params = all().sampling[request_];
+    return BlockLaws<Block>(crew_).law_of(unread_target(all(), base_ + node, params.scale), params,
+                                          batch_.parts(base_ + node, false),
+                                          crew_.scratch().target_totals, bad);
   }
   ANYDRAFT_SHARED_CODE ANYDRAFT_HD void read_laws(int32_t node, int32_t row, NodeLaws& laws) {
     summed_.node = -1;
     NodeLaws read{};
     read.target = target_law(node, read.bad_target);
     if (has_draft_ && !all().draft_laws) {
-      read.draft =
-          BlockLaws<Block>(crew_).law_of(all().draft_logits, row, all().draft_sampling[request_],
-                                         nullptr, crew_.scratch().totals, read.bad_draft);
+      const LawParams& params = all().draft_sampling[request_];
+      read.draft = BlockLaws<Block>(crew_).law_of(unread_draft(all(), row, params.scale), params,
+                                                  nullptr, crew_.scratch().totals, read.bad_draft);
     }
     read.loaded = true;
     crew_.once([&] { laws = read; });

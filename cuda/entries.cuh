@@ -6,12 +6,6 @@
 
 namespace anydraft::detail {
 
-struct AnyReader {
-  const void* row;
-  DType dtype;
-  ANYDRAFT_HD float operator()(int64_t at) const { return load(row, dtype, at); }
-};
-
 // Masses of the node's rows: mass() of detail/law.h.
 template <class Read>
 struct Entries {

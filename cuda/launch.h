@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "anydraft/error.h"
+#include "block.cuh"
 
 namespace anydraft::detail {
 
@@ -40,6 +41,10 @@ inline int splits_for(int64_t count, int wanted) {
 template <class Kernel, class... Arguments>
 void launch(Kernel kernel, int64_t blocks, int threads, int splits, void* stream, const char* name,
             const Arguments&... arguments) {
+  if (blocks > INT32_MAX) {
+    throw Error(ErrorKind::kValue, std::string("[cuda] expected fewer rows than a grid of ") +
+                                       name + " has blocks, got " + std::to_string(blocks));
+  }
   cudaLaunchAttribute cluster;
   cluster.id = cudaLaunchAttributeClusterDimension;
   cluster.val.clusterDim = {static_cast<unsigned>(splits), 1, 1};
@@ -52,10 +57,44 @@ void launch(Kernel kernel, int64_t blocks, int threads, int splits, void* stream
   check_cuda(cudaLaunchKernelEx(&config, kernel, arguments...), name);
 }
 
+// A block, or a cluster of `wanted` (0: as fits), for each of `count`.
+constexpr int kThreads = 256;
+template <class Kernel, class Batch>
+void launch_blocks(Kernel kernel, int64_t count, int wanted, void* stream, const char* name,
+                   const Batch& batch) {
+  const int splits = splits_for(count, wanted);
+  launch(kernel, count * splits, kThreads, splits, stream, name, batch, splits);
+}
+
 // Entries a thread reads at once when all rows are read beforehand: as few threads as fill the
 // device, each with wide loads, or for few rows many with narrow ones.
 constexpr int kWide = 8, kNarrow = 2;
 constexpr int64_t kFewEntries = int64_t{1} << 25;
+
+// Reads all rows: a warp for each of units(width), by the kernel for that width.
+constexpr int kScanThreads = 128;
+template <class Kernel, class Units, class Batch>
+void launch_scan(Kernel narrow, Kernel wide, int64_t entries, Units units, void* stream,
+                 const Batch& batch) {
+  constexpr int kWarps = kScanThreads / 32;
+  const bool few = entries < kFewEntries;
+  const int64_t blocks = (units(few ? kNarrow : kWide) + kWarps - 1) / kWarps;
+  launch(few ? narrow : wide, blocks, kScanThreads, 1, stream, "scan_kernel", batch);
+}
+
+// What both entry points ask of their arguments; `name` says which.
+inline void check_call(const char* name, int64_t vocab, size_t room, size_t needed) {
+  const auto fail = [&](const std::string& expected, int64_t got) {
+    throw Error(ErrorKind::kValue,
+                std::string(name) + " expected " + expected + ", got " + std::to_string(got));
+  };
+  if (vocab < 1 || vocab > kLargestVocab) {
+    fail("a vocabulary of 1 to " + std::to_string(kLargestVocab) + " tokens on CUDA rows", vocab);
+  }
+  if (room < needed) {
+    fail("at least " + std::to_string(needed) + " bytes of room", static_cast<int64_t>(room));
+  }
+}
 
 // Device memory of one call, freed in the order of the stream.
 class DeviceMemory {

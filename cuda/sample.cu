@@ -12,9 +12,9 @@
 namespace anydraft {
 namespace {
 
+using detail::kScanThreads;
+using detail::kThreads;
 using detail::SampleBatch;
-
-constexpr int kThreads = 256, kScanThreads = 128;
 
 __global__ void __launch_bounds__(kThreads)
     sample_kernel(const __grid_constant__ SampleBatch batch, int splits) {
@@ -34,42 +34,23 @@ __global__ void __launch_bounds__(kScanThreads)
   detail::scan_sample_unit<width>(block, batch, thread / detail::kLanes);
 }
 
-template <int width>
-void scan(const SampleBatch& batch, void* stream) {
-  const RowsView& rows = batch.request.logits;
-  const int64_t units = rows.rows * detail::units_a_row(rows, width);
-  const int64_t warps = kScanThreads / detail::kLanes;
-  detail::launch(scan_kernel<width>, (units + warps - 1) / warps, kScanThreads, 1, stream,
-                 "scan_kernel", batch);
-}
-
-[[noreturn]] void fail(const std::string& expected, int64_t got) {
-  throw Error(ErrorKind::kValue, "[sample] expected " + expected + ", got " + std::to_string(got));
-}
-
 }  // namespace
 
 size_t sample_cuda_room(const CudaSampleRequest& request) {
-  return request.logits.rows * detail::chunks_of(request.logits.cols) * sizeof(detail::Part);
+  return request.logits.rows * detail::chunks_of(detail::vocab_of(request)) * sizeof(detail::Part);
 }
 
 void sample_cuda_async(const CudaSampleRequest& request, const CudaSampleResult& result, void* room,
                        size_t room_bytes, void* stream) {
   const RowsView& rows = request.logits;
-  if (rows.cols < 1 || detail::chunks_of(rows.cols) > detail::kMaxChunks) {
-    fail("a vocabulary of 1 to 1048576 tokens on CUDA rows", rows.cols);
-  }
-  if (room_bytes < sample_cuda_room(request)) {
-    fail("at least " + std::to_string(sample_cuda_room(request)) + " bytes of room",
-         static_cast<int64_t>(room_bytes));
-  }
+  const int64_t vocab = detail::vocab_of(request);
+  detail::check_call("[sample]", vocab, room_bytes, sample_cuda_room(request));
   if (rows.rows == 0) return;
   const SampleBatch batch{request, result, static_cast<detail::Part*>(room)};
-  const bool few = rows.rows * rows.cols < detail::kFewEntries;
-  few ? scan<detail::kNarrow>(batch, stream) : scan<detail::kWide>(batch, stream);
-  const int splits = detail::splits_for(rows.rows, request.splits);
-  detail::launch(sample_kernel, rows.rows * splits, kThreads, splits, stream, "sample_kernel",
-                 batch, splits);
+  detail::launch_scan(
+      scan_kernel<detail::kNarrow>, scan_kernel<detail::kWide>, rows.rows * vocab,
+      [&](int width) { return rows.rows * detail::units_a_row(request, width); }, stream, batch);
+  detail::launch_blocks(sample_kernel, rows.rows, request.splits, stream, "sample_kernel", batch);
 }
 
 void sample_cuda(const RowsView& rows, const SamplingParams& params, const double* coins,
@@ -92,7 +73,7 @@ void sample_cuda(const RowsView& rows, const SamplingParams& params, const doubl
   at += up.size();
   auto* drawn = reinterpret_cast<int64_t*>(at + room);
   auto* status = reinterpret_cast<CudaStatus*>(drawn + rows.rows);
-  sample_cuda_async(request, {drawn, status, nullptr}, at, room, stream);
+  sample_cuda_async(request, {drawn, status}, at, room, stream);
   std::vector<CudaStatus> said(rows.rows);
   detail::check_cuda(
       cudaMemcpyAsync(tokens, drawn, rows.rows * sizeof *tokens, cudaMemcpyDeviceToHost, stream),

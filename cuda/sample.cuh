@@ -26,15 +26,29 @@ ANYDRAFT_HD inline double coin_of(const CudaSampleRequest& all, int64_t row) {
   return coin(key);
 }
 
+ANYDRAFT_HD inline int64_t vocab_of(const CudaSampleRequest& all) {
+  return all.map ? all.vocab : all.logits.cols;
+}
+ANYDRAFT_HD inline Law unread_row(const CudaSampleRequest& all, int64_t row) {
+  Law law = law_from(RowLaw{all.params[row].scale, 0, 0, -1, 0}, all.logits.row(row),
+                     all.logits.dtype, vocab_of(all));
+  law.map = all.map;
+  law.weighed = all.weighed ? all.weighed + row : nullptr;
+  return law;
+}
+ANYDRAFT_HD inline int64_t units_a_row(const CudaSampleRequest& all, int width16) {
+  return units_a_row(vocab_of(all), all.logits.dtype, all.map, width16);
+}
+
 template <int width16, class Block>
 ANYDRAFT_HD void scan_sample_unit(Block& block, const SampleBatch& batch, int64_t unit) {
-  const RowsView& rows = batch.request.logits;
-  const int at_once = chunks_at_once(rows.dtype, width16), chunks = chunks_of(rows.cols);
-  const int64_t units = (chunks + at_once - 1) / at_once, row = unit / units;
-  if (row >= rows.rows) return;
-  scan_chunks<width16>(block, rows.row(row), rows.dtype, rows.cols,
-                       static_cast<int>(unit % units) * at_once,
-                       scale_of_parts(batch.request.params[row]), batch.parts + row * chunks);
+  const CudaSampleRequest& all = batch.request;
+  const int64_t units = units_a_row(all, width16), index = unit / units;
+  if (index >= all.logits.rows) return;
+  const Law row = unread_row(all, index);
+  const int first = static_cast<int>(unit % units) * chunks_at_once(row.dtype, row.map, width16);
+  scan_chunks<width16>(block, row, first, scale_of_parts(all.params[index]),
+                       batch.parts + index * chunks_of(row.size));
 }
 
 template <class Block>
@@ -42,9 +56,10 @@ ANYDRAFT_HD void sample_row(Block& block, Scratch& scratch, const SampleBatch& b
   const CudaSampleRequest& all = batch.request;
   Crew<Block> crew(block, scratch);
   bool bad = false;
-  const Part* parts = batch.parts ? batch.parts + row * chunks_of(all.logits.cols) : nullptr;
-  const Law law = BlockLaws<Block>(crew).law_of(all.logits, row, all.params[row], parts,
-                                                scratch.target_totals, bad);
+  const Law unread = unread_row(all, row);
+  const Part* parts = batch.parts ? batch.parts + row * chunks_of(unread.size) : nullptr;
+  const Law law =
+      BlockLaws<Block>(crew).law_of(unread, all.params[row], parts, scratch.target_totals, bad);
   int32_t token = law.one_hot;
   if (token < 0) {
     token = crew.pick(law.size, scratch.target_totals, coin_of(all, row),
@@ -53,6 +68,9 @@ ANYDRAFT_HD void sample_row(Block& block, Scratch& scratch, const SampleBatch& b
   if (crew.thread() != 0) return;
   batch.result.tokens[row] = bad ? -1 : token;
   batch.result.status[row] = bad ? CudaStatus::kTargetRow : CudaStatus::kFine;
+  if (batch.result.drafter_ids) {
+    batch.result.drafter_ids[row] = bad ? -1 : law.map ? likeliest_id(law, token) : token;
+  }
   if (batch.result.laws) {
     batch.result.laws[row] = {law.scale, law.lower, law.exponent, law.one_hot, law.inverse_total};
   }

@@ -162,19 +162,16 @@ struct LaneScan {
 };
 
 // The chunk [begin, end) of a row, by the 32 / width threads around the calling one; all threads
-// of the block take part, some with an empty chunk.
-template <DType dtype, int width, class Block>
-ANYDRAFT_HD Part scan_chunk(Block& block, const void* row, int64_t begin, int64_t end,
-                            float scale) {
+// of the block take part, some with an empty chunk. read(at, end) gives entries side by side.
+template <DType dtype, int width, class Block, class Read>
+ANYDRAFT_HD Part scan_chunk(Block& block, Read read, int64_t begin, int64_t end, float scale) {
   constexpr int kThreads = kLanes / width, kAhead = width > 4 ? 4 : 8;
-  constexpr int kBytes = sizeof(Wide<dtype, width>);
-  const bool aligned = reinterpret_cast<uintptr_t>(row) % kBytes == 0;
   const int first = block.thread() % kThreads * width;
   LaneScan<dtype, width> scan;
   for (int64_t at = begin + first; at < end; at += kAhead * kLanes) {
     Wide<dtype, width> wides[kAhead];
     for (int w = 0; w < kAhead; ++w) {
-      wides[w] = read_wide<dtype, width>(row, at + w * kLanes, end, aligned);
+      wides[w] = read(at + w * kLanes, end);
     }
     scan.add(wides, scale);
   }
@@ -197,39 +194,64 @@ ANYDRAFT_HD Part scan_chunk(Block& block, const void* row, int64_t begin, int64_
 }
 
 // Chunks first, first + 1, ... of a row, one for each 32 / width threads of the calling warp.
+template <DType dtype, int width, class Block, class Read>
+ANYDRAFT_HD void scan_some(Block& block, Read read, int64_t size, int first, float scale,
+                           Part* parts) {
+  constexpr int kThreads = kLanes / width;
+  const int lane = block.thread() % kLanes, chunk = first + lane / kThreads;
+  const int64_t begin = static_cast<int64_t>(chunk) * kChunk;
+  const bool mine = begin < size;
+  const int64_t end = !mine ? begin : begin + kChunk < size ? begin + kChunk : size;
+  const Part part = scan_chunk<dtype, width>(block, read, begin, end, scale);
+  if (mine && lane % kThreads == 0) parts[chunk] = part;
+}
+
+template <DType dtype, int width>
+struct WideReader {
+  const void* row;
+  const bool aligned;
+  ANYDRAFT_HD explicit WideReader(const void* row)
+      : row(row), aligned(reinterpret_cast<uintptr_t>(row) % sizeof(Wide<dtype, width>) == 0) {}
+  ANYDRAFT_HD Wide<dtype, width> operator()(int64_t at, int64_t end) const {
+    return read_wide<dtype, width>(row, at, end, aligned);
+  }
+};
+struct MappedReader {
+  const Law& law;
+  ANYDRAFT_HD Wide<DType::kFloat32, 1> operator()(int64_t at, int64_t end) const {
+    Wide<DType::kFloat32, 1> wide;
+    const float x = at < end ? projected_logit(law, at) : -INFINITY;
+    memcpy(wide.word, &x, sizeof x);
+    return wide;
+  }
+};
+
+// As many of a row's chunks, from `first` on, as chunks_at_once says. `scale`: of the totals; 0:
+// largest logits alone.
 template <int width16, class Block>
-ANYDRAFT_HD void scan_chunks(Block& block, const void* row, DType dtype, int64_t size, int first,
-                             float scale, Part* parts) {
-  const auto scan = [&](auto type, auto width) {
-    constexpr int kThreads = kLanes / decltype(width)::value;
-    const int lane = block.thread() % kLanes, chunk = first + lane / kThreads;
-    const int64_t begin = static_cast<int64_t>(chunk) * kChunk;
-    const bool mine = begin < size;
-    const int64_t end = !mine ? begin : begin + kChunk < size ? begin + kChunk : size;
-    const Part part =
-        scan_chunk<decltype(type)::value, decltype(width)::value>(block, row, begin, end, scale);
-    if (mine && lane % kThreads == 0) parts[chunk] = part;
-  };
-  using Width = std::integral_constant<int, width16>;
-  using Width32 = std::integral_constant<int, width16 / 2>;
-  if (dtype == DType::kBFloat16) {
-    scan(std::integral_constant<DType, DType::kBFloat16>{}, Width{});
-  } else if (dtype == DType::kFloat16) {
-    scan(std::integral_constant<DType, DType::kFloat16>{}, Width{});
+ANYDRAFT_HD void scan_chunks(Block& block, const Law& law, int first, float scale, Part* parts) {
+  if (law.map) {
+    scan_some<DType::kFloat32, 1>(block, MappedReader{law}, law.size, first, scale, parts);
+  } else if (law.dtype == DType::kBFloat16) {
+    const WideReader<DType::kBFloat16, width16> read(law.row);
+    scan_some<DType::kBFloat16, width16>(block, read, law.size, first, scale, parts);
+  } else if (law.dtype == DType::kFloat16) {
+    const WideReader<DType::kFloat16, width16> read(law.row);
+    scan_some<DType::kFloat16, width16>(block, read, law.size, first, scale, parts);
   } else {
-    scan(std::integral_constant<DType, DType::kFloat32>{}, Width32{});
+    const WideReader<DType::kFloat32, width16 / 2> read(law.row);
+    scan_some<DType::kFloat32, width16 / 2>(block, read, law.size, first, scale, parts);
   }
 }
 
-// How many chunks scan_chunks takes at once.
-ANYDRAFT_HD inline int chunks_at_once(DType dtype, int width16) {
-  return dtype == DType::kFloat32 ? width16 / 2 : width16;
+ANYDRAFT_HD inline int chunks_at_once(DType dtype, bool mapped, int width16) {
+  return mapped ? 1 : dtype == DType::kFloat32 ? width16 / 2 : width16;
 }
 
-// Units of so many chunks that a row makes.
-ANYDRAFT_HD inline int64_t units_a_row(const RowsView& rows, int width16) {
-  const int at_once = chunks_at_once(rows.dtype, width16);
-  return (chunks_of(rows.cols) + at_once - 1) / at_once;
+// Units of so many chunks that a row of `size` entries makes.
+ANYDRAFT_HD inline int64_t units_a_row(int64_t size, DType dtype, bool mapped, int width16) {
+  const int at_once = chunks_at_once(dtype, mapped, width16);
+  return (chunks_of(size) + at_once - 1) / at_once;
 }
 
 }  // namespace anydraft::detail

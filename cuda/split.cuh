@@ -10,9 +10,8 @@ namespace anydraft::detail {
 
 // A node's row of logits that its walk may need.
 struct RowTask {
-  const RowsView* rows = nullptr;  // null: none
-  int64_t index = 0;
-  const LawParams* params = nullptr;
+  const LawParams* params = nullptr;  // null: none
+  Law unread;
 };
 
 // The request that a node belongs to: the last one that does not begin behind it.
@@ -49,20 +48,24 @@ ANYDRAFT_HD RowTask task_of(Block& block, const Batch& batch, int64_t node, bool
   const CudaVerifyRequest& all = batch.request;
   const int64_t request = request_of(all.trees, node);
   const LawParams* params = (draft ? all.draft_sampling : all.sampling) + request;
-  if (!draft) return {&all.target_logits, node, params};
+  if (!draft) return {params, unread_target(all, node, params->scale)};
   const LawKind kind = all.laws.kinds[node];
   const int64_t index = all.laws.rows[node];
   const bool inner = has_children(block, all, request, node);
   const bool from_row = kind != LawKind::kOneHot && kind != LawKind::kSparse;
   const bool there = index >= 0 && index < all.draft_logits.rows;
   if (all.draft_laws || !inner || !from_row || !there) return {};
-  return {&all.draft_logits, index, params};
+  return {params, unread_draft(all, index, params->scale)};
 }
 
+ANYDRAFT_HD inline int64_t units_a_row(const CudaVerifyRequest& all, bool draft, int width16) {
+  const RowsView& rows = draft ? all.draft_logits : all.target_logits;
+  return units_a_row(all.target_logits.cols, rows.dtype, draft && all.draft_map, width16);
+}
 // Units that a batch's rows make: the target rows, then the draft rows.
 ANYDRAFT_HD inline int64_t units_of(const CudaVerifyRequest& all, int width16) {
-  int64_t units = units_a_row(all.target_logits, width16);
-  if (all.draft_logits.data && !all.draft_laws) units += units_a_row(all.draft_logits, width16);
+  int64_t units = units_a_row(all, false, width16);
+  if (all.draft_logits.data && !all.draft_laws) units += units_a_row(all, true, width16);
   return all.nodes * units;
 }
 
@@ -71,17 +74,16 @@ template <int width16, class Block>
 ANYDRAFT_HD void scan_unit(Block& block, const Batch& batch, int64_t unit) {
   const CudaVerifyRequest& all = batch.request;
   if (unit >= units_of(all, width16)) return;
-  const int64_t target_units = all.nodes * units_a_row(all.target_logits, width16);
+  const int64_t target_units = all.nodes * units_a_row(all, false, width16);
   const bool draft = unit >= target_units;
   if (draft) unit -= target_units;
-  const int64_t a_row = units_a_row(draft ? all.draft_logits : all.target_logits, width16);
+  const int64_t a_row = units_a_row(all, draft, width16);
   const int64_t node = unit / a_row;
   const RowTask task = task_of(block, batch, node, draft);
-  if (!task.rows) return;
-  const RowsView& rows = *task.rows;
-  const int first = static_cast<int>(unit % a_row) * chunks_at_once(rows.dtype, width16);
-  scan_chunks<width16>(block, rows.row(task.index), rows.dtype, rows.cols, first,
-                       scale_of_parts(*task.params), batch.parts(node, draft));
+  if (!task.params) return;
+  const Law& row = task.unread;
+  const int first = static_cast<int>(unit % a_row) * chunks_at_once(row.dtype, row.map, width16);
+  scan_chunks<width16>(block, row, first, scale_of_parts(*task.params), batch.parts(node, draft));
 }
 
 // What one block does then: the law of a row, the target's of each node, then the draft's.
@@ -90,11 +92,11 @@ ANYDRAFT_HD void finish_law(Block& block, Scratch& scratch, const Batch& batch, 
   const bool draft = unit >= batch.request.nodes;
   const int64_t node = draft ? unit - batch.request.nodes : unit;
   const RowTask task = task_of(block, batch, node, draft);
-  if (!task.rows) return;
+  if (!task.params) return;
   Crew<Block> crew(block, scratch);
   bool bad = false;
-  const Law law = BlockLaws<Block>(crew).law_of(*task.rows, task.index, *task.params,
-                                                batch.parts(node, draft), scratch.totals, bad);
+  const Law law = BlockLaws<Block>(crew).law_of(task.unread, *task.params, batch.parts(node, draft),
+                                                scratch.totals, bad);
   if (block.thread() != 0) return;
   NodeLaws& laws = batch.room.laws[node];
   (draft ? laws.draft : laws.target) = law;

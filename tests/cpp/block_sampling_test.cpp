@@ -41,7 +41,7 @@ TEST(BlockSampling, SamplesAsTheCpu) {
     std::vector<detail::Part> parts(count * detail::chunks_of(vocab));
     const detail::SampleBatch batch{all, {tokens.data(), status.data(), laws.data()}, parts.data()};
     testing::run_block(32, [&](Block& block, detail::Scratch&) {
-      for (int64_t unit = 0; unit < count * detail::units_a_row(all.logits, 8); ++unit) {
+      for (int64_t unit = 0; unit < count * detail::units_a_row(all, 8); ++unit) {
         detail::scan_sample_unit<8>(block, batch, unit);
       }
     });

@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "anydraft/verify.h"
+#include "anydraft/vocabulary.h"
 
 namespace anydraft {
 
@@ -25,7 +26,7 @@ struct LawParams {
 
 inline LawParams law_params(const SamplingParams& params) {
   if (params.greedy()) return {};
-  return {static_cast<float>(1.4426950408889634 / params.temperature), params.top_k, params.top_p,
+  return {detail::scale_of(params.temperature), params.top_k, params.top_p,
           params.min_p > 0 ? std::log2(params.min_p) : 0};
 }
 
@@ -38,25 +39,32 @@ enum class CudaStatus : int32_t {
   kMalformed,   // node `where`: parent, token, law or number of paths is not one
 };
 
-// A row's law after its parameters, and what a drawer of drafts can hand to the verifier, which
-// then does not read the draft rows to normalise them.
-struct RowLaw {
-  float scale, lower;
-  int32_t exponent, one_hot;
-  double inverse_total;
-};
+// A map between two vocabularies as kernels read it: copied to the device once, by the caller, for
+// all calls. With it a drafter's rows stay in the drafter's ids, and no row over the target's is
+// written: each entry is fetched when it is read, as project() of bridge/tli.h would fill it, to
+// the bit (token-level intersection, Timor et al. 2025, algorithm 4; several drafter ids of one
+// target token are summed). Ids from `draft_vocab` on, the columns of the drafter's logits, have no
+// mass. Throws Error(kValue) for empty vocabularies.
+std::vector<int32_t> pack_map(const VocabularyMap& map, int64_t target_vocab, int64_t draft_vocab);
 
 struct CudaVerifyRequest {
   TreesView trees;
   int64_t nodes = 0;  // offsets[requests], which the host cannot read
   RowsView target_logits;
-  LawsView laws;  // ids of a sparse law are distinct: not checked here
-  RowsView draft_logits;
-  const LawParams* sampling = nullptr;        // [requests]
+  LawsView laws;                        // ids of a sparse law are distinct: not checked here
+  RowsView draft_logits;                // [rows, target vocabulary], or the drafter's with a map
+  const LawParams* sampling = nullptr;  // [requests]
   const LawParams* draft_sampling = nullptr;  // [requests]
   Verifier verifier = Verifier::kTopDown;
   CoinsView coins;
-  const RowLaw* draft_laws = nullptr;  // [rows of draft_logits], as sample_cuda_async writes them
+  // [rows of draft_logits], as sample_cuda_async writes them: the drafter's rows are then not read
+  // to normalise them.
+  const RowLaw* draft_laws = nullptr;
+  const int32_t* draft_map = nullptr;  // of pack_map, or of pack_spellings with:
+  // [rows of draft_logits] laws of the drafter's own tokens, filters included. A row then stands
+  // for the first target tokens that those spell (string-level rejection sampling's psi), and
+  // draft_sampling holds the temperature alone.
+  const RowLaw* draft_weighed = nullptr;
   // Blocks that play one request together, 1, 2, 4 or 8 (more than 1: compute capability 9.0);
   // 0: by the number of requests. The result does not depend on it.
   int splits = 0;
@@ -91,12 +99,19 @@ struct CudaSampleRequest {
   const uint32_t* nodes = nullptr;
   Purpose purpose = Purpose::kTarget;
   int splits = 0;
+  // As in CudaVerifyRequest; `vocab` is then the target's, and tokens are target tokens.
+  const int32_t* map = nullptr;
+  const RowLaw* weighed = nullptr;
+  int64_t vocab = 0;
 };
 
 struct CudaSampleResult {
   int64_t* tokens = nullptr;     // [rows]; -1 where status is not kFine
   CudaStatus* status = nullptr;  // [rows]; kFine or kTargetRow
   RowLaw* laws = nullptr;        // [rows], or null
+  // [rows], or null; with a map, the likeliest drafter id that stands for the token (-1: status is
+  // not kFine), else the token: what a drafter is fed.
+  int32_t* drafter_ids = nullptr;
 };
 
 // One token a row. As above.

@@ -108,13 +108,6 @@ int32_t Spellings::first_of(int32_t drafter_id) const {
 
 namespace {
 
-// The logit of a mass under the law's own temperature.
-float logit_of(const detail::Law& law, double mass) {
-  if (!(mass > 0)) return -INFINITY;
-  const auto relative = static_cast<float>(mass / law.inverse_total);
-  return (std::log2(relative) + static_cast<float>(law.exponent)) / law.scale;
-}
-
 float filtered_logit(const detail::Law& law, int32_t id) {
   if (id >= law.size) return -INFINITY;
   const float x = detail::load(law.row, law.dtype, id);
@@ -136,7 +129,7 @@ void Spellings::psi_of_root(const detail::Law& law, std::vector<float>& out) con
   }
   const auto width = static_cast<int64_t>(out.size());
   for (size_t i = 0; i < shared_.size(); ++i) {
-    if (shared_[i] < width) out[shared_[i]] = logit_of(law, sums[i]);
+    if (shared_[i] < width) out[shared_[i]] = detail::logit_of(law, sums[i]);
   }
   const bool all_there = law.dtype == DType::kFloat32 && law.size == size &&
                          size == static_cast<int64_t>(group_of_.size()) &&
@@ -160,7 +153,7 @@ std::vector<float> Spellings::psi(const detail::Law& law, Place at, int64_t widt
   }
   for (int32_t begin = at.begin + ending(at); begin < at.end;) {
     const int32_t token = token_at(begin, at.depth), end = end_of_token(at, begin);
-    if (token < width) out[token] = logit_of(law, detail::mass_of(law, *this, begin, end));
+    if (token < width) out[token] = detail::logit_of(law, detail::mass_of(law, *this, begin, end));
     begin = end;
   }
   return out;

@@ -8,19 +8,9 @@
 namespace anydraft::detail {
 namespace {
 
-// log of the summed mass at the drafter's temperature, as a logit; greedy compares single ids.
-float merged_logit(const void* row, DType dtype, int64_t cols, const TokenIds& ids,
-                   const SamplingParams& params) {
-  double largest = -INFINITY;
-  for (int32_t id : ids) {
-    if (id < cols) largest = std::max<double>(largest, load(row, dtype, id));
-  }
-  if (params.greedy() || !std::isfinite(largest)) return static_cast<float>(largest);
-  double sum = 0;
-  for (int32_t id : ids) {
-    if (id < cols) sum += std::exp((load(row, dtype, id) - largest) / params.temperature);
-  }
-  return static_cast<float>(largest + params.temperature * std::log(sum));
+// How many of the ids, which ascend, lie in a row.
+int32_t ids_below(const TokenIds& ids, int64_t cols) {
+  return static_cast<int32_t>(std::lower_bound(ids.begin(), ids.end(), cols) - ids.begin());
 }
 
 }  // namespace
@@ -40,8 +30,10 @@ std::vector<float> project(const RowsView& rows, int64_t index, const Vocabulary
     const int32_t target = map.to_target[id];
     if (target >= 0 && target < width) out[target] = x;
   }
+  const float scale = scale_of(params.temperature);
   for (const auto& [target, ids] : map.merged) {
-    if (target < width) out[target] = merged_logit(row, rows.dtype, cols, ids, params);
+    if (target >= width) continue;
+    out[target] = merged_logit(row, rows.dtype, ids.data(), ids_below(ids, cols), scale);
   }
   return out;
 }

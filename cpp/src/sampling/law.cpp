@@ -57,7 +57,7 @@ Law make_law(const RowsView& rows, int64_t index, const SamplingParams& params,
     return law;
   }
   thread_local std::vector<float> lanes;
-  law.scale = static_cast<float>(1.4426950408889634 / params.temperature);
+  law.scale = detail::scale_of(params.temperature);
   const bool top_k = detail::cuts_top_k(params, rows.cols);
   if (top_k || params.min_p > 0) {
     sums.read_maxima(top_k ? &lanes : nullptr);

@@ -11,7 +11,16 @@
 #include "anydraft/detail/host_device.h"
 #include "anydraft/rows_view.h"
 
-namespace anydraft::detail {
+namespace anydraft {
+
+// A row's law after its parameters; the fields as in detail::Law.
+struct RowLaw {
+  float scale, lower;
+  int32_t exponent, one_hot;
+  double inverse_total;
+};
+
+namespace detail {
 
 // The order of every sum over a row: chunks of 4096 entries; in a chunk lane l takes entries
 // l, l + 32, ...; the lanes fold in a fixed tree; chunks add up in order of their index.
@@ -32,6 +41,14 @@ ANYDRAFT_HD inline int chunks_of(int64_t size) {
 
 ANYDRAFT_HD inline float float_from_bits(uint32_t bits) {
   float value;
+  memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+// 2^exponent, in [-1022, 1023].
+ANYDRAFT_HD inline double two_to(int32_t exponent) {
+  const uint64_t bits = static_cast<uint64_t>(exponent + 1023) << 52;
+  double value;
   memcpy(&value, &bits, sizeof value);
   return value;
 }
@@ -66,7 +83,15 @@ struct Law {
   float lower = 0;       // the cut-off logit; entries equal to it are kept
   int32_t exponent = 0;  // reference of the masses, near the largest
   double inverse_total = 0;
+  // A drafter's row, read by target ids; projection.h. Null: the row's own ids.
+  const int32_t* map = nullptr;
+  const RowLaw* weighed = nullptr;
 };
+
+// log2(e) / temperature; 0 where greedy.
+inline float scale_of(double temperature) {
+  return temperature > 0 ? static_cast<float>(1.4426950408889634 / temperature) : 0;
+}
 
 // 2^(x * scale) = fraction * 2^exponent with fraction in about [0.70, 1.42]: independent of any
 // reference, so chunk sums and single masses agree to the bit. Relative error below 2e-7.
@@ -121,11 +146,20 @@ ANYDRAFT_HD inline uint64_t nucleus_weight(float scaled) {
   return static_cast<uint64_t>(static_cast<int64_t>(scaled * kNucleusUnit));
 }
 
+ANYDRAFT_SHARED_CODE ANYDRAFT_HD inline float projected_logit(const Law& law, int64_t token);
+
+ANYDRAFT_HD inline float logit_at(const Law& law, int64_t token) {
+  return law.map ? projected_logit(law, token) : load(law.row, law.dtype, token);
+}
+
 ANYDRAFT_HD inline double mass(const Law& law, int64_t token) {
   if (law.one_hot >= 0) return token == law.one_hot ? 1.0 : 0.0;
-  const float x = load(law.row, law.dtype, token);
+  const float x = logit_at(law, token);
   if (!(x >= law.lower)) return 0.0;
   return static_cast<double>(scaled(power_of(x, law.scale), law.exponent)) * law.inverse_total;
 }
 
-}  // namespace anydraft::detail
+}  // namespace detail
+}  // namespace anydraft
+
+#include "anydraft/detail/projection.h"  // projected_logit

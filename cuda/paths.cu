@@ -1,0 +1,24 @@
+// The walks that sweep rows many times.
+#include "kernels.h"
+#include "play_request.cuh"
+
+namespace anydraft::detail {
+namespace {
+
+__global__ void __launch_bounds__(kThreads)
+    verify_kernel(const __grid_constant__ Batch batch, int splits) {
+  __shared__ Scratch scratch;
+  play_as(splits, splits, scratch, [&](auto& block, Scratch& shared) {
+    play_request(block, shared, batch, blockIdx.x / splits, [&](auto& rows) {
+      return batch.request.verifier == Verifier::kKseq ? kseq(rows) : multipath(rows);
+    });
+  });
+}
+
+}  // namespace
+
+void launch_paths(const Batch& batch, void* stream) {
+  launch_requests(verify_kernel, batch, stream);
+}
+
+}  // namespace anydraft::detail

@@ -1,0 +1,354 @@
+// A drafter's rows read through a map by kernels' bodies: the laws, to the bit, and the tokens of
+// the rows that the bridges write out on the CPU.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstddef>
+#include <random>
+#include <set>
+
+#include "anydraft/error.h"
+#include "anydraft/verify.h"
+#include "bridge/packed_map.h"
+#include "bridge/tli.h"
+#include "cuda/play_request.cuh"
+#include "cuda/sample.cuh"
+#include "cuda/split.cuh"
+#include "host_block.h"
+
+namespace anydraft {
+namespace {
+
+using testing::Block;
+
+// All strings of up to `most` of 12 letters, then random longer ones up to `size`; `twice` of them
+// stand there a second time.
+std::vector<std::string> words(size_t size, int most, size_t twice, std::mt19937_64& random) {
+  std::vector<std::string> all(1);
+  for (size_t i = 0; i < all.size() && static_cast<int>(all[i].size()) < most; ++i) {
+    for (char letter = 'a'; letter < 'm'; ++letter) all.push_back(all[i] + letter);
+  }
+  std::set<std::string> known(all.begin(), all.end());
+  while (all.size() < size + 1) {
+    std::string word;
+    for (size_t length = most + 1 + random() % 2; word.size() < length;) {
+      word += static_cast<char>('a' + random() % 12);
+    }
+    if (known.insert(word).second) all.push_back(word);
+  }
+  all.erase(all.begin());
+  for (size_t i = 0; i < twice; ++i) all.push_back(all[random() % size]);
+  std::shuffle(all.begin(), all.end(), random);
+  return all;
+}
+
+Vocabulary vocabulary(const std::vector<std::string>& bytes) {
+  std::map<std::string, int32_t, std::less<>> ids;
+  for (size_t id = 0; id < bytes.size(); ++id) ids.emplace(bytes[id], static_cast<int32_t>(id));
+  return Vocabulary({bytes, {}, {}, {}, {}}, [ids](std::string_view text) {
+    TokenIds out;
+    while (!text.empty()) {
+      size_t length = std::min<size_t>(text.size(), 5);
+      while (ids.find(text.substr(0, length)) == ids.end()) --length;
+      out.push_back(ids.find(text.substr(0, length))->second);
+      text.remove_prefix(length);
+    }
+    return out;
+  });
+}
+
+// A drafter of 2250 ids, 250 of them a second time, over a target of 4700 (two chunks), with logits
+// wider than both.
+struct Bridged {
+  static constexpr int64_t kVocab = 4800, kDraftVocab = 2304, kRows = 6;
+  std::mt19937_64 random{5};
+  Vocabulary target = vocabulary(words(4700, 3, 0, random));
+  Vocabulary drafter = vocabulary(words(2000, 2, 250, random));
+  VocabularyMap map{drafter, target};
+  Spellings spellings{drafter, target, map};
+  std::vector<int32_t> by_bytes = pack_map(map, kVocab, kDraftVocab);
+  std::vector<int32_t> by_spelling = pack_spellings(spellings, drafter.size(), kVocab, kDraftVocab);
+  std::vector<float> logits;
+  RowsView rows;
+
+  Bridged() {
+    std::normal_distribution<float> normal;
+    for (int64_t i = 0; i < kRows * kDraftVocab; ++i) {
+      logits.push_back(random() % 50 ? 2.5f * normal(random) : -INFINITY);
+    }
+    rows = {logits.data(), DType::kFloat32, kRows, kDraftVocab, kDraftVocab};
+  }
+
+  // The rows over target ids, as the CPU's session writes them.
+  std::vector<float> projected(const SamplingParams& params) const {
+    std::vector<float> all;
+    for (int64_t row = 0; row < kRows; ++row) {
+      const std::vector<float> one = detail::project(rows, row, map, kVocab, params);
+      all.insert(all.end(), one.begin(), one.end());
+    }
+    return all;
+  }
+  std::vector<float> psi(const std::vector<detail::Law>& weighed) const {
+    std::vector<float> all;
+    for (const detail::Law& law : weighed) {
+      const std::vector<float> one = spellings.psi(law, spellings.root(), kVocab);
+      all.insert(all.end(), one.begin(), one.end());
+    }
+    return all;
+  }
+  std::vector<detail::Law> laws(const SamplingParams& params) const {
+    std::vector<detail::Law> all;
+    for (int64_t row = 0; row < kRows; ++row) all.push_back(make_law(rows, row, params));
+    return all;
+  }
+};
+
+RowLaw known(const detail::Law& law) {
+  return {law.scale, law.lower, law.exponent, law.one_hot, law.inverse_total};
+}
+std::vector<RowLaw> known(const std::vector<detail::Law>& laws) {
+  std::vector<RowLaw> all;
+  for (const detail::Law& law : laws) all.push_back(known(law));
+  return all;
+}
+
+std::vector<SamplingParams> several_params() {
+  std::vector<SamplingParams> all(6);
+  all[1].temperature = 0.7;
+  all[2].temperature = 0;
+  all[3].top_k = 30;
+  all[4].temperature = 1.3, all[4].top_p = 0.9;
+  all[5].top_k = 200, all[5].min_p = 0.01;
+  return all;
+}
+
+// What sample_cuda_async gives, by host blocks.
+struct Drawn {
+  std::vector<int64_t> tokens;
+  std::vector<int32_t> drafter_ids;
+  std::vector<RowLaw> laws;
+};
+Drawn draw(CudaSampleRequest all, const SamplingParams& params, const std::vector<double>& coins) {
+  const int64_t count = all.logits.rows;
+  const std::vector<LawParams> each(count, law_params(params));
+  all.params = each.data();
+  all.coins.pick = coins.data();
+  Drawn drawn{std::vector<int64_t>(count), std::vector<int32_t>(count), std::vector<RowLaw>(count)};
+  std::vector<CudaStatus> status(count);
+  std::vector<detail::Part> parts(count * detail::chunks_of(all.vocab));
+  const detail::SampleBatch batch{
+      all,
+      {drawn.tokens.data(), status.data(), drawn.laws.data(), drawn.drafter_ids.data()},
+      parts.data()};
+  testing::run_block(32, [&](Block& block, detail::Scratch&) {
+    for (int64_t unit = 0; unit < count * detail::units_a_row(all, 8); ++unit) {
+      detail::scan_sample_unit<8>(block, batch, unit);
+    }
+  });
+  for (int64_t i = 0; i < count; ++i) {
+    testing::run_block(64, [&](Block& block, detail::Scratch& scratch) {
+      detail::sample_row(block, scratch, batch, i);
+    });
+  }
+  EXPECT_EQ(status, std::vector<CudaStatus>(count, CudaStatus::kFine));
+  return drawn;
+}
+
+void expect_equal(const RowLaw& a, const RowLaw& b) {
+  EXPECT_EQ(a.one_hot, b.one_hot);
+  if (a.one_hot >= 0) return;
+  EXPECT_EQ(a.scale, b.scale);
+  EXPECT_EQ(a.lower, b.lower);
+  EXPECT_EQ(a.exponent, b.exponent);
+  EXPECT_EQ(a.inverse_total, b.inverse_total);
+}
+
+TEST(Projection, EntriesAreThoseOfTheRowsTheBridgesWrite) {
+  const Bridged pair;
+  ASSERT_FALSE(pair.map.merged.empty());
+  for (const SamplingParams& params : several_params()) {
+    const std::vector<float> rows = pair.projected(params);
+    const SamplingParams weighing = params.greedy() ? SamplingParams{} : params;
+    const std::vector<detail::Law> laws = pair.laws(weighing);
+    const std::vector<float> psi = pair.psi(laws);
+    for (int64_t row = 0; row < pair.kRows; ++row) {
+      detail::Law law{pair.rows.row(row), DType::kFloat32, pair.kVocab};
+      law.scale = law_params(params).scale;
+      law.map = pair.by_bytes.data();
+      const RowLaw own = known(laws[row]);
+      detail::Law spelled = law;
+      spelled.map = pair.by_spelling.data();
+      spelled.weighed = &own;
+      for (int64_t token = 0; token < pair.kVocab; ++token) {
+        ASSERT_EQ(logit_at(law, token), rows[row * pair.kVocab + token]) << token;
+        ASSERT_EQ(logit_at(spelled, token), psi[row * pair.kVocab + token]) << token;
+      }
+    }
+  }
+}
+
+TEST(Projection, ColumnsThatAreMissingHaveNoMass) {
+  const Bridged pair;
+  const int64_t cols = 1500;  // of a drafter whose head is narrower than its vocabulary
+  RowsView narrow = pair.rows;
+  narrow.cols = cols;
+  const std::vector<int32_t> map = pack_map(pair.map, pair.kVocab, cols);
+  const SamplingParams params;
+  const std::vector<float> row = detail::project(narrow, 1, pair.map, pair.kVocab, params);
+  detail::Law law{narrow.row(1), DType::kFloat32, pair.kVocab};
+  law.scale = law_params(params).scale;
+  law.map = map.data();
+  for (int64_t token = 0; token < pair.kVocab; ++token) ASSERT_EQ(logit_at(law, token), row[token]);
+  EXPECT_THROW(pack_map(pair.map, 0, cols), Error);
+}
+
+TEST(Projection, DrawsAsTheCpu) {
+  Bridged pair;
+  for (const SamplingParams& params : several_params()) {
+    const std::vector<float> rows = pair.projected(params);
+    const RowsView view{rows.data(), DType::kFloat32, pair.kRows, pair.kVocab, pair.kVocab};
+    std::vector<double> coins;
+    for (int64_t i = 0; i < pair.kRows; ++i) coins.push_back((i + 0.37) / 6.1);
+    CudaSampleRequest all;
+    all.logits = pair.rows;
+    all.map = pair.by_bytes.data();
+    all.vocab = pair.kVocab;
+    const Drawn drawn = draw(all, params, coins);
+    for (int64_t row = 0; row < pair.kRows; ++row) {
+      EXPECT_EQ(drawn.tokens[row], sample_row(view, row, params, coins[row]));
+      const auto token = static_cast<int32_t>(drawn.tokens[row]);
+      EXPECT_EQ(drawn.drafter_ids[row], detail::drafter_id(pair.rows, row, pair.map, token));
+      expect_equal(drawn.laws[row], known(make_law(view, row, params)));
+    }
+  }
+}
+
+// Trees whose children are drawn from projected rows, verified with the rows and through the map.
+class Verified : public ::testing::TestWithParam<VerifierInfo> {
+ protected:
+  static constexpr int32_t kNodes = 6;  // one tree: two chains and a sibling; block: a chain
+  Bridged pair;
+  std::vector<int32_t> parents, tokens, offsets{0, kNodes}, paths{2, 1, 1, 1, 1, 1};
+  std::vector<int32_t> law_rows{0, 1, 2, 3, 4, 5};
+  std::vector<LawKind> kinds;
+  std::vector<float> target;
+
+  void set_up(Verifier verifier, const std::vector<float>& rows, const SamplingParams& params) {
+    std::mt19937_64 random(3);
+    std::normal_distribution<float> normal;
+    const bool chain = verifier == Verifier::kBlock;
+    parents = chain ? std::vector<int32_t>{-1, 0, 1, 2, 3, 4} : std::vector{-1, 0, 0, 1, 2, 4};
+    target.assign(kNodes * pair.kVocab, 0);
+    for (size_t i = 0; i < target.size(); ++i) {
+      target[i] = normal(random) + (std::isfinite(rows[i]) ? rows[i] : -9);
+    }
+    const RowsView view{rows.data(), DType::kFloat32, kNodes, pair.kVocab, pair.kVocab};
+    tokens.assign(kNodes, 0);
+    for (int32_t node = 1; node < kNodes; ++node) {
+      const double coin = (static_cast<double>(random() % 1000) + 0.5) / 1000;
+      tokens[node] = sample_row(view, parents[node], params, coin);
+    }
+    kinds.assign(kNodes, takes(verifier, LawKind::kRow) ? LawKind::kRow : LawKind::kOneHot);
+  }
+
+  VerifyRequest request(Verifier verifier, const RowsView& draft_rows,
+                        const SamplingParams& target_params, const SamplingParams& draft_params) {
+    VerifyRequest all;
+    all.trees = {tokens.data(), parents.data(), offsets.data(), 1, paths.data()};
+    all.target_logits = {target.data(), DType::kFloat32, kNodes, pair.kVocab, pair.kVocab};
+    all.draft_logits = draft_rows;
+    all.laws = {kinds.data(), law_rows.data()};
+    all.sampling = &target_params;
+    all.draft_sampling = &draft_params;
+    all.verifier = verifier;
+    return all;
+  }
+
+  // The same on a host block, rows read beforehand or not; `cpu` has projected rows.
+  void expect_same(const VerifyRequest& cpu, const CudaVerifyRequest& through_map) {
+    const VerifyResult wanted = verify(cpu);
+    for (bool lazy : {true, false}) {
+      CudaVerifyRequest all = through_map;
+      all.lazy = lazy;
+      std::vector<int32_t> accepted(kNodes), counts(1), where(1);
+      std::vector<int64_t> next(1);
+      std::vector<CudaStatus> status(1);
+      std::vector<uint8_t> degenerate(1);
+      std::vector<std::max_align_t> room(detail::room_of(all) / sizeof(std::max_align_t) + 1);
+      const detail::Batch batch = detail::batch_of(all,
+                                                   {accepted.data(), counts.data(), next.data(),
+                                                    status.data(), where.data(), degenerate.data()},
+                                                   room.data());
+      for (int64_t unit = lazy ? 0 : detail::units_of(all, 8); unit-- > 0;) {
+        testing::run_block(
+            32, [&](Block& block, detail::Scratch&) { detail::scan_unit<8>(block, batch, unit); });
+      }
+      for (int64_t law = lazy ? 0 : detail::laws_of(all); law-- > 0;) {
+        testing::run_block(64, [&](Block& block, detail::Scratch& scratch) {
+          detail::finish_law(block, scratch, batch, law);
+        });
+      }
+      testing::run_block(64, [&](Block& block, detail::Scratch& scratch) {
+        detail::play_request(block, scratch, batch, 0);
+      });
+      EXPECT_EQ(status[0], CudaStatus::kFine);
+      EXPECT_EQ(next[0], wanted.next_tokens[0]);
+      EXPECT_EQ(counts[0], wanted.offsets[1]);
+      for (int32_t i = 0; i < std::min(counts[0], wanted.offsets[1]); ++i) {
+        EXPECT_EQ(accepted[i], wanted.accepted[i]);
+      }
+    }
+  }
+
+  CudaVerifyRequest mapped(const VerifyRequest& cpu, const RowsView& rows,
+                           const LawParams& of_target, const LawParams& of_draft) {
+    return {cpu.trees,  kNodes,    cpu.target_logits, cpu.laws, rows,
+            &of_target, &of_draft, cpu.verifier,      cpu.coins};
+  }
+};
+
+TEST_P(Verified, TokenLevelIntersection) {
+  for (uint64_t seed : {1, 3, 4}) {
+    const SamplingParams params = several_params()[seed];
+    const std::vector<float> rows = pair.projected(params);
+    set_up(GetParam().verifier, rows, params);
+    const RowsView view{rows.data(), DType::kFloat32, kNodes, pair.kVocab, pair.kVocab};
+    VerifyRequest cpu = request(GetParam().verifier, view, params, params);
+    cpu.coins.seed = seed;
+    const LawParams law = law_params(params);
+    CudaVerifyRequest all = mapped(cpu, pair.rows, law, law);
+    all.draft_map = pair.by_bytes.data();
+    expect_same(cpu, all);
+    std::vector<RowLaw> drawn;
+    for (int64_t row = 0; row < kNodes; ++row) drawn.push_back(known(make_law(view, row, params)));
+    all.draft_laws = drawn.data();  // as those who drew the drafts know them
+    expect_same(cpu, all);
+  }
+}
+
+TEST_P(Verified, FirstTokensOfSpellings) {
+  for (uint64_t seed : {1, 4}) {
+    SamplingParams params = several_params()[seed], of_psi;
+    of_psi.temperature = params.temperature;
+    const std::vector<detail::Law> laws = pair.laws(params);
+    const std::vector<float> rows = pair.psi(laws);
+    set_up(GetParam().verifier, rows, of_psi);
+    const RowsView view{rows.data(), DType::kFloat32, kNodes, pair.kVocab, pair.kVocab};
+    VerifyRequest cpu = request(GetParam().verifier, view, params, of_psi);
+    cpu.coins.seed = seed;
+    const LawParams of_target = law_params(params), of_draft = law_params(of_psi);
+    CudaVerifyRequest all = mapped(cpu, pair.rows, of_target, of_draft);
+    const std::vector<RowLaw> weighed = known(laws);
+    all.draft_map = pair.by_spelling.data();
+    all.draft_weighed = weighed.data();
+    expect_same(cpu, all);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Projection, Verified, ::testing::ValuesIn(verifiers()),
+                         [](const auto& info) { return std::string(info.param.name); });
+
+}  // namespace
+}  // namespace anydraft
