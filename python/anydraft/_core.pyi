@@ -100,6 +100,21 @@ def cuda_built() -> bool: ...
 def law_params(params: SamplingParams) -> list[int]: ...
 def law_params_bytes() -> int: ...
 def row_law_bytes() -> int: ...
+def pack_map(map: VocabularyMapTable, target_vocab: int, draft_vocab: int, /) -> list[int]: ...
+def pack_spellings(
+    spellings: Spellings, draft_size: int, target_vocab: int, draft_vocab: int, /
+) -> list[int]: ...
+def projected_rows(
+    logits: Any, map: VocabularyMapTable, width: int, params: SamplingParams, /
+) -> Any:
+    """float32 [rows, width] logits over target ids, as `bridge="tli"` draws from them; on the CPU.
+
+    Raises:
+        NonFiniteLogitsError: NaN or +inf.
+    """
+
+def psi_rows(logits: Any, spellings: Spellings, width: int, params: SamplingParams, /) -> Any:
+    """As `projected_rows`, of `bridge="slrs"` where a drafter token begins: filters are in it."""
 
 class CudaVerification:
     """Addresses are those of device memory; 0: not given. See `anydraft.cuda`."""
@@ -120,7 +135,7 @@ class CudaVerification:
         verifier: str,
         seed: int,
         coins: Sequence[int],
-        draft_laws: int,
+        drafts: Sequence[int],
         splits: int,
         lazy: bool,
         kept: Sequence[int],
@@ -142,6 +157,8 @@ class CudaSampling:
         nodes: int,
         purpose: int,
         splits: int,
+        map: Sequence[int],
+        vocab: int,
         out: Sequence[int],
     ) -> None: ...
     @property

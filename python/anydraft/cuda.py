@@ -14,6 +14,7 @@ from typing import Any
 from anydraft import _core
 from anydraft._core import SamplingParams
 from anydraft.errors import InputError
+from anydraft.vocabulary import Vocabulary
 
 # What the status of a request or row says.
 STATUS = ("fine", "target_row", "draft_row", "undrawable", "malformed")
@@ -60,18 +61,87 @@ class Coins:
         ]
 
 
+class Projection:
+    """A drafter's rows read by target ids on the device: no row over the target's is written.
+
+    Build it once a pair of vocabularies and device; any number of `Sampler` and `Verification` take
+    it. Their tokens, and their laws to the bit, are those of rows over the target that the bridges
+    write on the CPU: "tli" (token-level intersection, Timor et al. 2025, algorithm 4: the drafter's
+    law on shared tokens, several ids of one token summed), or with `spelled` "slrs" (algorithm 3:
+    the first target token that a drafter's token spells, whole drafter tokens alone). For the
+    latter give `weighed`, the laws of the drafter's own tokens (`Sampler.laws` of the same rows,
+    drawn without a projection, filters included), to `Sampler` or `Verification`, whose own
+    parameters of the drafter are then the temperature alone.
+
+    Args:
+        draft, target: `Vocabulary`s.
+        target_vocab, draft_vocab: columns of the models' logits.
+        device: a CUDA device.
+        spelled: as above.
+
+    Attributes:
+        packed: torch.int32 on the device, 4 bytes a target token and a few more for what is shared.
+
+    >>> from anydraft import Vocabulary
+    >>> a = Vocabulary.from_bytes([b"x", b"y"], encoder=lambda text: [])
+    >>> b = Vocabulary.from_bytes([b"y", b"z", b"x"], encoder=lambda text: [])
+    >>> Projection(a, b, target_vocab=3, draft_vocab=2, device="cpu").packed.tolist()
+    [0, 1, -1, 0, 0]
+    """
+
+    def __init__(
+        self,
+        draft: Vocabulary,
+        target: Vocabulary,
+        *,
+        target_vocab: int,
+        draft_vocab: int,
+        device: Any,
+        spelled: bool = False,
+    ) -> None:
+        import torch
+
+        table = _core.VocabularyMapTable(draft.table, target.table)
+        if spelled:
+            spellings = _core.Spellings(draft.table, target.table, table)
+            packed = _core.pack_spellings(spellings, draft.size, target_vocab, draft_vocab)
+        else:
+            packed = _core.pack_map(table, target_vocab, draft_vocab)
+        self.target_vocab, self.draft_vocab = target_vocab, draft_vocab
+        self.packed = torch.tensor(packed, dtype=torch.int32).to(device)
+
+    def pointers(self, logits: Any, vocab: int, weighed: Any, device: Any) -> list[int]:
+        """Of the map and of `weighed` [rows], checked against the drafter's logits."""
+        import torch
+
+        if logits is None or logits.shape[-1] != self.draft_vocab or vocab != self.target_vocab:
+            raise InputError(
+                f"[cuda] expected rows of {self.draft_vocab} drafter and {self.target_vocab} "
+                f"target tokens with this projection, got "
+                f"{None if logits is None else logits.shape[-1]} and {vocab}"
+            )
+        if weighed is not None:
+            _expect(weighed, "weighed", [logits.shape[0], _core.row_law_bytes()])
+        return [
+            _pointer(self.packed, torch.int32, device, "projection"),
+            _pointer(weighed, torch.uint8, device, "weighed"),
+        ]
+
+
 class Verification:
     """`anydraft.verify` for one shape of batch, on the device.
 
     Args:
         tokens, parents: int32 [nodes]; offsets: int32 [requests + 1]; `nodes` is offsets[-1], or
             more: room for the largest batch a graph will see.
-        target_logits: [nodes, vocab]; draft_logits: [rows, vocab] or None.
+        target_logits: [nodes, vocab]; draft_logits: [rows, vocab], with a projection [rows,
+            drafter's vocab], or None.
         kinds, rows: int32 [nodes], number of each node's kind of law and its row of draft_logits.
         sampling, draft_sampling: of `law_params`, a request a row.
         verifier: as for `verify`.
         paths: int32 [nodes] or None.
         draft_laws: of `Sampler.laws`: spares reading the draft rows to normalise them.
+        projection, weighed: of a drafter with another vocabulary.
         splits: blocks that play one request, 1, 2, 4 or 8; 0: by the number of requests.
         lazy: rows are read when the walk comes to them.
 
@@ -103,6 +173,8 @@ class Verification:
         paths: Any = None,
         coins: Coins | None = None,
         draft_laws: Any = None,
+        projection: Projection | None = None,
+        weighed: Any = None,
         splits: int = 0,
         lazy: bool = False,
     ) -> None:
@@ -118,6 +190,10 @@ class Verification:
         for name, given in (("sampling", sampling), ("draft_sampling", draft_sampling)):
             _expect(given, name, [requests, _core.law_params_bytes()])
         coins = coins or Coins()
+        vocab = target_logits.shape[-1]
+        mapped = _map(projection, draft_logits, vocab, weighed, device)
+        if draft_laws is not None and draft_logits is not None:
+            _expect(draft_laws, "draft_laws", [draft_logits.shape[0], _core.row_law_bytes()])
         int32, uint8 = torch.int32, torch.uint8
         self.accepted = torch.full((nodes,), -1, dtype=int32, device=device)
         self.counts, self.status, self.where = torch.zeros(
@@ -141,14 +217,15 @@ class Verification:
             verifier,
             coins.seed,
             coins.pointers(device),
-            _pointer(draft_laws, uint8, device, "draft_laws"),
+            [_pointer(draft_laws, uint8, device, "draft_laws"), *mapped],
             splits,
             lazy,
             [self.accepted.data_ptr(), self.counts.data_ptr(), self.next_token.data_ptr()],
             [self.status.data_ptr(), self.where.data_ptr(), self.degenerate.data_ptr()],
         )
         self._room = torch.empty(self._call.room, dtype=uint8, device=device)
-        trees, laws = (tokens, parents, offsets, paths), (kinds, rows, draft_laws)
+        trees = (tokens, parents, offsets, paths)
+        laws = (kinds, rows, draft_laws, projection, weighed)
         self._kept = (trees, laws, target_logits, draft_logits, sampling, draft_sampling, coins)
 
     @property
@@ -169,16 +246,19 @@ class Sampler:
     """One token a row, on the device.
 
     Args:
-        logits: [rows, vocab].
+        logits: [rows, vocab], with a projection [rows, drafter's vocab].
         sampling: of `law_params`, a row each.
         coins: keys or `pick` coins, a row each.
         nodes: int32 [rows] of the keys, or None: 0.
         purpose: of the keys, 0 (drafts) or 5 (plain decoding).
+        projection, weighed: of a drafter with another vocabulary; tokens are then the target's.
 
     Attributes:
         tokens: int64 [rows]; -1 where the row is bad.
         status: int32 [rows], index into STATUS.
         laws: uint8 [rows, bytes], the rows' laws for `Verification(draft_laws=...)`.
+        drafter_ids: int32 [rows], what the drafter is fed: the token, or with a projection the
+            likeliest of its own ids that stand for it (spelled: that begin with it).
     """
 
     def __init__(
@@ -189,6 +269,8 @@ class Sampler:
         *,
         nodes: Any = None,
         purpose: int = 5,
+        projection: Projection | None = None,
+        weighed: Any = None,
         splits: int = 0,
     ) -> None:
         import torch
@@ -196,7 +278,8 @@ class Sampler:
         rows, device, uint8 = logits.shape[0], logits.device, torch.uint8
         _expect(sampling, "sampling", [rows, _core.law_params_bytes()])
         self.tokens = torch.full((rows,), -1, dtype=torch.int64, device=device)
-        self.status = torch.zeros(rows, dtype=torch.int32, device=device)
+        self.status, self.drafter_ids = torch.zeros((2, rows), dtype=torch.int32, device=device)
+        vocab = projection.target_vocab if projection else logits.shape[-1]
         self.laws = torch.zeros((rows, _core.row_law_bytes()), dtype=uint8, device=device)
         self._device = device
         self._call = _core.CudaSampling(
@@ -207,10 +290,17 @@ class Sampler:
             _pointer(nodes, torch.int32, device, "nodes"),
             purpose,
             splits,
-            [self.tokens.data_ptr(), self.status.data_ptr(), self.laws.data_ptr()],
+            _map(projection, logits, vocab, weighed, device),
+            vocab,
+            [
+                self.tokens.data_ptr(),
+                self.status.data_ptr(),
+                self.laws.data_ptr(),
+                self.drafter_ids.data_ptr(),
+            ],
         )
         self._room = torch.empty(self._call.room, dtype=uint8, device=device)
-        self._kept = (logits, sampling, coins, nodes)
+        self._kept = (logits, sampling, coins, nodes, projection, weighed)
 
     def __call__(self) -> None:
         """As `Verification.__call__`."""
@@ -219,6 +309,16 @@ class Sampler:
         with torch.cuda.device(self._device):
             stream = torch.cuda.current_stream(self._device).cuda_stream
             self._call.run(self._room.data_ptr(), stream)
+
+
+def _map(
+    projection: Projection | None, logits: Any, vocab: int, weighed: Any, device: Any
+) -> list[int]:
+    if projection:
+        return projection.pointers(logits, vocab, weighed, device)
+    if weighed is not None:
+        raise InputError("[cuda] expected a projection with `weighed`, got none")
+    return [0, 0]
 
 
 def _expect(tensor: Any, name: str, shape: list[int]) -> None:

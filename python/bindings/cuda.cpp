@@ -1,12 +1,16 @@
 #include "anydraft/cuda.h"
 
+#include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 
 #include "anydraft/error.h"
 #include "bind.h"
+#include "bridge/packed_map.h"
+#include "bridge/tli.h"
 #include "dlpack.h"
 
 namespace anydraft::bindings {
@@ -49,8 +53,9 @@ struct CudaVerification {
                    int64_t requests, const py::object& target_logits,
                    const py::object& draft_logits, Address kinds, Address rows, Address sampling,
                    Address draft_sampling, const std::string& verifier, uint64_t seed,
-                   const std::array<Address, 6>& coins, Address draft_laws, int splits, bool lazy,
-                   const std::array<Address, 3>& kept, const std::array<Address, 3>& said) {
+                   const std::array<Address, 6>& coins, const std::array<Address, 3>& drafts,
+                   int splits, bool lazy, const std::array<Address, 3>& kept,
+                   const std::array<Address, 3>& said) {
     request.trees = {at<const int32_t>(tokens), at<const int32_t>(parents),
                      at<const int32_t>(offsets), requests, at<const int32_t>(paths)};
     request.target_logits = cuda_rows_from(target_logits, "target_logits").view;
@@ -64,7 +69,9 @@ struct CudaVerification {
     request.draft_sampling = at<const LawParams>(draft_sampling);
     request.verifier = verifier_by_name(verifier);
     request.coins = coins_from(seed, coins);
-    request.draft_laws = at<const RowLaw>(draft_laws);
+    request.draft_laws = at<const RowLaw>(drafts[0]);
+    request.draft_map = at<const int32_t>(drafts[1]);
+    request.draft_weighed = at<const RowLaw>(drafts[2]);
     request.splits = splits;
     request.lazy = lazy;
     result = {at<int32_t>(kept[0]),    at<int32_t>(kept[1]), at<int64_t>(kept[2]),
@@ -80,14 +87,18 @@ struct CudaSampling {
 
   CudaSampling(const py::object& logits, Address sampling, uint64_t seed,
                const std::array<Address, 6>& coins, Address nodes, uint32_t purpose, int splits,
-               const std::array<Address, 3>& out) {
+               const std::array<Address, 2>& map, int64_t vocab,
+               const std::array<Address, 4>& out) {
     request.logits = cuda_rows_from(logits, "logits").view;
     request.params = at<const LawParams>(sampling);
     request.coins = coins_from(seed, coins);
     request.nodes = at<const uint32_t>(nodes);
     request.purpose = static_cast<Purpose>(purpose);
     request.splits = splits;
-    result = {at<int64_t>(out[0]), at<CudaStatus>(out[1]), at<RowLaw>(out[2])};
+    request.map = at<const int32_t>(map[0]);
+    request.weighed = at<const RowLaw>(map[1]);
+    request.vocab = vocab;
+    result = {at<int64_t>(out[0]), at<CudaStatus>(out[1]), at<RowLaw>(out[2]), at<int32_t>(out[3])};
     room = sample_cuda_room(request);
   }
 };
@@ -104,18 +115,42 @@ void bind_cuda(py::module_& module) {
   });
   module.def("law_params_bytes", [] { return sizeof(LawParams); });
   module.def("row_law_bytes", [] { return sizeof(RowLaw); });
+  module.def("pack_map", &pack_map);
+  module.def("pack_spellings", &pack_spellings);
+  module.def("projected_rows", [](const py::object& logits, const VocabularyMap& map, int64_t width,
+                                  const SamplingParams& params) {
+    const Rows rows = cpu_rows_from(logits, "draft_logits");
+    py::array_t<float> all({rows.view.rows, width});
+    for (int64_t row = 0; row < rows.view.rows; ++row) {
+      const std::vector<float> one = detail::project(rows.view, row, map, width, params);
+      std::copy(one.begin(), one.end(), all.mutable_data(row, 0));
+    }
+    return all;
+  });
+  module.def("psi_rows", [](const py::object& logits, const Spellings& spellings, int64_t width,
+                            const SamplingParams& params) {
+    const Rows rows = cpu_rows_from(logits, "draft_logits");
+    py::array_t<float> all({rows.view.rows, width});
+    for (int64_t row = 0; row < rows.view.rows; ++row) {
+      const detail::Law law = make_law(rows.view, row, params);
+      const std::vector<float> one = spellings.psi(law, spellings.root(), width);
+      std::copy(one.begin(), one.end(), all.mutable_data(row, 0));
+    }
+    return all;
+  });
   py::class_<CudaVerification>(module, "CudaVerification")
       .def(py::init<Address, Address, Address, Address, int64_t, const py::object&,
                     const py::object&, Address, Address, Address, Address, const std::string&,
-                    uint64_t, const std::array<Address, 6>&, Address, int, bool,
-                    const std::array<Address, 3>&, const std::array<Address, 3>&>())
+                    uint64_t, const std::array<Address, 6>&, const std::array<Address, 3>&, int,
+                    bool, const std::array<Address, 3>&, const std::array<Address, 3>&>())
       .def_readonly("room", &CudaVerification::room)
       .def("run", [](const CudaVerification& call, Address room, Address stream) {
         verify_cuda_async(call.request, call.result, at<void>(room), call.room, at<void>(stream));
       });
   py::class_<CudaSampling>(module, "CudaSampling")
       .def(py::init<const py::object&, Address, uint64_t, const std::array<Address, 6>&, Address,
-                    uint32_t, int, const std::array<Address, 3>&>())
+                    uint32_t, int, const std::array<Address, 2>&, int64_t,
+                    const std::array<Address, 4>&>())
       .def_readonly("room", &CudaSampling::room)
       .def("run", [](const CudaSampling& call, Address room, Address stream) {
         sample_cuda_async(call.request, call.result, at<void>(room), call.room, at<void>(stream));

@@ -1,5 +1,7 @@
 """The CUDA engine against the CPU engine: the same tokens from the same logits and coins."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -11,13 +13,14 @@ from anydraft import (
     NonFiniteLogitsError,
     SamplingParams,
     Trees,
+    Vocabulary,
     _core,
     probs,
     sample,
     verifiers,
     verify,
 )
-from anydraft.cuda import STATUS, Coins, Sampler, Verification, law_params
+from anydraft.cuda import STATUS, Coins, Projection, Sampler, Verification, law_params
 
 ABSENT = None
 if not _core.cuda_built():
@@ -56,7 +59,8 @@ class Batch:
         rows[0] *= 2
         rows[0, :, :5] += 2 * np.log(max(vocab, 2))  # drafts that are often accepted
         rows[1] += rows[0]
-        self.target, self.draft = rows.to(dtype)[..., :vocab]  # strided where stride > 0
+        self.rows, self.vocab = rows.to(dtype), vocab
+        self.target, self.draft = self.rows[..., :vocab]  # strided where stride > 0
         self.trees = Trees(tokens, parents, offsets, paths)
         self.verifier = verifier
 
@@ -67,11 +71,15 @@ class Batch:
         return Law("one_hot") if kind == "one_hot" else Law(kind, row)
 
     def verify(self, device, params, **options):
+        if device == "cpu":
+            target, draft = self.target, self.draft
+        else:  # a copy of a slice would be contiguous
+            target, draft = self.rows.to(device)[..., : self.vocab]
         return verify(
             self.trees,
-            self.target.to(device),
+            target,
             laws=self.laws,
-            draft_logits=self.draft.to(device),
+            draft_logits=draft,
             sampling=params,
             verifier=self.verifier,
             on_error="status",
@@ -120,7 +128,7 @@ def test_batches(requests):
 class OnDevice:
     """A batch's inputs as device tensors, for Verification."""
 
-    def __init__(self, batch, params, **options):
+    def __init__(self, batch, params, draft_params=None, **options):
         def ints(values):
             return torch.tensor(values, dtype=torch.int32, device="cuda")
 
@@ -133,6 +141,7 @@ class OnDevice:
             kinds=ints([KINDS.index(law.kind) for law in batch.laws]),
             rows=ints([-1 if law.row is None else law.row for law in batch.laws]),
             sampling=law_params([params] * requests, "cuda"),
+            draft_sampling=law_params([draft_params or params] * requests, "cuda"),
             draft_logits=batch.draft.cuda(),
             verifier=batch.verifier,
             paths=ints(batch.trees.paths),
@@ -233,6 +242,106 @@ def test_the_laws_of_drawn_drafts_spare_reading_their_rows():
     device = OnDevice(batch, params, draft_laws=sampler.laws)
     device.call()
     device.expect(batch.verify("cpu", params))
+
+
+def numbers(tokens):
+    """A vocabulary of tokens such as <7> and <7><12>."""
+    ids = {token: i for i, token in reversed(list(enumerate(tokens)))}
+    return Vocabulary.from_bytes(
+        [token.encode() for token in tokens],
+        encoder=lambda text: [ids[token] for token in re.findall(r"<\d+>", text)],
+    )
+
+
+class Pair:
+    """A drafter that has a third of its target's tokens, some twice, and pairs of them."""
+
+    def __init__(self, size):
+        own = [f"<{i}>" for i in range(0, size, 3)]
+        pairs = [f"<{i}><{i % 7}>" for i in range(size // 2)]
+        self.target = numbers([f"<{i}>" for i in range(size)])
+        self.drafter = numbers([*own[::-1], *own[:50], *pairs])
+        self.vocab, self.draft_vocab = size + 5, self.drafter.size + 3
+        self.map = _core.VocabularyMapTable(self.drafter.table, self.target.table)
+
+    def projection(self, device, spelled=False):
+        return Projection(
+            self.drafter,
+            self.target,
+            target_vocab=self.vocab,
+            draft_vocab=self.draft_vocab,
+            device=device,
+            spelled=spelled,
+        )
+
+    def rows(self, logits, params, spelled):
+        if not spelled:
+            return torch.tensor(_core.projected_rows(logits, self.map, self.vocab, params))
+        spellings = _core.Spellings(self.drafter.table, self.target.table, self.map)
+        return torch.tensor(_core.psi_rows(logits, spellings, self.vocab, params))
+
+
+def test_projected_rows_are_what_the_bridges_draw_from():
+    pair = Pair(60)
+    logits = torch.randn(2, pair.draft_vocab, generator=torch.Generator().manual_seed(1))
+    masses = logits[:, : pair.drafter.size].double().exp()
+    tli, slrs = torch.zeros(2, 2, pair.vocab, dtype=torch.float64)
+    for token, mass in enumerate(masses.T):
+        text = pair.drafter.token_bytes(token).decode()
+        first = int(re.match(r"<(\d+)>", text)[1])
+        slrs[:, first] += mass
+        if text == f"<{first}>":
+            tli[:, first] += mass
+    for wanted, spelled in ((tli, False), (slrs, True)):
+        rows = pair.rows(logits, SamplingParams(), spelled).double().exp()
+        assert (rows / rows.sum(-1, keepdim=True)).numpy() == pytest.approx(
+            (wanted / wanted.sum(-1, keepdim=True)).numpy(), abs=1e-6
+        )
+
+
+@on_device
+@pytest.mark.parametrize("spelled", [False, True], ids=["tli", "slrs"])
+@pytest.mark.parametrize("size", [300, 40000])
+def test_a_drafter_of_another_vocabulary(spelled, size):
+    """Drafts drawn from a drafter's rows and verified through the map, both on the device."""
+    pair = Pair(size)
+    for params in (SamplingParams(temperature=0.8, seed=3), SamplingParams(top_k=40, top_p=0.9)):
+        of_draft = SamplingParams(temperature=params.temperature) if spelled else params
+        batch = Batch("top_down", pair.vocab, 8, torch.float32, size)
+        nodes = len(batch.laws)
+        generator = torch.Generator().manual_seed(size)
+        logits = 2 * torch.randn(nodes, pair.draft_vocab, generator=generator)
+        batch.draft = pair.rows(logits, params, spelled)
+        noise = torch.randn(nodes, pair.vocab, generator=generator)
+        batch.target = batch.draft.clamp(min=-9) + 0.4 * noise
+        device = {"projection": pair.projection("cuda", spelled)}
+        if spelled:
+            every = law_params([params] * nodes, "cuda")
+            own = Sampler(logits.cuda(), every, Coins(seed=1))
+            own()
+            device["weighed"] = own.laws
+        laws = law_params([of_draft] * nodes, "cuda")
+        drawn = Sampler(logits.cuda(), laws, Coins(seed=9), purpose=5, **device)
+        drawn()
+        wanted = sample(
+            batch.draft,
+            SamplingParams(
+                temperature=of_draft.temperature, top_k=of_draft.top_k, top_p=of_draft.top_p, seed=9
+            ),
+            [(i, 0) for i in range(nodes)],
+        )
+        assert drawn.tokens.tolist() == wanted.tolist()
+        parents, starts = batch.trees.parents, batch.trees.offsets
+        for i, begin in enumerate(starts[:-1]):
+            for node in range(begin + 1, starts[i + 1]):
+                batch.trees.tokens[node] = int(wanted[begin + parents[node]])
+        batch.laws = [Law("row", i) for i in range(nodes)]
+        cpu = batch.verify("cpu", params, draft_sampling=of_draft)
+        batch.draft = logits
+        for known in (None, drawn.laws):
+            call = OnDevice(batch, params, of_draft, draft_laws=known, **device)
+            call.call()
+            call.expect(cpu)
 
 
 @on_device
@@ -374,3 +483,6 @@ def test_arguments_for_the_device_are_checked_without_one():
         Verification(ints, ints, offsets, rows, **laws)
     with pytest.raises(InputError, match="rows in CUDA memory"):
         Sampler(rows, law_params([SamplingParams()] * 3, "cpu"), Coins())
+    pair = Pair(9)
+    with pytest.raises(InputError, match="rows of 13 drafter and 14 target tokens"):
+        Verification(ints, ints, offsets, rows, projection=pair.projection("cpu"), **laws)
