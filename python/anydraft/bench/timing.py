@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from shutil import which
 from statistics import median
 from typing import Any
 
@@ -90,6 +91,8 @@ def _version(name: str) -> str | None:
 def _commit() -> str | None:
     """Of the clone this file lies in; None for an installed package."""
     git = ["git", "-C", str(Path(__file__).parent)]
+    if not which("git"):
+        return None
     commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True)
     if commit.returncode:
         return None

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from anydraft import InputError
-from anydraft.bench import kernels_cpu, peers, report
+from anydraft.bench import kernels_cpu, kernels_cuda, peers, peers_cuda, report, report_cuda
 from anydraft.cli import acceptance
 
 
@@ -23,13 +23,20 @@ def add(commands: Any) -> None:
         description="Checks the kernels, times them and their peers on one input, in one run. "
         "For steady figures set OMP_WAIT_POLICY=passive and leave the machine alone.",
     )
-    parser.add_argument("--device", choices=["cpu"], default="cpu")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument(
-        "--peer", action="append", choices=peers.NAMES, help="default: those installed"
+        "--peer",
+        action="append",
+        choices=sorted({*peers.NAMES, *peers_cuda.NAMES}),
+        help="default: those installed",
     )
-    parser.add_argument("--vocab", action="append", type=int, help="default: four usual sizes")
+    parser.add_argument("--vocab", action="append", type=int, help="default: usual sizes")
     parser.add_argument("--threads", type=int, default=1, help="of ours and of torch")
-    parser.add_argument("--seconds", type=float, default=0.2, help="for each line of a table")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        help="for each line of a table (default 0.2); with --device cuda in all (default 240)",
+    )
     parser.add_argument("--out", type=Path, metavar="FILE", help="write FILE.json and FILE.md")
     parser.set_defaults(run=run)
 
@@ -38,14 +45,37 @@ def run(args: argparse.Namespace) -> int:
     """Measure, print the tables, write them where asked to."""
     if args.threads < 1 or not all(size > 0 for size in args.vocab or ()):
         raise InputError("[bench] expected threads >= 1 and vocab >= 1")
-    vocabs = tuple(args.vocab or kernels_cpu.VOCABS)
-    chosen = tuple(args.peer or _installed())
     date = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d")
-    result = {"date": date, **kernels_cpu.run(vocabs, chosen, args.threads, args.seconds)}
+    if args.device == "cuda":
+        return _run_cuda(args, date)
+    vocabs = tuple(args.vocab or kernels_cpu.VOCABS)
+    chosen = _chosen(args, peers.NAMES) or tuple(_installed())
+    seconds = args.seconds or 0.2
+    result = {"date": date, **kernels_cpu.run(vocabs, chosen, args.threads, seconds)}
     if args.out:
         report.write(result, args.out.with_suffix(".json"))
     print(report.markdown(result))
     return 0
+
+
+def _run_cuda(args: argparse.Namespace, date: str) -> int:
+    """As `run`; 1 where a case failed, in the tables too."""
+    vocabs = tuple(args.vocab or kernels_cuda.VOCABS)
+    chosen = _chosen(args, peers_cuda.NAMES) or peers_cuda.NAMES
+    file = args.out.with_suffix(".json") if args.out else None
+    result = kernels_cuda.run(vocabs, chosen, args.seconds or 240, file)
+    result["date"] = date
+    if file:
+        report_cuda.write(result, file)
+    print(report_cuda.markdown(result))
+    return int(any("error" in row for row in result["rows"]))
+
+
+def _chosen(args: argparse.Namespace, names: tuple[str, ...]) -> tuple[str, ...]:
+    chosen = tuple(args.peer or ())
+    if unknown := sorted(set(chosen) - set(names)):
+        raise InputError(f"[bench] expected peers out of {', '.join(names)}, got {unknown[0]}")
+    return chosen
 
 
 def _installed() -> list[str]:
