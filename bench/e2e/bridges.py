@@ -1,68 +1,151 @@
-"""The bridges side by side on real pairs: tokens a target call and acceptance; no clocks.
+"""The bridges side by side on real pairs: acceptance, tokens a target call, modelled speed.
 
-    python bench/e2e/bridges.py --out bench/results/bridges.json TARGET DRAFTER [...]
+    python bench/e2e/bridges.py [--repeats N] [--pair NAME] [--method NAME] [--out FILE]
 
-Sampled with the same seeds; `auto` also tells what each bridge would have had accepted at the first
-position of each of its rounds, from the same rows.
+Three ordered pairs, three kinds of prompts, sampled at T = 0.6 and 1. No clock but for the cost of
+the models' calls, which is measured first (or given) and stated. Writes JSON after every run, in
+the end a Markdown table and a plot beside it; begun again with the same --out it goes on where it
+was.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
+import sys
+from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from anydraft import SamplingParams, SpeculativeSession
-from anydraft.cli.loading import load
-from anydraft.cli.pair import PROMPTS
+BENCH = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(BENCH), str(BENCH / "acceptance")]
 
+import models  # noqa: E402
+import torch  # noqa: E402
+from bridges_report import markdown, plot  # noqa: E402
+from prompts import chat  # noqa: E402
+from report import machine  # noqa: E402
+
+from anydraft import SamplingParams, SpeculativeSession  # noqa: E402
+from anydraft.cli.loading import load  # noqa: E402
+from anydraft.cli.pair import Costs, measure_costs  # noqa: E402
+
+PAIRS = {  # target, drafter
+    "smollm2 <- gemma": ("smollm2-135m", "gemma3-270m"),
+    "gemma <- smollm2": ("gemma3-270m", "smollm2-135m"),
+    "qwen 1.5b <- smollm2": ("qwen2.5-coder-1.5b", "smollm2-135m"),
+}
+METHODS: dict[str, dict[str, Any]] = {
+    "tli": {"bridge": "tli"},
+    "slrs": {"bridge": "slrs"},
+    "slem": {"bridge": "slem"},
+    "auto": {"bridge": "auto"},
+    "auto, length auto": {"bridge": "auto", "draft_length": "auto"},
+}
+COMPARED = ("tli", "slrs", "slem", "auto")  # run where no --method is given
+TEMPERATURES = (0.6, 1.0)
+PROSE = (
+    "Nobody in the village remembered when the bridge over the gorge was built, but",
+    "Bees find their way back to the hive by the position of the sun and by",
+    "The first steam engines were used to pump water out of mines. Later",
+    "On the morning of her eightieth birthday Clara decided that she would",
+    "A good loaf of bread needs only flour, water, salt and time. To begin with,",
+    "The museum's new wing opens in spring. Its director says that visitors will",
+)
 KINDS = ("prose", "code", "question")
 
 
-def measure(target: Any, drafter: Any, bridge: Any, prompt: str, args: Any, heat: float) -> Any:
+@cache
+def prompts_of(kind: str) -> list[str]:
+    """As many of each kind; none that `auto` was tuned on."""
+    if kind == "prose":
+        return list(PROSE)
+    if kind == "code":
+        return models.humaneval_prompts(7)[1:]
+    return [f"Question: {text}\nAnswer:" for text in chat(14)[8:]]
+
+
+def main() -> int:
+    args = _parser().parse_args()
+    torch.set_num_threads(args.threads)
+    settings = {"new_tokens": args.new_tokens, "draft_length": args.draft_length}
+    result: dict[str, Any] = {"machine": machine(), **settings, "costs": {}, "runs": []}
+    if args.out.exists():
+        result = json.loads(args.out.read_text(encoding="utf-8"))
+        if any(result[name] != value for name, value in settings.items()):
+            raise SystemExit(f"expected the settings of {args.out}, got {settings}")
+    done = {_key(run) for run in result["runs"]}
+    # The repetition is outermost: whatever is there when it is cut off covers all alike.
+    for repeat, pair, heat, kind, method in itertools.product(
+        range(args.repeats), args.pair, TEMPERATURES, KINDS, args.method
+    ):
+        run = {"pair": pair, "T": heat, "kind": kind, "prompt": repeat, "method": method}
+        if _key(run) in done:
+            continue
+        target, drafter = (_model(name) for name in PAIRS[pair])
+        if pair not in result["costs"]:
+            result["costs"][pair] = asdict(_costs(target, drafter))
+        run |= measure(target, drafter, run, settings)
+        result["runs"].append(run)
+        _write(args.out, result)
+        say(f"{pair} T={heat} {kind} {repeat} {method}: {run['tokens'] / run['target_calls']:.2f}")
+    args.out.with_suffix(".md").write_text(markdown(result), encoding="utf-8")
+    plot(result, args.out.with_suffix(".png"))
+    print(markdown(result))
+    return 0
+
+
+def measure(target: Any, drafter: Any, run: dict[str, Any], settings: dict[str, Any]) -> Any:
+    """One text; the seed is the prompt's number, whatever the method."""
     session = SpeculativeSession(
         target,
         drafter,
-        bridge=bridge,
-        draft_length=args.draft_length,
+        **{"draft_length": settings["draft_length"], **METHODS[run["method"]]},
         draft_confidence=0.0,
-        sampling=SamplingParams(heat, seed=args.seed),
+        sampling=SamplingParams(run["T"], seed=run["prompt"] + 1),
     )
-    stats = session.generate(prompt, max_new_tokens=args.max_new_tokens).stats
-    return {
-        "tokens_per_call": stats.tokens / stats.target_calls,
-        "acceptance": stats.acceptance_rate,
-        "target_calls": stats.target_calls,
-        "draft_calls": stats.draft_calls,
-        "bridges": stats.bridges,
-    }
+    prompt = prompts_of(run["kind"])[run["prompt"]]
+    stats = session.generate(prompt, max_new_tokens=settings["new_tokens"]).stats
+    names = ("tokens", "target_calls", "draft_calls", "drafted", "accepted", "seconds", "bridges")
+    return {name: getattr(stats, name) for name in names}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("models", nargs="+", metavar="TARGET DRAFTER")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--temperatures", type=float, nargs="+", default=[0.6, 1.0])
-    parser.add_argument("--max-new-tokens", type=int, default=64)
+def _costs(target: Any, drafter: Any) -> Costs:
+    return measure_costs(target, drafter, PROSE[0])
+
+
+@cache
+def _model(name: str) -> Any:
+    return load("model", str(models.fetch(name)), pack=True)
+
+
+def _key(run: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(run[name] for name in ("pair", "T", "kind", "prompt", "method"))
+
+
+def _write(file: Path, result: dict[str, Any]) -> None:
+    scratch = file.with_suffix(".tmp")
+    scratch.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    scratch.replace(file)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description="bridges side by side on real pairs")
+    parser.add_argument("--out", type=Path, default=BENCH / "results" / "bridges.json")
+    parser.add_argument("--repeats", type=int, default=2, help="prompts of each kind, at most 6")
+    parser.add_argument("--pair", nargs="+", choices=list(PAIRS), default=list(PAIRS))
+    parser.add_argument("--method", nargs="+", choices=list(METHODS), default=list(COMPARED))
+    parser.add_argument("--new-tokens", type=int, default=48)
     parser.add_argument("--draft-length", type=int, default=4)
-    parser.add_argument("--seed", type=int, default=1)
-    args = parser.parse_args()
-    results = []
-    for names in zip(args.models[::2], args.models[1::2], strict=True):
-        target, drafter = (load("model", name, pack=True) for name in names)
-        for heat in args.temperatures:
-            for kind, prompt in zip(KINDS, PROMPTS, strict=True):
-                for bridge in ("tli", "slrs", "slem", "auto"):
-                    result = measure(target, drafter, bridge, prompt, args, heat)
-                    pair = " <- ".join(Path(name).name for name in names)
-                    result |= {"pair": pair, "temperature": heat, "prompt": kind, "bridge": bridge}
-                    results.append(result)
-                    calls = f"{result['tokens_per_call']:.2f} tokens a call"
-                    print(f"{pair} T={heat} {kind:9} {bridge:5} {calls}", flush=True)
-                    settings = {"new_tokens": args.max_new_tokens, "length": args.draft_length}
-                    args.out.write_text(json.dumps({**settings, "results": results}, indent=1))
+    parser.add_argument("--threads", type=int, default=1)
+    return parser
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

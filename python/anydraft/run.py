@@ -37,9 +37,9 @@ class Event:
 class GenerationStats:
     """What a request cost. Seconds are wall time; `draft_seconds` and `target_seconds` are spent in
     the models' calls, the rest of `seconds` is ours. Of requests decoded together each counts what
-    all of them waited for while it was going. `bridges` (bridge "auto"): of
-    each one its `rounds`, the `acceptance` of a round's first draft token, recent rounds counting
-    most, and its `worth`, expected tokens of a round per cost of it in plain target calls.
+    all of them waited for while it was going. `bridges` (bridge "auto"): of each one its `rounds`,
+    the `acceptance` that the first token of its drafts would have had on the text, and its `worth`,
+    tokens of a round per cost of it in plain target calls.
     `stopped` (a stop rule other than 1): mean share of the drafted laws that the rule is known to
     have stopped; the rest stopped where the budget ended. Much below 1: a larger `draft_budget`, or
     another bridge, may serve better."""

@@ -19,6 +19,7 @@ from anydraft.vocabulary import Vocabulary
 
 Bridge: TypeAlias = Literal["auto", "same", "tli", "slem", "slrs"]
 Message: TypeAlias = Mapping[str, Any]
+_LONGEST = 8  # draft length "auto"
 Prompt: TypeAlias = str | Sequence[int] | Sequence[Message]
 
 
@@ -59,7 +60,9 @@ class SpeculativeSession:
             earlier than the rule says, down to one drafter token each at 1. That is known when
             drawing, so the law stays exact; `stats.stopped` says how much of it the rule itself
             stopped. 0: nothing is drafted.
-        draft_length: most tokens proposed one after another in a round, at least 0.
+        draft_length: most tokens proposed one after another in a round, at least 0; "auto": chosen
+            for each round from the request's own past acceptance, 1 to 8 (no clock, so a seed still
+            makes the same text).
         draft_confidence: a chain is drafted no further once the drafter's own certainty of it (the
             product of its largest probabilities) is below this; 0: always `draft_length`.
         tree: several drafts at once, in place of a chain of `draft_length`: "2x2x2", "4,2,1,1" or
@@ -68,6 +71,8 @@ class SpeculativeSession:
             What a greedy drafter proposes is certain, whatever this says.
         verifier: a name out of `verifiers()`; "auto": match for drafts that are certain, else
             traversal.
+        draft_cost: a call of the drafter, in calls of the target, at least 0: what "auto" of bridge
+            and draft length count with. `anydraft pair` measures it.
         sampling: the default of `generate`.
         draft_sampling: the drafter's parameters (None: the target's; greedy for slem).
 
@@ -93,22 +98,26 @@ class SpeculativeSession:
         bridge: Bridge = "auto",
         stop_rule: int | Literal["settled"] = 1,
         draft_budget: int = 32,
-        draft_length: int = 4,
+        draft_length: int | Literal["auto"] = 4,
         draft_confidence: float = 0.3,
         tree: str | TreeShape | None = None,
         draft: str = "row",
         verifier: str = "auto",
+        draft_cost: float = 0.15,
         sampling: SamplingParams | None = None,
         draft_sampling: SamplingParams | None = None,
     ) -> None:
-        if not isinstance(draft_length, int) or draft_length < 0:
-            raise InputError(f"[Session] expected draft_length >= 0, got {draft_length!r}")
+        if draft_length != "auto" and (not isinstance(draft_length, int) or draft_length < 0):
+            raise InputError(
+                f'[Session] expected draft_length >= 0 or "auto", got {draft_length!r}'
+            )
         self.target = target
         self.drafter: Any = drafter
         self.bridge = _choose_bridge(target, drafter, bridge)
         self.stop_rule = stop_rule
         self.draft_budget = draft_budget
         self.draft_length = draft_length
+        self.draft_cost = draft_cost
         self.draft_confidence = draft_confidence
         self.tree = TreeShape(()) if tree is None else TreeShape.parse(tree)
         self.draft = draft
@@ -253,9 +262,11 @@ class SpeculativeSession:
             self.target.vocabulary.table,
             drafter.vocabulary.table if drafter else None,
             bridge=self.bridge,
-            draft_length=self.draft_length,
             stop_tokens=_stop_tokens(self.stop_rule),
             draft_budget=self.draft_budget,
+            draft_length=_LONGEST if self.draft_length == "auto" else self.draft_length,
+            auto_length=self.draft_length == "auto",
+            draft_cost=self.draft_cost,
             draft_confidence=self.draft_confidence,
             target_context=getattr(self.target, "context_length", None) or 0,
             draft_context=getattr(drafter, "context_length", None) or 0,

@@ -207,7 +207,7 @@ def test_sessions_that_cannot_be():
         InputError, match="expected bridge auto, same, tli, slem or slrs, got 'tree'"
     ):
         SpeculativeSession(target, TableModel(DRAFTER, 2), bridge="tree")
-    with pytest.raises(InputError, match="draft_length >= 0, got -1"):
+    with pytest.raises(InputError, match='draft_length >= 0 or "auto", got -1'):
         SpeculativeSession(target, None, draft_length=-1)
     with pytest.raises(InputError, match='expected a model or "lookup"'):
         SpeculativeSession(target, "small")

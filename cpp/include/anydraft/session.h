@@ -43,7 +43,11 @@ enum class Finish : int32_t { kNot, kStop, kLength, kContext, kCancelled };
 
 struct SessionOptions {
   Bridge bridge = Bridge::kNone;
-  int32_t draft_length = 4;     // depth of the draft (SLEM: drafter tokens)
+  int32_t draft_length = 4;  // depth of the draft (SLEM: drafter tokens)
+  // Each round's draft is as long as the request's own past speaks for, up to draft_length.
+  bool auto_length = false;
+  // The fixed cost table, for bridge kAuto and auto_length: a drafter call, in target calls.
+  double draft_cost = 0.15;
   TreeShape tree;               // no widths: a chain of draft_length; else its own depth counts
   StopRule stop_rule;           // kSlrs
   LawKind law = LawKind::kRow;  // of the drafter's draws; a greedy drafter's are always certain
@@ -98,8 +102,8 @@ struct Emitted {
 struct BridgeStats {
   Bridge bridge = Bridge::kNone;
   int64_t rounds = 0;
-  double acceptance = 0;  // of a round's first draft token, recent rounds counting most
-  double worth = 0;       // expected tokens of a round per cost of it, in plain target calls
+  double acceptance = 0;  // as often would its drafts' first token have been kept
+  double worth = 0;       // tokens of a round per cost of it, in plain target calls
 };
 
 struct Stats {

@@ -3,44 +3,39 @@
 #include <algorithm>
 #include <limits>
 
+#include "session/draft_length.h"
 #include "session/slrs_draft.h"
 #include "session/string_draft.h"
 
 namespace anydraft {
 namespace {
 
-constexpr double kDraftCost = 0.15;  // of a drafter call, in target calls
-constexpr double kForget = 0.9;      // a round
 constexpr double kMargin = 1.02;
-// Before anything is known: as after two rounds at one half.
-constexpr double kPriorRounds = 2, kPriorAcceptance = 0.5;
+constexpr double kForget = 0.9;  // a round of one bridge: what it costs
 
 }  // namespace
 
 AutoDraft::AutoDraft(const Pair& pair, const Request& request, Stats& stats)
     : request_(request),
       stats_(stats),
-      length_(shape_for(pair.options, std::numeric_limits<int32_t>::max()).levels()) {
+      longest_(shape_for(pair.options, std::numeric_limits<int32_t>::max()).levels()),
+      length_(longest_),
+      hindsight_(pair, request, static_cast<int32_t>(longest_)) {
   const auto cache = std::make_shared<DrafterCache>();
   const auto add = [&](Bridge bridge, auto make) {
     auto candidate = std::make_unique<Candidate>();
     candidate->pair = pair;
     candidate->pair.options.bridge = bridge;
     candidate->drafting = make(candidate->pair);
-    candidate->accepted = kPriorAcceptance * kPriorRounds;
-    candidate->weight = kPriorRounds;
-    candidate->emitted = candidate->expected = 2 * kPriorRounds;
-    candidate->rounds = kPriorRounds;
-    candidate->calls = kPriorRounds * static_cast<double>(length_);
     candidates_.push_back(std::move(candidate));
   };
+  if (pair.spellings->size() > 0) {  // first of equals: it has the drafter's whole vocabulary
+    add(Bridge::kSlrs,
+        [&](const Pair& own) { return std::make_unique<SlrsDraft>(own, request, stats, cache); });
+  }
   if (pair.map->shared > 0) {
     add(Bridge::kTli,
         [&](const Pair& own) { return std::make_unique<TokenDraft>(own, request, stats, cache); });
-  }
-  if (pair.spellings->size() > 0) {
-    add(Bridge::kSlrs,
-        [&](const Pair& own) { return std::make_unique<SlrsDraft>(own, request, stats, cache); });
   }
   add(Bridge::kSlem,
       [&](const Pair& own) { return std::make_unique<StringDraft>(own, request, stats, cache); });
@@ -48,38 +43,44 @@ AutoDraft::AutoDraft(const Pair& pair, const Request& request, Stats& stats)
 }
 
 void AutoDraft::start(const TokenIds& committed, int64_t room) {
+  length_ = std::clamp<int64_t>(room, 0, longest_);
   size_t best = now_;
   for (size_t i = 0; i < candidates_.size(); ++i) {
     const double bar = worth(*candidates_[best]) * (best == now_ ? kMargin : 1);
     if (worth(*candidates_[i]) > bar) best = i;
   }
   now_ = best;
-  first_row_.clear();
+  drawn_.clear();
   calls_before_ = stats_.draft_calls;
+  committed_before_ = committed.size();
   now().drafting->start(committed, room);
 }
 
 void AutoDraft::take(const RowsView& rows, int64_t first) {
+  std::optional<std::string> text = now().drafting->drafted_text();
+  if (!text && drawn_.empty()) text = "";  // a tree's root
   now().drafting->take(rows, first);
-  if (!first_row_.empty()) return;
+  if (!text) return;
+  Hindsight::Row row{std::move(*text), std::vector<float>(rows.cols)};
   for (int64_t i = 0; i < rows.cols; ++i) {
-    first_row_.push_back(detail::load(rows.row(first), rows.dtype, i));
+    row.logits[i] = detail::load(rows.row(first), rows.dtype, i);
   }
+  drawn_.push_back(std::move(row));
 }
 
-void AutoDraft::learn(const RowsView& target, int64_t first, int64_t accepted) {
-  if (first_row_.empty()) return;
-  now().emitted = kForget * now().emitted + static_cast<double>(accepted + 1);
-  now().expected = kForget * now().expected + expected_tokens(now());
+void AutoDraft::learn(const RowsView& target, int64_t first, const TokenIds& committed,
+                      const std::vector<int32_t>& path) {
+  if (drawn_.empty()) return;
   now().calls = kForget * now().calls + static_cast<double>(stats_.draft_calls - calls_before_);
-  now().rounds = kForget * now().rounds + 1;
-  const auto width = static_cast<int64_t>(first_row_.size());
-  const RowsView row{first_row_.data(), DType::kFloat32, 1, width, width, 0};
-  const detail::Law law = make_law(target, first, request_.sampling);
-  for (const auto& candidate : candidates_) {
-    candidate->accepted = kForget * candidate->accepted + candidate->drafting->acceptance(row, law);
-    candidate->weight = kForget * candidate->weight + 1;
+  now().planned = kForget * now().planned + static_cast<double>(std::max<int64_t>(length_, 1));
+  const TokenIds came(committed.begin() + static_cast<int64_t>(committed_before_), committed.end());
+  std::vector<double> target_probs;
+  for (size_t i = 0; i < came.size(); ++i) {
+    const int64_t node = i == 0 ? 0 : path[i - 1];
+    const detail::Law law = make_law(target, first + node, request_.sampling);
+    target_probs.push_back(came[i] < law.size ? detail::mass(law, came[i]) : 0);
   }
+  hindsight_.add(came, target_probs, drawn_, target.cols);
   ++stats_.bridges[now_].rounds;
   report();
 }
@@ -88,16 +89,12 @@ void AutoDraft::set_target_width(int64_t width) {
   for (const auto& candidate : candidates_) candidate->drafting->set_target_width(width);
 }
 
-// As if every drafted token were accepted with the same probability: Leviathan et al. 2023.
-double AutoDraft::expected_tokens(const Candidate& candidate) const {
-  double sum = 1, power = 1;
-  for (int64_t i = 0; i < length_; ++i) sum += power *= candidate.acceptance();
-  return sum;
-}
-
 double AutoDraft::worth(const Candidate& candidate) const {
-  const double cost = 1 + kDraftCost * candidate.calls / candidate.rounds;
-  return expected_tokens(candidate) / cost * candidate.emitted / candidate.expected;
+  // Until it has drafted, a bridge is taken to call the drafter as the one that drafts does.
+  const Candidate& known = candidate.planned > 0 ? candidate : now();
+  const double calls = known.asked_share() * static_cast<double>(length_);
+  const double cost = round_cost(candidate.pair.options.draft_cost, calls, length_);
+  return (1 + hindsight_.accepted(candidate.pair.options.bridge, length_)) / cost;
 }
 
 void AutoDraft::report() {
@@ -106,7 +103,7 @@ void AutoDraft::report() {
     const Candidate& candidate = *candidates_[i];
     BridgeStats& told = stats_.bridges[i];
     told.bridge = candidate.pair.options.bridge;
-    told.acceptance = candidate.acceptance();
+    told.acceptance = hindsight_.acceptance(told.bridge);
     told.worth = worth(candidate);
   }
 }

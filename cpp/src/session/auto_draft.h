@@ -1,17 +1,16 @@
 // The bridge that chooses itself: TLI, SLRS or SLEM, round by round.
 //
-// After a round both models' rows at its first position are known, and with them what each bridge
-// would have had accepted there: the overlap of its law with the target's (SLEM: the target's mass
-// of its token). These acceptance rates are averaged with exponential forgetting. A bridge is worth
-//   expected tokens of a round / (1 + kDraftCost * drafter calls),
-// times what its own rounds came to against that expectation; the next round takes the best, or
-// stays where nothing is better by kMargin. Only the request's own past counts, no clock, and
-// never the row that the round's first token will be verified with.
+// A round's rows say how far each bridge would have come on the text that was committed
+// (Hindsight). A bridge is worth
+//   (1 + tokens kept of a draft) / (1 + draft_cost * drafter calls + kTokenCost * drafted tokens);
+// the next round takes the best, or stays where nothing is better by kMargin. Only the request's
+// own past counts, no clock, and never a target row of the round that is drafted.
 #pragma once
 
 #include <memory>
 #include <vector>
 
+#include "session/hindsight.h"
 #include "session/model_draft.h"
 
 namespace anydraft {
@@ -24,7 +23,8 @@ class AutoDraft : public Drafting {
   bool wants_model() const override { return now().drafting->wants_model(); }
   Feed feed() const override { return now().drafting->feed(); }
   void take(const RowsView& rows, int64_t first) override;
-  void learn(const RowsView& target, int64_t first, int64_t accepted) override;
+  void learn(const RowsView& target, int64_t first, const TokenIds& committed,
+             const std::vector<int32_t>& path) override;
   void settle(const TokenIds& committed, const std::vector<int32_t>& path) override {
     now().drafting->settle(committed, path);
   }
@@ -36,13 +36,11 @@ class AutoDraft : public Drafting {
   struct Candidate {
     Pair pair;
     std::unique_ptr<ModelDraft> drafting;
-    double accepted, weight;                  // at first positions, of all rounds
-    double emitted, expected, calls, rounds;  // of its own
-    double acceptance() const { return accepted / weight; }
+    double calls = 0, planned = 0;  // of the drafter in its rounds; lengths of these
+    double asked_share() const { return planned > 0 ? calls / planned : 1; }
   };
   Candidate& now() { return *candidates_[now_]; }
   const Candidate& now() const { return *candidates_[now_]; }
-  double expected_tokens(const Candidate& candidate) const;
   double worth(const Candidate& candidate) const;
   void report();
 
@@ -50,9 +48,11 @@ class AutoDraft : public Drafting {
   Stats& stats_;
   std::vector<std::unique_ptr<Candidate>> candidates_;
   size_t now_ = 0;
-  int64_t length_ = 0;            // of a round's draft, at most
-  int64_t calls_before_ = 0;      // of the drafter, when the round began
-  std::vector<float> first_row_;  // the drafter's, of this round; empty: not drafted yet
+  int64_t longest_, length_;     // of a draft: at most; of this round
+  int64_t calls_before_ = 0;     // of the drafter, when the round began
+  size_t committed_before_ = 0;  // tokens, likewise
+  Hindsight hindsight_;
+  std::vector<Hindsight::Row> drawn_;  // of this round
 };
 
 }  // namespace anydraft

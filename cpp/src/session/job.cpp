@@ -35,7 +35,8 @@ Session::Job::Job(const Pair& pair, Request request)
     : pair_(pair),
       request_(std::move(request)),
       committed_(request_.prompt),
-      drafting_(make_drafting(pair_, request_, stats)) {
+      drafting_(make_drafting(pair_, request_, stats)),
+      length_(pair.has_model() ? pair.options.draft_cost : 0, pair.options.draft_length) {
   finish_if_full();
 }
 
@@ -48,6 +49,11 @@ int64_t Session::Job::room() const {
   return left;
 }
 
+// Known before anything of the round is drafted, so that the laws stand.
+int64_t Session::Job::most_drafted() const {
+  return pair_.options.auto_length ? std::min(room(), length_.best()) : room();
+}
+
 void Session::Job::finish_if_full() {
   if (finish != Finish::kNot || room() >= 0) return;
   const bool length = static_cast<int64_t>(emitted.size()) >= request_.max_new_tokens;
@@ -56,7 +62,7 @@ void Session::Job::finish_if_full() {
 
 void Session::Job::prepare() {
   if (prepared_ || finish != Finish::kNot) return;
-  drafting_->start(committed_, room());
+  drafting_->start(committed_, most_drafted());
   prepared_ = true;
 }
 
@@ -114,6 +120,10 @@ void Session::Job::commit(const VerifyResult& result, const RowsView& rows, int6
   const auto text = static_cast<int32_t>(committed_.size());
   ++stats.target_calls;
   stats.drafted += tree.size() - 1;
+  if (tree.size() > 1) {
+    const int32_t depth = *std::max_element(tree.depths.begin(), tree.depths.end());
+    length_.learn(static_cast<int64_t>(path.size()), depth);
+  }
   std::vector<int32_t> slots;
   for (int32_t node : path) slots.push_back(text - 1 + node);
   target_.set(text, std::move(slots));
@@ -133,7 +143,7 @@ void Session::Job::commit(const VerifyResult& result, const RowsView& rows, int6
   prepared_ = false;
   finish_if_full();
   drafting_->set_target_width(rows.cols);
-  drafting_->learn(rows, first, static_cast<int64_t>(path.size()));
+  drafting_->learn(rows, first, committed_, path);
   if (finish == Finish::kNot) drafting_->settle(committed_, path);
 }
 

@@ -7,6 +7,7 @@
 #include "anydraft/session.h"
 #include "anydraft/verify.h"
 #include "session/cached.h"
+#include "session/draft_length.h"
 #include "session/proposal.h"
 
 namespace anydraft {
@@ -35,12 +36,14 @@ struct Session::Job {
  private:
   void finish_if_full();
   int64_t room() const;
+  int64_t most_drafted() const;
 
   const Pair& pair_;
   Request request_;
   TokenIds committed_;
   Cached target_;  // committed tokens in the target's cache
   std::unique_ptr<Drafting> drafting_;
+  DraftLength length_;
   bool prepared_ = false;
 };
 

@@ -124,6 +124,11 @@ Feed ModelDraft::feed() const {
   return feed;
 }
 
+std::optional<std::string> ModelDraft::drafted_text() const {
+  if (!chain_ || frontier_.size() != 1) return std::nullopt;
+  return text_to(frontier_[0]);
+}
+
 void ModelDraft::take(const RowsView& all, int64_t first) {
   const RowsView rows = known(all);
   std::vector<Expansion> drawn;

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <memory>
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "bridge/context.h"
@@ -38,8 +40,8 @@ class ModelDraft : public Drafting {
   void take(const RowsView& rows, int64_t first) override;
   void settle(const TokenIds& committed, const std::vector<int32_t>& path) override;
   void failed() override;
-  // What the target accepts of this drafting behind a text of which both laws are known.
-  virtual double acceptance(const RowsView& drafter_row, const detail::Law& target) const = 0;
+  // The text drafted so far, behind which the next row is; none where the tree has branches.
+  std::optional<std::string> drafted_text() const;
 
  protected:
   // Draws the children of a node from the row of the last drafter token above it, with the coins
@@ -51,6 +53,7 @@ class ModelDraft : public Drafting {
   // The tree's nodes that the committed text went along.
   virtual std::vector<int32_t> taken_path(const TokenIds& committed,
                                           const std::vector<int32_t>& path) const = 0;
+  virtual std::string text_to(int32_t node) const = 0;     // bytes of the tree's path
   virtual RowsView known(const RowsView& rows) const = 0;  // columns that stand for tokens
 
   // The nodes that wait for their children now, after row `row` was the first of the last feed.

@@ -46,9 +46,10 @@ class Drafting {
   virtual Feed feed() const { return {}; }
   // The rows of the last feed(), from `first` on. Where it throws nothing has changed.
   virtual void take(const RowsView&, int64_t) {}
-  // The target's rows of the proposal, from `first` on, and how many tokens were accepted.
-  virtual void learn(const RowsView&, int64_t, int64_t) {}
-  // `committed` has grown by the accepted nodes `path` and one token more.
+  // The target's rows of the proposal, from `first` on; `committed` has grown by the accepted nodes
+  // `path` and one token more, or less where it came to an end.
+  virtual void learn(const RowsView&, int64_t, const TokenIds&, const std::vector<int32_t>&) {}
+  // Likewise, where the text goes on.
   virtual void settle(const TokenIds&, const std::vector<int32_t>&) {}
   virtual void failed() {}  // a feed may have been carried out in part
 

@@ -61,6 +61,9 @@ Session::Session(std::shared_ptr<const Vocabulary> target,
   if (!(options.draft_confidence >= 0 && options.draft_confidence <= 1)) {
     fail("draft_confidence in [0, 1], got " + std::to_string(options.draft_confidence));
   }
+  if (!(options.draft_cost >= 0)) {
+    fail("draft_cost >= 0, got " + std::to_string(options.draft_cost));
+  }
   check_drafts(options);
   if (!shared_->across()) return;
   if (!shared_->drafter) fail("a drafter vocabulary for this bridge, got none");

@@ -27,15 +27,6 @@ Expansion StringDraft::draw(int32_t, int32_t width, const RowsView& rows, int64_
   return drawn;
 }
 
-// Of the first target token of the drafter's likeliest one by itself.
-double StringDraft::acceptance(const RowsView& drafter_row, const detail::Law& target) const {
-  SamplingParams greedy;
-  greedy.temperature = 0;
-  const int32_t likeliest = make_law(known(drafter_row), 0, greedy).one_hot;
-  const int32_t token = pair_.spellings->first_of(likeliest);
-  return token >= 0 && token < target.size ? detail::mass(target, token) : 0;
-}
-
 std::vector<int32_t> StringDraft::path_to(int32_t node) const {
   std::vector<int32_t> path;
   for (; node > 0; node = tree_.parents[node]) path.push_back(node);

@@ -12,7 +12,6 @@ class StringDraft : public ModelDraft {
  public:
   using ModelDraft::ModelDraft;
   void start(const TokenIds& committed, int64_t room) override;
-  double acceptance(const RowsView& drafter_row, const detail::Law& target) const override;
 
  protected:
   Expansion draw(int32_t node, int32_t width, const RowsView& rows, int64_t row,
@@ -22,6 +21,7 @@ class StringDraft : public ModelDraft {
   std::vector<int32_t> taken_path(const TokenIds& committed,
                                   const std::vector<int32_t>& path) const override;
   RowsView known(const RowsView& rows) const override;
+  std::string text_to(int32_t node) const override { return text_of(path_to(node)); }
 
  private:
   std::vector<int32_t> path_to(int32_t node) const;

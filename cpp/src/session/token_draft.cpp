@@ -40,19 +40,11 @@ Expansion TokenDraft::draw(int32_t, int32_t width, const RowsView& rows, int64_t
   return drawn;
 }
 
-double TokenDraft::acceptance(const RowsView& drafter_row, const detail::Law& target) const {
-  const std::vector<float> logits = law_over_target(known(drafter_row), 0);
-  if (!detail::has_mass(logits)) return 0;
-  const auto width = static_cast<int64_t>(logits.size());
-  const RowsView row{logits.data(), DType::kFloat32, 1, width, width, 0};
-  SamplingParams params = law_sampling();
-  if (sampling_.greedy()) params.temperature = 0;
-  const detail::Law law = make_law(row, 0, params);
-  double sum = 0;
-  for (int64_t i = 0; i < std::min(width, target.size); ++i) {
-    sum += std::min(detail::mass(law, i), detail::mass(target, i));
-  }
-  return sum;
+std::string TokenDraft::text_to(int32_t node) const {
+  TokenIds path;
+  for (; node > 0; node = tree_.parents[node]) path.push_back(tree_.tokens[node]);
+  std::reverse(path.begin(), path.end());
+  return pair_.target->decode(path);
 }
 
 void TokenDraft::keep_law(const Expansion& expansion) {

@@ -1,6 +1,8 @@
 // Drafts token by token: a drafter of the target's own vocabulary, or token-level intersection.
 #pragma once
 
+#include <string>
+
 #include "session/model_draft.h"
 
 namespace anydraft {
@@ -9,7 +11,6 @@ class TokenDraft : public ModelDraft {
  public:
   using ModelDraft::ModelDraft;
   void start(const TokenIds& committed, int64_t room) override;
-  double acceptance(const RowsView& drafter_row, const detail::Law& target) const override;
 
  protected:
   Expansion draw(int32_t node, int32_t width, const RowsView& rows, int64_t row,
@@ -22,6 +23,7 @@ class TokenDraft : public ModelDraft {
     return path;
   }
   RowsView known(const RowsView& rows) const override;
+  std::string text_to(int32_t node) const override;
   // Logits over the target's ids, -inf where the drafter has none.
   virtual std::vector<float> law_over_target(const RowsView& rows, int64_t row) const;
   // What those become a law by.
