@@ -224,9 +224,10 @@ class SpeculativeSession:
             strict=True,
         )
         # All are started first: a prompt that cannot be costs nothing that was decoded.
-        self.runs = [self._start(*request) for request in each]
-        finish(self.runs, batch_size)
-        return [run.generation for run in self.runs]
+        # A model that calls `generate` itself changes self.runs, not these.
+        self.runs = runs = [self._start(*request) for request in each]
+        finish(runs, batch_size)
+        return [run.generation for run in runs]
 
     def _start(
         self,

@@ -151,7 +151,7 @@ def verify(
         target_params = target_params * count if len(target_params) == 1 else target_params
         draft_params = draft_params * count if len(draft_params) == 1 else draft_params
     seeds = [params.seed or 0 for params in target_params]
-    accept, pick, select = (None,) * 3 if coins is None else (*coins, None)[:3]
+    accept, pick, select = (None,) * 3 if coins is None else _given(coins)
     with _device_of(target_logits) as stream:
         accepted, offsets, next_token, status, degenerate, probabilities = _core.verify(
             trees.tokens,
@@ -241,3 +241,13 @@ def verifiers() -> list[dict[str, str]]:
     """
     names = ("name", "laws", "shapes", "devices", "cost", "source")
     return [dict(zip(names, row, strict=True)) for row in _core.verifiers()]
+
+
+def _given(coins: Sequence[Sequence[float]]) -> Sequence[Any]:
+    """accept, pick, select or None."""
+    if len(coins) not in (2, 3):
+        raise InputError(f"[verify] expected coins (accept, pick[, select]), got {len(coins)}")
+    outside = [coin for of_kind in coins for coin in of_kind if not 0 < coin < 1]
+    if outside:
+        raise InputError(f"[verify] expected coins in (0, 1), got {outside[0]}")
+    return (*coins, None)[:3]

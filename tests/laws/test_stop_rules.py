@@ -145,7 +145,11 @@ def reference_laws(count, masses=tuple(SPELT.values())):
     """psi by the drafted tokens, of the rule of `count` drafter tokens."""
     chances = [Fraction(mass) for mass in masses]
     sequences = stop_rules.Sequences(
-        lambda drawn: chances, list(SPELT), TARGET_TOKENS, lambda unsaid: len(unsaid) >= count, 10**9
+        lambda drawn: chances,
+        list(SPELT),
+        TARGET_TOKENS,
+        lambda unsaid: len(unsaid) >= count,
+        10**9,
     )
     return functools.cache(lambda begun: [float(mass) for mass in sequences.psi(begun)[:-1]])
 

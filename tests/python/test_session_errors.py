@@ -264,3 +264,52 @@ def test_a_target_that_fails_does_not_change_how_drafted_text_is_spelt_to_the_dr
 
     for seed in range(6, 12):
         assert text(seed, 2) == text(seed, 0)
+
+
+@pytest.mark.parametrize("confidence", [0.0, 0.3])
+@pytest.mark.parametrize("bridge", ["same", "tli", "slem", "slrs", "auto"])
+@pytest.mark.parametrize("options", [{}, {"tree": "2x2"}, {"stop_rule": 2}], ids=str)
+def test_a_drafter_that_means_padding_drafts_nothing(bridge, options, confidence):
+    bridge = "slrs" if "stop_rule" in options else bridge
+    target, other = letters(b"a", b"b"), letters(b"b", b"a")
+
+    def drafter(feeds):
+        return np.tile(np.float32([-np.inf, -np.inf, 0]), (sum(feed.rows for feed in feeds), 1))
+
+    drafter.vocabulary = target if bridge == "same" else other
+    run = SpeculativeSession(
+        constant(target, [0.5, 0.5]),
+        drafter,
+        bridge=bridge,
+        draft_confidence=confidence,
+        sampling=SamplingParams(seed=1),
+        **options,
+    )
+    generation = run.generate([0], max_new_tokens=5)
+    assert len(generation.tokens) == 5 and generation.stats.drafted == 0
+
+
+def test_logits_that_may_be_drawn_from_may_be_weighed():
+    peaked = constant(letters(b"a", b"b"), [0.5, 0.5])
+
+    def huge(feeds):
+        return peaked(feeds) + np.float32([1e7, 0])
+
+    huge.vocabulary = peaked.vocabulary
+    run = SpeculativeSession(huge, huge, sampling=GREEDY)
+    assert run.generate([1], max_new_tokens=6).tokens == [0] * 6
+
+
+def test_a_model_may_call_generate():
+    run = session("same", sampling=SEEDED)
+    target, inside = run.target, []
+
+    def nested(feeds):
+        if not inside:
+            inside.append(True)
+            run.generate(PROMPT, max_new_tokens=3)
+        return target(feeds)
+
+    nested.vocabulary = TARGET
+    run.target = nested
+    assert run.generate(PROMPT, max_new_tokens=40).tokens == tokens("same", SEEDED)

@@ -308,3 +308,17 @@ def test_equal_certain_siblings_take_their_token_once():
                         coins=([1 - 1e-12] * 3, [pick] * 3))  # fmt: skip
         drawn.append(result.next_token[0])
     assert [drawn.count(token) for token in (0, 1, 5000, 9000)] == [0, 33, 34, 33]
+
+
+@pytest.mark.parametrize(
+    "coins", [(), ([0.5, 0.5],), ([0.5, 0.5], [0.5, 1.0]), ([0.5, 0.5], [np.nan, 0.5])]
+)
+def test_coins_that_cannot_be(coins):
+    with pytest.raises(InputError, match="coins"):
+        verify(
+            Trees.chains([[0, 1]]),
+            np.zeros((2, 3), np.float32),
+            laws=[Law("one_hot")] * 2,
+            sampling=SamplingParams(),
+            coins=coins,
+        )

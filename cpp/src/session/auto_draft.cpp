@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "bridge/tli.h"
 #include "session/draft_length.h"
 #include "session/slrs_draft.h"
 #include "session/string_draft.h"
@@ -61,11 +62,12 @@ void AutoDraft::take(const RowsView& rows, int64_t first) {
   if (!text && drawn_.empty()) text = "";  // a tree's root
   now().drafting->take(rows, first);
   if (!text) return;
-  Hindsight::Row row{std::move(*text), std::vector<float>(rows.cols)};
-  for (int64_t i = 0; i < rows.cols; ++i) {
+  const int64_t known = std::min<int64_t>(rows.cols, candidates_[0]->pair.drafter->size());
+  Hindsight::Row row{std::move(*text), std::vector<float>(known)};
+  for (int64_t i = 0; i < known; ++i) {
     row.logits[i] = detail::load(rows.row(first), rows.dtype, i);
   }
-  drawn_.push_back(std::move(row));
+  if (detail::has_mass(row.logits)) drawn_.push_back(std::move(row));
 }
 
 void AutoDraft::learn(const RowsView& target, int64_t first, const TokenIds& committed,

@@ -1,6 +1,7 @@
 #include "session/model_draft.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "anydraft/error.h"
 
@@ -133,7 +134,8 @@ void ModelDraft::take(const RowsView& all, int64_t first) {
   const RowsView rows = known(all);
   std::vector<Expansion> drawn;
   int32_t coins = coins_, left = tree_.most_nodes() - (tree_.size() - 1);
-  for (size_t i = 0; i < frontier_.size(); ++i) {
+  const bool mute = says_nothing(all, rows.cols, first);
+  for (size_t i = 0; i < frontier_.size() && !mute; ++i) {
     const int64_t row = first + static_cast<int64_t>(i);
     drawn.push_back(draw_next(frontier_[i], rows, row, coins, left));
   }
@@ -144,7 +146,7 @@ void ModelDraft::take(const RowsView& all, int64_t first) {
   cached_.set(static_cast<int64_t>(text().size()));
   if (context_) context_->mark_fed();
   const std::vector<int32_t> expanded = frontier_;
-  for (size_t i = 0; i < expanded.size(); ++i) {
+  for (size_t i = 0; i < drawn.size(); ++i) {
     add(expanded[i], drawn[i]);
     // Inside a drafter token the same row says what follows.
     for (int32_t node = tree_.size() - static_cast<int32_t>(drawn[i].children.size());
@@ -154,8 +156,24 @@ void ModelDraft::take(const RowsView& all, int64_t first) {
     }
   }
   coins_ = coins;
-  frontier_ = next_frontier(rows, first);
+  frontier_ = mute ? std::vector<int32_t>{} : next_frontier(rows, first);
   if (frontier_.empty()) finish();
+}
+
+// Whether a row of the frontier has no mass on the first `cols` tokens, those of the vocabulary: a
+// model that means padding drafts no further. Rows without mass anywhere are an error, as ever.
+bool ModelDraft::says_nothing(const RowsView& rows, int64_t cols, int64_t first) const {
+  const auto nothing = [&](int64_t row) {
+    for (int64_t i = 0; i < cols; ++i) {
+      if (detail::load(rows.row(row), rows.dtype, i) != -INFINITY) return false;
+    }
+    return true;
+  };
+  if (cols == rows.cols) return false;
+  for (size_t i = 0; i < frontier_.size(); ++i) {
+    if (nothing(first + static_cast<int64_t>(i))) return true;
+  }
+  return false;
 }
 
 std::vector<int32_t> ModelDraft::next_frontier(const RowsView& rows, int64_t row) {
@@ -199,7 +217,11 @@ bool ModelDraft::unsure(const RowsView& rows, int64_t row) {
   SamplingParams greedy;
   greedy.temperature = 0;
   const int32_t likeliest = make_law(rows, row, greedy).one_hot;
-  confidence_ *= detail::mass(make_law(rows, row, SamplingParams{}), likeliest);
+  // No logits that may be drawn from are too large to be looked at: that would undo the draft.
+  SamplingParams plain;
+  plain.temperature =
+      std::max(1.0, std::abs(detail::load(rows.row(row), rows.dtype, likeliest)) * 1e-6);
+  confidence_ *= detail::mass(make_law(rows, row, plain), likeliest);
   return confidence_ < pair_.options.draft_confidence;
 }
 

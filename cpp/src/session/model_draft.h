@@ -84,10 +84,10 @@ class ModelDraft : public Drafting {
   Expansion draw_next(int32_t node, const RowsView& rows, int64_t row, int32_t& coins,
                       int32_t& left);
   void add(int32_t node, const Expansion& expansion);
-  void add_unfinished(const RowsView& rows, int64_t row, int32_t from);
   bool grows_in_order() const;
   std::vector<int32_t> nodes_to_feed() const;
   bool unsure(const RowsView& rows, int64_t row);
+  bool says_nothing(const RowsView& rows, int64_t cols, int64_t first) const;
 
   std::shared_ptr<DrafterCache> cache_;
   detail::DraftContext* context_ = nullptr;  // the cache's

@@ -10,6 +10,8 @@
 namespace anydraft {
 namespace {
 
+constexpr int32_t kLongestDraft = 65536;
+
 [[noreturn]] void fail(const std::string& what) {
   throw Error(ErrorKind::kValue, "[Session] expected " + what);
 }
@@ -55,8 +57,9 @@ Session::Session(std::shared_ptr<const Vocabulary> target,
           {std::move(target), std::move(drafter), std::move(map), std::move(spellings), options}}) {
   if (!options.chooser) shared_->options.chooser = std::make_shared<Chooser>();
   if (!shared_->target) fail("a target vocabulary, got none");
-  if (options.draft_length < 0) {
-    fail("draft_length >= 0, got " + std::to_string(options.draft_length));
+  if (options.draft_length < 0 || options.draft_length > kLongestDraft) {
+    fail("draft_length in [0, " + std::to_string(kLongestDraft) + "], got " +
+         std::to_string(options.draft_length));
   }
   if (!(options.draft_confidence >= 0 && options.draft_confidence <= 1)) {
     fail("draft_confidence in [0, 1], got " + std::to_string(options.draft_confidence));
