@@ -300,6 +300,8 @@ class Session:
         draft_budget: int = 32,
         draft_terms: int = 64,
         chooser: Chooser | None = None,
+        auto_length: bool = False,
+        draft_cost: float = 0.15,
     ) -> None: ...
     def add(
         self,
