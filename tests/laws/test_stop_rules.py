@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toys import TableModel, constant
+from toys import DRAFTER, TARGET, TableModel, constant
 
-from anydraft import InputError, SamplingParams, _core
+from anydraft import InputError, SamplingParams, SpeculativeSession, VocabularyError, _core
 from anydraft.drafts import LAW_KINDS
 from tests.laws.sessions import (
     FILTERED,
@@ -141,9 +141,9 @@ def by_hand(masses=TARGET_MASSES):
     return target, constant(words(*SPELT), list(SPELT.values()))
 
 
-def reference_laws(count, masses=tuple(SPELT.values())):
+def reference_laws(count, masses=None):
     """psi by the drafted tokens, of the rule of `count` drafter tokens."""
-    chances = [Fraction(mass) for mass in masses]
+    chances = [Fraction(mass) for mass in masses or SPELT.values()]
     sequences = stop_rules.Sequences(
         lambda drawn: chances,
         list(SPELT),
@@ -221,3 +221,78 @@ def test_accepts_no_less_than_exact_match(name):
         slrs = play(*pair, PLAIN, 2, **{**TWO, "draft_length": 1}, **free)
         slem = play(*pair, PLAIN, 3, bridge="slem", draft_length=2, **free)
         assert slrs.accepted >= slem.accepted - 1e-12
+
+
+SEEDED = SamplingParams(temperature=1.1, seed=5)
+
+
+def session(**options):
+    options = {"bridge": "slrs", "stop_rule": "settled", "sampling": SEEDED, **options}
+    return SpeculativeSession(TableModel(TARGET, 1), TableModel(DRAFTER, 2), **options)
+
+
+def test_a_budget_of_nothing_is_plain_decoding():
+    for rule in (1, 3, "settled"):
+        stats = session(stop_rule=rule, draft_budget=0).generate([0, 1], max_new_tokens=20).stats
+        assert stats.drafted == stats.draft_calls == 0 and stats.target_calls == stats.tokens
+
+
+def test_a_spent_budget_is_told():
+    generous, tight = (
+        session(stop_rule=3, draft_budget=rows).generate([0, 1], max_new_tokens=20).stats
+        for rows in (5000, 3)
+    )
+    assert generous.stopped > 0.95 > 0.5 > tight.stopped
+    assert generous.draft_calls > tight.draft_calls
+
+
+def test_a_drafter_that_says_nothing_is_plain_decoding():
+    """All of its mass lies on tokens without bytes, and beside them on what cannot be spelt."""
+    drafter = constant(words("a", "", "c", specials={"<pad>": 1}), [0.0, 0.5, 0.5])
+    target = TableModel(words("a", "b"), 1)
+    options = {"bridge": "slrs", "stop_rule": 2, "sampling": SEEDED}
+    stats = SpeculativeSession(target, drafter, **options).generate([0], max_new_tokens=9).stats
+    assert (stats.tokens, stats.drafted) == (9, 0)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"stop_rule": 0}, "stop rule of 1, 2"),
+        ({"stop_rule": "later"}, "stop rule of 1, 2"),
+        ({"draft_budget": -1}, "draft budget >= 0"),
+        ({"bridge": "tli"}, 'every bridge but "slrs"'),
+    ],
+)
+def test_what_cannot_be_is_said(wrong, message):
+    with pytest.raises(InputError, match=message):
+        session(**wrong)
+
+
+def test_a_pair_that_shares_no_byte_is_said():
+    strangers = TableModel(words("a", "b"), 1), TableModel(words("x", "y"), 2)
+    with pytest.raises(VocabularyError, match="can spell"):
+        SpeculativeSession(*strangers, bridge="slrs", stop_rule=2)
+
+
+@pytest.mark.parametrize("which", ["target", "drafter"])
+def test_a_model_that_raises_loses_nothing(which):
+    whole = session().generate([0, 1], max_new_tokens=30).tokens
+    broken, calls = session(), []
+    model = getattr(broken, which)
+
+    def flaky(feeds):
+        calls.append(len(feeds))
+        if len(calls) in (3, 7):
+            raise ConnectionError("the accelerator went away")
+        return model(feeds)
+
+    flaky.vocabulary = model.vocabulary
+    setattr(broken, which, flaky)
+    run, seen = broken.stream([0, 1], max_new_tokens=30), []
+    while run.generation.finish_reason is None:
+        try:
+            seen += [event.tokens[0] for event in run]
+        except ConnectionError:
+            seen = run.generation.tokens
+    assert run.generation.tokens == whole
