@@ -116,7 +116,7 @@ def test_the_laws_are_psi_of_the_rule(name, count, budget):
         return [Fraction(mass) for mass in _core.testing.law_masses(row, PLAIN)[0]]
 
     laws = stated_laws(target, drafter, 6 - count, stop_tokens=count, draft_budget=budget)
-    assert () in laws and len(laws) > len(tokens)
+    assert () in laws and len(laws) >= 3
     reference = stop_rules.Sequences(
         functools.cache(draft),
         [*drafter_words, stop_rules.END],
