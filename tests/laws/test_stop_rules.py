@@ -5,11 +5,19 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from toys import DRAFTER, TARGET, TableModel, constant
 
-from anydraft import InputError, SamplingParams, SpeculativeSession, VocabularyError, _core
+from anydraft import (
+    InputError,
+    SamplingParams,
+    SpeculativeSession,
+    Vocabulary,
+    VocabularyError,
+    _core,
+)
 from anydraft.drafts import LAW_KINDS
 from tests.laws.sessions import (
     FILTERED,
@@ -72,6 +80,27 @@ def test_random_vocabularies(target, drafter, seed, tokens, budget):
         TableModel(words(*drafter, "a", "b"), seed + 1),
     )
     check(*pair, PLAIN, stop_tokens=tokens, draft_budget=budget)
+
+
+def native_words(*merges):
+    """A byte-level BPE that this library encodes, cut before words as GPT-2's."""
+    tokens = ["a", "b", "\u0120", *("".join(pair) for pair in merges)]
+    model = tokenizers.models.BPE({token: i for i, token in enumerate(tokens)}, list(merges))
+    tokenizer = tokenizers.Tokenizer(model)
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = tokenizers.decoders.ByteLevel()
+    return Vocabulary.from_json(tokenizer.to_str())
+
+
+@pytest.mark.parametrize("budget", [3, 12])
+@pytest.mark.parametrize("params", [PLAIN, GREEDY], ids=["plain", "greedy"])
+def test_settled_by_a_native_tokeniser(budget, params):
+    vocabulary = native_words(("a", "b"), ("\u0120", "ab"))
+    assert vocabulary.native and vocabulary.encode("ab ab") == [3, 4]
+    settled = functools.partial(_core.testing.first_token_settled, vocabulary.table)
+    assert settled(b"ab ") and not settled(b"ab") and not settled(b" ")
+    pair = TableModel(vocabulary, 5), TableModel(words("a", "b", " ", "b "), 6)
+    check(*pair, params, stop_tokens=SETTLED, draft_budget=budget)
 
 
 def stated_laws(target, drafter, tokens, **options):
