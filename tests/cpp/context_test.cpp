@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <random>
 #include <string>
 
@@ -111,8 +112,39 @@ TEST(DraftContext, SpecialsGoOverByText) {
   EXPECT_EQ(context.ids(), expected);
 }
 
-TEST(DraftContext, IsAsBeforeAfterATextThatCannotBeSpelled) {
+TEST(DraftContext, LeavesOutBytesThatTheDrafterHasNoTokenFor) {
   const Vocabulary target = byte_level({}), drafter = byte_level(kWords, false);
+  const VocabularyMap map(drafter, target);
+  DraftContext context(target, drafter, map);
+  const std::string text = "qhello wqor 12q3q";
+  TokenIds committed;
+  for (int32_t id : target.encode(text)) {
+    committed.push_back(id);
+    context.sync(committed);
+    std::string said = target.decode(committed);
+    said.erase(std::remove(said.begin(), said.end(), 'q'), said.end());
+    EXPECT_EQ(context.ids(), drafter.encode(said));
+  }
+}
+
+// Characters, without one for q: a caller's encoder that refuses.
+Vocabulary without_q() {
+  Vocabulary::Table table;
+  table.bytes = {""};
+  for (int byte = 0; byte < 256; ++byte) table.bytes.emplace_back(1, static_cast<char>(byte));
+  table.specials = {{"<s>", 0}};
+  return Vocabulary(table, [](std::string_view text) {
+    TokenIds ids;
+    for (unsigned char byte : text) {
+      if (byte == 'q') throw Error(ErrorKind::kVocabulary, "no token for q");
+      ids.push_back(byte + 1);
+    }
+    return ids;
+  });
+}
+
+TEST(DraftContext, IsAsBeforeAfterATextThatCannotBeSpelled) {
+  const Vocabulary target = byte_level({}), drafter = without_q();
   const VocabularyMap map(drafter, target);
   DraftContext context(target, drafter, map);
   const TokenIds good = target.encode("hello wor");

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <string>
 
+#include "vocab/tables.h"
+
 namespace anydraft::detail {
 namespace {
 
@@ -23,13 +25,22 @@ DraftContext::DraftContext(const Vocabulary& target, const Vocabulary& drafter,
       settled_ids_(ids_.size()) {
   ends_.assign(ids_.size(), 0);
   drawn_.assign(ids_.size(), 0);
+  const Tables& t = drafter.tables();
+  if (t.config.empty() || !t.config[0].byte_level) return;
+  for (size_t byte = 0; byte < 256; ++byte) unspoken_[byte] = t.byte_ids[byte] == kNoId;
+}
+
+void DraftContext::add_text(Symbols& to, std::string_view bytes) const {
+  for (unsigned char byte : bytes) {
+    if (!unspoken_[byte]) to.push_back(byte);
+  }
 }
 
 void DraftContext::add_symbols(Symbols& to, int32_t draft_id) const {
   if (drafter_.is_special(draft_id)) {
     to.push_back(256 + draft_id);
   } else {
-    for (unsigned char byte : drafter_.token_bytes(draft_id)) to.push_back(byte);
+    add_text(to, drafter_.token_bytes(draft_id));
   }
 }
 
@@ -39,7 +50,7 @@ void DraftContext::add_target_symbols(Symbols& to, int32_t token) const {
     if (map_.to_draft[token] >= 0) return to.push_back(256 + map_.to_draft[token]);
     bytes = target_.special_text(token);
   }
-  for (unsigned char byte : bytes) to.push_back(byte);
+  add_text(to, bytes);
 }
 
 void DraftContext::sync(const TokenIds& committed) {

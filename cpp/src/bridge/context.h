@@ -1,7 +1,9 @@
 // The drafter's view of the committed text, in its own tokens.
 #pragma once
 
+#include <bitset>
 #include <cstdint>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -13,7 +15,8 @@ namespace anydraft::detail {
 // The tokens are those that encoding the whole text gives, but for tokens the drafter drew: these
 // stay (and with them its cache) as long as they spell the text and end where one of the text's own
 // tokens ends. Specials go over by text or role; one without a counterpart is retokenised as the
-// text it shows.
+// text it shows. Bytes for which a byte-level drafter has no token are left out: a drafter may be
+// told anything, and a draft from a gap is better than none.
 class DraftContext {
  public:
   // Keeps references: the vocabularies and the map must outlive it.
@@ -34,6 +37,7 @@ class DraftContext {
  private:
   // The text as symbols: a byte, or 256 + the id of one of the drafter's specials.
   using Symbols = std::vector<int32_t>;
+  void add_text(Symbols& to, std::string_view bytes) const;
   void add_symbols(Symbols& to, int32_t draft_id) const;
   void add_target_symbols(Symbols& to, int32_t token) const;
   void feed(size_t begin);
@@ -43,7 +47,8 @@ class DraftContext {
   const Vocabulary& target_;
   const Vocabulary& drafter_;
   const VocabularyMap& map_;
-  Symbols text_;                // of the committed tokens seen so far
+  std::bitset<256> unspoken_;   // bytes that the drafter has no way to say
+  Symbols text_;                // of the committed tokens seen so far, as far as it can be said
   size_t seen_ = 0;             // committed tokens in text_
   Retokenizer tokens_;          // of text_, or nothing after a failure: told_
   size_t told_ = 0;             // leading symbols of text_ that tokens_ was fed
