@@ -19,8 +19,8 @@ struct Scratch {
     uint32_t id, rank;  // rank of the pair with the next
     int32_t previous, next;
   };
-  // Unigram: the best path to a place, and where its last token begins; which one it is, if it is
-  // longer than those in `near`. SentencePiece's sums are floats.
+  // Unigram: the best path to a place; its last token as where it begins, and id + 1 (0: unknown).
+  // SentencePiece's sums are floats.
   template <typename Score>
   struct Node {
     Score score;
@@ -30,7 +30,6 @@ struct Scratch {
   std::vector<uint64_t> heap;
   std::vector<Node<float>> nodes_single;
   std::vector<Node<double>> nodes;
-  std::vector<uint32_t> near;  // the short tokens that begin at each place, by length
   TokenIds path;
   std::string normalized, other, spaced;
 };

@@ -22,35 +22,35 @@ template <typename Score>
 class Forward {
  public:
   Forward(const Tables& t, const Score* scores, std::string_view piece, Score score,
-          Nodes<Score>& nodes, std::vector<uint32_t>& near)
+          Nodes<Score>& nodes)
       : units_(t.words.data),
         scores_(scores),
         text_(piece.data()),
         size_(piece.size()),
         unknown_(static_cast<Score>(t.config[0].unk_score)),
-        nodes_(nodes),
-        near_(near) {
+        nodes_(nodes) {
     nodes.assign(size_ + kNear + 1, {kNever, kUnreached, 0});
     nodes[0].score = score;
-    near.resize(kNear * size_);
   }
 
   void run() {
     Scores best{kNever, kNever, kNever, kNever};
-    Places from{kUnreached, kUnreached, kUnreached, kUnreached};
+    Places from{kUnreached, kUnreached, kUnreached, kUnreached}, words{};
     Score here = nodes_[0].score;
     for (size_t at = 0, next = 0; at < size_; ++at) {
       if (at == next) {
         next = next_character(text_ + at) - text_;
-        start(at, next - at, here, best, from);
+        start(at, next - at, here, best, from, words);
       }
       // The first of the ends is settled, a fifth one comes in.
       auto& settled = nodes_[at + 1];
       const auto& entering = nodes_[at + 1 + kNear];
       here = settled.score = best[0];
       settled.from = static_cast<uint32_t>(from[0]);
+      settled.word = static_cast<uint32_t>(words[0]);
       best = Scores{best[1], best[2], best[3], entering.score};
       from = Places{from[1], from[2], from[3], entering.from};
+      words = Places{words[1], words[2], words[3], entering.word};
     }
   }
 
@@ -62,23 +62,25 @@ class Forward {
   typedef Place Places __attribute__((vector_size(kNear * sizeof(Score))));
   static constexpr Score kNever = -std::numeric_limits<Score>::infinity();
 
-  void start(size_t at, size_t length, Score here, Scores& best, Places& from) {
+  void start(size_t at, size_t length, Score here, Scores& best, Places& from, Places& words) {
     char last[kNear] = {};
     const char* text = text_ + at;
     if (at + kNear > size_) text = static_cast<char*>(std::memcpy(last, text, size_ - at));
-    uint64_t unit = units_[0];
-    Scores found;
-    for (size_t i = 0; i < kNear; ++i) {
-      unit = child_of(units_, unit, static_cast<uint8_t>(text[i]));
-      near_[at * kNear + i] = word_of(unit);
-      found[i] = scores_[word_of(unit)];
-    }
-    if (near_[at * kNear + length - 1] == 0) found[length - 1] = unknown_;
+    const auto child = [&](uint64_t unit, size_t i) {
+      return child_of(units_, unit, static_cast<uint8_t>(text[i]));
+    };
+    const uint64_t one = child(units_[0], 0), two = child(one, 1), three = child(two, 2),
+                   four = child(three, 3);
+    const Place w1 = word_of(one), w2 = word_of(two), w3 = word_of(three), w4 = word_of(four);
+    const Places near{w1, w2, w3, w4};
+    Scores found{scores_[w1], scores_[w2], scores_[w3], scores_[w4]};
+    if (length == 1 ? w1 == 0 : near[length - 1] == 0) found[length - 1] = unknown_;
     found += here;
     const auto better = found > best;
     best = better ? found : best;
     from = better ? Places{} + static_cast<Place>(at) : from;
-    go_on(at, here, unit);
+    words = better ? near : words;
+    go_on(at, here, four);
   }
 
   void go_on(size_t at, Score here, uint64_t unit) {
@@ -100,7 +102,6 @@ class Forward {
   const size_t size_;
   const Score unknown_;
   Nodes<Score>& nodes_;
-  std::vector<uint32_t>& near_;
 };
 
 // The last place that the best paths to every place from which a token may reach beyond `limit`
@@ -124,9 +125,8 @@ size_t meeting_place(const Nodes<Score>& nodes, size_t limit, size_t longest,
 template <typename Score>
 void encode(const Tables& t, const Score* scores, std::string_view piece, double& score,
             Nodes<Score>& nodes, Scratch& scratch, TokenIds& ids, Mark* mark) {
-  constexpr size_t kNear = Forward<Score>::kNear;
   const EncoderConfig& config = t.config[0];
-  Forward<Score>(t, scores, piece, static_cast<Score>(score), nodes, scratch.near).run();
+  Forward<Score>(t, scores, piece, static_cast<Score>(score), nodes).run();
   size_t meeting = 0, after = 0;  // and how many ids lie behind it
   if (mark != nullptr && mark->open && mark->limit > piece.data()) {
     meeting = meeting_place(nodes, mark->limit - piece.data(), config.longest, scratch.heap);
@@ -139,9 +139,7 @@ void encode(const Tables& t, const Score* scores, std::string_view piece, double
     size_t from = nodes[end].from;
     // Sums beyond all numbers reach nothing.
     if (from == kUnreached) from = previous_character(piece.data() + end) - piece.data();
-    const size_t length = end - from;
-    const uint32_t word =
-        length > kNear ? nodes[end].word : scratch.near[from * kNear + length - 1];
+    const uint32_t word = nodes[end].word;
     if (word != 0) {
       path.push_back(static_cast<int32_t>(word - 1));
     } else if (config.byte_fallback) {
