@@ -156,7 +156,7 @@ def _add_vocab(described: Json, data: Json, added: list[Json]) -> None:
         elif described["byte_fallback"] and _is_byte(token):
             tokens[index] = bytes([int(token[3:5], 16)])
             fallbacks.append(index)
-            ordinary = False
+            ordinary &= kind == "Unigram"  # whose owner finds such tokens typed out, too
         elif kind == "WordPiece":
             tokens[index] = token.removeprefix(continuing).encode()
         else:
@@ -183,6 +183,13 @@ def _add_vocab(described: Json, data: Json, added: list[Json]) -> None:
         described["scores"] = scores + [0.0] * (size - len(scores))
         if model.get("unk_id") is not None:
             described["unk_id"] = model["unk_id"]
+        if fallbacks:
+            words = dict.fromkeys(range(size), "") | {
+                index: token for token, index in vocab.items()
+            }
+            described["words"] = [
+                words[index].replace(SIGN, " ") if signs else words[index] for index in range(size)
+            ]
 
 
 def _index(vocab: dict[str, int], token: str) -> int:

@@ -3,8 +3,10 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from real import NAMES, owner_of, vocabulary_of
+from real import NAMES, owner_of, owners, path_of, vocabulary_of
 from texts import code_points, in_context, shrunk, texts_of
+
+from anydraft import Vocabulary
 
 # In every family one that is small to fetch; the others in the slow tests.
 SMALL = ["llama2", "mistral_v3", "ai21", "gpt2", "tekken", "deepseek_v4", "qwen", "bert"]
@@ -96,6 +98,19 @@ def test_exact_ids_join_to_any_bytes(name):
 
     check()
     for text in texts_of(f"exact {name}", 30_000, own_tokens(ours)):
+        assert ours.decode(ours.encode(text)) == text.encode()
+
+
+def test_unigram_ids_are_those_of_tokenizers_for_the_same_pieces(tmp_path):
+    """A tokenizer.json of Unigram: sums in double, and byte tokens that are found typed out."""
+    path_of("ai21")
+    owners.write_unigram_twin("ai21", tmp_path / "tokenizer.json")
+    ours = Vocabulary.from_file(tmp_path / "tokenizer.json")
+    owner = owners.TokenizersOwner(tmp_path / "tokenizer.json")
+    texts = texts_of("unigram twin", 60_000, own_tokens(ours))
+    texts += ["<0x41>", "<0xE2><0x96><0x81> <0x4", "a<0x0A>b <0x41><0x4G>"]
+    assert [ours.encode_as_owner(text, specials=False) for text in texts] == owner.encode(texts)
+    for text in texts:
         assert ours.decode(ours.encode(text)) == text.encode()
 
 

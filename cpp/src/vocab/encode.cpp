@@ -17,6 +17,7 @@ struct Model {
   Scratch& scratch;
   TokenIds& ids;
   double& score;
+  bool exact;
   Mark* mark;
 
   void operator()(std::string_view piece) const {
@@ -31,7 +32,7 @@ struct Model {
         break;
       case ModelKind::kUnigram:
         if (!t.scanners.empty()) score = 0;  // a piece is a text of its own
-        encode_unigram(t, piece, score, scratch, ids, inner);
+        encode_unigram(t, piece, exact, score, scratch, ids, inner);
         break;
       case ModelKind::kNone:
         return;
@@ -123,7 +124,7 @@ class ExactParts {
         mark_->limit = stable_limit(unicode().category.data(), begin, mark_->limit);
       }
     }
-    encode_pieces(t_, part, score_, thread_scratch(), ids_, mark_);
+    encode_pieces(t_, part, true, score_, thread_scratch(), ids_, mark_);
   }
 
   const Tables& t_;
@@ -141,9 +142,9 @@ Scratch& thread_scratch() {
   return scratch;
 }
 
-void encode_pieces(const Tables& t, std::string_view text, double& score, Scratch& scratch,
-                   TokenIds& ids, Mark* mark) {
-  cut(t, 0, unicode().category.data(), text, {t, scratch, ids, score, mark});
+void encode_pieces(const Tables& t, std::string_view text, bool exact, double& score,
+                   Scratch& scratch, TokenIds& ids, Mark* mark) {
+  cut(t, 0, unicode().category.data(), text, {t, scratch, ids, score, exact, mark});
 }
 
 void encode_as_owner(const Tables& t, std::string_view text, bool specials, TokenIds& ids) {
@@ -152,7 +153,7 @@ void encode_as_owner(const Tables& t, std::string_view text, bool specials, Toke
   const PrefixSpace prefix = t.config[0].prefix_space;
   const auto encode = [&](std::string_view part) {
     double score = 0;
-    encode_pieces(t, part, score, scratch, ids, nullptr);
+    encode_pieces(t, part, false, score, scratch, ids, nullptr);
   };
   const auto on_section = [&](std::string_view section) {
     const bool first = section.data() == text.data();

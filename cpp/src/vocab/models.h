@@ -40,9 +40,9 @@ void encode_bpe(const Tables& tables, std::string_view piece, Scratch& scratch, 
                 Mark* mark);
 
 // The most probable segmentation. Kudo 2018. `score` is the sum up to here: SentencePiece adds in
-// float along a whole text, and ties depend on it.
-void encode_unigram(const Tables& tables, std::string_view piece, double& score, Scratch& scratch,
-                    TokenIds& ids, Mark* mark);
+// float along a whole text, and ties depend on it. `exact`: the text of a byte token is text.
+void encode_unigram(const Tables& tables, std::string_view piece, bool exact, double& score,
+                    Scratch& scratch, TokenIds& ids, Mark* mark);
 
 // The longest match from the left; a word that cannot be spelled is one unknown token.
 void encode_word_piece(const Tables& tables, std::string_view word, TokenIds& ids);

@@ -21,10 +21,11 @@ using Nodes = std::vector<Scratch::Node<Score>>;
 template <typename Score>
 class Forward {
  public:
-  Forward(const Tables& t, const Score* scores, std::string_view piece, Score score,
+  Forward(const Tables& t, const Score* scores, bool exact, std::string_view piece, Score score,
           Nodes<Score>& nodes)
       : units_(t.words.data),
         scores_(scores),
+        skipped_(exact ? t.flags.data : nullptr),
         text_(piece.data()),
         size_(piece.size()),
         unknown_(static_cast<Score>(t.config[0].unk_score)),
@@ -90,6 +91,7 @@ class Forward {
       unit = child_of(units_, unit, byte);
       if (unit == 0) return;
       const uint32_t word = word_of(unit);
+      if (skipped_ != nullptr && word != 0 && (skipped_[word - 1] & kByteFallback)) continue;
       const Score score = here + scores_[word];
       auto& node = nodes_[stop];
       if (score > node.score) node = {score, static_cast<uint32_t>(at), word};
@@ -98,6 +100,8 @@ class Forward {
 
   const uint64_t* units_;
   const Score* scores_;
+  const uint8_t*
+      skipped_;  // [ids] flags: `<0x41>` is no such byte; null where the owner says it is
   const char* text_;
   const size_t size_;
   const Score unknown_;
@@ -123,10 +127,10 @@ size_t meeting_place(const Nodes<Score>& nodes, size_t limit, size_t longest,
 }
 
 template <typename Score>
-void encode(const Tables& t, const Score* scores, std::string_view piece, double& score,
+void encode(const Tables& t, const Score* scores, bool exact, std::string_view piece, double& score,
             Nodes<Score>& nodes, Scratch& scratch, TokenIds& ids, Mark* mark) {
   const EncoderConfig& config = t.config[0];
-  Forward<Score>(t, scores, piece, static_cast<Score>(score), nodes).run();
+  Forward<Score>(t, scores, exact, piece, static_cast<Score>(score), nodes).run();
   size_t meeting = 0, after = 0;  // and how many ids lie behind it
   if (mark != nullptr && mark->open && mark->limit > piece.data()) {
     meeting = meeting_place(nodes, mark->limit - piece.data(), config.longest, scratch.heap);
@@ -161,13 +165,13 @@ void encode(const Tables& t, const Score* scores, std::string_view piece, double
 
 }  // namespace
 
-void encode_unigram(const Tables& t, std::string_view piece, double& score, Scratch& scratch,
-                    TokenIds& ids, Mark* mark) {
+void encode_unigram(const Tables& t, std::string_view piece, bool exact, double& score,
+                    Scratch& scratch, TokenIds& ids, Mark* mark) {
   // SentencePiece adds in float: sums that tie there need not in double.
   if (t.config[0].owner == Owner::kSentencePiece) {
-    encode(t, t.scores_single.data, piece, score, scratch.nodes_single, scratch, ids, mark);
+    encode(t, t.scores_single.data, exact, piece, score, scratch.nodes_single, scratch, ids, mark);
   } else {
-    encode(t, t.scores.data, piece, score, scratch.nodes, scratch, ids, mark);
+    encode(t, t.scores.data, exact, piece, score, scratch.nodes, scratch, ids, mark);
   }
 }
 
