@@ -144,7 +144,8 @@ void check_tables(const Tables& t) {
          "a kind that is not known");
   expect(config.unk_id == kNoId || config.unk_id < size, "an unknown token outside the vocabulary");
   expect(t.ascii_forms.size == 128, "forms that are missing");
-  expect_all(t.ascii_forms, "forms that are no ASCII", [](char form) { return form >= 0; });
+  expect_all(t.ascii_forms, "forms that are no ASCII",
+             [](char form) { return static_cast<uint8_t>(form) < 128; });
   expect(t.byte_ids.size == 256, "bytes without tokens");
   expect_all(t.byte_ids, "a byte outside the vocabulary",
              [&](uint32_t id) { return id < size || (id == kNoId && !config.byte_fallback); });
