@@ -118,27 +118,8 @@ fuzz: $(STAMP)-anydraft $(STAMP)-test
 	tests/fuzz/run.sh $(FUZZ_SECONDS) $(CURDIR)/$(BIN)/python
 
 # ---- A machine with a GPU: torch, pytest and the build tools are in its own Python ---------------
-# Each step has its time and a failing one does not stop the next; under 9 minutes in all. Results
-# go to $OUT (default bench/results), also those of a run that is cut off.
-gpu_run = PYTHONPATH=build/gpu-site:. timeout
-gpu_tests = $(PYTHON) -m pytest -q -p no:cacheprovider -m cuda tests/python/test_cuda.py
 gpu:
-	ANYDRAFT_CUDA=ON ANYDRAFT_CUDA_ARCHITECTURES="$${ANYDRAFT_CUDA_ARCHITECTURES:-90}" \
-	  CMAKE_BUILD_PARALLEL_LEVEL=$$(nproc) \
-	  $(PYTHON) -m pip --disable-pip-version-check -qq install --no-build-isolation --no-deps \
-	  --upgrade --target build/gpu-site --config-settings=build-dir=build/gpu .
-	@export PATH="$$PATH:/usr/local/cuda/bin"; failed=; out="$${OUT:-bench/results}"; mkdir -p "$$out"; \
-	step() { echo "== $$1"; shift; "$$@" || failed=1; }; \
-	step 'CUDA tests' env $(gpu_run) 150 $(gpu_tests) $(PYTEST_ARGS); \
-	if command -v compute-sanitizer >/dev/null; then \
-	  step memcheck env $(gpu_run) 60 compute-sanitizer --tool memcheck --error-exitcode 1 \
-	    $(gpu_tests) -k small_case; \
-	  step racecheck env $(gpu_run) 60 compute-sanitizer --tool racecheck --error-exitcode 1 \
-	    $(gpu_tests) -k 'small_case and one_block'; \
-	else echo '!!!! compute-sanitizer is absent: memcheck and racecheck SKIPPED'; failed=1; fi; \
-	step 'kernel bench' env OUT="$$out" BENCH_S="$${BENCH_S:-150}" $(gpu_run) 180 \
-	  $(PYTHON) bench/micro/kernels_cuda.py; \
-	test -z "$$failed"
+	PYTHON=$(PYTHON) PYTEST_ARGS="$(PYTEST_ARGS)" tools/gpu.sh
 
 # ---- Formats -------------------------------------------------------------------------------------
 format: $(STAMP)-lint

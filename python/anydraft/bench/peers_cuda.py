@@ -141,6 +141,7 @@ class FlashInfer:
                 **self.coins,
             )
         out = torch.empty(case.logits.shape[0], dtype=torch.int32, device=case.logits.device)
+        valid = torch.zeros(len(out), dtype=torch.bool, device=out.device)
         k = params.top_k or case.logits.shape[1]
 
         def call() -> Any:
@@ -150,7 +151,9 @@ class FlashInfer:
             if not params.top_k and params.top_p == 1:
                 function, scalars = self.library.anydraft_sample, ()
             shape = map(ctypes.c_int, rows.shape)
-            self._check(function(*self._pointers(rows, out), *shape, *scalars, self._stream()))
+            self._check(
+                function(*self._pointers(rows, out, valid), *shape, *scalars, self._stream())
+            )
             return out
 
         return call
