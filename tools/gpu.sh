@@ -4,7 +4,7 @@
 #
 # Each step has a limit in seconds, under 9 minutes in all; one that fails or is left out does not
 # stop the others, and results of a run that is cut off are there. They go to $OUT (default
-# bench/results): eight files at most. Exit 1 where a step failed, 3 where one was left out.
+# bench/results): gpu-summary.txt, gpu.log, kernels-cuda.json and .md. Exit 1 where a step failed, 3 where one was left out.
 #
 #   PYTHON=python3                     with torch
 #   ANYDRAFT_PEERS=.peers              peers of the bench (bench/carry_peers.py)
@@ -21,18 +21,19 @@ out=$(cd "$out" && pwd)
 site=$PWD/build/gpu-site
 export ANYDRAFT_PEERS=${ANYDRAFT_PEERS:-$PWD/.peers}
 export PYTHONPATH=$site:$PWD:$ANYDRAFT_PEERS${PYTHONPATH:+:$PYTHONPATH}
-summary=$out/gpu-summary.txt
+summary=$out/gpu-summary.txt log=$out/gpu.log
 : >"$summary"
+: >"$log"
 failed=0 skipped=0
 
 say() { printf '%s\n' "$*" | tee -a "$summary"; }
 
-# step NAME SECONDS COMMAND...: the command's output in gpu-NAME.log and on the terminal.
+# step NAME SECONDS COMMAND...: the command's output goes to the log and the terminal.
 step() {
   local name=$1 limit=$2 start=$SECONDS code
   shift 2
-  printf '\n######## %s, at most %s s: %s\n' "$name" "$limit" "$*"
-  timeout -k 5 "$limit" "$@" 2>&1 | tee "$out/gpu-$name.log"
+  printf '\n######## %s, at most %s s: %s\n' "$name" "$limit" "$*" | tee -a "$log"
+  timeout -k 5 "$limit" "$@" 2>&1 | tee -a "$log"
   code=${PIPESTATUS[0]}
   case $code in
     0) say "$name: ok, $((SECONDS - start)) s" ;;
@@ -81,7 +82,8 @@ elif ! step build "${BUILD_S:-170}" bash -c build; then
   no_build='no build'
 fi
 no_torch=
-"$python" -c 'import torch' 2>/dev/null || no_torch='Python has no torch'
+"$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' 2>/dev/null ||
+  no_torch='Python has no torch that sees the GPU'
 
 cases=$no_gpu
 if [ -z "$cases" ] && [ ! -e build/gpu/libanydraft.a ] && [ ! -x build/gpu/small_cases ]; then
