@@ -3,8 +3,9 @@
 # file where there is no make. The system's Python has torch, pytest and the build tools.
 #
 # Each step has a limit in seconds, under 9 minutes in all; one that fails or is left out does not
-# stop the others, and results of a run that is cut off are there. They go to $OUT (default
-# bench/results): gpu-summary.txt, gpu.log, kernels-cuda.json and .md. Exit 1 where a step failed, 3 where one was left out.
+# stop the others, and results of a run that is cut off are there: gpu-summary.txt, gpu.log,
+# kernels-cuda.json and .md in $OUT (default bench/results). Exit 1 where a step failed, 3 where one
+# was left out.
 #
 #   PYTHON=python3                     with torch
 #   ANYDRAFT_PEERS=.peers              peers of the bench (bench/carry_peers.py)
