@@ -7,7 +7,7 @@ the same changes; drafters do not know of them, which costs acceptance and nothi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -37,7 +37,7 @@ class Penalties:
 
     >>> import torch
     >>> Penalties(repetition_penalty=2.0, presence_penalty=1.0)([0], [1], torch.ones(3))
-    tensor([0.5000, -0.5000, 1.0000])
+    tensor([ 0.5000, -0.5000,  1.0000])
     """
 
     repetition_penalty: float = 1.0
@@ -62,11 +62,11 @@ class Penalties:
 
         text = [*prompt, *output]
         if self.repetition_penalty != 1:
-            seen, _ = _counted(text, len(row))
+            seen = _known({*text}, len(row))
             at, by = row[seen], self.repetition_penalty
             row[seen] = torch.where(at < 0, at * by, at / by)
         if self.frequency_penalty or self.presence_penalty:
-            ids, counts = _counted(output, len(row))
+            ids, counts = torch.unique(_known(output, len(row)), return_counts=True)
             row[ids] -= self.frequency_penalty * counts + self.presence_penalty
         for *before, last in self.bad_words_ids:
             if text[len(text) - len(before) :] == before:
@@ -77,13 +77,11 @@ class Penalties:
         return row
 
 
-def _counted(ids: Sequence[int], width: int) -> tuple[Any, Any]:
-    """Distinct ids that the model has a logit for, and how often each stands there."""
+def _known(ids: Iterable[int], width: int) -> Any:
+    """Those that the model has a logit for."""
     import torch
 
-    known = torch.tensor([i for i in ids if i < width], dtype=torch.int64)
-    distinct, counts = torch.unique(known, return_counts=True)
-    return distinct, counts
+    return torch.tensor([i for i in ids if i < width], dtype=torch.int64)
 
 
 def process(
