@@ -12,7 +12,8 @@ from anydraft.errors import (
 )
 from anydraft.penalties import LogitsProcessor, Penalties
 from anydraft.run import Event, Generation, GenerationStats, Run
-from anydraft.session import Model, SpeculativeSession, stateless
+from anydraft.session import Model, SpeculativeSession
+from anydraft.uncached import stateless
 from anydraft.verification import VerifyResult, logits_of, probs, sample, verifiers, verify
 from anydraft.vocabulary import Vocabulary, VocabularyMap
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import operator
 import secrets
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol, TypeAlias, overload
 
 from anydraft import _core
@@ -83,6 +82,7 @@ class SpeculativeSession:
     A session is not for concurrent use.
 
     >>> import torch
+    >>> from anydraft import stateless
     >>> v = Vocabulary.from_bytes([b"a", b"b"], encoder=lambda text: [ord(c) - 97 for c in text])
     >>> model = stateless(lambda ids: torch.nn.functional.one_hot(1 - ids, 2) * 9.0, v)
     >>> session = SpeculativeSession(model, model, sampling=SamplingParams(temperature=0))
@@ -280,51 +280,6 @@ class SpeculativeSession:
             law=kind_number(self.draft),
             verifier=None if self.verifier == "auto" else self.verifier,
         )
-
-
-@dataclass
-class _Stateless:
-    function: Callable[[Any], Any]
-    vocabulary: Vocabulary
-    texts: dict[int, list[int]] = field(default_factory=dict)
-
-    def __call__(self, feeds: list[Feed], /) -> Any:
-        import torch
-
-        rows = []
-        for feed in feeds:
-            slots = self.texts.get(feed.request, [])
-            if len(slots) <= max(feed.keep, default=-1):
-                raise InputError(
-                    f"[stateless] expected slots to keep below {len(slots)}, got {feed.keep[-1]}"
-                )
-            kept = [slots[slot] for slot in feed.keep]
-            self.texts[feed.request] = kept + feed.tokens
-            with torch.no_grad():
-                if feed.parents == list(range(-1, len(feed.tokens) - 1)):
-                    ids = torch.tensor([kept + feed.tokens])
-                    rows.append(self.function(ids)[0, ids.shape[1] - feed.rows :])
-                    continue
-                for node in range(len(feed.tokens) - feed.rows, len(feed.tokens)):
-                    rows.append(self.function(torch.tensor([kept + _path(feed, node)]))[0, -1:])
-        return torch.cat(rows)
-
-    def forget(self, request: int) -> None:
-        self.texts.pop(request, None)
-
-
-def _path(feed: Feed, node: int) -> list[int]:
-    """Tokens of a tree's node and of what it follows in the feed."""
-    tokens = list[int]()
-    while node >= 0:
-        tokens.append(feed.tokens[node])
-        node = feed.parents[node]
-    return tokens[::-1]
-
-
-def stateless(function: Callable[[Any], Any], vocabulary: Vocabulary) -> Model:
-    """A model from a function ids [batch, length] -> logits [batch, length, vocab], no cache."""
-    return _Stateless(function, vocabulary)
 
 
 def _choose_bridge(target: Model, drafter: Any, bridge: str) -> str:

@@ -43,17 +43,17 @@ requests = st.tuples(
 @settings(max_examples=60, deadline=None)
 @given(
     st.sampled_from(BRIDGES),
-    st.sampled_from([None, "2x2", "dynamic:2,2,3,5"]),
+    st.sampled_from([{}, {"tree": "2x2"}, {"tree": "dynamic:2,2,3,5"}, {"draft_length": "auto"}]),
     st.lists(requests, min_size=1, max_size=6),
     st.integers(1, 6),
 )
-def test_a_request_gives_the_same_whatever_is_beside_it(bridge, tree, several, batch_size):
+def test_a_request_gives_the_same_whatever_is_beside_it(bridge, shape, several, batch_size):
     prompts, params, lengths = (list(column) for column in zip(*several, strict=True))
-    together = session(bridge, tree=tree).generate(
+    together = session(bridge, **shape).generate(
         prompts, sampling=params, max_new_tokens=lengths, batch_size=batch_size
     )
     for (prompt, own, length), got in zip(several, together, strict=True):
-        alone = session(bridge, tree=tree).generate(prompt, sampling=own, max_new_tokens=length)
+        alone = session(bridge, **shape).generate(prompt, sampling=own, max_new_tokens=length)
         assert (got.tokens, got.text) == (alone.tokens, alone.text)
         assert got.finish_reason == alone.finish_reason
         counts = ("target_calls", "draft_calls", "drafted", "accepted", "bridges")
