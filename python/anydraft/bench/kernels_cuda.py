@@ -54,6 +54,7 @@ def run(
     peers, said = peers_cuda.load(chosen)
     bandwidth = _copy_bandwidth()
     result: dict[str, Any] = {
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "machine": machine(1) | {"gpu": torch.cuda.get_device_name()},
         "copy_bandwidth": bandwidth,
         "peers": said,
@@ -71,6 +72,8 @@ def run(
             break
     else:
         result["complete"] = True
+        if file:
+            report_cuda.write(result, file)
     return result
 
 

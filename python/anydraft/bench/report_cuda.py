@@ -25,7 +25,7 @@ def markdown(result: dict[str, Any]) -> str:
     versions = ", ".join(f"{k} {v}" for k, v in where["versions"].items() if v)
     peers = "; ".join(f"{name} {said}" for name, said in result["peers"].items())
     lines = [
-        f"{result.get('date', '')} {where['gpu']}, copy {result['copy_bandwidth'] / 1e12:.2f} TB/s "
+        f"{result['date']}, {where['gpu']}, copy {result['copy_bandwidth'] / 1e12:.2f} TB/s "
         f"(read and written), bf16 rows, {versions}, commit {where['commit'] or 'unknown'}. Tokens "
         "are the CPU engine's in every line without an error. Medians of CUDA graph replays. Hot: "
         "one input again and again; streamed: 128 MiB of inputs in turn. Of copy: the "

@@ -45,9 +45,9 @@ def run(args: argparse.Namespace) -> int:
     """Measure, print the tables, write them where asked to."""
     if args.threads < 1 or not all(size > 0 for size in args.vocab or ()):
         raise InputError("[bench] expected threads >= 1 and vocab >= 1")
-    date = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d")
     if args.device == "cuda":
-        return _run_cuda(args, date)
+        return _run_cuda(args)
+    date = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d")
     vocabs = tuple(args.vocab or kernels_cpu.VOCABS)
     chosen = _chosen(args, peers.NAMES) or tuple(_installed())
     seconds = args.seconds or 0.2
@@ -58,15 +58,12 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _run_cuda(args: argparse.Namespace, date: str) -> int:
+def _run_cuda(args: argparse.Namespace) -> int:
     """As `run`; 1 where a case failed, in the tables too."""
     vocabs = tuple(args.vocab or kernels_cuda.VOCABS)
     chosen = _chosen(args, peers_cuda.NAMES) or peers_cuda.NAMES
     file = args.out.with_suffix(".json") if args.out else None
     result = kernels_cuda.run(vocabs, chosen, args.seconds or 240, file)
-    result["date"] = date
-    if file:
-        report_cuda.write(result, file)
     print(report_cuda.markdown(result))
     return int(any("error" in row for row in result["rows"]))
 
