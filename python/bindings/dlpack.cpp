@@ -88,7 +88,9 @@ Tensor tensor_by_capsule(const py::handle& object, const std::string& what, py::
                             : object.attr("__dlpack__")();
   const auto* managed = static_cast<ManagedTensor*>(PyCapsule_GetPointer(owner.ptr(), "dltensor"));
   if (!managed) throw py::error_already_set();
-  return managed->tensor;
+  Tensor tensor = managed->tensor;
+  tensor.device = {device.first, device.second};
+  return tensor;
 }
 
 // Without a capsule where the type offers it, in CPU memory, with no gradient to lose. All else the

@@ -5,7 +5,7 @@
 #include <array>
 
 #include "block_case.h"
-#include "cuda/sample.cuh"
+#include "block_samples.h"
 #include "host_block.h"
 
 namespace anydraft {
@@ -40,16 +40,7 @@ TEST(BlockSampling, SamplesAsTheCpu) {
     std::vector<RowLaw> laws(count);
     std::vector<detail::Part> parts(count * detail::chunks_of(vocab));
     const detail::SampleBatch batch{all, {tokens.data(), status.data(), laws.data()}, parts.data()};
-    testing::run_block(32, [&](Block& block, detail::Scratch&) {
-      for (int64_t unit = 0; unit < count * detail::units_a_row(all, 8); ++unit) {
-        detail::scan_sample_unit<8>(block, batch, unit);
-      }
-    });
-    for (int64_t i = 0; i < count; ++i) {
-      testing::run_block(64, [&](Block& block, detail::Scratch& scratch) {
-        detail::sample_row(block, scratch, batch, i);
-      });
-    }
+    testing::play_samples(batch, count);
     EXPECT_EQ(tokens, wanted);
     EXPECT_EQ(status, std::vector<CudaStatus>(count, CudaStatus::kFine));
   }

@@ -11,12 +11,11 @@
 
 #include "anydraft/error.h"
 #include "anydraft/verify.h"
+#include "block_samples.h"
 #include "bridge/packed_map.h"
 #include "bridge/tli.h"
 #include "cuda/play_request.cuh"
-#include "cuda/sample.cuh"
 #include "cuda/split.cuh"
-#include "host_block.h"
 
 namespace anydraft {
 namespace {
@@ -142,16 +141,7 @@ Drawn draw(CudaSampleRequest all, const SamplingParams& params, const std::vecto
       all,
       {drawn.tokens.data(), status.data(), drawn.laws.data(), drawn.drafter_ids.data()},
       parts.data()};
-  testing::run_block(32, [&](Block& block, detail::Scratch&) {
-    for (int64_t unit = 0; unit < count * detail::units_a_row(all, 8); ++unit) {
-      detail::scan_sample_unit<8>(block, batch, unit);
-    }
-  });
-  for (int64_t i = 0; i < count; ++i) {
-    testing::run_block(64, [&](Block& block, detail::Scratch& scratch) {
-      detail::sample_row(block, scratch, batch, i);
-    });
-  }
+  testing::play_samples(batch, count);
   EXPECT_EQ(status, std::vector<CudaStatus>(count, CudaStatus::kFine));
   return drawn;
 }

@@ -91,7 +91,7 @@ def plot(result: dict[str, Any], file: Path) -> None:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ImportError("a plot needs matplotlib: pip install matplotlib") from error
+        raise ImportError("a plot needs matplotlib: pip install 'anydraft[plot]'") from error
     temperatures, depths = result["plan"]["temperatures"], result["plan"]["depths"]
     figure = Figure(figsize=(4 * len(temperatures), 3.6), layout="constrained")
     found = {
