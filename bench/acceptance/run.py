@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import signal
 import sys
 import time
 from dataclasses import asdict
@@ -35,6 +36,9 @@ BITS = 3  # SmolLM2's weights come with 4
 
 def main() -> int:
     args = _parser().parse_args()
+    # A shell's background ignores Ctrl-C; being ended keeps what is measured, too.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     torch.set_num_threads(args.threads)
     plan = Plan()
     try:
