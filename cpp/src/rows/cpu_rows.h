@@ -25,6 +25,7 @@ struct CpuScratch {
   std::vector<int32_t> first_child, next_sibling;
   std::vector<uint8_t> spent;
   std::vector<Residual> saved;
+  std::vector<Residual> foreseen;  // by child, once it is rejected; node -1: not summed yet
   std::vector<Selection> selections;
   std::vector<NodeLaws> laws;
   Fractions target, draft;         // of the rows of one node
@@ -40,6 +41,7 @@ class CpuRows : public Instrument<CpuRows> {
 
   void load(int32_t node);
   double sum_of(const Residual& residual);
+  void foresee(const Residual& residual, int32_t child);
   double draft_without(int32_t child);
   double overlap_of(int32_t node, double cap);
   void histogram_of(double* target, double* draft);
@@ -55,7 +57,13 @@ class CpuRows : public Instrument<CpuRows> {
 
  private:
   Law target_law(int32_t node, Fractions* keep);
+  // Whether the children of a node were drawn from a whole row.
+  bool subtracts(int32_t node) const {
+    const LawKind kind = play_.kinds[node];
+    return first_child(node) >= 0 && kind != LawKind::kOneHot && kind != LawKind::kSparse;
+  }
   bool subtracts_row(const Residual& residual) const { return has_draft_ && residual.drafted > 0; }
+  double add_up(const Residual& residual);  // its sum, with the chunks' totals and patches
   void keep();
   void find_patches(const Residual& residual);
   double sum_anew(const Residual& residual);

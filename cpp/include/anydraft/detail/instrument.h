@@ -48,14 +48,13 @@ class Instrument {
 
   ANYDRAFT_HD void reject(Residual& residual, int32_t child) {
     need(residual.node);
-    Residual next = residual;
-    next.rejected = child;
-    if (is_certain(play_, child)) {
+    const bool certain = is_certain(play_, child);
+    Residual next = without(residual, child, certain);
+    if (certain) {
       next.sum -= weight(residual, play_.tokens[child]);
       rows().mark_spent(child, 1);
       if (next.sum < kCancelled * residual.sum) next.sum = rows().sum_of(next);
     } else {
-      next.drafted += residual.total() / rest(child);
       next.sum = play_.kinds[residual.node] == LawKind::kSparse ? sparse_sum(residual, next)
                                                                 : rows().sum_of(next);
     }
@@ -68,6 +67,9 @@ class Instrument {
     }
     residual = next;
   }
+
+  // Rows that pay for coming back to a node may sum what a rejection leaves before they go on.
+  ANYDRAFT_HD void foresee(const Residual&, int32_t) const {}
 
   ANYDRAFT_HD bool accept(double numerator, double denominator, int32_t node) const {
     return play_coin(play_, Purpose::kAccept, node) * denominator < numerator;
@@ -107,6 +109,13 @@ class Instrument {
   }
 
  protected:
+  // `residual` once `child` is rejected, but for its sum.
+  ANYDRAFT_HD Residual without(const Residual& residual, int32_t child, bool certain) {
+    Residual next = residual;
+    next.rejected = child;
+    if (!certain) next.drafted += residual.total() / rest(child);
+    return next;
+  }
   // Mass of a token in the draft row, as the law of the node's children has it.
   ANYDRAFT_HD double draft_of(int32_t node, int32_t token) const {
     if (play_.kinds[node] == LawKind::kSparse) return sparse_mass(node, token);

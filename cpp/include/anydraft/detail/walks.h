@@ -5,6 +5,7 @@
 // U of a token, residual.sum its sum, residual.total() the sum and what other nodes have.
 //   double draft_mass(child)             mass of a drafted child in the law it was proposed from
 //   void reject(residual&, child)        U <- relu(U - total * d_child)
+//   void foresee(residual, child)        that may be asked for after a visit below the child
 //   bool accept(num, den, node)          with probability min(1, num / den)
 //   int32_t pick(residual, purpose)      a token with law U / sum
 // CPU rows, a CUDA block and the tests' enumerating instrument all play the source below; an
@@ -80,6 +81,7 @@ ANYDRAFT_HD Walked traversal(Instrument& play) {
       const double weight = offer(play, residual, child);
       if (weight > 0) {
         play.saved(node) = residual;
+        play.foresee(residual, child);
         residual = play.residual(child, weight);
         child = play.first_child(child);
       } else {
