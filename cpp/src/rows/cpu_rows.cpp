@@ -75,18 +75,28 @@ void CpuRows::load(int32_t node) {
   CpuScratch::NodeLaws& laws = scratch_.laws[node];
   has_draft_ = subtracts(node);
   if (!laws.loaded) {
-    // Where drawn children may be rejected, their sums want the masses: kept while a row is read.
+    // Where a drawn child is rejected, sums want the masses: kept while the rows are read.
+    const bool keep = has_draft_ && expects_sums(node);
+    if (keep) kept_ = node;
     if (has_draft_) {
-      kept_ = node;
       laws.draft = make_law(all_.draft_logits, all_.laws.rows[base_ + node],
-                            all_.draft_params(request_), nullptr, &scratch_.draft);
+                            all_.draft_params(request_), nullptr, keep ? &scratch_.draft : nullptr);
     }
-    laws.target = target_law(node, has_draft_ ? &scratch_.target : nullptr);
+    laws.target = target_law(node, keep ? &scratch_.target : nullptr);
     laws.loaded = true;
   }
   target_ = laws.target;
   draft_ = laws.draft;
   node_ = node;
+}
+
+// A guess, for speed alone: a coin in the lower half of what is offered seldom rejects an only
+// child.
+bool CpuRows::expects_sums(int32_t node) const {
+  const int32_t child = first_child(node);
+  const bool always = all_.want_acceptance || all_.verifier == Verifier::kMultipath ||
+                      all_.verifier == Verifier::kKseq || next_sibling(child) >= 0;
+  return always || 2 * play_coin(play_, Purpose::kAccept, child) >= offered_;
 }
 
 void CpuRows::keep() {

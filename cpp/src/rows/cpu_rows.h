@@ -39,6 +39,10 @@ class CpuRows : public Instrument<CpuRows> {
   // Plays request `request` of a checked VerifyRequest; keeps references.
   CpuRows(const VerifyRequest& all, int64_t request, CpuScratch& scratch);
 
+  Residual residual(int32_t node, double weight = 1) {
+    offered_ = weight;
+    return Instrument::residual(node, weight);
+  }
   void load(int32_t node);
   double sum_of(const Residual& residual);
   void foresee(const Residual& residual, int32_t child);
@@ -56,6 +60,7 @@ class CpuRows : public Instrument<CpuRows> {
   void residual_masses(const Residual& residual, int64_t begin, int64_t end, double* out);
 
  private:
+  bool expects_sums(int32_t node) const;
   Law target_law(int32_t node, Fractions* keep);
   // Whether the children of a node were drawn from a whole row.
   bool subtracts(int32_t node) const {
@@ -75,6 +80,7 @@ class CpuRows : public Instrument<CpuRows> {
   CpuScratch& scratch_;
   int32_t node_ = -1;      // whose laws target_ and draft_ are
   int32_t kept_ = -1;      // whose fractions the scratch holds
+  double offered_ = 1;     // the weight of the residual last begun
   int32_t totalled_ = -1;  // whose law_totals
   bool has_draft_ = false;
   Residual summed_{-1, -1, 0, 0, 0, 0};  // whose totals and patches the scratch holds

@@ -81,7 +81,7 @@ ANYDRAFT_HD Walked traversal(Instrument& play) {
       const double weight = offer(play, residual, child);
       if (weight > 0) {
         play.saved(node) = residual;
-        play.foresee(residual, child);
+        if (weight < 1) play.foresee(residual, child);  // offered all, the subtree keeps all
         residual = play.residual(child, weight);
         child = play.first_child(child);
       } else {
