@@ -77,6 +77,12 @@ bool wants_gradient(const py::handle& object) {
   return wants.ptr() == Py_True;
 }
 
+// torch negates such views when they are read, and tells nobody who reads the memory.
+bool is_negated(const py::handle& object) {
+  const py::object is_neg = py::getattr(object, "is_neg", py::none());
+  return !is_neg.is_none() && is_neg().ptr() == Py_True;
+}
+
 Tensor tensor_by_capsule(const py::handle& object, const std::string& what, py::object& owner) {
   if (!py::hasattr(object, "__dlpack__")) {
     throw py::type_error("[" + what + "] expected a tensor (torch, numpy, ...), got " +
@@ -96,6 +102,7 @@ Tensor tensor_by_capsule(const py::handle& object, const std::string& what, py::
 // Without a capsule where the type offers it, in CPU memory, with no gradient to lose. All else the
 // library refuses, or not, in its own words.
 Tensor tensor_of(const py::handle& object, const std::string& what, py::object& owner) {
+  if (is_negated(object)) fail(what, "values in memory", "a negated view: call resolve_neg()");
   const Exchange* const exchange = exchange_of(object);
   if (!exchange || wants_gradient(object)) return tensor_by_capsule(object, what, owner);
   Tensor tensor;

@@ -53,6 +53,15 @@ def test_what_the_library_refuses_stays_refused():
         draw([[0.0]])
 
 
+def test_a_view_that_torch_negates_later_is_refused():
+    negated = torch._neg_view(-logits())  # as the imaginary part of a conjugate is
+    assert torch.equal(negated, logits())
+    for tensor in (negated, negated.as_subclass(Tensor)):
+        with pytest.raises(InputError, match=r"a negated view: call resolve_neg\(\)"):
+            draw(tensor)
+    assert draw(negated.resolve_neg()) == draw(logits())
+
+
 @pytest.mark.filterwarnings("ignore:Accessing the data pointer of FakeTensor")
 def test_a_tensor_without_memory_is_no_rows():
     with FakeTensorMode() as mode:
