@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "anydraft/error.h"
+#include "anydraft/verify.h"
 #include "base/parallel.h"
 
 namespace anydraft {
@@ -107,6 +108,36 @@ TEST_F(Threads, AnExecutorTakesTheWorkAndMayRunItInAnyOrder) {
   set_threads(1);
   EXPECT_EQ(squares(20), expected_squares(20));
   EXPECT_EQ(seen, 26);
+}
+
+// Two roots whose likeliest tokens are `first` and `second`, greedily.
+std::vector<int64_t> likeliest(int64_t first, int64_t second) {
+  constexpr int64_t kVocab = 40000;
+  std::vector<float> logits(2 * kVocab);
+  logits[first] = logits[kVocab + second] = 1;
+  const std::vector<int32_t> tokens = {0, 0}, parents = {-1, -1}, offsets = {0, 1, 2};
+  const std::vector<LawKind> kinds(2, LawKind::kOneHot);
+  const SamplingParams greedy{0, 0, 1, 0, {}};
+  VerifyRequest request;
+  request.trees = {tokens.data(), parents.data(), offsets.data(), 2, nullptr};
+  request.target_logits = {logits.data(), DType::kFloat32, 2, kVocab, kVocab};
+  request.laws.kinds = kinds.data();
+  request.sampling = request.draft_sampling = &greedy;
+  return verify(request).next_tokens;
+}
+
+TEST_F(Threads, AnExecutorMayVerifySomethingElseWhileAVerificationWaits) {
+  set_threads(2);
+  int depth = 0;
+  std::vector<int64_t> inner;
+  set_executor([&](int64_t count, const std::function<void(int64_t)>& task) {
+    for (int64_t i = 0; i < count; ++i) {
+      task(i);
+      if (i == 0 && depth++ == 0) inner = likeliest(7, 8);
+    }
+  });
+  EXPECT_EQ(likeliest(5, 6), (std::vector<int64_t>{5, 6}));
+  EXPECT_EQ(inner, (std::vector<int64_t>{7, 8}));
 }
 
 TEST_F(Threads, RefusesANegativeCount) {

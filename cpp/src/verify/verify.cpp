@@ -1,6 +1,7 @@
 #include "anydraft/verify.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "anydraft/error.h"
 #include "base/parallel.h"
@@ -79,8 +80,9 @@ void verify(const VerifyRequest& request, VerifyResult& result) {
   result.status.assign(request.report_status ? requests : 0, {});
   result.degenerate.assign(requests, 0);
   result.acceptance.assign(request.want_acceptance ? request.trees.nodes() : 0, 0.0);
-  thread_local std::vector<detail::Walked> all;  // of the calling thread
-  std::vector<detail::Walked>& walked = all;
+  // Taken, not used in place: an executor may have this thread verify something else meanwhile.
+  thread_local std::vector<detail::Walked> spare;
+  std::vector<detail::Walked> walked = std::move(spare);
   walked.assign(requests, {0, -1});
   const auto play = [&](int64_t i) {
     if (!request.report_status) {
@@ -95,6 +97,7 @@ void verify(const VerifyRequest& request, VerifyResult& result) {
   };
   detail::parallel_for(requests, play, 2 * request.target_logits.cols);
   for (int64_t i = 0; i < requests; ++i) detail::append_path(request, i, walked[i], result);
+  spare = std::move(walked);
 }
 
 VerifyResult verify(const VerifyRequest& request) {
