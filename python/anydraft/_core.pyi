@@ -10,6 +10,10 @@ class SamplingParams:
     """Temperature, top-k, top-p, min-p, applied in this order; ties at a boundary are kept.
 
     temperature 0 is greedy (ties to the lowest id); top_k 0, top_p 1 and min_p 0 are off.
+    Immutable; equal where all fields are; may be pickled.
+
+    Raises:
+        InputError: a value out of its range; a seed outside [0, 2^64).
     """
 
     def __init__(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeAlias
 
 from anydraft._core import Feed
@@ -35,6 +36,9 @@ class Penalties:
             end the text, as transformers'.
         allowed_token_ids: all others are ruled out, as vLLM's; None: all are allowed.
 
+    Raises:
+        InputError: a repetition penalty <= 0, an empty mask, a negative id.
+
     >>> import torch
     >>> Penalties(repetition_penalty=2.0, presence_penalty=1.0)([0], [1], torch.ones(3))
     tensor([ 0.5000, -0.5000,  1.0000])
@@ -55,11 +59,27 @@ class Penalties:
             raise InputError("[Penalties] expected bad_words_ids of at least one id each, got none")
         if self.allowed_token_ids is not None and not self.allowed_token_ids:
             raise InputError("[Penalties] expected allowed_token_ids or None, got none of them")
+        least, _ = self._range
+        if least < 0:
+            raise InputError(f"[Penalties] expected token ids >= 0, got {least}")
+
+    @cached_property
+    def _range(self) -> tuple[int, int]:
+        """The least and the largest id whose logit is ruled out or let stand."""
+        ids = [*(word[-1] for word in self.bad_words_ids), *(self.allowed_token_ids or ())]
+        return min(ids, default=0), max(ids, default=0)
 
     def __call__(self, prompt: Sequence[int], output: Sequence[int], row: Any) -> Any:
-        """row: torch.float32 [vocab], changed in place and returned."""
+        """row: torch.float32 [vocab], changed in place and returned.
+
+        Raises:
+            InputError: an id that the row has no logit for.
+        """
         import torch
 
+        _, most = self._range
+        if most >= len(row):
+            raise InputError(f"[Penalties] expected token ids < {len(row)} (logits), got {most}")
         text = [*prompt, *output]
         if self.repetition_penalty != 1:
             seen = _known({*text}, len(row))
@@ -100,5 +120,11 @@ def process(
     for node in range(root + 1, len(tokens)):
         paths.append([*paths[parents[node] - root], tokens[node]])
     for row, path in zip(changed, paths, strict=True):
-        row.copy_(processor(prompt, [*output, *path], row))
+        new = processor(prompt, [*output, *path], row)
+        if getattr(new, "shape", None) != row.shape:  # one number would become a uniform law
+            got = f"shape {list(new.shape)}" if hasattr(new, "shape") else type(new).__name__
+            raise InputError(
+                f"[generate] expected the logits [{len(row)}] back from logits_processor, got {got}"
+            )
+        row.copy_(new)
     return changed

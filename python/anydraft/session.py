@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import operator
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, Protocol, TypeAlias, overload
 
 from anydraft import _core
 from anydraft._core import Feed, SamplingParams
 from anydraft.batch import finish
 from anydraft.drafts import TreeShape, kind_number
-from anydraft.errors import InputError, UnsupportedTokenizerError
+from anydraft.errors import InputError
 from anydraft.penalties import LogitsProcessor
+from anydraft.prompts import Message, Prompt, is_list, one_for_each, prompt_ids
 from anydraft.run import Generation, Run
 from anydraft.vocabulary import Vocabulary
 
 Bridge: TypeAlias = Literal["auto", "same", "tli", "slem", "slrs"]
-Message: TypeAlias = Mapping[str, Any]
 _LONGEST = 8  # draft length "auto"
-Prompt: TypeAlias = str | Sequence[int] | Sequence[Message]
 
 
 class Model(Protocol):
@@ -28,8 +27,9 @@ class Model(Protocol):
     Called with feeds of one or more requests; each says which tokens to append to the request's
     cache (`tokens`, `positions`, `parents`) after cutting it to `keep`, and for how many last
     tokens logits are wanted (`rows`). Returns [sum of rows, vocab] in the order of the feeds;
-    float32, bfloat16 or float16. May also have `context_length` (int | None) and
-    `chat(messages) -> ids`.
+    float32, bfloat16 or float16. May also have `context_length` (int | None), `stop_tokens` (ids
+    that end a text beside the vocabulary's eos and turn_end), `chat(messages) -> ids` and
+    `forget(request)`, told when a request's cache is no longer wanted.
     """
 
     @property
@@ -111,6 +111,9 @@ class SpeculativeSession:
             raise InputError(
                 f'[Session] expected draft_length >= 0 or "auto", got {draft_length!r}'
             )
+        _check_model(target, "target")
+        if not isinstance(drafter, str | None):
+            _check_model(drafter, "drafter")
         self.target = target
         self.drafter: Any = drafter
         self.bridge = _choose_bridge(target, drafter, bridge)
@@ -122,6 +125,8 @@ class SpeculativeSession:
         self.tree = TreeShape(()) if tree is None else TreeShape.parse(tree)
         self.draft = draft
         self.verifier = verifier
+        _check_sampling(sampling, "sampling")
+        _check_sampling(draft_sampling, "draft_sampling")
         self.sampling = sampling or SamplingParams()
         self.draft_sampling = draft_sampling
         self.last: Run | None = None
@@ -187,7 +192,7 @@ class SpeculativeSession:
             when the others have ended. Either way the `generation` of each of `runs` has what was
             emitted (`error`: what went wrong), and iterating over it goes on.
         """
-        if _is_list(prompt):
+        if is_list(prompt):
             return self._finish(prompt, max_new_tokens, sampling, logits_processor, batch_size)
         return self._finish([prompt], max_new_tokens, sampling, logits_processor, batch_size)[0]
 
@@ -217,9 +222,9 @@ class SpeculativeSession:
         streams = [0] * count if isinstance(sampling, Sequence) else range(count)
         each = zip(
             prompts,
-            _for_each(sampling, count, "sampling"),
-            _for_each(max_new_tokens, count, "max_new_tokens"),
-            _for_each(logits_processor, count, "logits_processor"),
+            one_for_each(sampling, count, "sampling"),
+            one_for_each(max_new_tokens, count, "max_new_tokens"),
+            one_for_each(logits_processor, count, "logits_processor"),
             streams,
             strict=True,
         )
@@ -237,14 +242,19 @@ class SpeculativeSession:
         logits_processor: LogitsProcessor | None,
         stream: int,
     ) -> Run:
-        vocabulary = self.target.vocabulary
+        _check_sampling(sampling, "sampling")
+        target, vocabulary = self.target, self.target.vocabulary
         self.last = Run(
             self,
-            _prompt_ids(self.target, prompt),
+            prompt_ids(target, prompt),
             _with_seed(sampling or self.sampling),
             logits_processor,
-            max_new_tokens=max_new_tokens,
-            stop=[*vocabulary.role("eos"), *vocabulary.role("turn_end")],
+            max_new_tokens=_whole(max_new_tokens, "max_new_tokens"),
+            stop=[
+                *vocabulary.role("eos"),
+                *vocabulary.role("turn_end"),
+                *getattr(target, "stop_tokens", ()),
+            ],
             coin_stream=stream,
         )
         return self.last
@@ -280,6 +290,21 @@ class SpeculativeSession:
             law=kind_number(self.draft),
             verifier=None if self.verifier == "auto" else self.verifier,
         )
+
+
+def _check_model(model: Any, role: str) -> None:
+    if callable(model) and isinstance(getattr(model, "vocabulary", None), Vocabulary):
+        return
+    raise InputError(
+        f"[Session] expected a callable with a Vocabulary as {role} "
+        f"(contrib.hf.load(name_or_model) and stateless(f, vocabulary) make one), got "
+        f"{type(model).__name__}"
+    )
+
+
+def _check_sampling(params: Any, name: str) -> None:
+    if params is not None and not isinstance(params, SamplingParams):
+        raise InputError(f"[Session] expected SamplingParams as {name}, got {params!r}")
 
 
 def _choose_bridge(target: Model, drafter: Any, bridge: str) -> str:
@@ -319,41 +344,11 @@ def _stop_tokens(stop_rule: Any) -> int:
     return stop_rule
 
 
-def _is_list(prompt: Any) -> bool:
-    """Whether this is a list of prompts rather than ids or messages."""
-    if isinstance(prompt, str) or len(prompt) == 0:
-        return False
-    return not isinstance(prompt, bytes) and isinstance(prompt[0], str | Sequence)
-
-
-def _for_each(option: Any, count: int, name: str) -> list[Any]:
-    """An option of `count` prompts: a list with one for each, or one for all."""
-    each = list(option) if isinstance(option, Sequence) else [option] * count
-    if len(each) != count:
-        raise InputError(f"[generate] expected {count} {name}, one a prompt, got {len(each)}")
-    return each
-
-
-def _as_owner(vocabulary: Vocabulary, text: str) -> list[int]:
-    """What the model was trained on: its owner's normalisation and prefix space, no specials."""
+def _whole(number: Any, name: str) -> int:
     try:
-        return vocabulary.encode_as_owner(text, specials=False)
-    except UnsupportedTokenizerError:
-        return vocabulary.encode(text)
-
-
-def _prompt_ids(model: Any, prompt: Any) -> list[int]:
-    if isinstance(prompt, str):
-        if not prompt:
-            raise InputError("[generate] expected a prompt of at least one token, got an empty one")
-        return [*model.vocabulary.prefix, *_as_owner(model.vocabulary, prompt)]
-    if len(prompt) and isinstance(prompt[0], Mapping):
-        if not hasattr(model, "chat"):
-            raise InputError("[generate] expected text or ids: this target has no chat template")
-        return list(model.chat(prompt))
-    if isinstance(prompt, bytes):
-        raise InputError("[generate] expected text, ids or messages, got bytes")
-    return [operator.index(token) for token in prompt]
+        return min(operator.index(number), 2**31 - 1)  # what the core counts to
+    except TypeError:
+        raise InputError(f"[generate] expected {name} >= 0, got {number!r}") from None
 
 
 def _with_seed(params: SamplingParams) -> SamplingParams:

@@ -9,12 +9,32 @@
 #include "dlpack.h"
 
 namespace anydraft::bindings {
+namespace {
+
+std::optional<uint64_t> seed_from(const py::object& given) {
+  if (given.is_none()) return std::nullopt;
+  const auto whole = py::reinterpret_steal<py::object>(PyNumber_Index(given.ptr()));
+  if (!whole) throw py::error_already_set();
+  const unsigned long long seed = PyLong_AsUnsignedLongLong(whole.ptr());
+  if (PyErr_Occurred()) {
+    PyErr_Clear();
+    throw Error(ErrorKind::kValue, "[SamplingParams] expected 0 <= seed < 2^64, got " +
+                                       py::str(whole).cast<std::string>());
+  }
+  return seed;
+}
+
+}  // namespace
 
 void bind_sampling(py::module_& module) {
-  py::class_<SamplingParams>(module, "SamplingParams")
+  const auto fields = [](const SamplingParams& p) {
+    return py::make_tuple(p.temperature, p.top_k, p.top_p, p.min_p, p.seed);
+  };
+  py::class_<SamplingParams> params(module, "SamplingParams");
+  params
       .def(py::init([](double temperature, int32_t top_k, double top_p, double min_p,
-                       std::optional<uint64_t> seed) {
-             SamplingParams params{temperature, top_k, top_p, min_p, seed};
+                       const py::object& seed) {
+             SamplingParams params{temperature, top_k, top_p, min_p, seed_from(seed)};
              params.validate();
              return params;
            }),
@@ -26,9 +46,22 @@ void bind_sampling(py::module_& module) {
       .def_readonly("min_p", &SamplingParams::min_p)
       .def_readonly("seed", &SamplingParams::seed)
       .def_property_readonly("greedy", &SamplingParams::greedy)
-      .def("__repr__", [](const SamplingParams& p) {
-        return py::str("SamplingParams(temperature={}, top_k={}, top_p={}, min_p={}, seed={})")
-            .format(p.temperature, p.top_k, p.top_p, p.min_p, p.seed);
+      .def("__repr__",
+           [](const SamplingParams& p) {
+             return py::str("SamplingParams(temperature={}, top_k={}, top_p={}, min_p={}, seed={})")
+                 .format(p.temperature, p.top_k, p.top_p, p.min_p, p.seed);
+           })
+      .def("__eq__",
+           [fields](const SamplingParams& p, const py::object& other) -> py::object {
+             if (!py::isinstance<SamplingParams>(other)) {
+               return py::reinterpret_borrow<py::object>(Py_NotImplemented);
+             }
+             return py::bool_(fields(p).equal(fields(other.cast<const SamplingParams&>())));
+           })
+      .def("__hash__", [fields](const SamplingParams& p) { return py::hash(fields(p)); })
+      // Pickled and copied by its own constructor, which checks.
+      .def("__reduce__", [fields, type = py::handle(params)](const SamplingParams& p) {
+        return py::make_tuple(type, fields(p));
       });
   module.def("write_probs", [](py::object logits, const SamplingParams& params, py::object out) {
     const Rows rows = cpu_rows_from(logits, "probs"), target = cpu_rows_from(out, "probs");

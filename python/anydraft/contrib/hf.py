@@ -5,6 +5,7 @@ torch and transformers are imported when they are first needed, not with this mo
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
     from anydraft.contrib.lean import LeanDecoder
     from anydraft.contrib.slots import Part, Slots
+
+_reading = threading.Lock()  # transformers' from_pretrained is not for several threads
 
 # What a cache of full-length layers can serve; a recurrent state cannot be cut back.
 _LAYER_TYPES = {"full_attention", "sliding_attention", "chunked_attention"}
@@ -72,6 +75,7 @@ class HfModel:
         self.lean = lean
         limit = getattr(text_config, "max_position_embeddings", None)
         self.context_length: int | None = limit
+        self._embeddings = int(model.get_input_embeddings().weight.shape[0])
         self._decoder: Any = lean or StockDecoder(model)
         self._requests: dict[int, tuple[Slots, Any]] = {}
 
@@ -85,7 +89,7 @@ class HfModel:
         import torch
 
         for feed in feeds:
-            _check_feed(feed)
+            _check_feed(feed, self._embeddings)
         if len({feed.request for feed in feeds}) != len(feeds):
             raise ValueError("[HfModel] expected one feed a request, got several of one")
         with torch.inference_mode():
@@ -94,6 +98,12 @@ class HfModel:
                 width = self.model.config.get_text_config(decoder=True).vocab_size
                 return torch.empty(0, width, device=self.device)
             return rows[0] if len(rows) == 1 else torch.cat(rows)
+
+    @property
+    def stop_tokens(self) -> list[int]:
+        """Ids that end a text by the model's generation_config.json."""
+        eos = getattr(getattr(self.model, "generation_config", None), "eos_token_id", None)
+        return [eos] if isinstance(eos, int) else list(eos or ())
 
     def forget(self, request: int) -> None:
         """Drops the cache of a request; one that is not known is no error."""
@@ -149,7 +159,7 @@ def load(
     name_or_model: str | Path | Any,
     *,
     tokenizer: Any = None,
-    pack: bool | str = False,
+    pack: bool | str | None = None,
     dtype: torch.dtype | str | None = None,
     device: torch.device | str | None = None,
     vocabulary: Any = None,
@@ -158,16 +168,21 @@ def load(
 
     tokenizer: read from the same place unless given. dtype: float32 on a CPU, otherwise the file's.
     pack: packs the linear layers (CPU and float32 only; in place when the model is given built);
-    families that are known get a leaner forward pass than transformers' own. "int4": packs them
-    with weights of 4 bits, for drafters: it is another model then, so no target.
-    vocabulary: an anydraft.Vocabulary; made from the tokenizer unless given.
+    families that are known get a leaner forward pass than transformers' own. Not packed, a call on
+    several tokens costs a CPU twice one on one token, and speculation gains nothing there. None:
+    where it can be done to a model that is read here. "int4": packs them with weights of 4 bits,
+    for drafters: it is another model then, so no target.
+    vocabulary: an anydraft.Vocabulary; made from the tokenizer unless given, and enough by itself
+    where no chat template is wanted.
     """
-    if pack not in (False, True, "int4"):
-        raise ValueError(f'[hf.load] expected pack to be False, True or "int4", got {pack!r}')
+    if pack not in (None, False, True, "int4"):
+        raise ValueError(f'[hf.load] expected pack to be None, False, True or "int4", got {pack!r}')
     folder: Path | None = None
     model: Any = name_or_model
     if isinstance(name_or_model, str | Path):
-        folder, model, tokenizer = _read(name_or_model, tokenizer, dtype, device)
+        with _reading:
+            folder, model, tokenizer = _read(name_or_model, tokenizer, vocabulary, dtype, device)
+        pack = _can_pack(model) if pack is None else pack
     else:
         model = model if device is None else model.to(device)
         model = model if dtype is None else model.to(dtype)
@@ -182,8 +197,18 @@ def load(
     return HfModel(model, vocabulary, tokenizer, lean)
 
 
+def _can_pack(model: Any) -> bool:
+    """Whether oneDNN has packed products for it that are known to pay."""
+    import torch
+
+    capable = torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
+    here = model.device.type == "cpu" and model.dtype == torch.float32
+    mkldnn: Any = torch.backends.mkldnn
+    return capable and here and bool(mkldnn.is_available())
+
+
 def _read(
-    name: str | Path, tokenizer: Any, dtype: Any, device: Any
+    name: str | Path, tokenizer: Any, vocabulary: Any, dtype: Any, device: Any
 ) -> tuple[Path | None, Any, Any]:
     """(the folder, None for a hub name; the model; its tokenizer)."""
     import torch
@@ -194,9 +219,16 @@ def _read(
     device = torch.device("cpu" if device is None else device)
     if dtype is None:
         dtype = torch.float32 if device.type == "cpu" else "auto"
-    model = _from_pretrained(AutoModelForCausalLM.from_pretrained, source, folder, dtype=dtype)
+    read = AutoModelForCausalLM.from_pretrained
+    model = _from_pretrained(read, "a model", source, folder, dtype=dtype)
     if tokenizer is None:
-        tokenizer = _from_pretrained(AutoTokenizer.from_pretrained, source, folder)
+        try:
+            tokenizer = _from_pretrained(
+                AutoTokenizer.from_pretrained, "a tokenizer", source, folder
+            )
+        except (OSError, ValueError):
+            if vocabulary is None:
+                raise
     return folder, model.to(device), tokenizer
 
 
@@ -214,14 +246,14 @@ def _folder(name: str | Path) -> Path | None:
 
 
 def _from_pretrained(
-    read: Callable[..., Any], source: str, folder: Path | None, **options: Any
+    read: Callable[..., Any], what: str, source: str, folder: Path | None, **options: Any
 ) -> Any:
     """read(source), with an error that says where it was looked for."""
     try:
         return read(source, local_files_only=folder is not None, **options)
     except (OSError, ValueError) as error:
         place = "that folder" if folder else f"a folder under {Path.cwd()}, or a name on the hub"
-        message = f"[hf.load] expected a model, got {source!r} (looked for {place}): {error}"
+        message = f"[hf.load] expected {what}, got {source!r} (looked for {place}): {error}"
         # A bad configuration is the caller's ValueError; everything else was not found.
         kind = ValueError if isinstance(error, ValueError) else FileNotFoundError
         raise kind(message) from error
@@ -250,8 +282,10 @@ def _check_croppable(model: Any, text_config: Any) -> None:
         )
 
 
-def _check_feed(feed: Feed) -> None:
+def _check_feed(feed: Feed, embeddings: int) -> None:
     new = len(feed.tokens)
+    if (most := max(feed.tokens, default=0)) >= embeddings:
+        raise ValueError(f"[HfModel] expected token ids < {embeddings} (embeddings), got {most}")
     counts = {new, len(feed.positions), len(feed.parents)}
     if not 0 <= feed.rows <= new or new == 0 or len(counts) > 1:
         raise ValueError(
