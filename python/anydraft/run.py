@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -11,6 +11,7 @@ from anydraft import _core
 from anydraft._core import Feed, SamplingParams
 from anydraft.batch import advance
 from anydraft.penalties import LogitsProcessor, process
+from anydraft.stops import StopStrings
 
 if TYPE_CHECKING:
     from anydraft.session import SpeculativeSession
@@ -81,8 +82,8 @@ class Generation:
     """A finished (or interrupted) request.
 
     Attributes:
-        text: the new text; specials have none.
-        tokens: the new ids, a final EOS included.
+        text: the new text, up to a stop string; specials have none.
+        tokens: the new ids, those that made a final EOS or stop string included.
         finish_reason: stop, length, context, cancelled; None while unfinished.
         stats: counts and seconds.
     """
@@ -108,6 +109,7 @@ class Run(Iterator[Event]):
         prompt: list[int],
         sampling: SamplingParams,
         logits_processor: LogitsProcessor | None,
+        stop_strings: Sequence[str],
         **request: Any,
     ) -> None:
         self.prompt = prompt
@@ -123,6 +125,7 @@ class Run(Iterator[Event]):
         self._forget = weakref.finalize(self, _forget, models)
         self._tokens: list[int] = []
         self._events: list[Event] = []
+        self._stops = StopStrings(stop_strings)
         self._held = b""
         self._text: list[str] = []
         self._stats = GenerationStats(bridge=session.bridge)
@@ -157,8 +160,9 @@ class Run(Iterator[Event]):
         counts = {name: getattr(core, name) for name in names}
         stopped = core.stopped / core.laws if core.laws else 1.0
         stats = replace(self._stats, tokens=len(self._tokens), stopped=stopped, **counts)
-        text = "".join(self._text) + self._held.decode("utf-8", "replace")
-        return Generation(text, list(self._tokens), self._core.finish(self._id), stats)
+        text = "".join(self._text) + (self._held + self._stops.held).decode("utf-8", "replace")
+        finish = "stop" if self._stops.found else self._core.finish(self._id)
+        return Generation(text, list(self._tokens), finish, stats)
 
     # What `batch` asks of a run.
 
@@ -196,17 +200,25 @@ class Run(Iterator[Event]):
 
     def _collect(self) -> None:
         """Take over what the core has emitted since the last time."""
+        if self._stops.found:
+            return
         last = self.ended
         new = self._core.emitted(self._id, len(self._tokens))
         for i, (token, origin) in enumerate(new):
             self._tokens.append(token)
             text = self._show(token, flush=last and i == len(new) - 1)
             self._events.append(Event(text, (token,), origin))
-        if last:
+            if self._stops.found:  # what the round emitted behind it is dropped
+                self._core.cancel(self._id)
+                break
+        if self.ended:
             self._forget()
 
     def _show(self, token: int, *, flush: bool) -> str:
-        self._held += self._session.target.vocabulary.decode([token])
+        self._held += self._stops.feed(self._session.target.vocabulary.decode([token]))
+        flush = flush or self._stops.found
+        if flush:
+            self._held += self._stops.rest()
         end = len(self._held) if flush else _core.complete_utf8(self._held)
         text, self._held = self._held[:end].decode("utf-8", "replace"), self._held[end:]
         self._text.append(text)

@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Sequence
 from typing import Any, Literal, Protocol, TypeAlias, overload
 
-from anydraft import _core
+from anydraft import _core, stops
 from anydraft._core import Feed, SamplingParams
 from anydraft.batch import finish
 from anydraft.drafts import TreeShape, kind_number
@@ -15,6 +15,7 @@ from anydraft.errors import InputError
 from anydraft.penalties import LogitsProcessor
 from anydraft.prompts import Message, Prompt, is_list, one_for_each, prompt_ids
 from anydraft.run import Generation, Run
+from anydraft.stops import Stop
 from anydraft.vocabulary import Vocabulary
 
 Bridge: TypeAlias = Literal["auto", "same", "tli", "slem", "slrs"]
@@ -142,6 +143,7 @@ class SpeculativeSession:
         max_new_tokens: int = ...,
         sampling: SamplingParams | None = ...,
         logits_processor: LogitsProcessor | None = ...,
+        stop: Stop = ...,
     ) -> Generation: ...
     @overload
     def generate(
@@ -151,6 +153,7 @@ class SpeculativeSession:
         max_new_tokens: int = ...,
         sampling: SamplingParams | None = ...,
         logits_processor: LogitsProcessor | None = ...,
+        stop: Stop = ...,
     ) -> Generation: ...
     @overload
     def generate(
@@ -160,6 +163,7 @@ class SpeculativeSession:
         max_new_tokens: int | Sequence[int] = ...,
         sampling: SamplingParams | Sequence[SamplingParams] | None = ...,
         logits_processor: LogitsProcessor | Sequence[LogitsProcessor | None] | None = ...,
+        stop: Stop = ...,
         batch_size: int = ...,
     ) -> list[Generation]: ...
     def generate(
@@ -169,6 +173,7 @@ class SpeculativeSession:
         max_new_tokens: int | Sequence[int] = 256,
         sampling: SamplingParams | Sequence[SamplingParams] | None = None,
         logits_processor: LogitsProcessor | Sequence[LogitsProcessor | None] | None = None,
+        stop: Stop = (),
         batch_size: int = 16,
     ) -> Generation | list[Generation]:
         """Decode a prompt to its end, or several together.
@@ -183,6 +188,8 @@ class SpeculativeSession:
                 each draws as it would by itself.
             logits_processor: changes the target's logits by the text before them, say `Penalties`;
                 one for all prompts or a list.
+            stop: strings before which a text ends, and target ids with which it ends, beside the
+                model's own.
             batch_size: how many of several prompts are decoded at a time; the next one begins where
                 one ends. Each of them has its cache.
 
@@ -192,9 +199,16 @@ class SpeculativeSession:
             when the others have ended. Either way the `generation` of each of `runs` has what was
             emitted (`error`: what went wrong), and iterating over it goes on.
         """
-        if is_list(prompt):
-            return self._finish(prompt, max_new_tokens, sampling, logits_processor, batch_size)
-        return self._finish([prompt], max_new_tokens, sampling, logits_processor, batch_size)[0]
+        several = is_list(prompt)
+        generations = self._finish(
+            prompt if several else [prompt],
+            max_new_tokens,
+            sampling,
+            logits_processor,
+            stop,
+            batch_size,
+        )
+        return generations if several else generations[0]
 
     def stream(
         self,
@@ -203,9 +217,10 @@ class SpeculativeSession:
         max_new_tokens: int = 256,
         sampling: SamplingParams | None = None,
         logits_processor: LogitsProcessor | None = None,
+        stop: Stop = (),
     ) -> Run:
         """As `generate` for one prompt, token by token: an iterator over events."""
-        return self._start(prompt, sampling, max_new_tokens, logits_processor, 0)
+        return self._start(prompt, sampling, max_new_tokens, logits_processor, 0, stop)
 
     def _finish(
         self,
@@ -213,6 +228,7 @@ class SpeculativeSession:
         max_new_tokens: Any,
         sampling: Any,
         logits_processor: Any,
+        stop: Stop,
         batch_size: int,
     ) -> list[Generation]:
         if batch_size < 1:
@@ -230,7 +246,7 @@ class SpeculativeSession:
         )
         # All are started first: a prompt that cannot be costs nothing that was decoded.
         # A model that calls `generate` itself changes self.runs, not these.
-        self.runs = runs = [self._start(*request) for request in each]
+        self.runs = runs = [self._start(*request, stop) for request in each]
         finish(runs, batch_size)
         return [run.generation for run in runs]
 
@@ -240,22 +256,26 @@ class SpeculativeSession:
         sampling: SamplingParams | None,
         max_new_tokens: int,
         logits_processor: LogitsProcessor | None,
-        stream: int,
+        coin_stream: int,
+        stop: Stop,
     ) -> Run:
         _check_sampling(sampling, "sampling")
         target, vocabulary = self.target, self.target.vocabulary
+        strings, ids = stops.split(stop)
         self.last = Run(
             self,
             prompt_ids(target, prompt),
             _with_seed(sampling or self.sampling),
             logits_processor,
+            strings,
             max_new_tokens=_whole(max_new_tokens, "max_new_tokens"),
             stop=[
                 *vocabulary.role("eos"),
                 *vocabulary.role("turn_end"),
                 *getattr(target, "stop_tokens", ()),
+                *ids,
             ],
-            coin_stream=stream,
+            coin_stream=coin_stream,
         )
         return self.last
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from anydraft.cli.acceptance_tables import markdown, plot, summarise
-from anydraft.cli.loading import add_pack, load, load_drafter, set_threads
+from anydraft.cli.loading import add_pack, load_drafter, load_target, set_threads
 from anydraft.cli.terminal import say
 from anydraft.errors import InputError
 
@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     texts = _texts(args.prompts)
     temperatures = _temperatures(args.temperatures)
     set_threads(args.threads)
-    target = load("target", args.target, pack=bool(args.pack))
+    target = load_target(args.target, args.pack)
     drafter = load_drafter(args.drafter, args.pack)
     from anydraft.contrib.shared_rows import Pair, Plan, Record, measure
 

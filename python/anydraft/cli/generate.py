@@ -12,7 +12,7 @@ from typing import Any
 
 from anydraft import Generation, InputError, SamplingParams, SpeculativeSession
 from anydraft.cli.compare import Comparison, compare
-from anydraft.cli.loading import add_pack, load, load_drafter, set_threads
+from anydraft.cli.loading import add_pack, load_drafter, load_target, set_threads
 from anydraft.cli.report import decode, speedup, stats_table
 from anydraft.cli.terminal import legend, say, wants_colour
 
@@ -41,7 +41,21 @@ def add(commands: Any) -> None:
     option("--min-p", type=float, default=0.0)
     option("--seed", type=int, help="the same seed gives the same text (default: a new one)")
     option("--max-new-tokens", type=int, default=256, metavar="N")
-    option("--draft-length", type=int, default=4, metavar="N", help="tokens proposed a round")
+    option("--stop", action="append", default=[], metavar="TEXT", help="ends a text before this")
+    option(
+        "--draft-length",
+        type=length_or_auto,
+        default=4,
+        metavar="N",
+        help="most tokens proposed a round; auto: by the text's own past",
+    )
+    option(
+        "--draft-confidence",
+        type=float,
+        default=0.3,
+        metavar="P",
+        help="a draft goes no further where the drafter is less sure of it; 0: all of its length",
+    )
     option("--bridge", choices=("auto", "same", "tli", "slem", "slrs"), default="auto")
     add_pack(option)
     option("--threads", type=int, metavar="N", help="of torch")
@@ -62,13 +76,13 @@ def run(args: argparse.Namespace) -> int:
     prompt = prompts[0]
     if args.compare:  # the first call of a model is slow, and neither side is to pay for it
         session.generate([prompt], max_new_tokens=min(2, args.max_new_tokens))
-    generation = decode(session, prompt, args.max_new_tokens, shown=not args.json)
+    generation = decode(session, prompt, args.max_new_tokens, stop=args.stop, shown=not args.json)
     plain, comparison = None, None
     if args.compare and generation.finish_reason != "cancelled":
         say("decoding plainly for comparison ...")
         prompt_ids = _prompt_of(session)
         plain_session = SpeculativeSession(session.target, sampling=sampling)
-        plain = decode(plain_session, prompt, args.max_new_tokens, shown=False)
+        plain = decode(plain_session, prompt, args.max_new_tokens, stop=args.stop, shown=False)
         if plain.finish_reason != "cancelled":
             texts = (generation.tokens, plain.tokens)
             comparison = compare(session.target, prompt_ids, *texts, session.bridge, sampling)
@@ -82,7 +96,7 @@ def _together(args: argparse.Namespace, session: SpeculativeSession, prompts: li
     """Several prompts, shown when all have ended or at Ctrl-C."""
     interrupted = False
     try:
-        session.generate(prompts, max_new_tokens=args.max_new_tokens)
+        session.generate(prompts, max_new_tokens=args.max_new_tokens, stop=args.stop)
     except KeyboardInterrupt:
         interrupted = True
         for run in session.runs:
@@ -98,6 +112,10 @@ def _together(args: argparse.Namespace, session: SpeculativeSession, prompts: li
     if interrupted:
         say("interrupted")
     return 130 if interrupted else 0
+
+
+def length_or_auto(text: str) -> Any:
+    return text if text == "auto" else int(text)
 
 
 def _read_prompt(text: str, chat: bool) -> Any:
@@ -117,12 +135,17 @@ def _sampling(args: argparse.Namespace) -> SamplingParams:
 
 def _session(args: argparse.Namespace, sampling: SamplingParams) -> SpeculativeSession:
     set_threads(args.threads)
-    target = load("target", args.target, pack=bool(args.pack))
+    target = load_target(args.target, args.pack)
     drafter: Any = {"none": None, "lookup": "lookup"}.get(args.drafter, args.drafter)
     if args.drafter not in ("none", "lookup"):
         drafter = load_drafter(args.drafter, args.pack)
     return SpeculativeSession(
-        target, drafter, bridge=args.bridge, draft_length=args.draft_length, sampling=sampling
+        target,
+        drafter,
+        bridge=args.bridge,
+        draft_length=args.draft_length,
+        draft_confidence=args.draft_confidence,
+        sampling=sampling,
     )
 
 

@@ -11,7 +11,7 @@ from anydraft.cli.terminal import say
 from anydraft.errors import InputError
 
 
-def load(role: str, name: str, *, pack: bool | str) -> Any:
+def load(role: str, name: str, *, pack: bool | str | None) -> Any:
     """A model as `anydraft.contrib.hf.load` gives it; says what it loads and how long it took."""
     _be_quiet()
     from anydraft.contrib import hf
@@ -33,14 +33,21 @@ def add_pack(option: Callable[..., Any]) -> None:
         "--pack",
         nargs="?",
         const="exact",
-        choices=("exact", "int4"),
-        help="pack the linear layers (CPU); int4: the drafter's with weights of 4 bits",
+        choices=("exact", "int4", "none"),
+        help="pack the linear layers (CPU; default: where it pays); int4: the drafter's with "
+        "weights of 4 bits",
     )
+
+
+def load_target(name: str, pack: str | None) -> Any:
+    """As `load`; pack: what `--pack` said."""
+    return load("target", name, pack=None if pack is None else pack != "none")
 
 
 def load_drafter(name: str, pack: str | None) -> Any:
     """As `load`; pack: what `--pack` said."""
-    return load("drafter", name, pack="int4" if pack == "int4" else bool(pack))
+    exact = None if pack is None else pack != "none"
+    return load("drafter", name, pack="int4" if pack == "int4" else exact)
 
 
 def set_threads(threads: int | None) -> None:

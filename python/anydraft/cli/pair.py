@@ -12,7 +12,7 @@ from typing import Any
 
 from anydraft import SamplingParams, SpeculativeSession, VocabularyMap
 from anydraft.cli.compare import Feed
-from anydraft.cli.loading import add_pack, load, load_drafter, set_threads
+from anydraft.cli.loading import add_pack, load_drafter, load_target, set_threads
 from anydraft.cli.terminal import say, table
 from anydraft.errors import InputError
 
@@ -118,7 +118,7 @@ def run(args: argparse.Namespace) -> int:
     if args.max_new_tokens < 8:
         raise InputError(f"[pair] expected --max-new-tokens >= 8, got {args.max_new_tokens}")
     set_threads(args.threads)
-    target = load("target", args.target, pack=bool(args.pack))
+    target = load_target(args.target, args.pack)
     drafter = load_drafter(args.drafter, args.pack)
     prompts = args.prompt or list(PROMPTS)
     sampling = SamplingParams(args.temperature, seed=0)
