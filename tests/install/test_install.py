@@ -8,6 +8,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import tokenizers
+
+from anydraft import Vocabulary
 
 ROOT = Path(__file__).resolve().parents[2]
 CONSUMER = Path(__file__).resolve().parent / "consumer"
@@ -22,6 +25,16 @@ def run(*command: str | Path) -> str:
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout
+
+
+def tokenizer() -> str:
+    """A tokenizer.json of single letters."""
+    alphabet = "abcdefghijklmnopqrstuvwxyz"
+    inner = tokenizers.Tokenizer(tokenizers.models.BPE({c: i for i, c in enumerate(alphabet)}, []))
+    inner.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    inner.decoder = tokenizers.decoders.ByteLevel()
+    text: str = inner.to_str()
+    return text
 
 
 @pytest.mark.parametrize("cuda", ["OFF", "AUTO"])
@@ -41,4 +54,8 @@ def test_consumer(tmp_path: Path, cuda: str) -> None:
 
     version = re.search(r'^version = "(.+?)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     assert version is not None
-    assert run(user / "build" / "consumer").strip() == version.group(1)
+    Vocabulary.from_json(tokenizer()).export(tmp_path / "letters.table")
+    said = run(user / "build" / "consumer", tmp_path / "letters.table").splitlines()
+    assert said[0] == version.group(1)
+    assert said[2] == "(cancelled)"
+    assert [len(text) for text in (said[1], *said[3:])] == [12, 14, 15]  # letters, as asked for

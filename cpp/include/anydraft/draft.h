@@ -1,6 +1,7 @@
 // Drafts: the children of a node drawn by a law, and trees of them.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -71,8 +72,12 @@ class DraftTree {
               const std::vector<double>& masses, const std::vector<int32_t>& paths = {});
   int32_t add(int32_t parent, int32_t token);              // a certain child; returns its node
   int32_t most_nodes() const { return shape_.max_nodes; }  // 0: the shape is static
-  bool may_grow(int32_t node) const { return open_[node] && depths[node] < shape_.levels(); }
-  void close(int32_t node) { open_[node] = false; }  // say, an EOS: nothing comes after it
+  bool may_grow(int32_t node) const {
+    const auto at = static_cast<size_t>(node);
+    return open_[at] && depths[at] < shape_.levels();
+  }
+  // Say, an EOS: nothing comes after it.
+  void close(int32_t node) { open_[static_cast<size_t>(node)] = false; }
 
   int32_t size() const { return static_cast<int32_t>(tokens.size()); }
 

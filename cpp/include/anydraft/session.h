@@ -5,8 +5,14 @@
 //     session.feed(run(work));          // rows of logits, in the order of the feeds
 //
 // next() may be called again until feed() has taken its rows. Where feed() throws, nothing that was
-// emitted is lost and next() says how to go on, so a failed model call can be repeated. One thread
-// at a time.
+// emitted is lost and next() says how to go on, so a failed model call can be repeated.
+//
+// The requests of a session share its calls, and their errors: a bad row makes feed() throw for all
+// (the message counts rows in the order of the feeds), and so does an encoder of the caller's, in
+// next() as well. Where requests are strangers to each other give each a session of its own, which
+// costs little with `map` and `spellings` shared, and put the feeds of several into one call.
+//
+// A session is for one thread at a time; sessions of several threads may share vocabularies.
 #pragma once
 
 #include <algorithm>
@@ -75,7 +81,8 @@ struct Request {
 
 // What to run for one request: cut its cache to `keep` (and `keep_also`), then append `tokens`.
 struct Feed {
-  // Names the cache: the request's id, for the drafter the id + 1, so that one model may be both.
+  // Names the cache: the request's id, for the drafter the id + 1, so that one model may be both. A
+  // cache begins empty, and is no longer asked for once finish(id) is not kNot.
   int64_t request = 0;
   TokenIds tokens;
   std::vector<int32_t> positions;  // [tokens] in the text: siblings of a tree share theirs
