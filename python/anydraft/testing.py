@@ -14,7 +14,7 @@ from anydraft._core import SamplingParams
 from anydraft._core import testing as _testing
 from anydraft.drafts import Law, Trees, TreeShape, draw_children, kind_number
 from anydraft.errors import InputError
-from anydraft.verification import verify
+from anydraft.verification import sample, verify
 
 
 def row_of(prefix: Sequence[int], vocab: int) -> int:
@@ -154,68 +154,128 @@ def audit(
     bins: int = 40,
     seed: int = 0,
 ) -> Audit:
-    """Whether the first token a verifier emits has the target's law, on rows of any size.
+    """Whether what a verifier emits has the target's law, on rows of any size.
 
     Args:
         verifier: a name, or any callable with the signature of `anydraft.verify` (called with
             trees, target_logits, laws=, draft_logits=, sampling=, requests=, positions=).
-        target_logits, draft_logits: float32 torch tensors [vocab]; the laws at every node.
-        width: children drawn at the root.
+        target_logits, draft_logits: float32 torch tensors [vocab]: the laws at every node; the
+            first token is looked at. Or [depth + 1, vocab] and [depth, vocab], the laws level by
+            level: the first depth + 1 tokens are looked at together. A verifier that is right about
+            the first may be wrong about the next, so audit both.
+        width: children drawn at a node.
         runs: rounds, each with coins of its own; in batches of 500 requests.
-        bins: tokens are put together by their mass in the target's law.
+        bins: outcomes are put together by their mass in the target's law.
 
     Raises:
         InputError: rows that do not fit each other.
 
     >>> import torch
-    >>> rows = torch.randn(2, 50, generator=torch.Generator().manual_seed(0))
-    >>> audit("top_down", *rows, runs=2000).p_value > 1e-4
+    >>> rows = torch.randn(5, 50, generator=torch.Generator().manual_seed(0))
+    >>> audit("top_down", rows[0], rows[1], runs=2000).p_value > 1e-4
+    True
+    >>> audit("top_down", rows[:3], rows[3:], runs=2000).p_value > 1e-4
     True
     """
     import torch
 
-    if target_logits.shape != draft_logits.shape or target_logits.dim() != 1:
+    levels = draft_logits.shape[0] if draft_logits.dim() == 2 else 1
+    looked_at = levels + 1 if draft_logits.dim() == 2 else 1
+    wanted = (looked_at, *draft_logits.shape[1:]) if looked_at > 1 else draft_logits.shape
+    if target_logits.shape != wanted or target_logits.dim() not in (1, 2):
         raise InputError(
-            f"[audit] expected two rows [vocab], got {list(target_logits.shape)} and "
-            f"{list(draft_logits.shape)}"
+            "[audit] expected two rows [vocab], or [depth + 1, vocab] and [depth, vocab], got "
+            f"{list(target_logits.shape)} and {list(draft_logits.shape)}"
         )
-    params = sampling or SamplingParams()
-    params = _with_seed(params, seed)
+    params = _with_seed(sampling or SamplingParams(), seed)
     judge = verifier if callable(verifier) else functools.partial(verify, verifier=verifier)
-    counts = torch.zeros(target_logits.shape[0], dtype=torch.int64)
+    vocab = target_logits.shape[-1]
+    draft_rows = draft_logits.reshape(levels, vocab)
+    # The row at a node of each depth: of one row, the same everywhere.
+    target_rows = target_logits.reshape(-1, vocab).expand(levels + 1, vocab)
+    masses = torch.tensor(_testing.law_masses(target_rows[:looked_at].contiguous(), params))
+    groups = _groups(masses, vocab if looked_at == 1 else round(bins ** (1 / looked_at)) + 1)
+    counts, expected = _joint(masses, groups)
     for begin in range(0, runs, 500):
-        requests = range(begin, min(begin + 500, runs))
-        drawn = [draw_children(law, draft_logits, params, width, request=r) for r in requests]
-        trees, laws, heads = _stars(drawn, law)
+        requests = list(range(begin, min(begin + 500, runs)))
+        drawn = [_draw_tree(law, draft_rows, params, width, request) for request in requests]
+        offsets = [0, *itertools.accumulate(len(tree.tokens) for tree in drawn)]
+        tokens = [token for tree in drawn for token in tree.tokens]
+        depths = [depth for tree in drawn for depth in tree.depths]
         result = judge(
-            trees,
-            target_logits.expand(len(laws), -1),
-            laws=laws,
-            draft_logits=draft_logits[None],
+            Trees(tokens, [parent for tree in drawn for parent in tree.parents], offsets),
+            target_rows[depths],
+            laws=[Law(law, d) if d < levels else Law("one_hot") for d in depths],
+            draft_logits=draft_rows,
             sampling=params,
-            requests=list(requests),
+            requests=requests,
             positions=[0] * len(requests),
         )
-        for i, head in enumerate(heads):
+        # Where a round emits less than is looked at, the target goes on by itself.
+        alone = [
+            sample(row.expand(len(requests), -1), _with_seed(params, seed + 1), keys).tolist()
+            for level, row in enumerate(target_rows[:looked_at])
+            for keys in [[(request, level) for request in requests]]
+        ]
+        for i, begins in enumerate(offsets[:-1]):
             path = result.accepted[result.offsets[i] : result.offsets[i + 1]]
-            counts[trees.tokens[head + path[0]] if path else result.next_token[i]] += 1
-    masses = torch.tensor(_testing.law_masses(target_logits[None], params)[0])
-    return chi_square(counts, masses, bins)
+            text = [*(tokens[begins + node] for node in path), int(result.next_token[i])]
+            text += [row[i] for row in alone[len(text) :]]
+            if any(masses[level, token] <= 0 for level, token in enumerate(text[:looked_at])):
+                raise InputError(f"[audit] expected tokens with mass, got {text[:looked_at]}")
+            at = tuple(int(groups[level, token]) for level, token in enumerate(text[:looked_at]))
+            counts[at] += 1
+    return chi_square(counts.flatten(), expected.flatten(), bins)
+
+
+def _groups(masses: Any, count: int) -> Any:
+    """int64 [levels, vocab]: the group of each token, `count` of about equal mass a level."""
+    import torch
+
+    if count >= masses.shape[1]:
+        return torch.arange(masses.shape[1]).expand(masses.shape[0], -1)
+    order = masses.argsort(dim=1, descending=True)
+    begins = masses.gather(1, order).cumsum(1) - masses.gather(1, order)
+    groups = torch.zeros(masses.shape, dtype=torch.int64)
+    return groups.scatter_(1, order, (begins * count).long().clamp_(max=count - 1))
+
+
+def _joint(masses: Any, groups: Any) -> tuple[Any, Any]:
+    """Counts of nothing yet, and the law, of the groups of all levels: [groups] * levels."""
+    import torch
+
+    size = int(groups.max()) + 1
+    law = torch.ones((), dtype=torch.float64)
+    for mass, group in zip(masses, groups, strict=True):
+        grouped = torch.zeros(size, dtype=torch.float64).index_add_(0, group, mass.double())
+        law = law[..., None] * grouped
+    return torch.zeros(law.shape, dtype=torch.int64), law
 
 
 def _with_seed(params: SamplingParams, seed: int) -> SamplingParams:
     return SamplingParams(params.temperature, params.top_k, params.top_p, params.min_p, seed)
 
 
-def _stars(drawn: Sequence[Sequence[int]], law: str) -> tuple[Trees, list[Law], list[int]]:
-    """One tree of depth 1 a request."""
-    tokens, parents, offsets, laws = list[int](), list[int](), [0], list[Law]()
-    for children in drawn:
-        tokens += [0, *children]
-        parents += [-1] + [0] * len(children)
-        laws += [Law(law, 0)] + [Law("one_hot")] * len(children)
-        offsets.append(len(tokens))
-    return Trees(tokens, parents, offsets), laws, offsets[:-1]
+@dataclass
+class _Tree:
+    """[nodes], the root first, a level behind the other."""
+
+    tokens: list[int]
+    parents: list[int]
+    depths: list[int]
+
+
+def _draw_tree(law: str, rows: Any, params: SamplingParams, width: int, request: int) -> _Tree:
+    """A tree of as many levels as rows; no two nodes draw with one coin."""
+    tree = _Tree([0], [-1], [0])
+    for level, row in enumerate(rows):
+        for node in [node for node, depth in enumerate(tree.depths) if depth == level]:
+            coin = len(tree.tokens) - 1
+            children = draw_children(law, row, params, width, request=request, node=coin)
+            tree.tokens += children
+            tree.parents += [node] * len(children)
+            tree.depths += [level + 1] * len(children)
+    return tree
 
 
 _EXPECTED = 5  # counts in a bin, at least

@@ -1,9 +1,13 @@
 """The audit's p-value is what it says, for laws with hardly any mass in a bin too."""
 
 import numpy as np
+import pytest
 import torch
 
-from anydraft.testing import chi_square
+from anydraft import InputError, SamplingParams, VerifyResult, sample, verify
+from anydraft.testing import audit, chi_square
+
+FILTERED = SamplingParams(temperature=0.8, top_k=200)
 
 
 def test_draws_from_the_law_seldom_look_wrong():
@@ -20,3 +24,39 @@ def test_draws_from_another_law_look_wrong():
     random = np.random.default_rng(1)
     counts = random.multinomial(20000, [0.27, 0.23, 0.25, 0.25])
     assert chi_square(torch.tensor(counts), torch.full((4,), 0.25)).p_value < 1e-6
+
+
+def lax_below_the_root(trees, target_logits, **options):
+    """Top-down, but what is drafted behind an accepted token is accepted too."""
+    result = verify(trees, target_logits, **options)
+    accepted, offsets, next_token = [], [0], []
+    for i, begin in enumerate(trees.offsets[:-1]):
+        path, token = result.path(i)[:1], result.next_token[i]
+        parents = trees.parents[begin : trees.offsets[i + 1]]
+        if path and path[0] in parents:
+            path.append(parents.index(path[0]))
+            keys = [(options["requests"][i], 99)]
+            token = int(sample(target_logits[[begin + path[1]]], options["sampling"], keys)[0])
+        accepted += path
+        offsets.append(len(accepted))
+        next_token.append(token)
+    return VerifyResult(accepted, offsets, next_token, [], [])
+
+
+def test_what_is_wrong_behind_the_first_token_is_found_level_by_level():
+    rows = torch.randn(5, 300, generator=torch.Generator().manual_seed(3))
+    target, draft = rows[:3], rows[3:]
+    assert audit(lax_below_the_root, target[0], draft[0], runs=4000).p_value > 1e-3
+    assert audit(lax_below_the_root, target, draft, runs=4000).p_value < 1e-9
+
+
+@pytest.mark.parametrize(
+    ("verifier", "law"),
+    [("top_down", "row"), ("top_down", "hub"), ("traversal", "without_replacement")],
+)
+def test_levels_of_a_verifier_that_is_right_look_right(verifier, law):
+    rows = torch.randn(5, 300, generator=torch.Generator().manual_seed(4))
+    found = audit(verifier, rows[:3], rows[3:], law=law, runs=6000, sampling=FILTERED)
+    assert found.p_value > 1e-3 and found.degrees > 20
+    with pytest.raises(InputError, match=r"\[depth \+ 1, vocab\] and \[depth, vocab\]"):
+        audit(verifier, rows[:3], rows[2:])
