@@ -237,6 +237,17 @@ def test_prompt_ids_the_target_has_no_logits_for_are_not_looked_up():
         assert all(fed < 2 for feed in target.fed[1:] for fed in feed.tokens)
 
 
+def test_padding_that_the_target_emits_is_not_fed_to_a_narrower_drafter():
+    both = letters(b"a", b"b")
+    for prompt in ([0], [0, 2]):
+        target, drafter = constant(both, [0.2, 0.2, 0.6]), constant(both, [0.5, 0.5])
+        run = SpeculativeSession(target, drafter, bridge="same", draft_confidence=0)
+        generation = run.generate(prompt, max_new_tokens=8, sampling=GREEDY)
+        assert generation.tokens == [2] * 8
+        assert all(token < 2 for feed in drafter.fed for token in feed.tokens)
+        assert bool(drafter.fed) == (prompt == [0])  # until then it drafts
+
+
 @pytest.mark.parametrize("bridge", ["tli", "slrs", "auto"])
 def test_a_target_that_fails_does_not_change_how_drafted_text_is_spelt_to_the_drafter(bridge):
     merges = [("a", "b"), ("b", "c"), ("ab", "c")], [("b", "a"), ("a", "b"), ("c", "c")]

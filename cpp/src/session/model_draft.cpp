@@ -7,6 +7,15 @@
 
 namespace anydraft {
 
+namespace {
+
+// An id of no token, which a target with wider logits may emit and a drafter may have no row for.
+bool has_padding(const TokenIds& ids, int32_t size) {
+  return std::any_of(ids.begin(), ids.end(), [size](int32_t id) { return id >= size; });
+}
+
+}  // namespace
+
 TreeShape shape_for(const SessionOptions& options, int64_t room) {
   TreeShape shape = options.tree;
   if (shape.widths.empty()) shape.widths.assign(options.draft_length, 1);
@@ -61,6 +70,8 @@ void ModelDraft::start(const TokenIds& committed, int64_t room) {
       return;  // text the drafter cannot spell: a round without drafts
     }
     cached_.cut(static_cast<int64_t>(context_->fed()));
+  } else if (has_padding(committed, pair_.target->size())) {
+    return;
   }
   const int64_t longest = pair_.options.draft_context;
   const auto length = static_cast<int64_t>(text().size());
