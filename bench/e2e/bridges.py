@@ -24,7 +24,7 @@ sys.path[:0] = [str(BENCH), str(BENCH / "acceptance")]
 
 import models  # noqa: E402
 import torch  # noqa: E402
-from bridges_report import markdown, plot  # noqa: E402
+from bridges_report import markdown, per_call, plot  # noqa: E402
 from prompts import chat  # noqa: E402
 from report import machine  # noqa: E402
 
@@ -46,6 +46,7 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 COMPARED = ("tli", "slrs", "slem", "auto")  # run where no --method is given
 TEMPERATURES = (0.6, 1.0)
+TOGETHER = 4  # prompts of each kind in a batch
 PROSE = (
     "Nobody in the village remembered when the bridge over the gorge was built, but",
     "Bees find their way back to the hive by the position of the sun and by",
@@ -53,8 +54,15 @@ PROSE = (
     "On the morning of her eightieth birthday Clara decided that she would",
     "A good loaf of bread needs only flour, water, salt and time. To begin with,",
     "The museum's new wing opens in spring. Its director says that visitors will",
+    "Salt was once worth its weight in silver. Caravans carried it across",
+    "The committee met for the third time this week. What it could not agree on was",
+    "Glaciers move so slowly that nobody sees it. Over a century, however,",
+    "Before you buy a second-hand bicycle, look at the frame first. Then",
+    "He had never learnt to swim, and so when the boat began to take in water",
+    "The orchestra tunes to the oboe because its pitch is steady. The conductor",
 )
 KINDS = ("prose", "code", "question")
+MOST = len(PROSE)
 
 
 @cache
@@ -63,8 +71,8 @@ def prompts_of(kind: str) -> list[str]:
     if kind == "prose":
         return list(PROSE)
     if kind == "code":
-        return models.humaneval_prompts(7)[1:]
-    return [f"Question: {text}\nAnswer:" for text in chat(14)[8:]]
+        return models.humaneval_prompts(MOST + 1)[1:]
+    return [f"Question: {text}\nAnswer:" for text in chat(MOST + 8)[8:]]
 
 
 def main() -> int:
@@ -77,39 +85,47 @@ def main() -> int:
         if any(result[name] != value for name, value in settings.items()):
             raise SystemExit(f"expected the settings of {args.out}, got {settings}")
     done = {_key(run) for run in result["runs"]}
-    # The repetition is outermost: whatever is there when it is cut off covers all alike.
-    for repeat, pair, heat, kind, method in itertools.product(
-        range(args.repeats), args.pair, TEMPERATURES, KINDS, args.method
-    ):
-        run = {"pair": pair, "T": heat, "kind": kind, "prompt": repeat, "method": method}
-        if _key(run) in done:
+    # The prompts are outermost: whatever is there when it is cut off covers all alike.
+    parts = range(0, args.repeats, TOGETHER)
+    for part, pair, heat, method in itertools.product(parts, args.pair, TEMPERATURES, args.method):
+        runs = [
+            {"pair": pair, "T": heat, "kind": kind, "prompt": prompt, "method": method}
+            for prompt in range(part, min(part + TOGETHER, args.repeats))
+            for kind in KINDS
+        ]
+        runs = [run for run in runs if _key(run) not in done]
+        if not runs:
             continue
         target, drafter = (_model(name) for name in PAIRS[pair])
         if pair not in result["costs"]:
             result["costs"][pair] = asdict(_costs(target, drafter))
-        run |= measure(target, drafter, run, settings)
-        result["runs"].append(run)
+        result["runs"] += measure(target, drafter, runs, settings)
         _write(args.out, result)
-        say(f"{pair} T={heat} {kind} {repeat} {method}: {run['tokens'] / run['target_calls']:.2f}")
+        say(f"{pair} T={heat} {part} {method}: {per_call(result['runs'][-len(runs) :]):.2f}")
     args.out.with_suffix(".md").write_text(markdown(result), encoding="utf-8")
     plot(result, args.out.with_suffix(".png"))
     print(markdown(result))
     return 0
 
 
-def measure(target: Any, drafter: Any, run: dict[str, Any], settings: dict[str, Any]) -> Any:
-    """One text; the seed is the prompt's number, whatever the method."""
+def measure(target: Any, drafter: Any, runs: list[Any], settings: dict[str, Any]) -> list[Any]:
+    """Texts of one method, decoded together; a seed is the prompt's number, whatever the method."""
     session = SpeculativeSession(
         target,
         drafter,
-        **{"draft_length": settings["draft_length"], **METHODS[run["method"]]},
+        **{"draft_length": settings["draft_length"], **METHODS[runs[0]["method"]]},
         draft_confidence=0.0,
-        sampling=SamplingParams(run["T"], seed=run["prompt"] + 1),
     )
-    prompt = prompts_of(run["kind"])[run["prompt"]]
-    stats = session.generate(prompt, max_new_tokens=settings["new_tokens"]).stats
-    names = ("tokens", "target_calls", "draft_calls", "drafted", "accepted", "seconds", "bridges")
-    return {name: getattr(stats, name) for name in names}
+    done = session.generate(
+        [prompts_of(run["kind"])[run["prompt"]] for run in runs],
+        max_new_tokens=settings["new_tokens"],
+        sampling=[SamplingParams(run["T"], seed=run["prompt"] + 1) for run in runs],
+    )
+    names = ("tokens", "target_calls", "draft_calls", "drafted", "accepted", "bridges")
+    return [
+        run | {name: getattr(one.stats, name) for name in names}
+        for run, one in zip(runs, done, strict=True)
+    ]
 
 
 def _costs(target: Any, drafter: Any) -> Costs:
@@ -134,7 +150,9 @@ def _write(file: Path, result: dict[str, Any]) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="bridges side by side on real pairs")
     parser.add_argument("--out", type=Path, default=BENCH / "results" / "bridges.json")
-    parser.add_argument("--repeats", type=int, default=2, help="prompts of each kind, at most 6")
+    parser.add_argument(
+        "--repeats", type=int, default=4, help=f"prompts of each kind, at most {MOST}"
+    )
     parser.add_argument("--pair", nargs="+", choices=list(PAIRS), default=list(PAIRS))
     parser.add_argument("--method", nargs="+", choices=list(METHODS), default=list(COMPARED))
     parser.add_argument("--new-tokens", type=int, default=48)

@@ -44,6 +44,7 @@ AutoDraft::AutoDraft(const Pair& pair, const Request& request, Stats& stats)
 }
 
 void AutoDraft::start(const TokenIds& committed, int64_t room) {
+  hindsight_.judge();
   length_ = std::clamp<int64_t>(room, 0, longest_);
   size_t best = now_;
   for (size_t i = 0; i < candidates_.size(); ++i) {

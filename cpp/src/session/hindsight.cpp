@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "anydraft/error.h"
 #include "bridge/tli.h"
 
 namespace anydraft {
@@ -23,12 +24,12 @@ RowsView view_of(const std::vector<float>& row) {
   return {row.data(), DType::kFloat32, 1, width, width, 0};
 }
 
-// Of a token that came: the probability that it was drafted and kept.
-double kept(const std::vector<float>& law, const SamplingParams& params, int32_t token,
-            double target_prob) {
+// Of a token that came: how many times as likely it was in the draft as in the target.
+double ratio_of(const std::vector<float>& law, const SamplingParams& params, int32_t token,
+                double target_prob) {
   if (token >= static_cast<int64_t>(law.size()) || !detail::has_mass(law)) return 0;
   const double drafted = detail::mass(make_law(view_of(law), 0, params), token);
-  return drafted >= target_prob ? 1 : drafted / target_prob;
+  return drafted > 0 ? drafted / target_prob : 0;
 }
 
 }  // namespace
@@ -68,13 +69,12 @@ void Hindsight::add(const TokenIds& came, const std::vector<double>& target_prob
   }
   const size_t recent = starts_[std::max<int64_t>(0, tokens_.size() - kRecent)];
   while (oldest_ < places_.size() && places_[oldest_].byte < recent) ++oldest_;
-  for (int bridge : {kTli, kSlrs, kSlem}) evaluate(bridge);
 }
 
 Hindsight::Place Hindsight::place_of(const RowsView& row, int64_t token, const TokenIds& came,
                                      const std::vector<double>& target_probs, size_t next,
                                      int64_t width) const {
-  Place place{0, token, {}, {}, {}, {}};
+  Place place{0, token, {}, {}, {}, {}, -1};
   RowsView known = row;
   known.cols = std::min<int64_t>(row.cols, pair_.drafter->size());
   SamplingParams greedy;
@@ -84,7 +84,7 @@ Hindsight::Place Hindsight::place_of(const RowsView& row, int64_t token, const T
   place.likely_tokens = pair_.spellings->of(likeliest);
   if (next >= came.size()) return place;
   const std::vector<float> shared = detail::project(known, 0, *pair_.map, width, sampling_);
-  place.tli = {{kept(shared, sampling_, came[next], target_probs[next]), 1}};
+  place.tli = {{ratio_of(shared, sampling_, came[next], target_probs[next]), 1}};
   place.slrs = spelt_steps(known, came, target_probs, next, width);
   return place;
 }
@@ -100,8 +100,8 @@ std::vector<Hindsight::Step> Hindsight::spelt_steps(const RowsView& row, const T
   std::vector<Step> steps;
   Spellings::Place at = spellings.root();
   for (size_t i = next; i < came.size() && (steps.empty() || steps.back().ends < 1); ++i) {
-    steps.push_back({kept(spellings.psi(law, at, width), of_psi, came[i], target_probs[i]), 1});
-    if (steps.back().kept <= 0) break;
+    steps.push_back({ratio_of(spellings.psi(law, at, width), of_psi, came[i], target_probs[i]), 1});
+    if (steps.back().ratio <= 0) break;
     at = spellings.next(at, came[i]);
     const int32_t end = at.begin + spellings.ending(at);
     if (end == at.end) break;
@@ -118,82 +118,134 @@ void Hindsight::count_first(const Place& place) {
   const bool spelt = place.likely.size() >= size &&
                      rest.substr(0, place.likely.size()) == place.likely.substr(0, rest.size());
   const bool begun = !place.likely_tokens.empty() && place.likely_tokens[0] == tokens_[place.token];
-  const double firsts[] = {place.tli[0].kept, place.slrs.empty() ? 0 : place.slrs[0].kept,
+  const double firsts[] = {place.tli[0].ratio, place.slrs.empty() ? 0 : place.slrs[0].ratio,
                            spelt || begun ? 1.0 : 0.0};
   for (int bridge : {kTli, kSlrs, kSlem}) {
-    known_[bridge].first += firsts[bridge];
+    known_[bridge].first += std::min(firsts[bridge], 1.0);
     ++known_[bridge].asked;
   }
 }
 
-void Hindsight::evaluate(int bridge) {
-  Known& known = known_[bridge];
-  const auto lengths = static_cast<int64_t>(known.mean.size());
-  known.at.assign(places_.size() - oldest_, Values(lengths, 0.0));
-  Values sum(lengths, 0.0);
-  double places = kPriorPlaces, power = 1;
-  for (int64_t n = 1; n < lengths; ++n) {
-    sum[n] = sum[n - 1] + kPriorPlaces * (power *= kPriorAcceptance);
+void Hindsight::judge() {
+  for (int bridge : {kTli, kSlrs, kSlem}) {
+    Known& known = known_[bridge];
+    const size_t lengths = known.mean.size();
+    Values sum(lengths, 0.0);
+    double places = kPriorPlaces, power = 1;
+    for (size_t n = 1; n < lengths; ++n) {
+      sum[n] = sum[n - 1] + kPriorPlaces * (power *= kPriorAcceptance);
+    }
+    for (size_t i = oldest_; i < places_.size(); ++i) {
+      if (places_[i].token < 0) continue;
+      Values values(lengths, 0.0);
+      if (bridge == kSlem) {
+        values = as_text(places_[i]);
+      } else {
+        along(bridge, places_[i], Reach{}, values);
+      }
+      for (size_t n = 1; n < lengths; ++n) sum[n] += values[n];
+      ++places;
+    }
+    for (size_t n = 1; n < lengths; ++n) known.mean[n] = sum[n] / places;
   }
-  for (size_t i = places_.size(); i-- > oldest_;) {
-    Values& values = known.at[i - oldest_];
-    for (int64_t n = 1; n < lengths; ++n) values[n] = value(bridge, places_[i], n);
-    if (places_[i].token < 0) continue;
-    for (int64_t n = 1; n < lengths; ++n) sum[n] += values[n];
-    ++places;
-  }
-  for (int64_t n = 1; n < lengths; ++n) known.mean[n] = sum[n] / places;
 }
 
-double Hindsight::value(int bridge, const Place& place, int64_t length) const {
-  if (bridge == kSlem) return as_text(place, length);
-  return along(bridge, place, bridge == kTli ? place.tli : place.slrs, length);
-}
-
-// A draft of target tokens, each with its law.
-double Hindsight::along(int bridge, const Place& place, const std::vector<Step>& steps,
-                        int64_t length) const {
-  double sum = 0, reached = 1;
-  for (size_t i = 0; i < steps.size() && length > 0; ++i) {
-    sum += reached *= steps[i].kept;
-    --length;
-    if (reached <= 0) break;
-    const size_t next = starts_[place.token + 1 + static_cast<int64_t>(i)];
-    sum += reached * steps[i].ends * from(bridge, next, length);
-    reached *= 1 - steps[i].ends;
-  }
-  return sum;
-}
-
-// A draft of the drafter's likeliest tokens: it counts where the text's tokens end.
-double Hindsight::as_text(const Place& place, int64_t length) const {
-  const size_t size = std::min(place.likely.size(), text_.size() - place.byte);
-  if (size > 0 && text_.compare(place.byte, size, place.likely, 0, size) == 0) {
-    const auto above = [this](size_t byte) {
-      return std::upper_bound(starts_.begin(), starts_.end(), byte);
-    };
-    const auto tokens = static_cast<double>(above(place.byte + size) - above(place.byte));
-    return tokens + from(kSlem, place.byte + size, length - 1);
-  }
-  if (place.token < 0) return 0;
-  const auto text = tokens_.begin() + place.token;
-  const auto end =
-      std::mismatch(place.likely_tokens.begin(), place.likely_tokens.end(), text, tokens_.end())
-          .first;
-  return static_cast<double>(end - place.likely_tokens.begin());
-}
-
-// What a draft from here on would have had kept; where the drafter's row is not known, the mean.
-double Hindsight::from(int bridge, size_t byte, int64_t length) const {
-  if (length <= 0) return 0;
+const Hindsight::Place* Hindsight::find(size_t byte) const {
   const auto place =
       std::lower_bound(places_.begin() + static_cast<int64_t>(oldest_), places_.end(), byte,
                        [](const Place& at, size_t wanted) { return at.byte < wanted; });
-  const bool there =
-      place != places_.end() && place->byte == byte && (bridge == kSlem || place->token >= 0);
-  const Known& known = known_[bridge];
-  if (!there) return known.mean[length];
-  return known.at[place - places_.begin() - static_cast<int64_t>(oldest_)][length];
+  return place != places_.end() && place->byte == byte ? &*place : nullptr;
+}
+
+void Hindsight::keep(Reach& reach, double ratio) const {
+  const Verifier verifier = pair_.options.verifier.value_or(Verifier::kTraversal);
+  const bool together = verifier == Verifier::kTraversal || verifier == Verifier::kBlock;
+  ++reach.length;
+  reach.product *= ratio;
+  reach.kept = together ? std::min(reach.kept, reach.product) : reach.kept * std::min(ratio, 1.0);
+}
+
+// Adds what a draft of target tokens that has come to `place` would have had kept from there on.
+void Hindsight::along(int bridge, const Place& place, Reach reach, Values& values) const {
+  const auto longest = static_cast<int64_t>(values.size()) - 1;
+  size_t next = place.token;
+  for (const Step& step : bridge == kTli ? place.tli : place.slrs) {
+    if (reach.length == longest || step.ratio <= 0) return;
+    keep(reach, step.ratio);
+    ++next;
+    for (int64_t n = reach.length; n <= longest; ++n) values[n] += reach.weight * reach.kept;
+    Reach ended = reach;
+    ended.weight *= step.ends;
+    reach.weight -= ended.weight;
+    if (ended.weight <= 0) continue;
+    const Place* behind = find(starts_[next]);
+    if (behind && behind->token >= 0) {
+      along(bridge, *behind, ended, values);
+    } else {
+      add_mean(bridge, ended, values);
+    }
+  }
+}
+
+void Hindsight::add_mean(int bridge, const Reach& reach, Values& values) const {
+  const Values& mean = known_[bridge].mean;
+  for (size_t n = reach.length + 1; n < values.size(); ++n) {
+    values[n] += reach.weight * reach.kept * mean[n - reach.length];
+  }
+}
+
+// What a draft of the drafter's likeliest tokens would have had kept from `place` on.
+Hindsight::Values Hindsight::as_text(Place& place) const {
+  const Values& mean = known_[kSlem].mean;
+  const std::string_view came = std::string_view(text_).substr(place.byte);
+  Values values{0};  // as long as the draft is known and agrees
+  std::string draft;
+  const Place *at = &place, *last = at;
+  bool astray = false;
+  while (at && !astray && values.size() < mean.size()) {
+    draft += at->likely;
+    const std::string_view told = came.substr(0, draft.size());
+    astray = at->likely.empty() || draft.compare(0, told.size(), told) != 0;
+    values.push_back(ended(place, told.size()));
+    last = at;
+    at = find(place.byte + draft.size());
+  }
+  const double agreed =
+      place.agreed < 0 ? agreeing(place, draft, *last) : static_cast<double>(place.agreed);
+  if (astray) values.back() = agreed;
+  const bool others = agreed < values.back();  // the same bytes in other tokens
+  const bool whole = values.size() == mean.size() && draft.size() <= came.size();
+  if (astray || others || whole) place.agreed = static_cast<int64_t>(agreed);
+  for (double& value : values) value = std::min(value, agreed);
+  if (astray || others) values.resize(mean.size(), agreed);
+  const size_t known = values.size() - 1;
+  while (values.size() < mean.size()) {
+    values.push_back(values[known] + mean[values.size() - known]);
+  }
+  return values;
+}
+
+// Tokens from `place` on that are also those of a draft which ends with the likeliest of `last`.
+// All of it is read at once: the end of a word that went astray may change the tokens before it.
+double Hindsight::agreeing(const Place& place, const std::string& draft, const Place& last) const {
+  TokenIds tokens;
+  try {
+    tokens = pair_.target->encode(std::string_view(draft).substr(0, complete_utf8(draft)));
+  } catch (const Error&) {
+    return 0;  // bytes the target cannot spell
+  }
+  if (last.likely.empty()) {
+    tokens.insert(tokens.end(), last.likely_tokens.begin(), last.likely_tokens.end());
+  }
+  const auto came = tokens_.begin() + place.token;
+  const auto end = std::mismatch(tokens.begin(), tokens.end(), came, tokens_.end()).first;
+  return static_cast<double>(end - tokens.begin());
+}
+
+// Tokens that end in the first `bytes` of the text from `place` on.
+double Hindsight::ended(const Place& place, size_t bytes) const {
+  const auto end = std::upper_bound(starts_.begin(), starts_.end(), place.byte + bytes);
+  return static_cast<double>(end - starts_.begin() - place.token - 1);
 }
 
 double Hindsight::accepted(Bridge bridge, int64_t length) const {
