@@ -39,16 +39,15 @@ Spellings::Spellings(const Vocabulary& draft, const Vocabulary& target, const Vo
   }
   index_of_.assign(draft.size(), -1);
   for (int32_t i = 0; i < size(); ++i) index_of_[ids_[i]] = i;
-  group_first_tokens(draft.size());
+  group_first_tokens();
 }
 
-void Spellings::group_first_tokens(int32_t draft_size) {
-  group_of_.assign(draft_size, -1);
+void Spellings::group_first_tokens() {
   for (int32_t begin = 0; begin < size();) {
     const int32_t end = end_of_token(root(), begin);
     if (end - begin > 1) {
       for (int32_t i = begin; i < end; ++i) {
-        group_of_[ids_[i]] = static_cast<int32_t>(shared_.size());
+        grouped_.push_back({ids_[i], static_cast<int32_t>(shared_.size())});
       }
       shared_.push_back(first(begin));
     } else {
@@ -57,7 +56,7 @@ void Spellings::group_first_tokens(int32_t draft_size) {
     }
     begin = end;
   }
-  std::replace(group_of_.begin(), group_of_.end(), -1, static_cast<int32_t>(shared_.size()));
+  std::sort(grouped_.begin(), grouped_.end(), [](Grouped a, Grouped b) { return a.id < b.id; });
 }
 
 int32_t Spellings::token_at(int32_t index, int32_t depth) const {
@@ -116,23 +115,23 @@ float filtered_logit(const detail::Law& law, int32_t id) {
 
 }  // namespace
 
-// Every mass is added to its first token's group; where a drafter token alone spells a token, its
-// own logit stands.
+// Where a drafter token alone spells a token, its own logit stands; the masses of the others are
+// added up by the token they begin with.
 void Spellings::psi_of_root(const detail::Law& law, std::vector<float>& out) const {
-  std::vector<double> sums(shared_.size() + 1, 0.0);
+  std::vector<double> sums(shared_.size(), 0.0);
   double masses[detail::kChunk];
-  const int64_t size = std::min<int64_t>(law.size, static_cast<int64_t>(group_of_.size()));
-  for (int64_t begin = 0; begin < size; begin += detail::kChunk) {
-    const int64_t end = std::min<int64_t>(begin + detail::kChunk, size);
+  for (auto at = grouped_.begin(); at != grouped_.end() && at->id < law.size;) {
+    const int64_t begin = at->id - at->id % detail::kChunk;
+    const int64_t end = std::min<int64_t>(begin + detail::kChunk, law.size);
     detail::kernels().masses(law, begin, end, masses);
-    for (int64_t id = begin; id < end; ++id) sums[group_of_[id]] += masses[id - begin];
+    for (; at != grouped_.end() && at->id < end; ++at) sums[at->group] += masses[at->id - begin];
   }
   const auto width = static_cast<int64_t>(out.size());
   for (size_t i = 0; i < shared_.size(); ++i) {
     if (shared_[i] < width) out[shared_[i]] = detail::logit_of(law, sums[i]);
   }
-  const bool all_there = law.dtype == DType::kFloat32 && law.size == size &&
-                         size == static_cast<int64_t>(group_of_.size()) &&
+  const bool all_there = law.dtype == DType::kFloat32 &&
+                         law.size >= static_cast<int64_t>(index_of_.size()) &&
                          (lone_token_.empty() || lone_token_.back() < width);
   const auto* row = static_cast<const float*>(law.row);
   for (size_t i = 0; i < lone_token_.size(); ++i) {

@@ -44,7 +44,7 @@ class Spellings {
   std::vector<float> psi(const detail::Law& law, Place at, int64_t width) const;
 
  private:
-  void group_first_tokens(int32_t draft_size);
+  void group_first_tokens();
   void psi_of_root(const detail::Law& law, std::vector<float>& out) const;
   int32_t token_at(int32_t index, int32_t depth) const;  // -1: ends before
   int32_t end_of_token(Place at, int32_t from) const;
@@ -55,7 +55,10 @@ class Spellings {
   TokenIds lone_token_, lone_id_;  // first tokens that one drafter token alone spells
   TokenIds shared_;                // the other first tokens
   TokenIds index_of_;              // [drafter ids] in ids_, -1: none
-  TokenIds group_of_;  // [drafter ids] index of the first token in shared_; past it: none
+  struct Grouped {
+    int32_t id, group;  // drafter's; index in shared_
+  };
+  std::vector<Grouped> grouped_;  // the drafter tokens that begin with these, ascending
 };
 
 namespace detail {
