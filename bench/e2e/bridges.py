@@ -42,6 +42,8 @@ METHODS: dict[str, dict[str, Any]] = {
     "slrs": {"bridge": "slrs"},
     "slem": {"bridge": "slem"},
     "auto": {"bridge": "auto"},
+    "slrs, 2 drafter tokens": {"bridge": "slrs", "stop_rule": 2},
+    "slrs, settled": {"bridge": "slrs", "stop_rule": "settled"},
     "auto, length auto": {"bridge": "auto", "draft_length": "auto"},
 }
 COMPARED = ("tli", "slrs", "slem", "auto")  # run where no --method is given
@@ -121,7 +123,7 @@ def measure(target: Any, drafter: Any, runs: list[Any], settings: dict[str, Any]
         max_new_tokens=settings["new_tokens"],
         sampling=[SamplingParams(run["T"], seed=run["prompt"] + 1) for run in runs],
     )
-    names = ("tokens", "target_calls", "draft_calls", "drafted", "accepted", "bridges")
+    names = ("tokens", "target_calls", "draft_calls", "drafted", "accepted", "bridges", "stopped")
     return [
         run | {name: getattr(one.stats, name) for name in names}
         for run, one in zip(runs, done, strict=True)

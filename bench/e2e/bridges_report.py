@@ -23,6 +23,11 @@ def acceptance(runs: Sequence[Run]) -> float:
     return sum(run["accepted"] for run in runs) / max(1, sum(run["drafted"] for run in runs))
 
 
+def drafter_calls(runs: Sequence[Run]) -> float:
+    """Drafter calls a target call."""
+    return sum(run["draft_calls"] for run in runs) / sum(run["target_calls"] for run in runs)
+
+
 def speed(costs: dict[str, Any]) -> Measure:
     """Tokens per plain target call's worth of time: target_calls * v(n) + draft_calls * c."""
 
@@ -93,7 +98,7 @@ def compare(runs: Sequence[Run], measure: Measure) -> list[dict[str, Any]]:
 
 
 def markdown(result: dict[str, Any]) -> str:
-    """Three tables: tokens a target call, acceptance, modelled speed."""
+    """Tables: tokens a target call, acceptance, drafter calls, modelled speed."""
     machine, runs = result["machine"], result["runs"]
     lines = [
         f"{machine['cpu']}, {machine['threads']} thread(s), commit {machine['commit']}; "
@@ -108,6 +113,7 @@ def markdown(result: dict[str, Any]) -> str:
     tables = {
         "Tokens a target call": per_call,
         "Share of drafted tokens kept": acceptance,
+        "Drafter calls a target call": drafter_calls,
         "Modelled speed, plain decoding = 1": speed(result["costs"]),
     }
     for title, measure in tables.items():
