@@ -165,7 +165,8 @@ void Hindsight::keep(Reach& reach, double ratio) const {
   reach.kept = together ? std::min(reach.kept, reach.product) : reach.kept * std::min(ratio, 1.0);
 }
 
-// Adds what a draft of target tokens that has come to `place` would have had kept from there on.
+// Adds what a draft of target tokens that has come to `place` would have had kept from there on;
+// the mean where the drafter's row is not known.
 void Hindsight::along(int bridge, const Place& place, Reach reach, Values& values) const {
   const auto longest = static_cast<int64_t>(values.size()) - 1;
   size_t next = place.token;
@@ -182,15 +183,10 @@ void Hindsight::along(int bridge, const Place& place, Reach reach, Values& value
     if (behind && behind->token >= 0) {
       along(bridge, *behind, ended, values);
     } else {
-      add_mean(bridge, ended, values);
+      for (int64_t n = ended.length + 1; n <= longest; ++n) {
+        values[n] += ended.weight * ended.kept * known_[bridge].mean[n - ended.length];
+      }
     }
-  }
-}
-
-void Hindsight::add_mean(int bridge, const Reach& reach, Values& values) const {
-  const Values& mean = known_[bridge].mean;
-  for (size_t n = reach.length + 1; n < values.size(); ++n) {
-    values[n] += reach.weight * reach.kept * mean[n - reach.length];
   }
 }
 

@@ -73,7 +73,6 @@ class Hindsight {
   const Place* find(size_t byte) const;  // null: the drafter's row is not known
   void keep(Reach& reach, double ratio) const;
   void along(int bridge, const Place& place, Reach reach, Values& values) const;
-  void add_mean(int bridge, const Reach& reach, Values& values) const;
   Values as_text(Place& place) const;
   double agreeing(const Place& place, const std::string& draft, const Place& last) const;
   double ended(const Place& place, size_t bytes) const;
