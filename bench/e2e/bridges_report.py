@@ -105,6 +105,7 @@ def markdown(result: dict[str, Any]) -> str:
         f"{result['new_tokens']} new tokens a text, draft length {result['draft_length']}, "
         "no early stop. ±: one standard error over texts; for the ratio, of paired texts.",
         "",
+        *((result["note"], "") if "note" in result else ()),  # written into the JSON by hand
     ]
     for pair, costs in result["costs"].items():
         plain = costs["target"][0]
