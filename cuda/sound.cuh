@@ -25,7 +25,7 @@ ANYDRAFT_HD inline bool sound_node(const Batch& batch, const Play& play, int64_t
   if (parent < 0 || parent >= node) return false;
   if (all.verifier == Verifier::kBlock && parent != node - 1) return false;
   if (token < 0 || token >= all.target_logits.cols) return false;
-  if (play.paths && play.paths[node] < 1) return false;
+  if (play.paths && (play.paths[node] < 1 || play.paths[node] > kMostPaths)) return false;
   const auto kind = static_cast<uint32_t>(play.kinds[parent]);
   if (kind > 31 || !(batch.kinds >> kind & 1)) return false;
   if (play.kinds[parent] == LawKind::kOneHot) return true;

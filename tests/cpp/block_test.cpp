@@ -221,6 +221,7 @@ TEST(Block, FollowsNothingMalformed) {
   EXPECT_EQ(status_of([&](Case& c) { last(c.parents) = 99; }), CudaStatus::kMalformed);
   EXPECT_EQ(status_of([&](Case& c) { last(c.tokens) = 50; }), CudaStatus::kMalformed);
   EXPECT_EQ(status_of([&](Case& c) { last(c.paths) = 0; }), CudaStatus::kMalformed);
+  EXPECT_EQ(status_of([&](Case& c) { last(c.paths) = 65537; }), CudaStatus::kMalformed);
   EXPECT_EQ(status_of([&](Case& c) { c.kinds[last(c.parents)] = static_cast<LawKind>(77); }),
             CudaStatus::kMalformed);
   EXPECT_EQ(status_of([&](Case& c) {

@@ -13,9 +13,6 @@ namespace {
 constexpr const char* kKindNames[] = {"one_hot", "row",      "without_replacement",
                                       "hub",     "greedy_k", "sparse"};
 
-// Drawn through one node: the selection's law takes as many steps.
-constexpr int32_t kMostPaths = 1 << 16;
-
 const VerifierInfo& info_of(Verifier verifier) {
   for (const VerifierInfo& info : verifiers()) {
     if (info.verifier == verifier) return info;

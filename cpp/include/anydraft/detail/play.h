@@ -27,6 +27,8 @@ struct Residual {
 // Multi-path selection at one node: token x is selected with probability
 // draft(x) * factor[bucket_of(target(x) / draft(x))]. Buckets of a quarter octave.
 constexpr int kBuckets = 64;
+// Drawn through one node: the selection's law takes as many steps.
+constexpr int32_t kMostPaths = 1 << 16;
 struct Selection {
   double factor[kBuckets];
 };
