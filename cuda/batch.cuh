@@ -45,6 +45,7 @@ ANYDRAFT_HD inline Law draft_law(const CudaVerifyRequest& all, int64_t index, co
       law_from(known, all.draft_logits.row(index), all.draft_logits.dtype, all.target_logits.cols);
   law.map = all.draft_map;
   law.weighed = all.draft_weighed ? all.draft_weighed + index : nullptr;
+  law.place = all.draft_places ? all.draft_places + index : nullptr;
   return law;
 }
 ANYDRAFT_HD inline Law unread_draft(const CudaVerifyRequest& all, int64_t index, float scale) {

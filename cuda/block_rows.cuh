@@ -165,17 +165,22 @@ class BlockRows : public Instrument<BlockRows<Block>> {
     if (!underflowed || this->leaves_out(child, token)) fail(CudaStatus::kUndrawable, child);
   }
 
-  // A residual in memory of all threads.
-  struct Saved {
+  // A value in memory of all threads.
+  template <class T>
+  struct Kept {
     BlockRows& rows;
-    Residual& place;
-    ANYDRAFT_HD void operator=(const Residual& residual) {
-      rows.crew_.once([&] { place = residual; });
+    T& place;
+    ANYDRAFT_HD void operator=(const T& value) {
+      rows.crew_.once([&] { place = value; });
     }
-    ANYDRAFT_HD operator Residual() const { return place; }
+    ANYDRAFT_HD operator T() const { return place; }
   };
-  ANYDRAFT_HD Saved saved(int32_t node) { return {*this, play_.saved[node]}; }
+  ANYDRAFT_HD Kept<Residual> saved(int32_t node) { return {*this, play_.saved[node]}; }
+  ANYDRAFT_HD Kept<double> told(int32_t node) {
+    return {*this, slice(batch_.result.acceptance)[node]};
+  }
 
+  ANYDRAFT_HD int32_t nodes() const { return nodes_; }
   ANYDRAFT_HD CudaStatus fault() const { return fault_; }
 
   ANYDRAFT_HD void report(const Walked& walked) {

@@ -8,9 +8,10 @@
 
 namespace anydraft::detail {
 
-void launch_laws(const Batch& batch, void* stream);   // all rows to their laws
-void launch_walks(const Batch& batch, void* stream);  // top_down, match, traversal
-void launch_paths(const Batch& batch, void* stream);  // multipath, kseq
+void launch_laws(const Batch& batch, void* stream);        // all rows to their laws
+void launch_walks(const Batch& batch, void* stream);       // top_down, match, traversal
+void launch_paths(const Batch& batch, void* stream);       // multipath, kseq
+void launch_acceptance(const Batch& batch, void* stream);  // after the walk; not of multipath
 
 template <class Kernel>
 void launch_requests(Kernel kernel, const Batch& batch, void* stream) {

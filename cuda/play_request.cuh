@@ -21,4 +21,16 @@ void play_request(Block& block, Scratch& scratch, const Batch& batch, int64_t in
                [&](auto& rows) { return walk(batch.request.verifier, rows); });
 }
 
+// After the walk: how likely each node was to be accepted. A row that only this reads may be bad:
+// then the request fails as it does on the CPU.
+template <class Block>
+ANYDRAFT_HD void tell_request(Block& block, Scratch& scratch, const Batch& batch, int64_t index) {
+  if (batch.result.status[index] != CudaStatus::kFine) return;
+  Crew<Block> crew(block, scratch);
+  BlockRows<Block> rows(crew, batch, index);
+  tell_acceptance(batch.request.verifier, rows, rows.nodes(),
+                  [&](int32_t node) { return rows.told(node); });
+  if (rows.fault() != CudaStatus::kFine) rows.report({0, -1});
+}
+
 }  // namespace anydraft::detail

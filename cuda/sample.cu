@@ -46,6 +46,12 @@ void sample_cuda_async(const CudaSampleRequest& request, const CudaSampleResult&
   const int64_t vocab = detail::vocab_of(request);
   detail::check_call("[sample]", vocab, room_bytes, sample_cuda_room(request));
   if (rows.rows == 0) return;
+  const bool places = request.places || result.places;
+  if (places && (!request.weighed || (request.coins.pick && !request.coins.select))) {
+    throw Error(ErrorKind::kValue,
+                "[sample] expected laws of the drafter's tokens with places, and select coins "
+                "where coins are given, got none");
+  }
   const SampleBatch batch{request, result, static_cast<detail::Part*>(room)};
   detail::launch_scan(
       scan_kernel<detail::kNarrow>, scan_kernel<detail::kWide>, rows.rows * vocab,

@@ -14,15 +14,16 @@ struct SampleBatch {
   Part* parts;  // [rows, chunks]
 };
 
-ANYDRAFT_HD inline double coin_of(const CudaSampleRequest& all, int64_t row) {
+ANYDRAFT_HD inline double coin_of(const CudaSampleRequest& all, int64_t row, uint32_t attempt) {
   const CoinsView& coins = all.coins;
-  if (coins.pick) return coins.pick[row];
+  if (coins.pick) return attempt == 0 ? coins.pick[row] : coins.select[row];
   CoinKey key;
   key.seed = coins.seeds ? coins.seeds[row] : coins.seed;
   key.request = coins.requests ? coins.requests[row] : static_cast<uint32_t>(row);
   key.position = coins.positions ? coins.positions[row] : 0;
   key.node = all.nodes ? all.nodes[row] : 0;
   key.purpose = all.purpose;
+  key.attempt = attempt;
   return coin(key);
 }
 
@@ -34,6 +35,7 @@ ANYDRAFT_HD inline Law unread_row(const CudaSampleRequest& all, int64_t row) {
                      all.logits.dtype, vocab_of(all));
   law.map = all.map;
   law.weighed = all.weighed ? all.weighed + row : nullptr;
+  law.place = all.places ? all.places + row : nullptr;
   return law;
 }
 ANYDRAFT_HD inline int64_t units_a_row(const CudaSampleRequest& all, int width16) {
@@ -51,6 +53,46 @@ ANYDRAFT_HD void scan_sample_unit(Block& block, const SampleBatch& batch, int64_
                        batch.parts + index * chunks_of(row.size));
 }
 
+// Mass of the spellings [begin, end), in their order.
+template <class Block>
+ANYDRAFT_HD double mass_spelt(Crew<Block>& crew, const Law& own, const SpellingsView& spellings,
+                              int32_t begin, int32_t end) {
+  double sum = 0;
+  for (int32_t first = begin; first < end; first += kMaxChunks) {
+    const int32_t last = Smaller{}(first + kMaxChunks, end);
+    double* masses = crew.scratch().totals;
+    crew.sync();
+    for (int32_t i = first + crew.thread(); i < last; i += crew.threads()) {
+      masses[i - first] = spellings.ids[i] < 0 ? 0 : mass(own, spellings.ids[i]);
+    }
+    crew.sync();
+    for (int32_t i = first; i < last; ++i) sum += masses[i - first];
+  }
+  return sum;
+}
+
+// Where the drafter stands behind `token`, and which of its tokens ended there; -1: it goes on.
+template <class Block>
+ANYDRAFT_HD int32_t stand_behind(Crew<Block>& crew, const Law& law, int32_t token, bool greedy,
+                                 double coin, SpellingPlace& place) {
+  const SpellingsView spellings(law.map, law.size);
+  const bool inside = law.place && law.place->depth > 0;
+  place = spellings.next(inside ? *law.place : spellings.root(), token);
+  const int32_t middle = spellings.first_from(place, 0);  // those that end come first
+  const Law own = weighed_law(law);
+  const double ends = mass_spelt(crew, own, spellings, place.begin, middle);
+  const double goes_on = mass_spelt(crew, own, spellings, middle, place.end);
+  if (!(greedy ? ends >= goes_on : coin * (ends + goes_on) < ends)) return -1;
+  int32_t best = -1;
+  double largest = -1;
+  for (int32_t i = place.begin; i < middle; ++i) {
+    const double own_mass = spellings.ids[i] < 0 ? 0 : mass(own, spellings.ids[i]);
+    if (own_mass > largest) largest = own_mass, best = spellings.ids[i];
+  }
+  place = spellings.root();
+  return best;
+}
+
 template <class Block>
 ANYDRAFT_HD void sample_row(Block& block, Scratch& scratch, const SampleBatch& batch, int64_t row) {
   const CudaSampleRequest& all = batch.request;
@@ -62,15 +104,22 @@ ANYDRAFT_HD void sample_row(Block& block, Scratch& scratch, const SampleBatch& b
       BlockLaws<Block>(crew).law_of(unread, all.params[row], parts, scratch.target_totals, bad);
   int32_t token = law.one_hot;
   if (token < 0) {
-    token = crew.pick(law.size, scratch.target_totals, coin_of(all, row),
+    token = crew.pick(law.size, scratch.target_totals, coin_of(all, row, 0),
                       [&](int64_t at) { return mass(law, at); });
+  }
+  SpellingPlace place{};
+  int32_t drafter_id = -1;
+  if (batch.result.places) {
+    const bool greedy = !(all.params[row].scale > 0);
+    if (!bad) drafter_id = stand_behind(crew, law, token, greedy, coin_of(all, row, 1), place);
+  } else if (batch.result.drafter_ids && !bad && crew.thread() == 0) {
+    drafter_id = law.map ? likeliest_id(law, token) : token;
   }
   if (crew.thread() != 0) return;
   batch.result.tokens[row] = bad ? -1 : token;
   batch.result.status[row] = bad ? CudaStatus::kTargetRow : CudaStatus::kFine;
-  if (batch.result.drafter_ids) {
-    batch.result.drafter_ids[row] = bad ? -1 : law.map ? likeliest_id(law, token) : token;
-  }
+  if (batch.result.drafter_ids) batch.result.drafter_ids[row] = drafter_id;
+  if (batch.result.places) batch.result.places[row] = place;
   if (batch.result.laws) {
     batch.result.laws[row] = {law.scale, law.lower, law.exponent, law.one_hot, law.inverse_total};
   }

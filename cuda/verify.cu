@@ -13,7 +13,7 @@ void expect(bool holds, const std::string& expected, int64_t got) {
   throw Error(ErrorKind::kValue, "[verify] expected " + expected + ", got " + std::to_string(got));
 }
 
-void check(const CudaVerifyRequest& request) {
+void check(const CudaVerifyRequest& request, bool tells) {
   const int64_t vocab = request.target_logits.cols, drafts = request.draft_logits.cols;
   expect(request.target_logits.rows == request.nodes,
          "target_logits [" + std::to_string(request.nodes) + ", vocab]",
@@ -21,6 +21,10 @@ void check(const CudaVerifyRequest& request) {
   expect(!request.draft_logits.data || request.draft_map || drafts == vocab,
          "draft_logits [rows, " + std::to_string(vocab) + "] where there is no map", drafts);
   expect(!request.draft_weighed || request.draft_map, "a map with laws of the drafter's tokens", 0);
+  expect(!request.draft_places || request.draft_weighed, "places with laws of the drafter's tokens",
+         0);
+  expect(!tells || request.verifier != Verifier::kMultipath,
+         "a verifier whose nodes' acceptance can be told", 0);
 }
 
 }  // namespace
@@ -31,7 +35,7 @@ size_t verify_cuda_room(const CudaVerifyRequest& request) { return detail::room_
 
 void verify_cuda_async(const CudaVerifyRequest& request, const CudaVerifyResult& result, void* room,
                        size_t room_bytes, void* stream) {
-  check(request);
+  check(request, result.acceptance);
   detail::check_call("[verify]", request.target_logits.cols, room_bytes, detail::room_of(request));
   if (request.trees.requests == 0) return;
   const detail::Batch batch = detail::batch_of(request, result, room);
@@ -39,6 +43,7 @@ void verify_cuda_async(const CudaVerifyRequest& request, const CudaVerifyResult&
   const Verifier verifier = request.verifier;
   const bool paths = verifier == Verifier::kMultipath || verifier == Verifier::kKseq;
   paths ? detail::launch_paths(batch, stream) : detail::launch_walks(batch, stream);
+  if (result.acceptance) detail::launch_acceptance(batch, stream);
 }
 
 }  // namespace anydraft

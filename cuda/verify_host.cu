@@ -68,7 +68,7 @@ class HostCall {
 
   void run(cudaStream_t stream) {
     const size_t nodes = to_.nodes, requests = to_.trees.requests;
-    const size_t result = requests * 24 + nodes * 4;
+    const size_t result = requests * 24 + nodes * (from_.want_acceptance ? 12 : 4);
     const size_t down = (result + 15) / 16 * 16, room = verify_cuda_room(to_);
     const detail::DeviceMemory memory(up_.size() + down + room, stream);
     char* at = memory.data();
@@ -95,6 +95,7 @@ class HostCall {
       at += count * sizeof *array;
     };
     take(result.next_tokens, requests);
+    if (from_.want_acceptance) take(result.acceptance, nodes);
     take(result.counts, requests);
     take(result.status, requests);
     take(result.where, requests);
@@ -115,10 +116,6 @@ class HostCall {
 
 VerifyResult verify_cuda(const VerifyRequest& request, void* stream) {
   detail::check(request);
-  if (request.want_acceptance) {
-    throw Error(ErrorKind::kValue,
-                "[verify] expected rows in CPU memory with acceptance, got CUDA rows");
-  }
   VerifyResult result;
   const int64_t requests = request.trees.requests;
   result.offsets.push_back(0);
@@ -140,6 +137,8 @@ VerifyResult verify_cuda(const VerifyRequest& request, void* stream) {
     result.next_tokens.push_back(got.next_tokens[i]);
     result.degenerate.push_back(fine && got.degenerate[i]);
   }
+  if (got.acceptance)
+    result.acceptance.assign(got.acceptance, got.acceptance + request.trees.nodes());
   return result;
 }
 

@@ -68,10 +68,11 @@ class Projection:
     it. Their tokens, and their laws to the bit, are those of rows over the target that the bridges
     write on the CPU: "tli" (token-level intersection, Timor et al. 2025, algorithm 4: the drafter's
     law on shared tokens, several ids of one token summed), or with `spelled` "slrs" (algorithm 3:
-    the first target token that a drafter's token spells, whole drafter tokens alone). For the
-    latter give `weighed`, the laws of the drafter's own tokens (`Sampler.laws` of the same rows,
+    the target tokens that a drafter's token spells, one after another). For the latter give `weighed`, the laws of the drafter's own tokens (`Sampler.laws` of the same rows,
     drawn without a projection, filters included), to `Sampler` or `Verification`, whose own
-    parameters of the drafter are then the temperature alone.
+    parameters of the drafter are then the temperature alone. A drafter's token may spell several
+    target tokens: `Sampler.places` says where it stands behind the one drawn, and `places` of the
+    next `Sampler` (of the same logits, where nothing was fed) and of `Verification` take that.
 
     Args:
         draft, target: `Vocabulary`s.
@@ -110,8 +111,10 @@ class Projection:
         self.target_vocab, self.draft_vocab = target_vocab, draft_vocab
         self.packed = torch.tensor(packed, dtype=torch.int32).to(device)
 
-    def pointers(self, logits: Any, vocab: int, weighed: Any, device: Any) -> list[int]:
-        """Of the map and of `weighed` [rows], checked against the drafter's logits."""
+    def pointers(
+        self, logits: Any, vocab: int, weighed: Any, places: Any, device: Any
+    ) -> list[int]:
+        """Of the map, `weighed` and `places` [rows], checked against the drafter's logits."""
         import torch
 
         if logits is None or logits.shape[-1] != self.draft_vocab or vocab != self.target_vocab:
@@ -122,9 +125,14 @@ class Projection:
             )
         if weighed is not None:
             _expect(weighed, "weighed", [logits.shape[0], _core.row_law_bytes()])
+        if places is not None:
+            _expect(places, "places", [logits.shape[0], 3])
+            if weighed is None:
+                raise InputError("[cuda] expected `weighed` with places, got none")
         return [
             _pointer(self.packed, torch.int32, device, "projection"),
             _pointer(weighed, torch.uint8, device, "weighed"),
+            _pointer(places, torch.int32, device, "places"),
         ]
 
 
@@ -141,9 +149,11 @@ class Verification:
         verifier: as for `verify`.
         paths: int32 [nodes] or None.
         draft_laws: of `Sampler.laws`: spares reading the draft rows to normalise them.
-        projection, weighed: of a drafter with another vocabulary.
+        projection, weighed, places: of a drafter with another vocabulary; places int32 [rows, 3].
         splits: blocks that play one request, 1, 2, 4 or 8; 0: by the number of requests.
         lazy: rows are read when the walk comes to them.
+        acceptance: also tell how likely each node was to be accepted: one more launch, which reads
+            every inner node.
 
     Attributes:
         accepted: int32 [nodes]: each request's path at the front of its slice, then -1.
@@ -151,6 +161,7 @@ class Verification:
         next_token: int64 [requests]; -1 where the request failed.
         status, where: int32 [requests], index into STATUS, and the row or node it is about.
         degenerate: uint8 [requests].
+        acceptance: float64 [nodes] or None, as of `verify`.
 
     Raises:
         InputError: dtype, shape or device of an argument, named. What is wrong with one request,
@@ -175,8 +186,10 @@ class Verification:
         draft_laws: Any = None,
         projection: Projection | None = None,
         weighed: Any = None,
+        places: Any = None,
         splits: int = 0,
         lazy: bool = False,
+        acceptance: bool = False,
     ) -> None:
         import torch
 
@@ -191,7 +204,7 @@ class Verification:
             _expect(given, name, [requests, _core.law_params_bytes()])
         coins = coins or Coins()
         vocab = target_logits.shape[-1]
-        mapped = _map(projection, draft_logits, vocab, weighed, device)
+        mapped = _map(projection, draft_logits, vocab, weighed, places, device)
         if draft_laws is not None and draft_logits is not None:
             _expect(draft_laws, "draft_laws", [draft_logits.shape[0], _core.row_law_bytes()])
         int32, uint8 = torch.int32, torch.uint8
@@ -201,6 +214,9 @@ class Verification:
         )
         self.next_token = torch.full((requests,), -1, dtype=torch.int64, device=device)
         self.degenerate = torch.zeros(requests, dtype=uint8, device=device)
+        self.acceptance = (
+            torch.zeros(nodes, dtype=torch.float64, device=device) if acceptance else None
+        )
         self._device = device
         self._call = _core.CudaVerification(
             _pointer(tokens, int32, device, "tokens"),
@@ -221,11 +237,16 @@ class Verification:
             splits,
             lazy,
             [self.accepted.data_ptr(), self.counts.data_ptr(), self.next_token.data_ptr()],
-            [self.status.data_ptr(), self.where.data_ptr(), self.degenerate.data_ptr()],
+            [
+                self.status.data_ptr(),
+                self.where.data_ptr(),
+                self.degenerate.data_ptr(),
+                _pointer(self.acceptance, torch.float64, device, "acceptance"),
+            ],
         )
         self._room = torch.empty(self._call.room, dtype=uint8, device=device)
         trees = (tokens, parents, offsets, paths)
-        laws = (kinds, rows, draft_laws, projection, weighed)
+        laws = (kinds, rows, draft_laws, projection, weighed, places)
         self._kept = (trees, laws, target_logits, draft_logits, sampling, draft_sampling, coins)
 
     @property
@@ -252,13 +273,16 @@ class Sampler:
         nodes: int32 [rows] of the keys, or None: 0.
         purpose: of the keys, 0 (drafts) or 5 (plain decoding).
         projection, weighed: of a drafter with another vocabulary; tokens are then the target's.
+        places: int32 [rows, 3] with `weighed`: where in a drafter's token each row stands.
 
     Attributes:
         tokens: int64 [rows]; -1 where the row is bad.
         status: int32 [rows], index into STATUS.
         laws: uint8 [rows, bytes], the rows' laws for `Verification(draft_laws=...)`.
         drafter_ids: int32 [rows], what the drafter is fed: the token, or with a projection the
-            likeliest of its own ids that stand for it (spelled: that begin with it).
+            likeliest of its own ids that stand for it. Spelled: one that ends with it, by chance as
+            much as those weigh, or -1 where the drafter's token goes on (nothing is fed).
+        places: int32 [rows, 3] with `weighed`, else None: where the drafter stands behind `tokens`.
     """
 
     def __init__(
@@ -271,6 +295,7 @@ class Sampler:
         purpose: int = 5,
         projection: Projection | None = None,
         weighed: Any = None,
+        places: Any = None,
         splits: int = 0,
     ) -> None:
         import torch
@@ -281,6 +306,9 @@ class Sampler:
         self.status, self.drafter_ids = torch.zeros((2, rows), dtype=torch.int32, device=device)
         vocab = projection.target_vocab if projection else logits.shape[-1]
         self.laws = torch.zeros((rows, _core.row_law_bytes()), dtype=uint8, device=device)
+        self.places = None
+        if weighed is not None:
+            self.places = torch.zeros((rows, 3), dtype=torch.int32, device=device)
         self._device = device
         self._call = _core.CudaSampling(
             logits,
@@ -290,17 +318,18 @@ class Sampler:
             _pointer(nodes, torch.int32, device, "nodes"),
             purpose,
             splits,
-            _map(projection, logits, vocab, weighed, device),
+            _map(projection, logits, vocab, weighed, places, device),
             vocab,
             [
                 self.tokens.data_ptr(),
                 self.status.data_ptr(),
                 self.laws.data_ptr(),
                 self.drafter_ids.data_ptr(),
+                _pointer(self.places, torch.int32, device, "places"),
             ],
         )
         self._room = torch.empty(self._call.room, dtype=uint8, device=device)
-        self._kept = (logits, sampling, coins, nodes, projection, weighed)
+        self._kept = (logits, sampling, coins, nodes, projection, weighed, places)
 
     def __call__(self) -> None:
         """As `Verification.__call__`."""
@@ -312,13 +341,13 @@ class Sampler:
 
 
 def _map(
-    projection: Projection | None, logits: Any, vocab: int, weighed: Any, device: Any
+    projection: Projection | None, logits: Any, vocab: int, weighed: Any, places: Any, device: Any
 ) -> list[int]:
     if projection:
-        return projection.pointers(logits, vocab, weighed, device)
-    if weighed is not None:
-        raise InputError("[cuda] expected a projection with `weighed`, got none")
-    return [0, 0]
+        return projection.pointers(logits, vocab, weighed, places, device)
+    if weighed is not None or places is not None:
+        raise InputError("[cuda] expected a projection with `weighed` and places, got none")
+    return [0, 0, 0]
 
 
 def _expect(tensor: Any, name: str, shape: list[int]) -> None:

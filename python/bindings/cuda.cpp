@@ -53,9 +53,9 @@ struct CudaVerification {
                    int64_t requests, const py::object& target_logits,
                    const py::object& draft_logits, Address kinds, Address rows, Address sampling,
                    Address draft_sampling, const std::string& verifier, uint64_t seed,
-                   const std::array<Address, 6>& coins, const std::array<Address, 3>& drafts,
+                   const std::array<Address, 6>& coins, const std::array<Address, 4>& drafts,
                    int splits, bool lazy, const std::array<Address, 3>& kept,
-                   const std::array<Address, 3>& said) {
+                   const std::array<Address, 4>& said) {
     request.trees = {at<const int32_t>(tokens), at<const int32_t>(parents),
                      at<const int32_t>(offsets), requests, at<const int32_t>(paths)};
     request.target_logits = cuda_rows_from(target_logits, "target_logits").view;
@@ -72,10 +72,12 @@ struct CudaVerification {
     request.draft_laws = at<const RowLaw>(drafts[0]);
     request.draft_map = at<const int32_t>(drafts[1]);
     request.draft_weighed = at<const RowLaw>(drafts[2]);
+    request.draft_places = at<const SpellingPlace>(drafts[3]);
     request.splits = splits;
     request.lazy = lazy;
     result = {at<int32_t>(kept[0]),    at<int32_t>(kept[1]), at<int64_t>(kept[2]),
-              at<CudaStatus>(said[0]), at<int32_t>(said[1]), at<uint8_t>(said[2])};
+              at<CudaStatus>(said[0]), at<int32_t>(said[1]), at<uint8_t>(said[2]),
+              at<double>(said[3])};
     room = verify_cuda_room(request);
   }
 };
@@ -87,8 +89,8 @@ struct CudaSampling {
 
   CudaSampling(const py::object& logits, Address sampling, uint64_t seed,
                const std::array<Address, 6>& coins, Address nodes, uint32_t purpose, int splits,
-               const std::array<Address, 2>& map, int64_t vocab,
-               const std::array<Address, 4>& out) {
+               const std::array<Address, 3>& map, int64_t vocab,
+               const std::array<Address, 5>& out) {
     request.logits = cuda_rows_from(logits, "logits").view;
     request.params = at<const LawParams>(sampling);
     request.coins = coins_from(seed, coins);
@@ -97,8 +99,10 @@ struct CudaSampling {
     request.splits = splits;
     request.map = at<const int32_t>(map[0]);
     request.weighed = at<const RowLaw>(map[1]);
+    request.places = at<const SpellingPlace>(map[2]);
     request.vocab = vocab;
-    result = {at<int64_t>(out[0]), at<CudaStatus>(out[1]), at<RowLaw>(out[2]), at<int32_t>(out[3])};
+    result = {at<int64_t>(out[0]), at<CudaStatus>(out[1]), at<RowLaw>(out[2]), at<int32_t>(out[3]),
+              at<SpellingPlace>(out[4])};
     room = sample_cuda_room(request);
   }
 };
@@ -141,16 +145,16 @@ void bind_cuda(py::module_& module) {
   py::class_<CudaVerification>(module, "CudaVerification")
       .def(py::init<Address, Address, Address, Address, int64_t, const py::object&,
                     const py::object&, Address, Address, Address, Address, const std::string&,
-                    uint64_t, const std::array<Address, 6>&, const std::array<Address, 3>&, int,
-                    bool, const std::array<Address, 3>&, const std::array<Address, 3>&>())
+                    uint64_t, const std::array<Address, 6>&, const std::array<Address, 4>&, int,
+                    bool, const std::array<Address, 3>&, const std::array<Address, 4>&>())
       .def_readonly("room", &CudaVerification::room)
       .def("run", [](const CudaVerification& call, Address room, Address stream) {
         verify_cuda_async(call.request, call.result, at<void>(room), call.room, at<void>(stream));
       });
   py::class_<CudaSampling>(module, "CudaSampling")
       .def(py::init<const py::object&, Address, uint64_t, const std::array<Address, 6>&, Address,
-                    uint32_t, int, const std::array<Address, 2>&, int64_t,
-                    const std::array<Address, 4>&>())
+                    uint32_t, int, const std::array<Address, 3>&, int64_t,
+                    const std::array<Address, 5>&>())
       .def_readonly("room", &CudaSampling::room)
       .def("run", [](const CudaSampling& call, Address room, Address stream) {
         sample_cuda_async(call.request, call.result, at<void>(room), call.room, at<void>(stream));

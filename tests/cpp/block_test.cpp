@@ -24,6 +24,7 @@ struct Played {
   std::vector<int64_t> next_tokens;
   std::vector<CudaStatus> status;
   std::vector<uint8_t> degenerate;
+  std::vector<double> acceptance;
 };
 
 // Rows are read beforehand by warps of their own, or by the blocks when needed.
@@ -48,11 +49,13 @@ Played on_block(const VerifyRequest& request, Use use, Reading reading = Reading
   played.next_tokens.resize(requests);
   played.status.resize(requests);
   played.degenerate.resize(requests);
+  played.acceptance.resize(nodes, -1);
   std::vector<std::max_align_t> room(detail::room_of(all) / sizeof(std::max_align_t) + 1);
   const detail::Batch batch =
       detail::batch_of(all,
                        {played.accepted.data(), played.counts.data(), played.next_tokens.data(),
-                        played.status.data(), played.where.data(), played.degenerate.data()},
+                        played.status.data(), played.where.data(), played.degenerate.data(),
+                        request.want_acceptance ? played.acceptance.data() : nullptr},
                        room.data());
   use(batch);
   return played;
@@ -75,6 +78,10 @@ Played play_on_blocks(const VerifyRequest& request, int threads, Reading reading
       testing::run_block(threads, [&](Block& block, detail::Scratch& scratch) {
         detail::play_request(block, scratch, batch, static_cast<int64_t>(i));
       });
+      if (!request.want_acceptance) continue;
+      testing::run_block(threads, [&](Block& block, detail::Scratch& scratch) {
+        detail::tell_request(block, scratch, batch, static_cast<int64_t>(i));
+      });
     }
   };
   return on_block(request, play, reading);
@@ -96,6 +103,11 @@ void expect_same(const VerifyRequest& request, int threads, Reading reading = Re
     const auto end = block.accepted.begin() + request.trees.offsets[i + 1];
     accepted.insert(accepted.end(), begin, begin + block.counts[i]);
     EXPECT_EQ(std::count(begin + block.counts[i], end, -1), end - begin - block.counts[i]);
+    for (int32_t node = request.trees.offsets[i];
+         request.want_acceptance && cpu.status[i].empty() && node < request.trees.offsets[i + 1];
+         ++node) {
+      EXPECT_EQ(block.acceptance[node], cpu.acceptance[node]) << "node " << node;
+    }
   }
   EXPECT_EQ(accepted, cpu.accepted);
 }
@@ -125,6 +137,19 @@ TEST_P(EachVerifier, GivenCoins) {
   Case given(GetParam().verifier, 200, 20, 4);
   given.give_coins();
   expect_same(given.request, 32);
+}
+
+// To the bit; also where only a row that the walk does not come to is bad.
+TEST_P(EachVerifier, AcceptanceOfNodes) {
+  if (GetParam().verifier == Verifier::kMultipath) return;
+  for (int64_t vocab : {7, 4097}) {
+    Case told(GetParam().verifier, vocab, 6, 17 + vocab);
+    told.request.want_acceptance = true;
+    expect_same(told.request, 64);
+    expect_same(told.request, 64, Reading::kBefore);
+    for (size_t node = 0; node < told.tokens.size(); node += 3) told.target[node * vocab] = NAN;
+    expect_same(told.request, 32);
+  }
 }
 
 TEST_P(EachVerifier, Greedy) {

@@ -128,18 +128,22 @@ struct Drawn {
   std::vector<int64_t> tokens;
   std::vector<int32_t> drafter_ids;
   std::vector<RowLaw> laws;
+  std::vector<SpellingPlace> places;
 };
-Drawn draw(CudaSampleRequest all, const SamplingParams& params, const std::vector<double>& coins) {
+Drawn draw(CudaSampleRequest all, const SamplingParams& params, const std::vector<double>& coins,
+           bool with_places = false) {
   const int64_t count = all.logits.rows;
   const std::vector<LawParams> each(count, law_params(params));
   all.params = each.data();
   all.coins.pick = coins.data();
-  Drawn drawn{std::vector<int64_t>(count), std::vector<int32_t>(count), std::vector<RowLaw>(count)};
+  Drawn drawn{std::vector<int64_t>(count), std::vector<int32_t>(count), std::vector<RowLaw>(count),
+              std::vector<SpellingPlace>(count)};
   std::vector<CudaStatus> status(count);
   std::vector<detail::Part> parts(count * detail::chunks_of(all.vocab));
   const detail::SampleBatch batch{
       all,
-      {drawn.tokens.data(), status.data(), drawn.laws.data(), drawn.drafter_ids.data()},
+      {drawn.tokens.data(), status.data(), drawn.laws.data(), drawn.drafter_ids.data(),
+       with_places ? drawn.places.data() : nullptr},
       parts.data()};
   testing::play_samples(batch, count);
   EXPECT_EQ(status, std::vector<CudaStatus>(count, CudaStatus::kFine));
@@ -213,6 +217,102 @@ TEST(Projection, DrawsAsTheCpu) {
       expect_equal(drawn.laws[row], known(make_law(view, row, params)));
     }
   }
+}
+
+// Every place that a text reaches inside drafter tokens: from the root, and from where it went on.
+std::vector<Spellings::Place> inner_places(const Spellings& spellings) {
+  std::vector<Spellings::Place> all;
+  for (int32_t i = 0; i < spellings.size(); i += 7) {
+    Spellings::Place place = spellings.root();
+    for (int32_t token : spellings.of(spellings.drafter_id(i))) {
+      place = spellings.next(place, token);
+      if (spellings.ending(place) < place.end - place.begin) all.push_back(place);
+    }
+  }
+  return all;
+}
+
+TEST(Projection, LawsInsideADrafterTokenAreTheBridgesToTheBit) {
+  const Bridged pair;
+  const std::vector<Spellings::Place> places = inner_places(pair.spellings);
+  ASSERT_GT(places.size(), 50u);
+  const int64_t cols = 2100;  // some spellings have no logit
+  const std::vector<int32_t> narrow =
+      pack_spellings(pair.spellings, pair.drafter.size(), pair.kVocab, cols);
+  for (const SamplingParams& params : {several_params()[1], several_params()[5]}) {
+    for (bool all_there : {true, false}) {
+      RowsView rows = pair.rows;
+      if (!all_there) rows.cols = cols;
+      const detail::Law own = make_law(rows, 2, params);
+      const RowLaw weighed = known(own);
+      for (const Spellings::Place& at : places) {
+        const SpellingPlace place{at.begin, at.end, at.depth};
+        const std::vector<float> psi = pair.spellings.psi(own, at, pair.kVocab);
+        detail::Law law{pair.rows.row(2), DType::kFloat32, pair.kVocab};
+        law.scale = own.scale;
+        law.map = all_there ? pair.by_spelling.data() : narrow.data();
+        law.weighed = &weighed;
+        law.place = &place;
+        for (int64_t token = 0; token < pair.kVocab; ++token) {
+          ASSERT_EQ(logit_at(law, token), psi[token]) << at.begin << " " << at.depth;
+        }
+      }
+    }
+  }
+}
+
+// Tokens drawn one after another from the same row until its token has been spelt, as
+// session/slrs_draft.cpp draws them.
+TEST(Projection, DrawsOnInsideADrafterToken) {
+  const Bridged pair;
+  const SamplingParams params = several_params()[1];
+  std::mt19937_64 random(8);
+  int went_on = 0, ended = 0;
+  const std::vector<detail::Law> own = pair.laws(params);
+  const std::vector<RowLaw> weighed = known(own);
+  std::vector<Spellings::Place> at(pair.kRows, pair.spellings.root());
+  for (int step = 0; step < 12; ++step) {
+    std::vector<SpellingPlace> places;
+    std::vector<double> coins, second;
+    for (int64_t row = 0; row < pair.kRows; ++row) {
+      places.push_back({at[row].begin, at[row].end, at[row].depth});
+      coins.push_back((static_cast<double>(random() % 1000) + 0.5) / 1000);
+      second.push_back((static_cast<double>(random() % 1000) + 0.5) / 1000);
+    }
+    CudaSampleRequest all;
+    all.logits = pair.rows;
+    all.map = pair.by_spelling.data();
+    all.weighed = weighed.data();
+    all.places = places.data();
+    all.vocab = pair.kVocab;
+    all.coins.select = second.data();
+    const Drawn drawn = draw(all, params, coins, true);
+    for (int64_t row = 0; row < pair.kRows; ++row) {
+      const std::vector<float> psi = pair.spellings.psi(own[row], at[row], pair.kVocab);
+      const RowsView view{psi.data(), DType::kFloat32, 1, pair.kVocab, pair.kVocab};
+      const auto token = static_cast<int32_t>(drawn.tokens[row]);
+      ASSERT_EQ(token, sample_row(view, 0, params, coins[row]));
+      expect_equal(drawn.laws[row], known(make_law(view, 0, params)));
+      Spellings::Place next = pair.spellings.next(at[row], token);
+      const int32_t end = next.begin + pair.spellings.ending(next);
+      const double ends = detail::mass_of(own[row], pair.spellings, next.begin, end);
+      const double goes_on = detail::mass_of(own[row], pair.spellings, end, next.end);
+      if (second[row] * (ends + goes_on) < ends) {
+        next = pair.spellings.root();
+        ASSERT_GE(drawn.drafter_ids[row], 0);
+        ++ended;
+      } else {
+        ASSERT_EQ(drawn.drafter_ids[row], -1);
+        ++went_on;
+      }
+      const SpellingPlace& told = drawn.places[row];
+      ASSERT_EQ((std::array{told.begin, told.end, told.depth}),
+                (std::array{next.begin, next.end, next.depth}));
+      at[row] = next;
+    }
+  }
+  EXPECT_GT(ended, 9);
+  EXPECT_GT(went_on, 9);
 }
 
 // Trees whose children are drawn from projected rows, verified with the rows and through the map.
@@ -316,6 +416,31 @@ TEST_P(Verified, TokenLevelIntersection) {
     all.draft_laws = drawn.data();  // as those who drew the drafts know them
     expect_same(cpu, all);
   }
+}
+
+TEST_P(Verified, InsideADrafterToken) {
+  const SamplingParams params = several_params()[1];
+  const std::vector<detail::Law> laws = pair.laws(params);
+  const std::vector<Spellings::Place> inner = inner_places(pair.spellings);
+  std::vector<SpellingPlace> places;
+  std::vector<float> rows;
+  for (int32_t row = 0; row < kNodes; ++row) {  // every other one where a drafter token begins
+    const bool begins = row % 2;
+    const Spellings::Place at = begins ? pair.spellings.root() : inner[row * 9 + 4];
+    places.push_back({at.begin, at.end, at.depth});
+    const std::vector<float> psi = pair.spellings.psi(laws[row], at, pair.kVocab);
+    rows.insert(rows.end(), psi.begin(), psi.end());
+  }
+  set_up(GetParam().verifier, rows, params);
+  const RowsView view{rows.data(), DType::kFloat32, kNodes, pair.kVocab, pair.kVocab};
+  const VerifyRequest cpu = request(GetParam().verifier, view, params, params);
+  const LawParams law = law_params(params);
+  CudaVerifyRequest all = mapped(cpu, pair.rows, law, law);
+  const std::vector<RowLaw> weighed = known(laws);
+  all.draft_map = pair.by_spelling.data();
+  all.draft_weighed = weighed.data();
+  all.draft_places = places.data();
+  expect_same(cpu, all);
 }
 
 TEST_P(Verified, FirstTokensOfSpellings) {

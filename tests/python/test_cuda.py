@@ -119,6 +119,25 @@ def test_same_tokens_as_the_cpu(verifier, vocab):
 
 
 @on_device
+@pytest.mark.parametrize("verifier", sorted(set(LAWS) - {"multipath"}))
+def test_acceptance_of_nodes(verifier):
+    batch = Batch(verifier, 5000, 6, torch.bfloat16, 8)
+    cpu, gpu = (batch.verify(device, FILTERED, acceptance=True) for device in ("cpu", "cuda"))
+    same(cpu, gpu)
+    fine = [
+        node
+        for i, begin in enumerate(batch.trees.offsets[:-1])
+        for node in range(begin, batch.trees.offsets[i + 1])
+        if not cpu.status[i]
+    ]
+    assert [gpu.acceptance[node] for node in fine] == [cpu.acceptance[node] for node in fine]
+    device = OnDevice(batch, FILTERED, acceptance=True)
+    device.call()
+    told = device.call.acceptance.tolist()
+    assert [told[node] for node in fine] == [cpu.acceptance[node] for node in fine]
+
+
+@on_device
 @pytest.mark.parametrize("requests", [1, 2, 33, 64, 256])
 def test_batches(requests):
     batch = Batch("top_down", 5000, requests, torch.bfloat16, requests)
@@ -440,8 +459,6 @@ class TestFailures:
                 draft_logits=batch.draft,
                 sampling=SamplingParams(),
             )
-        with pytest.raises(InputError, match="CPU memory with acceptance"):
-            batch.verify("cuda", SamplingParams(), acceptance=True)
         with pytest.raises(InputError, match="splits"):
             OnDevice(batch, SamplingParams(), splits=3).call()
 

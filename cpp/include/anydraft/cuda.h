@@ -65,6 +65,9 @@ struct CudaVerifyRequest {
   // for the first target tokens that those spell (string-level rejection sampling's psi), and
   // draft_sampling holds the temperature alone.
   const RowLaw* draft_weighed = nullptr;
+  // [rows of draft_logits], with draft_weighed: where inside a drafter token a row's law stands, as
+  // sample_cuda_async tells it. Null: a drafter token begins everywhere.
+  const SpellingPlace* draft_places = nullptr;
   // Blocks that play one request together, 1, 2, 4 or 8 (more than 1: compute capability 9.0);
   // 0: by the number of requests. The result does not depend on it.
   int splits = 0;
@@ -80,6 +83,8 @@ struct CudaVerifyResult {
   CudaStatus* status = nullptr;    // [requests]
   int32_t* where = nullptr;        // [requests]
   uint8_t* degenerate = nullptr;   // [requests]
+  // [nodes], or null: VerifyResult::acceptance. One more launch, which reads every inner node.
+  double* acceptance = nullptr;
 };
 
 // Bytes of room that verify_cuda_async needs; any device memory aligned to 16 that no other call
@@ -102,6 +107,7 @@ struct CudaSampleRequest {
   // As in CudaVerifyRequest; `vocab` is then the target's, and tokens are target tokens.
   const int32_t* map = nullptr;
   const RowLaw* weighed = nullptr;
+  const SpellingPlace* places = nullptr;
   int64_t vocab = 0;
 };
 
@@ -109,9 +115,15 @@ struct CudaSampleResult {
   int64_t* tokens = nullptr;     // [rows]; -1 where status is not kFine
   CudaStatus* status = nullptr;  // [rows]; kFine or kTargetRow
   RowLaw* laws = nullptr;        // [rows], or null
-  // [rows], or null; with a map, the likeliest drafter id that stands for the token (-1: status is
-  // not kFine), else the token: what a drafter is fed.
+  // [rows], or null; with a map, the likeliest drafter id that stands for the token (with
+  // `weighed`: that begins with it; but see places), else the token; -1: status is not kFine. What
+  // a drafter is fed.
   int32_t* drafter_ids = nullptr;
+  // [rows], or null; with `weighed`: where the drafter stands behind the token. Then drafter_ids
+  // are those of drafter tokens that end with it, by chance as much as they weigh (coins as the
+  // row's with attempt 1, or CoinsView::select), and -1 where the drafter's token goes on: nothing
+  // is fed, and the same row's law at that place gives the next token.
+  SpellingPlace* places = nullptr;
 };
 
 // One token a row. As above.

@@ -112,7 +112,7 @@ struct VerifyResult {
 VerifyResult verify(const VerifyRequest& request);
 void verify(const VerifyRequest& request, VerifyResult& result);  // reuses result's memory
 // On the CUDA device that holds the rows, which is current; the small arrays lie on the host, and
-// the host waits for the result (cuda.h: without waiting). No acceptance. Throws
+// the host waits for the result (cuda.h: without waiting). Throws
 // Error(kCudaUnavailable) in a build without CUDA.
 VerifyResult verify_cuda(const VerifyRequest& request, void* stream);
 bool cuda_built();

@@ -60,7 +60,15 @@ std::vector<int32_t> pack_spellings(const Spellings& spellings, int64_t draft_si
   expect_positive(target_vocab, draft_vocab);
   TokenIds first;
   for (int32_t id = 0; id < draft_size; ++id) first.push_back(spellings.first_of(id));
-  return pack(first, target_vocab, draft_vocab);
+  std::vector<int32_t> packed = pack(first, target_vocab, draft_vocab);
+  packed.push_back(spellings.size());
+  for (int32_t i = 0; i < spellings.size(); ++i) {
+    const int32_t id = spellings.drafter_id(i);
+    packed.push_back(id < draft_vocab ? id : detail::kNoDrafterId);
+  }
+  packed.insert(packed.end(), spellings.starts().begin(), spellings.starts().end());
+  packed.insert(packed.end(), spellings.tokens().begin(), spellings.tokens().end());
+  return packed;
 }
 
 }  // namespace anydraft

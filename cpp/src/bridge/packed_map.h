@@ -9,7 +9,8 @@
 
 namespace anydraft {
 
-// psi at the root: target tokens that the drafter's tokens spell first.
+// Target tokens that the drafter's tokens spell first, for psi where one begins; behind them all
+// spellings, for psi inside one (SpellingPlace).
 std::vector<int32_t> pack_spellings(const Spellings& spellings, int64_t draft_size,
                                     int64_t target_vocab, int64_t draft_vocab);
 

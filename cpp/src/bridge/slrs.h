@@ -35,8 +35,10 @@ class Spellings {
   int32_t size() const { return static_cast<int32_t>(ids_.size()); }  // drafter tokens that spell
   int32_t drafter_id(int32_t index) const { return ids_[index]; }
   int32_t first(int32_t index) const { return tokens_[starts_[index]]; }  // target token
-  TokenIds of(int32_t drafter_id) const;       // target tokens; empty: nothing
-  int32_t first_of(int32_t drafter_id) const;  // -1: none
+  const std::vector<int32_t>& starts() const { return starts_; }  // [size + 1] into tokens()
+  const TokenIds& tokens() const { return tokens_; }              // all of them, one after another
+  TokenIds of(int32_t drafter_id) const;                          // target tokens; empty: nothing
+  int32_t first_of(int32_t drafter_id) const;                     // -1: none
 
   // Logits over `width` target ids, at the temperature of `law`, of the next token of a spelling at
   // `at` that goes on: psi where `at` is the root, psi(. | the tokens so far, goes on) elsewhere;

@@ -1,6 +1,5 @@
 #include "anydraft/verify.h"
 
-#include <algorithm>
 #include <utility>
 
 #include "anydraft/error.h"
@@ -11,30 +10,12 @@
 namespace anydraft {
 namespace {
 
-// Probability each node is accepted with once it is offered (VerifyResult::acceptance).
 void fill_acceptance(const VerifyRequest& request, int64_t index, detail::CpuScratch& scratch,
                      double* out) {
   const int32_t nodes = request.trees.offsets[index + 1] - request.trees.offsets[index];
   detail::CpuRows play(request, index, scratch);
-  const bool joint =
-      request.verifier == Verifier::kTraversal || request.verifier == Verifier::kBlock;
-  out[0] = 1;
-  for (int32_t node = 0; node < nodes; ++node) {
-    if (play.first_child(node) < 0) continue;
-    if (request.verifier == Verifier::kKseq) {
-      const double ratio = detail::kseq_rule(play, node).ratio;
-      for (int32_t c = play.first_child(node); c >= 0; c = play.next_sibling(c)) {
-        const double kept = play.weight(play.residual(node), play.token(c));
-        out[c] = std::min(1.0, kept / (ratio * play.draft_mass(c)));
-      }
-      continue;
-    }
-    detail::Residual residual = play.residual(node, joint ? out[node] : 1);
-    for (int32_t c = play.first_child(node); c >= 0; c = play.next_sibling(c)) {
-      out[c] = detail::offer(play, residual, c);
-      play.reject(residual, c);
-    }
-  }
+  detail::tell_acceptance(request.verifier, play, nodes,
+                          [out](int32_t node) -> double& { return out[node]; });
 }
 
 detail::Walked play_request(const VerifyRequest& request, int64_t index, VerifyResult& result) {

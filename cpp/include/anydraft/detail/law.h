@@ -20,6 +20,12 @@ struct RowLaw {
   double inverse_total;
 };
 
+// Inside a drafter token: the spellings [begin, end) of pack_spellings, all those that begin with
+// the `depth` target tokens that stand in the draft already. Depth 0: a drafter token begins.
+struct SpellingPlace {
+  int32_t begin, end, depth;
+};
+
 namespace detail {
 
 // The order of every sum over a row: chunks of 4096 entries; in a chunk lane l takes entries
@@ -86,6 +92,7 @@ struct Law {
   // A drafter's row, read by target ids; projection.h. Null: the row's own ids.
   const int32_t* map = nullptr;
   const RowLaw* weighed = nullptr;
+  const SpellingPlace* place = nullptr;  // with `weighed`; null: a drafter token begins
 };
 
 // log2(e) / temperature; 0 where greedy.

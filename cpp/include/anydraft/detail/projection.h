@@ -17,6 +17,43 @@ struct MapView {
       : to_draft(map + 1), starts(to_draft + size), ids(starts + map[0] + 1) {}
 };
 
+// What pack_spellings adds behind a map: [count], drafter ids [count] in the order of their
+// spellings (kNoDrafterId: without a logit), starts [count + 1] into target tokens, those tokens.
+struct SpellingsView {
+  int32_t count;
+  const int32_t *ids, *starts, *tokens;
+  ANYDRAFT_HD SpellingsView(const int32_t* map, int64_t size) {
+    const MapView view(map, size);
+    const int32_t* begin = view.ids + view.starts[map[0]];
+    count = *begin;
+    ids = begin + 1;
+    starts = ids + count;
+    tokens = starts + count + 1;
+  }
+  ANYDRAFT_HD int32_t token_at(int32_t index, int32_t depth) const {  // -1: ends before
+    const int32_t at = starts[index] + depth;
+    return at < starts[index + 1] ? tokens[at] : -1;
+  }
+  // The first one at `place` whose next token is not below `token`.
+  ANYDRAFT_HD int32_t first_from(SpellingPlace place, int32_t token) const {
+    int32_t low = place.begin, high = place.end;
+    while (low < high) {
+      const int32_t middle = low + (high - low) / 2;
+      if (token_at(middle, place.depth) < token) {
+        low = middle + 1;
+      } else {
+        high = middle;
+      }
+    }
+    return low;
+  }
+  ANYDRAFT_HD SpellingPlace root() const { return {0, count, 0}; }
+  ANYDRAFT_HD SpellingPlace next(SpellingPlace place, int32_t token) const {
+    const int32_t begin = first_from(place, token);
+    return {begin, first_from({begin, place.end, place.depth}, token + 1), place.depth + 1};
+  }
+};
+
 // log2 of a normal positive number, within 1e-15: the same bits on every device.
 ANYDRAFT_HD inline double log2_of(double x) {
   uint64_t bits;
@@ -86,7 +123,30 @@ ANYDRAFT_HD inline int32_t likeliest_id(const Law& law, int64_t token) {
   return best;
 }
 
+// The drafter's own law behind a projected one.
+ANYDRAFT_HD inline Law weighed_law(const Law& law) {
+  return law_from(*law.weighed, law.row, law.dtype, law.size);
+}
+
+// psi given what was spelt of a drafter token: Spellings::psi of bridge/slrs.h.
+ANYDRAFT_HD inline float inner_logit(const Law& law, int32_t token) {
+  const SpellingsView spellings(law.map, law.size);
+  const SpellingPlace at = *law.place;
+  if (at.begin >= at.end || token < spellings.token_at(at.begin, at.depth) ||
+      token > spellings.token_at(at.end - 1, at.depth)) {
+    return -INFINITY;
+  }
+  const Law own = weighed_law(law);
+  double sum = 0;
+  for (int32_t i = spellings.first_from(at, token);
+       i < at.end && spellings.token_at(i, at.depth) == token; ++i) {
+    if (spellings.ids[i] >= 0) sum += mass(own, spellings.ids[i]);
+  }
+  return logit_of(own, sum);
+}
+
 ANYDRAFT_HD inline float projected_logit(const Law& law, int64_t token) {
+  if (law.place && law.place->depth > 0) return inner_logit(law, static_cast<int32_t>(token));
   const MapView map(law.map, law.size);
   const int32_t id = map.to_draft[token];
   if (id == kNoDrafterId) return -INFINITY;
@@ -96,7 +156,7 @@ ANYDRAFT_HD inline float projected_logit(const Law& law, int64_t token) {
     return merged_logit(law.row, law.dtype, map.ids + first, map.starts[-1 - id] - first,
                         law.scale);
   }
-  const Law own = law_from(*law.weighed, law.row, law.dtype, law.size);
+  const Law own = weighed_law(law);
   if (id >= 0) {
     const float x = load(law.row, law.dtype, id);
     return x >= own.lower ? x : -INFINITY;

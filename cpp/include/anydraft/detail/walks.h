@@ -223,4 +223,30 @@ ANYDRAFT_HD Walked walk(Verifier verifier, Instrument& play) {
   return top_down(play);
 }
 
+// The probability each node is accepted with once it is offered (VerifyResult::acceptance), by
+// every walk but multipath. `out(node)` is a place to keep a number in, for all who play.
+template <class Instrument, class Out>
+ANYDRAFT_HD void tell_acceptance(Verifier verifier, Instrument& play, int32_t nodes, Out out) {
+  const bool joint = verifier == Verifier::kTraversal || verifier == Verifier::kBlock;
+  out(0) = 1.0;
+  for (int32_t node = 0; node < nodes; ++node) {
+    int32_t child = play.first_child(node);
+    if (child < 0) continue;
+    if (verifier == Verifier::kKseq) {
+      const double ratio = kseq_rule(play, node).ratio;
+      for (; child >= 0; child = play.next_sibling(child)) {
+        const double kept = play.weight(play.residual(node), play.token(child));
+        const double share = kept / (ratio * play.draft_mass(child));
+        out(child) = share < 1 ? share : 1.0;
+      }
+      continue;
+    }
+    Residual residual = play.residual(node, joint ? static_cast<double>(out(node)) : 1.0);
+    for (; child >= 0; child = play.next_sibling(child)) {
+      out(child) = offer(play, residual, child);
+      play.reject(residual, child);
+    }
+  }
+}
+
 }  // namespace anydraft::detail
