@@ -105,7 +105,7 @@ else
   "$python" -c 'import xdist' 2>/dev/null && workers='-n 4'
   # shellcheck disable=SC2086
   step tests 110 "$python" -m pytest -v --tb=short --durations=5 -p no:cacheprovider $workers \
-    -m cuda tests/python/test_cuda.py ${PYTEST_ARGS:-}
+    -m cuda tests/python/test_cuda*.py ${PYTEST_ARGS:-}
   step bench 140 "$python" -m anydraft bench kernels --device cuda --seconds "${BENCH_S:-110}" \
     --out "$out/kernels-cuda"
 fi

@@ -1,10 +1,9 @@
 """The CUDA engine against the CPU engine: the same tokens from the same logits and coins."""
 
-import re
-
 import numpy as np
 import pytest
 import torch
+from cuda_batches import FILTERED, LAWS, Batch, OnDevice, on_device, same
 
 from anydraft import (
     CudaUnavailableError,
@@ -13,88 +12,11 @@ from anydraft import (
     NonFiniteLogitsError,
     SamplingParams,
     Trees,
-    Vocabulary,
     _core,
-    probs,
     sample,
-    verifiers,
     verify,
 )
-from anydraft.cuda import STATUS, Coins, Projection, Sampler, Verification, law_params
-
-ABSENT = None
-if not _core.cuda_built():
-    ABSENT = "this build has no CUDA (ANYDRAFT_CUDA=ON, `make gpu`)"
-elif not torch.cuda.is_available():
-    ABSENT = "no CUDA device"
-
-
-def on_device(test):
-    return pytest.mark.cuda(pytest.mark.skipif(ABSENT is not None, reason=str(ABSENT))(test))
-
-
-KINDS = ["one_hot", "row", "without_replacement", "hub", "greedy_k", "sparse"]
-LAWS = {info["name"]: info["laws"].split(", ") for info in verifiers()}
-FILTERED = SamplingParams(temperature=0.8, top_k=50, top_p=0.95, min_p=1e-4)
-
-
-class Batch:
-    """Ragged trees (chains for block) with laws that the verifier takes, on the CPU."""
-
-    def __init__(self, verifier, vocab, requests, dtype, seed, stride=0):
-        random = np.random.default_rng(seed)
-        generator = torch.Generator().manual_seed(seed)
-        tokens, parents, paths, self.laws, offsets = [], [], [], [], [0]
-        for _ in range(requests):
-            for node in range(int(random.integers(1, 7))):
-                chain = verifier == "block" or random.random() < 0.4
-                back = 1 if chain else int(random.integers(1, 4))
-                parents.append(-1 if node == 0 else max(node - back, 0))
-                tokens.append(int(random.integers(0, min(vocab, 5))))
-                paths.append(int(random.integers(1, 4)))
-                self.laws.append(self.law(str(random.choice(LAWS[verifier])), len(self.laws)))
-            offsets.append(len(tokens))
-        nodes = len(tokens)
-        rows = torch.randn(2, nodes, vocab + stride, generator=generator)
-        rows[0] *= 2
-        rows[0, :, :5] += 2 * np.log(max(vocab, 2))  # drafts that are often accepted
-        rows[1] += rows[0]
-        self.rows, self.vocab = rows.to(dtype), vocab
-        self.target, self.draft = self.rows[..., :vocab]  # strided where stride > 0
-        self.trees = Trees(tokens, parents, offsets, paths)
-        self.verifier = verifier
-
-    @staticmethod
-    def law(kind, row):
-        if kind == "sparse":
-            return Law("sparse", ids=[0, 1, 2, 3, 4], masses=[1.0, 2.0, 1.0, 0.5, 0.1])
-        return Law("one_hot") if kind == "one_hot" else Law(kind, row)
-
-    def verify(self, device, params, **options):
-        if device == "cpu":
-            target, draft = self.target, self.draft
-        else:  # a copy of a slice would be contiguous
-            target, draft = self.rows.to(device)[..., : self.vocab]
-        return verify(
-            self.trees,
-            target,
-            laws=self.laws,
-            draft_logits=draft,
-            sampling=params,
-            verifier=self.verifier,
-            on_error="status",
-            **options,
-        )
-
-
-def same(cpu, gpu):
-    """Equal but for the wording of errors."""
-    assert (gpu.accepted, gpu.offsets, gpu.next_token) == (
-        cpu.accepted,
-        cpu.offsets,
-        cpu.next_token,
-    )
-    assert [bool(s) for s in gpu.status] == [bool(s) for s in cpu.status]
+from anydraft.cuda import STATUS, Coins, Sampler, Verification, law_params
 
 
 @on_device
@@ -142,42 +64,6 @@ def test_acceptance_of_nodes(verifier):
 def test_batches(requests):
     batch = Batch("top_down", 5000, requests, torch.bfloat16, requests)
     same(batch.verify("cpu", FILTERED), batch.verify("cuda", FILTERED))
-
-
-class OnDevice:
-    """A batch's inputs as device tensors, for Verification."""
-
-    def __init__(self, batch, params, draft_params=None, **options):
-        def ints(values):
-            return torch.tensor(values, dtype=torch.int32, device="cuda")
-
-        requests = len(batch.trees.offsets) - 1
-        self.call = Verification(
-            ints(batch.trees.tokens),
-            ints(batch.trees.parents),
-            ints(batch.trees.offsets),
-            batch.target.cuda(),
-            kinds=ints([KINDS.index(law.kind) for law in batch.laws]),
-            rows=ints([-1 if law.row is None else law.row for law in batch.laws]),
-            sampling=law_params([params] * requests, "cuda"),
-            draft_sampling=law_params([draft_params or params] * requests, "cuda"),
-            draft_logits=batch.draft.cuda(),
-            verifier=batch.verifier,
-            paths=ints(batch.trees.paths),
-            coins=Coins(seed=params.seed or 0),
-            **options,
-        )
-        self.offsets = batch.trees.offsets
-
-    def expect(self, cpu):
-        torch.cuda.synchronize()
-        for i, begin in enumerate(self.offsets[:-1]):
-            kept = self.call.accepted[begin : self.offsets[i + 1]].tolist()
-            count = int(self.call.counts[i])
-            assert kept[:count] == cpu.path(i)
-            assert kept[count:] == [-1] * (len(kept) - count)
-            assert int(self.call.next_token[i]) == cpu.next_token[i]
-            assert (STATUS[int(self.call.status[i])] == "fine") == (not cpu.status[i])
 
 
 @on_device
@@ -263,166 +149,6 @@ def test_the_laws_of_drawn_drafts_spare_reading_their_rows():
     device.expect(batch.verify("cpu", params))
 
 
-def numbers(tokens):
-    """A vocabulary of tokens such as <7> and <7><12>."""
-    ids = {token: i for i, token in reversed(list(enumerate(tokens)))}
-    return Vocabulary.from_bytes(
-        [token.encode() for token in tokens],
-        encoder=lambda text: [ids[token] for token in re.findall(r"<\d+>", text)],
-    )
-
-
-class Pair:
-    """A drafter that has a third of its target's tokens, some twice, and pairs of them."""
-
-    def __init__(self, size):
-        own = [f"<{i}>" for i in range(0, size, 3)]
-        pairs = [f"<{i}><{i % 7}>" for i in range(size // 2)]
-        self.target = numbers([f"<{i}>" for i in range(size)])
-        self.drafter = numbers([*own[::-1], *own[:50], *pairs])
-        self.vocab, self.draft_vocab = size + 5, self.drafter.size + 3
-        self.map = _core.VocabularyMapTable(self.drafter.table, self.target.table)
-
-    def projection(self, device, spelled=False):
-        return Projection(
-            self.drafter,
-            self.target,
-            target_vocab=self.vocab,
-            draft_vocab=self.draft_vocab,
-            device=device,
-            spelled=spelled,
-        )
-
-    def rows(self, logits, params, spelled):
-        if not spelled:
-            return torch.tensor(_core.projected_rows(logits, self.map, self.vocab, params))
-        spellings = _core.Spellings(self.drafter.table, self.target.table, self.map)
-        return torch.tensor(_core.psi_rows(logits, spellings, self.vocab, params))
-
-
-def test_projected_rows_are_what_the_bridges_draw_from():
-    pair = Pair(60)
-    logits = torch.randn(2, pair.draft_vocab, generator=torch.Generator().manual_seed(1))
-    masses = logits[:, : pair.drafter.size].double().exp()
-    tli, slrs = torch.zeros(2, 2, pair.vocab, dtype=torch.float64)
-    for token, mass in enumerate(masses.T):
-        text = pair.drafter.token_bytes(token).decode()
-        first = int(re.match(r"<(\d+)>", text)[1])
-        slrs[:, first] += mass
-        if text == f"<{first}>":
-            tli[:, first] += mass
-    for wanted, spelled in ((tli, False), (slrs, True)):
-        rows = pair.rows(logits, SamplingParams(), spelled).double().exp()
-        assert (rows / rows.sum(-1, keepdim=True)).numpy() == pytest.approx(
-            (wanted / wanted.sum(-1, keepdim=True)).numpy(), abs=1e-6
-        )
-
-
-@on_device
-@pytest.mark.parametrize("spelled", [False, True], ids=["tli", "slrs"])
-@pytest.mark.parametrize("size", [300, 40000])
-def test_a_drafter_of_another_vocabulary(spelled, size):
-    """Drafts drawn from a drafter's rows and verified through the map, both on the device."""
-    pair = Pair(size)
-    for params in (SamplingParams(temperature=0.8, seed=3), SamplingParams(top_k=40, top_p=0.9)):
-        of_draft = SamplingParams(temperature=params.temperature) if spelled else params
-        batch = Batch("top_down", pair.vocab, 8, torch.float32, size)
-        nodes = len(batch.laws)
-        generator = torch.Generator().manual_seed(size)
-        logits = 2 * torch.randn(nodes, pair.draft_vocab, generator=generator)
-        batch.draft = pair.rows(logits, params, spelled)
-        noise = torch.randn(nodes, pair.vocab, generator=generator)
-        batch.target = batch.draft.clamp(min=-9) + 0.4 * noise
-        device = {"projection": pair.projection("cuda", spelled)}
-        if spelled:
-            every = law_params([params] * nodes, "cuda")
-            own = Sampler(logits.cuda(), every, Coins(seed=1))
-            own()
-            device["weighed"] = own.laws
-        laws = law_params([of_draft] * nodes, "cuda")
-        drawn = Sampler(logits.cuda(), laws, Coins(seed=9), purpose=5, **device)
-        drawn()
-        wanted = sample(
-            batch.draft,
-            SamplingParams(
-                temperature=of_draft.temperature, top_k=of_draft.top_k, top_p=of_draft.top_p, seed=9
-            ),
-            [(i, 0) for i in range(nodes)],
-        )
-        assert drawn.tokens.tolist() == wanted.tolist()
-        parents, starts = batch.trees.parents, batch.trees.offsets
-        for i, begin in enumerate(starts[:-1]):
-            for node in range(begin + 1, starts[i + 1]):
-                batch.trees.tokens[node] = int(wanted[begin + parents[node]])
-        batch.laws = [Law("row", i) for i in range(nodes)]
-        cpu = batch.verify("cpu", params, draft_sampling=of_draft)
-        batch.draft = logits
-        for known in (None, drawn.laws):
-            call = OnDevice(batch, params, of_draft, draft_laws=known, **device)
-            call.call()
-            call.expect(cpu)
-
-
-@on_device
-def test_exact_law_on_a_grid_of_coins():
-    """Two siblings drawn from a row, all coins of a grid: the emitted first token has the target's
-    law within the grid's step."""
-    target = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log()
-    draft = torch.tensor([[0.1, 0.2, 0.3, 0.4]]).log()
-    vocab, steps = 4, 24
-    grid = (np.arange(steps) + 0.5) / steps
-    drafted = probs(draft, SamplingParams())[0].double().numpy()
-    total = np.zeros(vocab)
-    accept, pick = (c.ravel() for c in np.meshgrid(grid, grid, indexing="ij"))
-    count = len(accept)
-    for token in range(vocab):
-        trees = Trees.chains([[0, token]] * count)
-        kept = verify(
-            trees,
-            target.repeat(2 * count, 1).cuda(),
-            laws=[Law("row", 0)] * (2 * count),
-            draft_logits=draft.cuda(),
-            sampling=SamplingParams(),
-            coins=(np.repeat(accept, 2).tolist(), np.repeat(pick, 2).tolist()),
-        )
-        first = [token if kept.path(i) else kept.next_token[i] for i in range(count)]
-        total += drafted[token] * np.bincount(first, minlength=vocab) / count
-    assert np.abs(total - target.exp()[0].numpy()).max() < 2 / steps
-
-
-@on_device
-@pytest.mark.parametrize("vocab", [32000, 151936])
-def test_chi_square_at_real_vocabularies(vocab):
-    """First tokens of chains drawn from a row and verified, against the target's law."""
-    requests, rounds = 512, 8
-    generator = torch.Generator().manual_seed(vocab)
-    target = 2 * torch.randn(1, vocab, generator=generator)
-    target[0, :20] += np.log(vocab)
-    draft = target + torch.randn(1, vocab, generator=generator)
-    law = probs(target, SamplingParams())[0].double().numpy()
-    counts = np.zeros(vocab)
-    rows, drafts = target.cuda().expand(2 * requests, -1), draft.cuda()
-    for round_ in range(rounds):
-        keys = [(i, round_) for i in range(requests)]
-        drawn = sample(drafts.expand(requests, -1), SamplingParams(seed=77), keys).tolist()
-        kept = verify(
-            Trees.chains([[0, token] for token in drawn]),
-            rows,
-            laws=[Law("row", 0)] * (2 * requests),
-            draft_logits=drafts,
-            sampling=SamplingParams(seed=5),
-            positions=[round_] * requests,
-        )
-        for i, token in enumerate(drawn):
-            counts[token if kept.path(i) else kept.next_token[i]] += 1
-    total = requests * rounds
-    common = np.argsort(-law)[:15]
-    seen = np.append(counts[common], total - counts[common].sum())
-    wanted = np.append(law[common], 1 - law[common].sum()) * total
-    # 15 degrees of freedom: exceeded once in 10,000 runs.
-    assert ((seen - wanted) ** 2 / wanted).sum() < 44.3
-
-
 @on_device
 class TestFailures:
     def test_a_bad_row_fails_its_request_alone(self):
@@ -500,6 +226,3 @@ def test_arguments_for_the_device_are_checked_without_one():
         Verification(ints, ints, offsets, rows, **laws)
     with pytest.raises(InputError, match="rows in CUDA memory"):
         Sampler(rows, law_params([SamplingParams()] * 3, "cpu"), Coins())
-    pair = Pair(9)
-    with pytest.raises(InputError, match="rows of 13 drafter and 14 target tokens"):
-        Verification(ints, ints, offsets, rows, projection=pair.projection("cpu"), **laws)
