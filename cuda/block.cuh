@@ -81,6 +81,20 @@ struct AnyReader {
   ANYDRAFT_HD float operator()(int64_t at) const { return logit_at(*law, at); }
 };
 
+// Calls f(at, x) for at = from, from + step, ... < end, in this order, with the entries there;
+// several are read before the first is used: what a loop waits for is their way from memory.
+template <class Read, class F>
+ANYDRAFT_HD void for_ahead(Read read, int64_t from, int64_t end, int64_t step, F f) {
+  constexpr int kAhead = 16;
+  int64_t at = from;
+  for (; at + (kAhead - 1) * step < end; at += kAhead * step) {
+    float x[kAhead];
+    for (int i = 0; i < kAhead; ++i) x[i] = read(at + i * step);
+    for (int i = 0; i < kAhead; ++i) f(at + i * step, x[i]);
+  }
+  for (; at < end; at += step) f(at, read(at));
+}
+
 template <class F>
 ANYDRAFT_HD auto with_plain_reader(const void* row, DType dtype, F f) {
   if (dtype == DType::kBFloat16) return f(Reader<DType::kBFloat16>{row});

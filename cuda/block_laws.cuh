@@ -14,10 +14,9 @@ template <class Read>
 ANYDRAFT_HD float lane_sum(Read read, int64_t begin, int64_t end, int lane, float scale,
                            float lower, int32_t reference) {
   float total = 0;
-  for (int64_t at = begin + lane; at < end; at += kLanes) {
-    const float x = read(at);
+  for_ahead(read, begin + lane, end, kLanes, [&](int64_t, float x) {
     if (x >= lower) total += scaled_power(x, scale, reference);
-  }
+  });
   return total;
 }
 

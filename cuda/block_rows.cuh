@@ -97,10 +97,14 @@ class BlockRows : public Instrument<BlockRows<Block>> {
   ANYDRAFT_SHARED_CODE ANYDRAFT_HD double overlap_of(int32_t, double cap) {
     return sum_entries([&](auto entries, int64_t begin, int64_t end) {
       double sum = 0;
-      for (int64_t at = begin + crew_.lane(); at < end; at += kLanes) {
-        const double draft = entries.draft(at), most = cap * entries.target(at);
-        sum += draft > most ? most : draft;
-      }
+      using Entry = decltype(entries);
+      const double of_target = Entry::scale_of(target_), of_draft = Entry::scale_of(draft_);
+      entries.template for_both<8>(
+          begin + crew_.lane(), end, kLanes, [&](int64_t at, float target, float draft) {
+            const double q = Entry::fraction_of(draft_, at, draft) * of_draft;
+            const double most = cap * (Entry::fraction_of(target_, at, target) * of_target);
+            sum += q > most ? most : q;
+          });
       return sum;
     });
   }
@@ -237,13 +241,16 @@ class BlockRows : public Instrument<BlockRows<Block>> {
   ANYDRAFT_HD bool subtracts_row(const Residual& other) const {
     return has_draft_ && other.drafted > 0;
   }
+  // Whether U is relu(weight * target - drafted * draft) but where siblings are certain.
+  ANYDRAFT_HD bool is_plain(const Residual& other) const {
+    return subtracts_row(other) && !selected_ && !(other.cap > 0);
+  }
   // U of a token that no sibling is certain of.
   template <class Read>
   ANYDRAFT_HD double left_at(const Residual& residual, const Entries<Read>& entries,
                              int64_t at) const {
     if (!subtracts_row(residual)) return entries.target(at) * residual.weight;
-    const bool plain = !selected_ && !(residual.cap > 0);
-    if (plain) return entries.left(residual.weight, residual.drafted, at);
+    if (is_plain(residual)) return entries.left(residual.weight, residual.drafted, at);
     const double target = entries.target(at);
     double draft = entries.draft(at);
     if (selected_ && draft > 0) {
@@ -258,6 +265,13 @@ class BlockRows : public Instrument<BlockRows<Block>> {
                                int64_t begin, int64_t end) {
     double sum = 0;
     int64_t patch = next_patch(residual.node, begin + crew_.lane(), end, kLanes);
+    if (patch >= end && is_plain(residual)) {
+      entries.template for_both<8>(
+          begin + crew_.lane(), end, kLanes, [&](int64_t at, float target, float draft) {
+            sum += entries.left(residual.weight, residual.drafted, at, target, draft);
+          });
+      return sum;
+    }
     for (int64_t at = begin + crew_.lane(); at < end; at += kLanes) {
       if (at != patch) {
         sum += left_at(residual, entries, at);

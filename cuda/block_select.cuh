@@ -108,10 +108,9 @@ class BlockSelect {
       if (parts_[chunk].largest < lowest) continue;
       const int64_t begin = static_cast<int64_t>(chunk) * kChunk;
       const int64_t end = begin + kChunk < size_ ? begin + kChunk : size_;
-      for (int64_t at = begin + crew_.lane(); at < end; at += kLanes) {
-        const float x = read_(at);
+      for_ahead(read_, begin + crew_.lane(), end, kLanes, [&](int64_t, float x) {
         if (x >= lowest && x <= highest) f(x);
-      }
+      });
     }
   }
 

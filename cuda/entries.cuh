@@ -12,10 +12,12 @@ struct Entries {
   Law target_law, draft_law;
   Read target_row, draft_row;
   // A mass is a fraction times its law's scale.
-  ANYDRAFT_HD static double fraction_at(const Law& law, Read row, int64_t at) {
+  ANYDRAFT_HD static double fraction_of(const Law& law, int64_t at, float x) {
     if (law.one_hot >= 0) return at == law.one_hot ? 1.0 : 0.0;
-    const float x = row(at);
     return x >= law.lower ? static_cast<double>(scaled_power(x, law.scale, law.exponent)) : 0.0;
+  }
+  ANYDRAFT_HD static double fraction_at(const Law& law, Read row, int64_t at) {
+    return law.one_hot >= 0 ? fraction_of(law, at, 0) : fraction_of(law, at, row(at));
   }
   ANYDRAFT_HD static double scale_of(const Law& law) {
     return law.one_hot >= 0 ? 1 : law.inverse_total;
@@ -26,12 +28,32 @@ struct Entries {
   ANYDRAFT_HD double draft(int64_t at) const {
     return fraction_at(draft_law, draft_row, at) * scale_of(draft_law);
   }
-  // relu(weight * target - drafted * draft), as the CPU engine's sweeps compute it.
-  ANYDRAFT_HD double left(double weight, double drafted, int64_t at) const {
-    const double kept = weight * scale_of(target_law) * fraction_at(target_law, target_row, at);
+  // relu(weight * target - drafted * draft), as the CPU engine's sweeps compute it, of entries that
+  // are read.
+  ANYDRAFT_HD double left(double weight, double drafted, int64_t at, float target_logit,
+                          float draft_logit) const {
+    const double kept = weight * scale_of(target_law) * fraction_of(target_law, at, target_logit);
     const double left =
-        fma(-drafted * scale_of(draft_law), fraction_at(draft_law, draft_row, at), kept);
+        fma(-drafted * scale_of(draft_law), fraction_of(draft_law, at, draft_logit), kept);
     return left > 0 ? left : 0;
+  }
+  ANYDRAFT_HD double left(double weight, double drafted, int64_t at) const {
+    return left(weight, drafted, at, target_row(at), draft_row(at));
+  }
+
+  // Calls f(at, target logit, draft logit), as for_ahead.
+  template <int ahead, class F>
+  ANYDRAFT_HD void for_both(int64_t from, int64_t end, int64_t step, F f) const {
+    int64_t at = from;
+    for (; at + (ahead - 1) * step < end; at += ahead * step) {
+      float target[ahead], draft[ahead];
+      for (int i = 0; i < ahead; ++i) {
+        target[i] = target_row(at + i * step);
+        draft[i] = draft_row(at + i * step);
+      }
+      for (int i = 0; i < ahead; ++i) f(at + i * step, target[i], draft[i]);
+    }
+    for (; at < end; at += step) f(at, target_row(at), draft_row(at));
   }
 };
 

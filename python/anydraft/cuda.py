@@ -68,8 +68,9 @@ class Projection:
     it. Their tokens, and their laws to the bit, are those of rows over the target that the bridges
     write on the CPU: "tli" (token-level intersection, Timor et al. 2025, algorithm 4: the drafter's
     law on shared tokens, several ids of one token summed), or with `spelled` "slrs" (algorithm 3:
-    the target tokens that a drafter's token spells, one after another). For the latter give `weighed`, the laws of the drafter's own tokens (`Sampler.laws` of the same rows,
-    drawn without a projection, filters included), to `Sampler` or `Verification`, whose own
+    the target tokens that a drafter's token spells, one after another). For the latter give
+    `weighed`, the laws of the drafter's own tokens (`Sampler.laws` of the same rows, drawn without
+    a projection, filters included), to `Sampler` or `Verification`, whose own
     parameters of the drafter are then the temperature alone. A drafter's token may spell several
     target tokens: `Sampler.places` says where it stands behind the one drawn, and `places` of the
     next `Sampler` (of the same logits, where nothing was fed) and of `Verification` take that.
