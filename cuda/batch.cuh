@@ -13,14 +13,25 @@ struct NodeLaws {
   bool loaded;  // of rows that are read when needed
 };
 
-// Room of a batch, [nodes] each.
+// A draw from what is left behind a node's last child, put off till all of the device sweeps the
+// rows: a walk's own few blocks would take long.
+struct PutOff {
+  Residual before, after;  // of that child's rejection; `after` is not summed yet
+  double coin;
+  uint64_t swept;  // chunks
+  bool waits;
+};
+
+// Room of a batch, [nodes] each unless said otherwise.
 struct Room {
   NodeLaws* laws;
   Residual* saved;
   Selection* selections;  // multipath alone
   int32_t *first_child, *next_sibling;
   uint8_t* spent;
-  Part* parts;  // [nodes, target and draft row, chunks]; null: rows are read when needed
+  PutOff* put_off;  // [requests]; null: nothing is put off
+  double* left;     // [requests, chunks] totals of those residuals
+  Part* parts;      // [nodes, target and draft row, chunks]; null: rows are read when needed
 };
 
 struct Batch {
@@ -52,6 +63,11 @@ ANYDRAFT_HD inline Law unread_draft(const CudaVerifyRequest& all, int64_t index,
   return draft_law(all, index, RowLaw{scale, 0, 0, -1, 0});
 }
 
+// Walks that sweep rows many times.
+ANYDRAFT_HD inline bool plays_paths(Verifier verifier) {
+  return verifier == Verifier::kMultipath || verifier == Verifier::kKseq;
+}
+
 // Room for the parts of rows, a request.
 constexpr int64_t kMostPartBytes = 48 << 10;
 
@@ -61,10 +77,18 @@ inline int64_t parts_of(const CudaVerifyRequest& request) {
   return request.lazy || parts * static_cast<int64_t>(sizeof(Part)) > most ? 0 : parts;
 }
 
+// Whether draws may wait for a sweep by the whole device: only where nothing else needs its sum.
+inline bool puts_off(const CudaVerifyRequest& request) {
+  return request.verifier == Verifier::kTopDown && request.draft_logits.data;
+}
+
 // Calls take(pointer of the room, count) for each array in it, larger alignments first.
 template <class Take>
 void for_each_array(Room& room, const CudaVerifyRequest& request, Take take) {
   take(room.parts, parts_of(request));
+  const int64_t put_off = puts_off(request) ? request.trees.requests : 0;
+  take(room.put_off, put_off);
+  take(room.left, put_off * chunks_of(request.target_logits.cols));
   take(room.laws, request.nodes);
   take(room.saved, request.nodes);
   take(room.selections, request.verifier == Verifier::kMultipath ? request.nodes : 0);

@@ -9,6 +9,9 @@
 //   T exchange(T value, mask)        the value of thread() ^ mask, mask < 32
 // and at any time
 //   uint64_t add(slot, value)        to a uint64_t, atomically; what was there before
+//   uint64_t publish(slot)           as add(slot, 1); who finds a number there sees what was
+//   written
+//                                    before the calls that added up to it
 #pragma once
 
 #include "anydraft/detail/law.h"

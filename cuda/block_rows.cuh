@@ -14,13 +14,16 @@ namespace anydraft::detail {
 template <class Block>
 class BlockRows : public Instrument<BlockRows<Block>> {
   using Base = Instrument<BlockRows<Block>>;
+
+ protected:
   using Base::draft_;
   using Base::play_;
   using Base::selected_;
   using Base::target_;
 
  public:
-  ANYDRAFT_HD BlockRows(Crew<Block>& crew, const Batch& batch, int64_t index)
+  // `again`: for a request whose walk has been played.
+  ANYDRAFT_HD BlockRows(Crew<Block>& crew, const Batch& batch, int64_t index, bool again = false)
       : crew_(crew),
         batch_(batch),
         request_(index),
@@ -46,8 +49,13 @@ class BlockRows : public Instrument<BlockRows<Block>> {
              coins.seeds ? coins.seeds[index] : coins.seed,
              coins.requests ? coins.requests[index] : static_cast<uint32_t>(index),
              coins.positions ? coins.positions[index] : 0};
-    check_nodes();
-    if (fault_ == CudaStatus::kFine) clear_nodes();
+    if (again) return;
+    const int32_t unsound = first_unsound(crew, batch, play_, base_, nodes_);
+    if (unsound >= 0) {
+      fail(CudaStatus::kMalformed, unsound);
+    } else {
+      link_nodes(crew, batch, play_, base_, nodes_);
+    }
   }
 
   // What reads and sums rows; see detail/instrument.h.
@@ -75,8 +83,8 @@ class BlockRows : public Instrument<BlockRows<Block>> {
       return lane_left(residual, entries, begin, end);
     };
     const double total = subtracts_row(residual) ? sum_entries(left) : sum_target(residual);
-    summed_ = residual;
-    return summed_.sum = total;
+    remember(residual, total);
+    return total;
   }
 
   ANYDRAFT_SHARED_CODE ANYDRAFT_HD double draft_without(int32_t child) {
@@ -184,6 +192,7 @@ class BlockRows : public Instrument<BlockRows<Block>> {
     return {*this, slice(batch_.result.acceptance)[node]};
   }
 
+  ANYDRAFT_HD int32_t base() const { return base_; }
   ANYDRAFT_HD int32_t nodes() const { return nodes_; }
   ANYDRAFT_HD CudaStatus fault() const { return fault_; }
 
@@ -207,7 +216,7 @@ class BlockRows : public Instrument<BlockRows<Block>> {
     if (out.degenerate) out.degenerate[request_] = this->degenerate();
   }
 
- private:
+ protected:
   ANYDRAFT_HD Entries<AnyReader> any_entries() const {
     return {target_, draft_, {&target_}, {&draft_}};
   }
@@ -236,6 +245,12 @@ class BlockRows : public Instrument<BlockRows<Block>> {
     return summed_.node == other.node && summed_.rejected == other.rejected &&
            summed_.weight == other.weight && summed_.drafted == other.drafted &&
            summed_.cap == other.cap;
+  }
+
+  // scratch.totals holds this residual's.
+  ANYDRAFT_HD void remember(const Residual& residual, double sum) {
+    summed_ = residual;
+    summed_.sum = sum;
   }
 
   ANYDRAFT_HD bool subtracts_row(const Residual& other) const {
@@ -363,31 +378,6 @@ class BlockRows : public Instrument<BlockRows<Block>> {
     crew_.once([&] { laws = read; });
   }
 
-  ANYDRAFT_SHARED_CODE ANYDRAFT_HD void check_nodes() {
-    int32_t node = crew_.thread();
-    if (base_ < 0 || nodes_ < 1 || base_ + nodes_ > all().nodes) {
-      fail(CudaStatus::kMalformed, 0);
-    } else {
-      while (node < nodes_ && sound_node(batch_, play_, base_, node)) node += crew_.threads();
-    }
-    const int64_t first = crew_.lowest(node < nodes_ ? node : nodes_);
-    if (first < nodes_) fail(CudaStatus::kMalformed, static_cast<int32_t>(first));
-  }
-
-  // Children in their order: each thread looks for those of its nodes.
-  ANYDRAFT_SHARED_CODE ANYDRAFT_HD void clear_nodes() {
-    for (int32_t node = crew_.thread(); node < nodes_; node += crew_.threads()) {
-      int32_t child = node + 1, sibling = node + 1;
-      while (child < nodes_ && play_.parents[child] != node) ++child;
-      while (sibling < nodes_ && play_.parents[sibling] != play_.parents[node]) ++sibling;
-      play_.first_child[node] = child < nodes_ ? child : -1;
-      play_.next_sibling[node] = sibling < nodes_ ? sibling : -1;
-      play_.spent[node] = 0;
-      batch_.room.laws[base_ + node].loaded = false;
-    }
-    crew_.sync();
-  }
-
   ANYDRAFT_HD void fail(CudaStatus fault, int32_t where) {
     if (fault_ != CudaStatus::kFine) return;
     fault_ = fault;
@@ -403,6 +393,8 @@ class BlockRows : public Instrument<BlockRows<Block>> {
   Crew<Block>& crew_;
   const Batch& batch_;
   const int64_t request_;
+
+ private:
   const int32_t base_, nodes_;
   bool has_draft_ = false;
   Residual summed_{-1, -1, 0, 0, 0, 0};  // whose chunk totals scratch.totals holds, and their sum

@@ -46,6 +46,12 @@ class DeviceBlock {
   __device__ uint64_t add(uint64_t* slot, uint64_t value) {
     return atomicAdd(reinterpret_cast<unsigned long long*>(slot), value);
   }
+  __device__ uint64_t publish(uint64_t* slot) {
+    __threadfence();
+    const uint64_t before = add(slot, 1);
+    __threadfence();
+    return before;
+  }
 
  private:
   const int splits_;

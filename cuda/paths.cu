@@ -9,9 +9,7 @@ __global__ void __launch_bounds__(kThreads)
     verify_kernel(const __grid_constant__ Batch batch, int splits) {
   __shared__ Scratch scratch;
   play_as(splits, splits, scratch, [&](auto& block, Scratch& shared) {
-    play_request(block, shared, batch, blockIdx.x / splits, [&](auto& rows) {
-      return batch.request.verifier == Verifier::kKseq ? kseq(rows) : multipath(rows);
-    });
+    play_paths(block, shared, batch, blockIdx.x / splits);
   });
 }
 

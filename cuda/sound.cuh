@@ -36,4 +36,32 @@ ANYDRAFT_HD inline bool sound_node(const Batch& batch, const Play& play, int64_t
   return row >= 0 && row < all.draft_logits.rows;
 }
 
+// The first node that cannot be followed; -1: none.
+template <class Block>
+ANYDRAFT_SHARED_CODE ANYDRAFT_HD int32_t first_unsound(Crew<Block>& crew, const Batch& batch,
+                                                       const Play& play, int64_t base,
+                                                       int32_t nodes) {
+  if (base < 0 || nodes < 1 || base + nodes > batch.request.nodes) return 0;
+  int32_t node = crew.thread();
+  while (node < nodes && sound_node(batch, play, base, node)) node += crew.threads();
+  const int64_t first = crew.lowest(node < nodes ? node : nodes);
+  return first < nodes ? static_cast<int32_t>(first) : -1;
+}
+
+// Children in their order: each thread looks for those of its nodes.
+template <class Block>
+ANYDRAFT_SHARED_CODE ANYDRAFT_HD void link_nodes(Crew<Block>& crew, const Batch& batch,
+                                                 const Play& play, int64_t base, int32_t nodes) {
+  for (int32_t node = crew.thread(); node < nodes; node += crew.threads()) {
+    int32_t child = node + 1, sibling = node + 1;
+    while (child < nodes && play.parents[child] != node) ++child;
+    while (sibling < nodes && play.parents[sibling] != play.parents[node]) ++sibling;
+    play.first_child[node] = child < nodes ? child : -1;
+    play.next_sibling[node] = sibling < nodes ? sibling : -1;
+    play.spent[node] = 0;
+    batch.room.laws[base + node].loaded = false;
+  }
+  crew.sync();
+}
+
 }  // namespace anydraft::detail

@@ -40,8 +40,7 @@ void verify_cuda_async(const CudaVerifyRequest& request, const CudaVerifyResult&
   if (request.trees.requests == 0) return;
   const detail::Batch batch = detail::batch_of(request, result, room);
   if (batch.room.parts) detail::launch_laws(batch, stream);
-  const Verifier verifier = request.verifier;
-  const bool paths = verifier == Verifier::kMultipath || verifier == Verifier::kKseq;
+  const bool paths = detail::plays_paths(request.verifier);
   paths ? detail::launch_paths(batch, stream) : detail::launch_walks(batch, stream);
   if (result.acceptance) detail::launch_acceptance(batch, stream);
 }

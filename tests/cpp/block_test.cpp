@@ -7,9 +7,7 @@
 #include <cstddef>
 
 #include "block_case.h"
-#include "cuda/play_request.cuh"
-#include "cuda/split.cuh"
-#include "host_block.h"
+#include "block_plays.h"
 #include "rows/cpu_rows.h"
 
 namespace anydraft {
@@ -62,28 +60,7 @@ Played on_block(const VerifyRequest& request, Use use, Reading reading = Reading
 }
 
 Played play_on_blocks(const VerifyRequest& request, int threads, Reading reading = Reading::kLazy) {
-  const auto play = [&](const detail::Batch& batch) {
-    testing::run_block(32, [&](Block& block, detail::Scratch&) {
-      if (batch.request.lazy) return;
-      for (int64_t unit = detail::units_of(batch.request, 8); unit-- > 0;) {
-        detail::scan_unit<8>(block, batch, unit);
-      }
-    });
-    for (int64_t law = 0; !batch.request.lazy && law < detail::laws_of(batch.request); ++law) {
-      testing::run_block(threads, [&](Block& block, detail::Scratch& scratch) {
-        detail::finish_law(block, scratch, batch, law);
-      });
-    }
-    for (size_t i = 0; i < static_cast<size_t>(batch.request.trees.requests); ++i) {
-      testing::run_block(threads, [&](Block& block, detail::Scratch& scratch) {
-        detail::play_request(block, scratch, batch, static_cast<int64_t>(i));
-      });
-      if (!request.want_acceptance) continue;
-      testing::run_block(threads, [&](Block& block, detail::Scratch& scratch) {
-        detail::tell_request(block, scratch, batch, static_cast<int64_t>(i));
-      });
-    }
-  };
+  const auto play = [&](const detail::Batch& batch) { testing::play_batch(batch, threads); };
   return on_block(request, play, reading);
 }
 

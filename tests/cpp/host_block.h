@@ -57,6 +57,7 @@ class Block {
   uint64_t add(uint64_t* slot, uint64_t value) {
     return __atomic_fetch_add(slot, value, __ATOMIC_RELAXED);
   }
+  uint64_t publish(uint64_t* slot) { return __atomic_fetch_add(slot, 1, __ATOMIC_ACQ_REL); }
 
  private:
   // Every thread's value. Two sets of slots take turns: who writes to one again has waited for all
@@ -75,10 +76,10 @@ class Block {
 };
 
 // Calls play(block, scratch) on every thread of a block.
-template <class Play>
+template <class Scratch = detail::Scratch, class Play>
 void run_block(int threads, Play play) {
   Team team(threads);
-  const auto scratch = std::make_unique<detail::Scratch>();
+  const auto scratch = std::make_unique<Scratch>();
   std::vector<std::thread> lanes;
   for (int t = 0; t < threads; ++t) {
     lanes.emplace_back([&, t] {

@@ -11,11 +11,10 @@
 
 #include "anydraft/error.h"
 #include "anydraft/verify.h"
+#include "block_plays.h"
 #include "block_samples.h"
 #include "bridge/packed_map.h"
 #include "bridge/tli.h"
-#include "cuda/play_request.cuh"
-#include "cuda/split.cuh"
 
 namespace anydraft {
 namespace {
@@ -371,18 +370,7 @@ class Verified : public ::testing::TestWithParam<VerifierInfo> {
                                                    {accepted.data(), counts.data(), next.data(),
                                                     status.data(), where.data(), degenerate.data()},
                                                    room.data());
-      for (int64_t unit = lazy ? 0 : detail::units_of(all, 8); unit-- > 0;) {
-        testing::run_block(
-            32, [&](Block& block, detail::Scratch&) { detail::scan_unit<8>(block, batch, unit); });
-      }
-      for (int64_t law = lazy ? 0 : detail::laws_of(all); law-- > 0;) {
-        testing::run_block(64, [&](Block& block, detail::Scratch& scratch) {
-          detail::finish_law(block, scratch, batch, law);
-        });
-      }
-      testing::run_block(64, [&](Block& block, detail::Scratch& scratch) {
-        detail::play_request(block, scratch, batch, 0);
-      });
+      testing::play_batch(batch, 64);
       EXPECT_EQ(status[0], CudaStatus::kFine);
       EXPECT_EQ(next[0], wanted.next_tokens[0]);
       EXPECT_EQ(counts[0], wanted.offsets[1]);

@@ -145,14 +145,6 @@ class Instrument {
     return false;
   }
 
-  Play play_;
-  Law target_, draft_;     // of the node being visited
-  bool selected_ = false;  // multipath: laws of children are those of the selection
-  bool degenerate_ = false;
-
- private:
-  ANYDRAFT_HD Rows& rows() { return static_cast<Rows&>(*this); }
-
   ANYDRAFT_HD void need(int32_t node) {
     if (loaded_ == node) return;
     rows().load(node);
@@ -170,6 +162,14 @@ class Instrument {
     rest_of_ = child;
     return rest_;
   }
+
+  Play play_;
+  Law target_, draft_;     // of the node being visited
+  bool selected_ = false;  // multipath: laws of children are those of the selection
+  bool degenerate_ = false;
+
+ private:
+  ANYDRAFT_HD Rows& rows() { return static_cast<Rows&>(*this); }
 
   // The sum of `next`, where only the law's few tokens lose something.
   ANYDRAFT_HD double sparse_sum(const Residual& residual, const Residual& next) {

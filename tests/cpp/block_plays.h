@@ -1,0 +1,46 @@
+// A verification as verify_cuda_async launches it, on host blocks one after another.
+#pragma once
+
+#include "cuda/play_request.cuh"
+#include "cuda/split.cuh"
+#include "host_block.h"
+
+namespace anydraft::testing {
+
+inline void play_laws(const detail::Batch& batch, int threads) {
+  run_block(32, [&](Block& block, detail::Scratch&) {
+    for (int64_t unit = detail::units_of(batch.request, 8); unit-- > 0;) {
+      detail::scan_unit<8>(block, batch, unit);
+    }
+  });
+  for (int64_t law = 0; law < detail::laws_of(batch.request); ++law) {
+    run_block(threads, [&](Block& block, detail::Scratch& scratch) {
+      detail::finish_law(block, scratch, batch, law);
+    });
+  }
+}
+
+inline void play_request(const detail::Batch& batch, int64_t index, int threads) {
+  run_block(threads, [&](Block& block, detail::Scratch& scratch) {
+    detail::plays_paths(batch.request.verifier) ? detail::play_paths(block, scratch, batch, index)
+                                                : detail::play_walk(block, scratch, batch, index);
+  });
+  const int chunks = detail::chunks_of(batch.request.target_logits.cols);
+  for (int chunk = 0; batch.room.put_off && chunk < chunks; ++chunk) {
+    run_block<detail::SweepScratch>(threads, [&](Block& block, detail::SweepScratch& scratch) {
+      detail::sweep_chunk(block, scratch, batch, index, chunk);
+    });
+  }
+  if (!batch.result.acceptance) return;
+  run_block(threads, [&](Block& block, detail::Scratch& scratch) {
+    detail::tell_request(block, scratch, batch, index);
+  });
+}
+
+// All requests; `batch.room.parts` says whether rows are read beforehand.
+inline void play_batch(const detail::Batch& batch, int threads) {
+  if (batch.room.parts) play_laws(batch, threads);
+  for (int64_t i = 0; i < batch.request.trees.requests; ++i) play_request(batch, i, threads);
+}
+
+}  // namespace anydraft::testing
