@@ -7,6 +7,7 @@ namespace {
 
 __global__ void __launch_bounds__(kThreads)
     acceptance_kernel(const __grid_constant__ Batch batch, int splits) {
+  follow();
   __shared__ Scratch scratch;
   play_as(splits, splits, scratch, [&](auto& block, Scratch& shared) {
     tell_request(block, shared, batch, blockIdx.x / splits);

@@ -104,15 +104,24 @@ class BlockRows : public Instrument<BlockRows<Block>> {
 
   ANYDRAFT_SHARED_CODE ANYDRAFT_HD double overlap_of(int32_t, double cap) {
     return sum_entries([&](auto entries, int64_t begin, int64_t end) {
+      const double of_target = Left::scale_of(target_), of_draft = Left::scale_of(draft_);
+      const RowFractions targets(target_), drafts(draft_);
       double sum = 0;
-      using Entry = decltype(entries);
-      const double of_target = Entry::scale_of(target_), of_draft = Entry::scale_of(draft_);
+      const auto add = [&](double draft, double target) {
+        const double most = cap * (target * of_target);
+        draft *= of_draft;
+        sum += draft > most ? most : draft;
+      };
+      if (target_.one_hot >= 0 || draft_.one_hot >= 0) {
+        for (int64_t at = begin + crew_.lane(); at < end; at += kLanes) {
+          add(entries.fraction_at(draft_, entries.draft_row, at),
+              entries.fraction_at(target_, entries.target_row, at));
+        }
+        return sum;
+      }
       entries.template for_both<8>(
-          begin + crew_.lane(), end, kLanes, [&](int64_t at, float target, float draft) {
-            const double q = Entry::fraction_of(draft_, at, draft) * of_draft;
-            const double most = cap * (Entry::fraction_of(target_, at, target) * of_target);
-            sum += q > most ? most : q;
-          });
+          begin + crew_.lane(), end, kLanes,
+          [&](int64_t, float target, float draft) { add(drafts(draft), targets(target)); });
       return sum;
     });
   }
@@ -280,11 +289,11 @@ class BlockRows : public Instrument<BlockRows<Block>> {
                                int64_t begin, int64_t end) {
     double sum = 0;
     int64_t patch = next_patch(residual.node, begin + crew_.lane(), end, kLanes);
-    if (patch >= end && is_plain(residual)) {
+    if (patch >= end && is_plain(residual) && draft_.one_hot < 0) {
+      const Left left(target_, draft_, residual.weight, residual.drafted);
       entries.template for_both<8>(
-          begin + crew_.lane(), end, kLanes, [&](int64_t at, float target, float draft) {
-            sum += entries.left(residual.weight, residual.drafted, at, target, draft);
-          });
+          begin + crew_.lane(), end, kLanes,
+          [&](int64_t, float target, float draft) { sum += left(target, draft); });
       return sum;
     }
     for (int64_t at = begin + crew_.lane(); at < end; at += kLanes) {

@@ -57,6 +57,17 @@ class DeviceBlock {
   const int splits_;
 };
 
+// Lets the next kernel of a call be set up, and waits for what the one before it wrote.
+__device__ inline void follow() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  cudaTriggerProgrammaticLaunchCompletion();
+  cudaGridDependencySynchronize();
+#endif
+}
+__device__ inline int64_t thread_of_grid() {
+  return static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+}
+
 // Calls play(block, scratch) with a block of `used` out of `splits`, all or one.
 template <class Scratch, class Play>
 __device__ void play_as(int splits, int used, Scratch& scratch, Play play) {

@@ -6,39 +6,60 @@
 
 namespace anydraft::detail {
 
+// Masses of a row that is not certain, but for the scale; without a branch, so that loops over many
+// entries keep them in flight. A certain one's are all 0 here.
+struct RowFractions {
+  float scale, lower;
+  int32_t exponent;
+  ANYDRAFT_HD explicit RowFractions(const Law& law)
+      : scale(law.scale), lower(law.one_hot < 0 ? law.lower : INFINITY), exponent(law.exponent) {}
+  ANYDRAFT_HD double operator()(float x) const {
+    const float fraction = scaled_power(Larger{}(x, lower), scale, exponent);
+    return static_cast<double>(x >= lower ? fraction : 0.0f);
+  }
+};
+
+// relu(weight * target - drafted * draft), as the CPU engine's sweeps compute it.
+struct Left {
+  RowFractions target, draft;
+  double of_target, of_draft;
+  ANYDRAFT_HD Left(const Law& target, const Law& draft, double weight, double drafted)
+      : target(target),
+        draft(draft),
+        of_target(weight * scale_of(target)),
+        of_draft(-drafted * scale_of(draft)) {}
+  ANYDRAFT_HD static double scale_of(const Law& law) {
+    return law.one_hot >= 0 ? 1 : law.inverse_total;
+  }
+  ANYDRAFT_HD double operator()(float target_logit, float draft_logit) const {
+    const double left = fma(of_draft, draft(draft_logit), of_target * target(target_logit));
+    return left > 0 ? left : 0;
+  }
+};
+
 // Masses of the node's rows: mass() of detail/law.h.
 template <class Read>
 struct Entries {
   Law target_law, draft_law;
   Read target_row, draft_row;
   // A mass is a fraction times its law's scale.
-  ANYDRAFT_HD static double fraction_of(const Law& law, int64_t at, float x) {
+  ANYDRAFT_HD static double fraction_at(const Law& law, Read row, int64_t at) {
     if (law.one_hot >= 0) return at == law.one_hot ? 1.0 : 0.0;
+    const float x = row(at);
     return x >= law.lower ? static_cast<double>(scaled_power(x, law.scale, law.exponent)) : 0.0;
   }
-  ANYDRAFT_HD static double fraction_at(const Law& law, Read row, int64_t at) {
-    return law.one_hot >= 0 ? fraction_of(law, at, 0) : fraction_of(law, at, row(at));
-  }
-  ANYDRAFT_HD static double scale_of(const Law& law) {
-    return law.one_hot >= 0 ? 1 : law.inverse_total;
-  }
+  ANYDRAFT_HD static double scale_of(const Law& law) { return Left::scale_of(law); }
   ANYDRAFT_HD double target(int64_t at) const {
     return fraction_at(target_law, target_row, at) * scale_of(target_law);
   }
   ANYDRAFT_HD double draft(int64_t at) const {
     return fraction_at(draft_law, draft_row, at) * scale_of(draft_law);
   }
-  // relu(weight * target - drafted * draft), as the CPU engine's sweeps compute it, of entries that
-  // are read.
-  ANYDRAFT_HD double left(double weight, double drafted, int64_t at, float target_logit,
-                          float draft_logit) const {
-    const double kept = weight * scale_of(target_law) * fraction_of(target_law, at, target_logit);
-    const double left =
-        fma(-drafted * scale_of(draft_law), fraction_of(draft_law, at, draft_logit), kept);
-    return left > 0 ? left : 0;
-  }
   ANYDRAFT_HD double left(double weight, double drafted, int64_t at) const {
-    return left(weight, drafted, at, target_row(at), draft_row(at));
+    const double kept = weight * scale_of(target_law) * fraction_at(target_law, target_row, at);
+    const double left =
+        fma(-drafted * scale_of(draft_law), fraction_at(draft_law, draft_row, at), kept);
+    return left > 0 ? left : 0;
   }
 
   // Calls f(at, target logit, draft logit), as for_ahead.

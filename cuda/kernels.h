@@ -16,7 +16,8 @@ void launch_acceptance(const Batch& batch, void* stream);  // after the walk; no
 template <class Kernel>
 void launch_requests(Kernel kernel, const Batch& batch, void* stream) {
   const CudaVerifyRequest& all = batch.request;
-  launch_blocks(kernel, all.trees.requests, all.splits, stream, "verify_kernel", batch);
+  launch_blocks(kernel, batch.room.parts ? After::kOwn : After::kOthers, all.trees.requests,
+                all.splits, stream, "verify_kernel", batch);
 }
 
 }  // namespace anydraft::detail

@@ -20,66 +20,85 @@ inline void check_cuda(cudaError_t status, const char* what) {
               std::string("[cuda] ") + what + ": " + cudaGetErrorString(status));
 }
 
+inline int device_attribute(cudaDeviceAttr attribute) {
+  int device = 0, value = 0;
+  check_cuda(cudaGetDevice(&device), "device");
+  check_cuda(cudaDeviceGetAttribute(&value, attribute, device), "device attribute");
+  return value;
+}
+
 // Blocks that play one of `count` together: as many as leave none of the device idle, or `wanted`.
 inline int splits_for(int64_t count, int wanted) {
-  int device = 0, major = 0, processors = 0;
-  check_cuda(cudaGetDevice(&device), "device");
-  cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
-  cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device);
+  const int processors = device_attribute(cudaDevAttrMultiProcessorCount);
   if (wanted != 0 && wanted != 1 && wanted != 2 && wanted != 4 && wanted != 8) {
     throw Error(ErrorKind::kValue,
                 "[cuda] expected 0, 1, 2, 4 or 8 splits, got " + std::to_string(wanted));
   }
-  if (major < 9) return 1;
+  if (device_attribute(cudaDevAttrComputeCapabilityMajor) < 9) return 1;
   if (wanted > 0) return wanted;
   int splits = 8;
   while (splits > 1 && count * splits > processors) splits /= 2;
   return splits;
 }
 
-// Launches with `splits` blocks a cluster.
+// Whether a kernel may be set up while the one before it, of the same call, still runs.
+enum class After { kOthers, kOwn };
+
+// Launches with `splits` blocks a cluster. Every kernel begins with follow() of device_block.cuh.
 template <class Kernel, class... Arguments>
-void launch(Kernel kernel, int64_t blocks, int threads, int splits, void* stream, const char* name,
-            const Arguments&... arguments) {
+void launch(Kernel kernel, After after, int64_t blocks, int threads, int splits, void* stream,
+            const char* name, const Arguments&... arguments) {
   if (blocks > INT32_MAX) {
     throw Error(ErrorKind::kValue, std::string("[cuda] expected fewer rows than a grid of ") +
                                        name + " has blocks, got " + std::to_string(blocks));
   }
-  cudaLaunchAttribute cluster;
-  cluster.id = cudaLaunchAttributeClusterDimension;
-  cluster.val.clusterDim = {static_cast<unsigned>(splits), 1, 1};
+  cudaLaunchAttribute attributes[2];
+  unsigned count = 0;
+  if (splits > 1) {
+    attributes[count].id = cudaLaunchAttributeClusterDimension;
+    attributes[count++].val.clusterDim = {static_cast<unsigned>(splits), 1, 1};
+  }
+  if (after == After::kOwn && device_attribute(cudaDevAttrComputeCapabilityMajor) >= 9) {
+    attributes[count].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attributes[count++].val.programmaticStreamSerializationAllowed = 1;
+  }
   cudaLaunchConfig_t config{};
   config.gridDim = {static_cast<unsigned>(blocks), 1, 1};
   config.blockDim = {static_cast<unsigned>(threads), 1, 1};
   config.stream = static_cast<cudaStream_t>(stream);
-  config.attrs = &cluster;
-  config.numAttrs = splits > 1 ? 1 : 0;
+  config.attrs = attributes;
+  config.numAttrs = count;
   check_cuda(cudaLaunchKernelEx(&config, kernel, arguments...), name);
 }
 
 // A block, or a cluster of `wanted` (0: as fits), for each of `count`.
 constexpr int kThreads = 256;
 template <class Kernel, class Batch>
-void launch_blocks(Kernel kernel, int64_t count, int wanted, void* stream, const char* name,
-                   const Batch& batch) {
+void launch_blocks(Kernel kernel, After after, int64_t count, int wanted, void* stream,
+                   const char* name, const Batch& batch) {
   const int splits = splits_for(count, wanted);
-  launch(kernel, count * splits, kThreads, splits, stream, name, batch, splits);
+  launch(kernel, after, count * splits, kThreads, splits, stream, name, batch, splits);
 }
 
-// Entries a thread reads at once when all rows are read beforehand: as few threads as fill the
-// device, each with wide loads, or for few rows many with narrow ones.
+// How all rows are read beforehand: for very few a block a chunk; for few, warps with narrow loads,
+// so that there are many; else as few threads as fill the device, each with wide loads.
 constexpr int kWide = 8, kNarrow = 2;
-constexpr int64_t kFewEntries = int64_t{1} << 25;
+constexpr int64_t kVeryFewEntries = int64_t{1} << 22, kFewEntries = int64_t{1} << 25;
 
-// Reads all rows: a warp for each of units(width), by the kernel for that width.
+// Reads all rows by the kernel for that: a block for each of `chunks`, or a warp for each of
+// units(width).
 constexpr int kScanThreads = 128;
 template <class Kernel, class Units, class Batch>
-void launch_scan(Kernel narrow, Kernel wide, int64_t entries, Units units, void* stream,
-                 const Batch& batch) {
+void launch_scan(Kernel by_chunk, Kernel narrow, Kernel wide, int64_t entries, int64_t chunks,
+                 Units units, void* stream, const Batch& batch) {
+  if (entries < kVeryFewEntries) {
+    return launch(by_chunk, After::kOthers, chunks, kThreads, 1, stream, "scan_kernel", batch);
+  }
   constexpr int kWarps = kScanThreads / 32;
   const bool few = entries < kFewEntries;
   const int64_t blocks = (units(few ? kNarrow : kWide) + kWarps - 1) / kWarps;
-  launch(few ? narrow : wide, blocks, kScanThreads, 1, stream, "scan_kernel", batch);
+  launch(few ? narrow : wide, After::kOthers, blocks, kScanThreads, 1, stream, "scan_kernel",
+         batch);
 }
 
 // What both entry points ask of their arguments; `name` says which.

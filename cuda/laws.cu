@@ -8,13 +8,21 @@ namespace {
 
 template <int width>
 __global__ void __launch_bounds__(kScanThreads) scan_kernel(const __grid_constant__ Batch batch) {
+  follow();
   DeviceBlock block(1);
-  const int64_t thread = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-  scan_unit<width>(block, batch, thread / kLanes);
+  scan_unit<width>(block, batch, thread_of_grid() / kLanes);
+}
+
+__global__ void __launch_bounds__(kThreads) scan_chunk_kernel(const __grid_constant__ Batch batch) {
+  follow();
+  __shared__ ChunkScratch scratch;
+  DeviceBlock block(1);
+  scan_chunk_unit(block, scratch, batch, blockIdx.x);
 }
 
 __global__ void __launch_bounds__(kThreads)
     laws_kernel(const __grid_constant__ Batch batch, int splits) {
+  follow();
   __shared__ Scratch scratch;
   const int64_t unit = blockIdx.x / splits;
   const int used = cuts(batch.request, unit) ? splits : 1;
@@ -27,9 +35,10 @@ __global__ void __launch_bounds__(kThreads)
 void launch_laws(const Batch& batch, void* stream) {
   const CudaVerifyRequest& all = batch.request;
   launch_scan(
-      scan_kernel<kNarrow>, scan_kernel<kWide>, all.nodes * all.target_logits.cols,
+      scan_chunk_kernel, scan_kernel<kNarrow>, scan_kernel<kWide>,
+      all.nodes * all.target_logits.cols, chunks_of(all),
       [&](int width) { return units_of(all, width); }, stream, batch);
-  launch_blocks(laws_kernel, laws_of(all), 0, stream, "laws_kernel", batch);
+  launch_blocks(laws_kernel, After::kOwn, laws_of(all), 0, stream, "laws_kernel", batch);
 }
 
 }  // namespace anydraft::detail

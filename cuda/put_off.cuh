@@ -93,13 +93,19 @@ class Sweep : public BlockRows<Block> {
     for (int64_t at = end + crew_.thread(); at < begin + kChunk; at += crew_.threads()) {
       values_[at - begin] = 0;
     }
+    const Law& draft = this->draft_;
     this->with_entries([&](auto entries) {
+      const Left left(target_, draft, residual.weight, residual.drafted);
       entries.template for_both<16>(
-          begin + crew_.thread(), end, crew_.threads(), [&](int64_t at, float target, float draft) {
-            values_[at - begin] =
-                entries.left(residual.weight, residual.drafted, at, target, draft);
-          });
+          begin + crew_.thread(), end, crew_.threads(),
+          [&](int64_t at, float x, float y) { values_[at - begin] = left(x, y); });
     });
+    if (draft.one_hot >= begin && draft.one_hot < end) {
+      crew_.once([&] {
+        values_[draft.one_hot - begin] =
+            this->any_entries().left(residual.weight, residual.drafted, draft.one_hot);
+      });
+    }
     crew_.sync();
     double sum = 0;
     if (crew_.warp() == 0) {

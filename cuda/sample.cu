@@ -18,6 +18,7 @@ using detail::SampleBatch;
 
 __global__ void __launch_bounds__(kThreads)
     sample_kernel(const __grid_constant__ SampleBatch batch, int splits) {
+  detail::follow();
   __shared__ detail::Scratch scratch;
   const int64_t row = blockIdx.x / splits;
   const int used = batch.request.params[row].cuts() ? splits : 1;
@@ -29,9 +30,17 @@ __global__ void __launch_bounds__(kThreads)
 template <int width>
 __global__ void __launch_bounds__(kScanThreads)
     scan_kernel(const __grid_constant__ SampleBatch batch) {
+  detail::follow();
   detail::DeviceBlock block(1);
-  const int64_t thread = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-  detail::scan_sample_unit<width>(block, batch, thread / detail::kLanes);
+  detail::scan_sample_unit<width>(block, batch, detail::thread_of_grid() / detail::kLanes);
+}
+
+__global__ void __launch_bounds__(kThreads)
+    scan_chunk_kernel(const __grid_constant__ SampleBatch batch) {
+  detail::follow();
+  __shared__ detail::ChunkScratch scratch;
+  detail::DeviceBlock block(1);
+  detail::scan_sample_chunk(block, scratch, batch, blockIdx.x);
 }
 
 }  // namespace
@@ -54,9 +63,11 @@ void sample_cuda_async(const CudaSampleRequest& request, const CudaSampleResult&
   }
   const SampleBatch batch{request, result, static_cast<detail::Part*>(room)};
   detail::launch_scan(
-      scan_kernel<detail::kNarrow>, scan_kernel<detail::kWide>, rows.rows * vocab,
+      scan_chunk_kernel, scan_kernel<detail::kNarrow>, scan_kernel<detail::kWide>,
+      rows.rows * vocab, rows.rows * detail::chunks_of(vocab),
       [&](int width) { return rows.rows * detail::units_a_row(request, width); }, stream, batch);
-  detail::launch_blocks(sample_kernel, rows.rows, request.splits, stream, "sample_kernel", batch);
+  detail::launch_blocks(sample_kernel, detail::After::kOwn, rows.rows, request.splits, stream,
+                        "sample_kernel", batch);
 }
 
 void sample_cuda(const RowsView& rows, const SamplingParams& params, const double* coins,

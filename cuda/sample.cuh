@@ -4,7 +4,7 @@
 #include "anydraft/cuda.h"
 #include "batch.cuh"
 #include "block_laws.cuh"
-#include "scan.cuh"
+#include "scan_chunk.cuh"
 
 namespace anydraft::detail {
 
@@ -51,6 +51,17 @@ ANYDRAFT_HD void scan_sample_unit(Block& block, const SampleBatch& batch, int64_
   const int first = static_cast<int>(unit % units) * chunks_at_once(row.dtype, row.map, width16);
   scan_chunks<width16>(block, row, first, scale_of_parts(all.params[index]),
                        batch.parts + index * chunks_of(row.size));
+}
+
+// The same by a block a chunk.
+template <class Block>
+ANYDRAFT_HD void scan_sample_chunk(Block& block, ChunkScratch& scratch, const SampleBatch& batch,
+                                   int64_t unit) {
+  const int chunks = chunks_of(vocab_of(batch.request)), chunk = static_cast<int>(unit % chunks);
+  const int64_t index = unit / chunks;
+  const Part part = scan_chunk_together(block, scratch, unread_row(batch.request, index), chunk,
+                                        scale_of_parts(batch.request.params[index]));
+  if (block.thread() == 0) batch.parts[unit] = part;
 }
 
 // Mass of the spellings [begin, end), in their order.

@@ -4,7 +4,7 @@
 
 #include "batch.cuh"
 #include "block_laws.cuh"
-#include "scan.cuh"
+#include "scan_chunk.cuh"
 
 namespace anydraft::detail {
 
@@ -84,6 +84,25 @@ ANYDRAFT_HD void scan_unit(Block& block, const Batch& batch, int64_t unit) {
   const Law& row = task.unread;
   const int first = static_cast<int>(unit % a_row) * chunks_at_once(row.dtype, row.map, width16);
   scan_chunks<width16>(block, row, first, scale_of_parts(*task.params), batch.parts(node, draft));
+}
+
+// The same by a block a chunk.
+ANYDRAFT_HD inline int64_t chunks_of(const CudaVerifyRequest& all) {
+  const int64_t chunks = all.nodes * chunks_of(all.target_logits.cols);
+  return all.draft_logits.data && !all.draft_laws ? 2 * chunks : chunks;
+}
+template <class Block>
+ANYDRAFT_HD void scan_chunk_unit(Block& block, ChunkScratch& scratch, const Batch& batch,
+                                 int64_t unit) {
+  const CudaVerifyRequest& all = batch.request;
+  const int chunks = chunks_of(all.target_logits.cols), chunk = static_cast<int>(unit % chunks);
+  const bool draft = unit / chunks >= all.nodes;
+  const int64_t node = unit / chunks - (draft ? all.nodes : 0);
+  const RowTask task = task_of(block, batch, node, draft);
+  if (!task.params) return;
+  const Part part =
+      scan_chunk_together(block, scratch, task.unread, chunk, scale_of_parts(*task.params));
+  if (block.thread() == 0) batch.parts(node, draft)[chunk] = part;
 }
 
 // What one block does then: the law of a row, the target's of each node, then the draft's.

@@ -6,15 +6,29 @@
 namespace anydraft::detail {
 namespace {
 
+// Whether one block does a walk that needs no sums over rows of its own: a chain, whose draw is put
+// off. A cluster's barriers would take longer than its work.
+__device__ bool is_alone(const Batch& batch, int64_t index) {
+  const CudaVerifyRequest& all = batch.request;
+  if (!batch.room.put_off || !batch.room.parts) return false;
+  const int64_t begin = all.trees.offsets[index], end = all.trees.offsets[index + 1];
+  if (begin < 0 || end > all.nodes || end - begin > blockDim.x) return false;
+  const int64_t node = begin + threadIdx.x;
+  return __syncthreads_and(node >= end || all.trees.parents[node] == node - begin - 1);
+}
+
 __global__ void __launch_bounds__(kThreads)
     verify_kernel(const __grid_constant__ Batch batch, int splits) {
+  follow();
   __shared__ Scratch scratch;
-  play_as(splits, splits, scratch, [&](auto& block, Scratch& shared) {
+  const int used = splits > 1 && is_alone(batch, blockIdx.x / splits) ? 1 : splits;
+  play_as(splits, used, scratch, [&](auto& block, Scratch& shared) {
     play_walk(block, shared, batch, blockIdx.x / splits);
   });
 }
 
 __global__ void __launch_bounds__(kThreads) sweep_kernel(const __grid_constant__ Batch batch) {
+  follow();
   __shared__ SweepScratch scratch;
   DeviceBlock block(1);
   const int chunks = chunks_of(batch.request.target_logits.cols);
@@ -27,8 +41,8 @@ void launch_walks(const Batch& batch, void* stream) {
   launch_requests(verify_kernel, batch, stream);
   if (!batch.room.put_off) return;
   const int64_t chunks = chunks_of(batch.request.target_logits.cols);
-  launch(sweep_kernel, batch.request.trees.requests * chunks, kThreads, 1, stream, "sweep_kernel",
-         batch);
+  launch(sweep_kernel, After::kOwn, batch.request.trees.requests * chunks, kThreads, 1, stream,
+         "sweep_kernel", batch);
 }
 
 }  // namespace anydraft::detail

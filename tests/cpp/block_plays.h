@@ -7,12 +7,25 @@
 
 namespace anydraft::testing {
 
-inline void play_laws(const detail::Batch& batch, int threads) {
+// By warps, or (an even number of nodes) by a block a chunk.
+inline void play_scan(const detail::Batch& batch, int threads) {
+  if (batch.request.nodes % 2 == 0) {
+    for (int64_t unit = 0; unit < detail::chunks_of(batch.request); ++unit) {
+      run_block<detail::ChunkScratch>(threads, [&](Block& block, detail::ChunkScratch& scratch) {
+        detail::scan_chunk_unit(block, scratch, batch, unit);
+      });
+    }
+    return;
+  }
   run_block(32, [&](Block& block, detail::Scratch&) {
     for (int64_t unit = detail::units_of(batch.request, 8); unit-- > 0;) {
       detail::scan_unit<8>(block, batch, unit);
     }
   });
+}
+
+inline void play_laws(const detail::Batch& batch, int threads) {
+  play_scan(batch, threads);
   for (int64_t law = 0; law < detail::laws_of(batch.request); ++law) {
     run_block(threads, [&](Block& block, detail::Scratch& scratch) {
       detail::finish_law(block, scratch, batch, law);
@@ -25,8 +38,9 @@ inline void play_request(const detail::Batch& batch, int64_t index, int threads)
     detail::plays_paths(batch.request.verifier) ? detail::play_paths(block, scratch, batch, index)
                                                 : detail::play_walk(block, scratch, batch, index);
   });
-  const int chunks = detail::chunks_of(batch.request.target_logits.cols);
-  for (int chunk = 0; batch.room.put_off && chunk < chunks; ++chunk) {
+  const bool waits = batch.room.put_off && batch.room.put_off[index].waits;
+  const int chunks = waits ? detail::chunks_of(batch.request.target_logits.cols) : 0;
+  for (int chunk = 0; chunk < chunks; ++chunk) {
     run_block<detail::SweepScratch>(threads, [&](Block& block, detail::SweepScratch& scratch) {
       detail::sweep_chunk(block, scratch, batch, index, chunk);
     });

@@ -7,8 +7,17 @@
 namespace anydraft::testing {
 
 inline void play_samples(const detail::SampleBatch& batch, int64_t rows) {
+  if (rows % 2 == 0) {  // by a block a chunk, else by warps
+    for (int64_t unit = 0; unit < rows * detail::chunks_of(detail::vocab_of(batch.request));
+         ++unit) {
+      run_block<detail::ChunkScratch>(64, [&](Block& block, detail::ChunkScratch& scratch) {
+        detail::scan_sample_chunk(block, scratch, batch, unit);
+      });
+    }
+  }
   run_block(32, [&](Block& block, detail::Scratch&) {
-    for (int64_t unit = 0; unit < rows * detail::units_a_row(batch.request, 8); ++unit) {
+    const int64_t units = rows % 2 == 0 ? 0 : rows * detail::units_a_row(batch.request, 8);
+    for (int64_t unit = 0; unit < units; ++unit) {
       detail::scan_sample_unit<8>(block, batch, unit);
     }
   });

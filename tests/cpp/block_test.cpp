@@ -202,6 +202,21 @@ TEST(Block, SumsAreTheCpusToTheBit) {
   }
 }
 
+TEST(Block, DrawsBehindRejectedLastChildrenArePutOff) {
+  const Case rows(Verifier::kTopDown, 9000, 16, 43);
+  int waiting = 0, last = 0;
+  on_block(rows.request, [&](const detail::Batch& batch) {
+    testing::play_batch(batch, 64);
+    for (int64_t i = 0; i < 16; ++i) {
+      const detail::PutOff& put_off = batch.room.put_off[i];
+      waiting += put_off.waits;
+      last += put_off.waits && put_off.swept == 3 && batch.result.next_tokens[i] >= 0;
+    }
+  });
+  EXPECT_GT(waiting, 2);
+  EXPECT_EQ(last, waiting);
+}
+
 TEST(Block, NamesABadRow) {
   Case bad(Verifier::kTopDown, 100, 3, 5);
   const int32_t row = bad.offsets[1];  // the root of request 1 is always read
