@@ -25,9 +25,7 @@ class PutOffRows : public BlockRows<Block> {
     const bool last = this->next_sibling(child) < 0;
     const bool drawn = kind != LawKind::kSparse && !is_certain(play_, child);
     if (!last || !drawn || target_.one_hot >= 0) return Base::reject(residual, child);
-    Residual after = residual;
-    after.rejected = child;
-    after.drafted += residual.total() / this->rest(child);
+    const Residual after = this->without(residual, child, false);
     if (!(after.drafted > 0)) return Base::reject(residual, child);
     put_off_ = {residual, after, 0, 0, true};
   }

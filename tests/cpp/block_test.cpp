@@ -203,7 +203,8 @@ TEST(Block, SumsAreTheCpusToTheBit) {
 }
 
 TEST(Block, DrawsBehindRejectedLastChildrenArePutOff) {
-  const Case rows(Verifier::kTopDown, 5000, 48, 43);
+  Case rows(Verifier::kTopDown, 5000, 48, 43);
+  std::fill(rows.kinds.begin(), rows.kinds.end(), LawKind::kRow);
   int waiting = 0, last = 0;
   on_block(rows.request, [&](const detail::Batch& batch) {
     testing::play_batch(batch, 64);
