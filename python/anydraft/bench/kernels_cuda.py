@@ -11,6 +11,7 @@ from typing import Any
 
 from anydraft import CudaUnavailableError, Law, SamplingParams, Trees, _core, sample, verify
 from anydraft.bench import peers_cuda, report_cuda
+from anydraft.bench.peer_laws import PeerLaws
 from anydraft.bench.timing import machine
 from anydraft.cuda import Coins, Sampler, Verification, law_params
 
@@ -22,6 +23,8 @@ STREAMED_BYTES = 128 << 20  # of inputs that take turns: more than any cache hol
 _ROW, _HUB = 1, 3  # numbers of kinds of law
 
 Call = Callable[[], Any]
+
+_LAWS = PeerLaws()
 
 
 def run(
@@ -305,6 +308,10 @@ def _measure(
     for name, peer in peers.items():
         try:
             if not hasattr(peer, kind) or getattr(peer, kind)(cases[0]) is None:
+                continue
+            wrong = _LAWS.wrong(name, peer, kind, cases[0].params)
+            if wrong:
+                row["peers"][name] = {"error": f"not comparable: {wrong}"}
                 continue
             calls: list[Call] = [getattr(peer, kind)(case) for case in cases]
             hot, streamed = _times(calls, in_graph=not getattr(peer, "waits", False))

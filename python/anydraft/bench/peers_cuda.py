@@ -58,9 +58,17 @@ class Torch:
             last = target.gather(1, index).squeeze(1)
             left = (last - draft.gather(1, index).squeeze(1)).relu()
             law = torch.where((kept < case.drafts)[:, None], left, last)
-            return torch.multinomial(law + 1e-30, 1)
+            return torch.multinomial(law + 1e-30, 1), kept
 
         return call
+
+    def first(self, kind: str, case: Any, output: Any) -> Any:
+        """The first token of each request, of what `draw` or `chain` gave."""
+        if kind == "draw":
+            return output
+        drawn, kept = output
+        drafted = case.tokens.view(-1, case.drafts + 1)[:, 1:2]
+        return self.torch.where((kept > 0).view(-1, 1), drafted.long(), drawn)
 
 
 class Transformers:
