@@ -37,11 +37,23 @@ class Wide(Torch):
         return super().probs(logits, SamplingParams(temperature=params.temperature))
 
 
-@pytest.mark.parametrize("kind", ["draw", "chain"])
+class Eager(Torch):
+    """Keeps every draft."""
+
+    def first(self, kind, case, output):
+        return case.tokens.view(-1, case.drafts + 1)[:, 1]
+
+
 @pytest.mark.parametrize(
-    ("peer", "params", "said"), [(Warm, PLAIN, "chi-square"), (Wide, FILTERED, "no mass")]
+    ("peer", "kind", "params", "said"),
+    [
+        (Warm, "draw", PLAIN, "chi-square"),
+        (Wide, "draw", FILTERED, "no mass"),
+        (Wide, "chain", FILTERED, "no mass"),
+        (Eager, "chain", PLAIN, "chi-square"),
+    ],
 )
-def test_another_law_is_told(peer, params, said, kind):
+def test_another_law_is_told(peer, kind, params, said):
     torch.manual_seed(1)
     assert said in PeerLaws("cpu").wrong("other", peer(), kind, params)
 
