@@ -240,6 +240,12 @@ def test_vocab(target, drafter, capsys):
     assert cli.main(["vocab", target, "/nowhere"]) == 2
 
 
+def test_what_is_missing_is_told_with_what_installs_it(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert cli.main(["bench", "kernels", "--device", "cpu"]) == 2
+    assert "pip install 'anydraft[hf]'" in capsys.readouterr().err
+
+
 def test_help_needs_no_torch():
     code = (
         "import sys; from anydraft.cli import _parser; _parser(); "

@@ -31,8 +31,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except _EXPECTED as error:
-        say(f"anydraft: {' '.join(str(error).split()) or type(error).__name__}")
+        say(f"anydraft: {' '.join(str(error).split()) or type(error).__name__}{_hint(error)}")
         return 2
+
+
+def _hint(error: Exception) -> str:
+    """What to install where a library is missing that the core does without."""
+    missing = error.name if isinstance(error, ModuleNotFoundError) else None
+    return ": pip install 'anydraft[hf]'" if missing in ("numpy", "torch") else ""
 
 
 def _parser() -> argparse.ArgumentParser:
