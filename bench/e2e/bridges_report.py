@@ -124,7 +124,8 @@ def markdown(result: dict[str, Any]) -> str:
         lines.append("|---" * (len(methods) + 3) + "|")
         for row in rows:
             cells = [_cell(row["methods"][method]) for method in methods]
-            ratio = f"{_cell(row['ratio'])} ({row['best']})" if "ratio" in row else ""
+            judged = "ratio" in row and measure is not drafter_calls  # fewer are no merit
+            ratio = f"{_cell(row['ratio'])} ({row['best']})" if judged else ""
             lines.append(f"| {row['where']} | {row['texts']} | {' | '.join(cells)} | {ratio} |")
     return "\n".join(lines) + "\n"
 
