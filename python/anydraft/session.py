@@ -61,8 +61,8 @@ class SpeculativeSession:
             drawing, so the law stays exact; `stats.stopped` says how much of it the rule itself
             stopped. 0: nothing is drafted.
         draft_length: most tokens proposed one after another in a round, at least 0; "auto": chosen
-            for each round from the request's own past acceptance, 1 to 8 (no clock, so a seed still
-            makes the same text).
+            for each round from the request's own past acceptance, 0 to 8 (no clock, so a seed still
+            makes the same text); where no length pays, one round in 16 tries again.
         draft_confidence: a chain is drafted no further once the drafter's own certainty of it (the
             product of its largest probabilities) is below this; 0: always `draft_length`.
         tree: several drafts at once, in place of a chain of `draft_length`: "2x2x2", "4,2,1,1" or

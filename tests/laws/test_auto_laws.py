@@ -17,9 +17,10 @@ def test_exact_law(name, params):
 
 
 @pytest.mark.parametrize("bridge", ["same", "tli", "slrs", "slem", "auto"])
-@pytest.mark.parametrize("cost", [0.05, 0.26])
+@pytest.mark.parametrize("cost", [0.05, 0.26, 0.5])
 def test_exact_law_with_lengths_of_its_own(bridge, cost):
-    """At a cost of 0.26 a rejection makes the first round's length of 2 one of 1."""
+    """At a cost of 0.26 a rejection makes the first round's length of 2 one of 1, at 0.5 the length
+    of 1 one of 0."""
     target, drafter = models("duplicates")
     if bridge == "same":
         drafter = TableModel(target.vocabulary, 9)
@@ -28,11 +29,12 @@ def test_exact_law_with_lengths_of_its_own(bridge, cost):
 
 
 def test_lengths_follow_what_was_accepted():
-    """Down to 1 for a drafter that is never right, up to the longest for one that always is."""
+    """One draft in 16 rounds for a drafter that is never right, in the end; the longest for one
+    that always is."""
     target = constant(words("a", "b"), [1 - 1e-6, 1e-6])
     never = constant(words("b", "a"), [1 - 1e-6, 1e-6])
     always = constant(words("b", "a"), [1e-6, 1 - 1e-6])
-    for drafter, least, most in ((never, 1, 1.2), (always, 7, 8)):
+    for drafter, least, most in ((never, 1 / 16, 1 / 8), (always, 7, 8)):
         session = SpeculativeSession(
             target, drafter, bridge="tli", draft_length="auto", draft_confidence=0,
             sampling=SamplingParams(seed=1),

@@ -19,13 +19,14 @@ class DraftLength {
  public:
   DraftLength(double draft_cost, int32_t longest) : draft_cost_(draft_cost), longest_(longest) {}
 
-  int64_t best() const;  // at least 1: a request that drafted nothing would learn nothing
-  // A round that drafted something.
+  int64_t best() const;  // 0 where no draft pays, but now and then 1, to see whether one does now
+  // A round; 0, 0: it drafted nothing.
   void learn(int64_t accepted, int64_t drafted);
 
  private:
   double draft_cost_;
   int32_t longest_;
+  int rested_ = 0;
   double accepted_ = 6, judged_ = 10;  // with exponential forgetting; before anything is known
 };
 

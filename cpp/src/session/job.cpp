@@ -120,10 +120,8 @@ void Session::Job::commit(const VerifyResult& result, const RowsView& rows, int6
   const auto text = static_cast<int32_t>(committed_.size());
   ++stats.target_calls;
   stats.drafted += tree.size() - 1;
-  if (tree.size() > 1) {
-    const int32_t depth = *std::max_element(tree.depths.begin(), tree.depths.end());
-    length_.learn(static_cast<int64_t>(path.size()), depth);
-  }
+  const int32_t depth = *std::max_element(tree.depths.begin(), tree.depths.end());
+  length_.learn(static_cast<int64_t>(path.size()), depth);
   std::vector<int32_t> slots;
   for (int32_t node : path) slots.push_back(text - 1 + node);
   target_.set(text, std::move(slots));
