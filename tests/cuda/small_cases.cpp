@@ -109,6 +109,7 @@ bool same_tree(Verifier verifier, int64_t vocab, int filter, int splits, bool la
   cpu.sampling = cpu.draft_sampling = &params;
   cpu.verifier = verifier;
   cpu.report_status = true;
+  cpu.want_acceptance = verifier != Verifier::kMultipath;
   const VerifyResult wanted = verify(cpu);
 
   const OnDevice<int32_t> tokens(trees.tokens), parents(trees.parents), offsets(trees.offsets),
@@ -130,9 +131,11 @@ bool same_tree(Verifier verifier, int64_t vocab, int filter, int splits, bool la
   const OnDevice<int64_t> next(3);
   const OnDevice<CudaStatus> status(3);
   const OnDevice<uint8_t> degenerate(3), room(verify_cuda_room(all));
-  verify_cuda_async(
-      all, {accepted.get(), counts.get(), next.get(), status.get(), where.get(), degenerate.get()},
-      room.get(), verify_cuda_room(all), nullptr);
+  const OnDevice<double> acceptance(wanted.acceptance.size());
+  verify_cuda_async(all,
+                    {accepted.get(), counts.get(), next.get(), status.get(), where.get(),
+                     degenerate.get(), cpu.want_acceptance ? acceptance.get() : nullptr},
+                    room.get(), verify_cuda_room(all), nullptr);
   check_cuda(cudaDeviceSynchronize(), "verification");
   std::vector<int32_t> kept;
   const std::vector<int32_t> path = accepted.host(), count = counts.host();
@@ -140,7 +143,15 @@ bool same_tree(Verifier verifier, int64_t vocab, int filter, int splits, bool la
     const int32_t* from = path.data() + trees.offsets[i];
     kept.insert(kept.end(), from, from + count[i]);
   }
-  return kept == wanted.accepted && next.host() == wanted.next_tokens;
+  bool same = kept == wanted.accepted && next.host() == wanted.next_tokens;
+  const std::vector<double> told = acceptance.host();
+  for (int i = 0; i < 3; ++i) {
+    if (!cpu.want_acceptance || !wanted.status[i].empty()) continue;
+    for (int32_t node = trees.offsets[i]; node < trees.offsets[i + 1]; ++node) {
+      same = same && told[node] == wanted.acceptance[node];
+    }
+  }
+  return same;
 }
 
 bool same_draws(int64_t vocab, int filter) {
