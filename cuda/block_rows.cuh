@@ -104,25 +104,7 @@ class BlockRows : public Instrument<BlockRows<Block>> {
 
   ANYDRAFT_SHARED_CODE ANYDRAFT_HD double overlap_of(int32_t, double cap) {
     return sum_entries([&](auto entries, int64_t begin, int64_t end) {
-      const double of_target = Left::scale_of(target_), of_draft = Left::scale_of(draft_);
-      const RowFractions targets(target_), drafts(draft_);
-      double sum = 0;
-      const auto add = [&](double draft, double target) {
-        const double most = cap * (target * of_target);
-        draft *= of_draft;
-        sum += draft > most ? most : draft;
-      };
-      if (target_.one_hot >= 0 || draft_.one_hot >= 0) {
-        for (int64_t at = begin + crew_.lane(); at < end; at += kLanes) {
-          add(entries.fraction_at(draft_, entries.draft_row, at),
-              entries.fraction_at(target_, entries.target_row, at));
-        }
-        return sum;
-      }
-      entries.template for_both<8>(
-          begin + crew_.lane(), end, kLanes,
-          [&](int64_t, float target, float draft) { add(drafts(draft), targets(target)); });
-      return sum;
+      return lane_overlap(entries, cap, begin + crew_.lane(), end);
     });
   }
 

@@ -78,6 +78,31 @@ struct Entries {
   }
 };
 
+// Of min(draft, cap * target) over a lane's entries.
+template <class Read>
+ANYDRAFT_HD double lane_overlap(const Entries<Read>& entries, double cap, int64_t from,
+                                int64_t end) {
+  const Law &target = entries.target_law, &draft = entries.draft_law;
+  const double of_target = Left::scale_of(target), of_draft = Left::scale_of(draft);
+  double sum = 0;
+  const auto add = [&](double drafted, double kept) {
+    const double most = cap * (kept * of_target);
+    drafted *= of_draft;
+    sum += drafted > most ? most : drafted;
+  };
+  if (target.one_hot >= 0 || draft.one_hot >= 0) {
+    for (int64_t at = from; at < end; at += kLanes) {
+      add(entries.fraction_at(draft, entries.draft_row, at),
+          entries.fraction_at(target, entries.target_row, at));
+    }
+    return sum;
+  }
+  const RowFractions targets(target), drafts(draft);
+  entries.template for_both<8>(from, end, kLanes,
+                               [&](int64_t, float x, float y) { add(drafts(y), targets(x)); });
+  return sum;
+}
+
 // The next token from, from + step, ... below `end` whose U the rows do not tell: those of certain
 // children and of sparse laws; `end` where there is none.
 ANYDRAFT_HD inline int64_t next_untold(const Play& play, int32_t node, int64_t from, int64_t end,
