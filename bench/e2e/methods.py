@@ -90,7 +90,7 @@ def ours(
     bridge: str = "auto",
     confidence: float = 0.0,
 ) -> Method:
-    """anydraft; drafter None: plain decoding. confidence 0: a fixed draft length."""
+    """anydraft, greedy; drafter None: plain decoding. confidence 0: a fixed draft length."""
     session = SpeculativeSession(
         target,
         drafter,
@@ -99,6 +99,11 @@ def ours(
         draft_confidence=confidence,
         sampling=GREEDY,
     )
+    return of_session(name, session)
+
+
+def of_session(name: str, session: SpeculativeSession) -> Method:
+    """anydraft as the session is set up."""
 
     def decode(prompt: list[int], new_tokens: int) -> tuple[list[int], dict[str, Any]]:
         generation = session.generate(prompt, max_new_tokens=new_tokens)
@@ -108,7 +113,8 @@ def ours(
             "accepted_per_call": stats.accepted_per_call,
         }
 
-    loaded = [model for model in (target, drafter) if hasattr(model, "model")]
+    both = (session.target, session.drafter)
+    loaded = [model for model in both if hasattr(model, "model")]
     return Method(name, decode, [model.lean or model.model for model in loaded])
 
 
