@@ -136,7 +136,7 @@ def _load(role: str, name: str, pack: bool | str = True) -> Any:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="tokens a second at a temperature")
     parser.add_argument("--temperature", type=float, default=0.7)
-    parser.add_argument("--prompts", type=_range, default=(0, 9), metavar="FROM:TO")
+    parser.add_argument("--prompts", type=_range, default=(0, 6), metavar="FROM:TO")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--out", type=Path, default=BENCH / "results" / "e2e-sampled.json")
     return parser
