@@ -121,11 +121,11 @@ def of_session(name: str, session: SpeculativeSession) -> Method:
 def theirs(name: str, target: Any, assistant: Any = None, **options: Any) -> Method:
     """transformers' `generate`; assistant: a loaded drafter with another vocabulary."""
     vocabulary = target.vocabulary
-    options |= {
+    options = {
         "do_sample": False,
         "eos_token_id": [*vocabulary.role("eos"), *vocabulary.role("turn_end")],
         "pad_token_id": vocabulary.role("eos")[0],
-    }
+    } | options
     if assistant is not None:
         options |= {
             "assistant_model": assistant.model,
