@@ -29,8 +29,9 @@ class Model(Protocol):
     cache (`tokens`, `positions`, `parents`) after cutting it to `keep`, and for how many last
     tokens logits are wanted (`rows`). Returns [sum of rows, vocab] in the order of the feeds;
     float32, bfloat16 or float16. May also have `context_length` (int | None), `stop_tokens` (ids
-    that end a text beside the vocabulary's eos and turn_end), `chat(messages) -> ids` and
-    `forget(request)`, told when a request's cache is no longer wanted.
+    that end a text beside the vocabulary's eos and turn_end), `chat(messages) -> ids`,
+    `forget(request)`, told when a request's cache is no longer wanted, and `drafts_only` (bool):
+    not what it is named after, say by rounded weights, so refused as a target.
     """
 
     @property
@@ -113,6 +114,12 @@ class SpeculativeSession:
                 f'[Session] expected draft_length >= 0 or "auto", got {draft_length!r}'
             )
         _check_model(target, "target")
+        if getattr(target, "drafts_only", False):
+            raise InputError(
+                "[Session] expected a target with its own weights, got one for drafting only: "
+                "packed in 4 bits it is another model, and its text would have that one's law; "
+                'hf.load it with pack=True or False, and give the drafter pack="int4"'
+            )
         if not isinstance(drafter, str | None):
             _check_model(drafter, "drafter")
         self.target = target

@@ -19,7 +19,9 @@ from hf_toys import (  # noqa: E402
     one_thread,  # noqa: F401
     random_tokens,
 )
+from toys import TARGET  # noqa: E402
 
+from anydraft import InputError, SpeculativeSession  # noqa: E402
 from anydraft.contrib import hf  # noqa: E402
 from anydraft.contrib.coarse import (  # noqa: E402
     GROUP,
@@ -100,6 +102,13 @@ def test_coarse_models_are_the_rounded_model() -> None:
     expected = fresh(rounded, text)
     error = (coarse([feed(text)]) - expected).abs().max() / expected.abs().max()
     assert error < 0.05
+
+    # A text would have the rounded model's law: for drafting only, however it was packed.
+    for model in (coarse, hf.HfModel(coarse.model, TARGET)):
+        model.vocabulary = TARGET
+        with pytest.raises(InputError, match=r'target with its own weights.*pack="int4"'):
+            SpeculativeSession(model)
+        SpeculativeSession(hf.HfModel(rounded, TARGET), model)
 
 
 def test_shapes_that_no_coarse_kernel_takes_stay_exact() -> None:

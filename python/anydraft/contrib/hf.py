@@ -58,6 +58,10 @@ class HfModel:
     Chains and trees alike: parents and positions say what each token sees. The lean pass takes the
     feeds of all requests together, transformers' own takes them in turn. Not for concurrent calls:
     the caches are shared by all of them.
+
+    Attributes:
+        drafts_only: whether weights are rounded (pack="int4"), so that a session refuses it as a
+            target.
     """
 
     def __init__(
@@ -65,6 +69,7 @@ class HfModel:
     ) -> None:
         """model: a transformers causal model, which must not be changed while this uses it.
         lean: a forward pass of the same model to take in place of its own."""
+        from anydraft.contrib.coarse import CoarseLinear
         from anydraft.contrib.stock import StockDecoder
 
         text_config = model.config.get_text_config(decoder=True)
@@ -73,6 +78,7 @@ class HfModel:
         self.vocabulary = vocabulary
         self.tokenizer = tokenizer
         self.lean = lean
+        self.drafts_only = any(isinstance(layer, CoarseLinear) for layer in model.modules())
         limit = getattr(text_config, "max_position_embeddings", None)
         self.context_length: int | None = limit
         self._embeddings = int(model.get_input_embeddings().weight.shape[0])
@@ -171,7 +177,7 @@ def load(
     families that are known get a leaner forward pass than transformers' own. Not packed, a call on
     several tokens costs a CPU twice one on one token, and speculation gains nothing there. None:
     where it can be done to a model that is read here. "int4": packs them with weights of 4 bits,
-    for drafters: it is another model then, so no target.
+    for drafters: it is another model then, which a session refuses as its target.
     vocabulary: an anydraft.Vocabulary; made from the tokenizer unless given, and enough by itself
     where no chat template is wanted.
     """
