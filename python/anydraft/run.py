@@ -36,14 +36,16 @@ class Event:
 
 @dataclass
 class GenerationStats:
-    """What a request cost. Seconds are wall time; `draft_seconds` and `target_seconds` are spent in
-    the models' calls, the rest of `seconds` is ours. Of requests decoded together each counts what
-    all of them waited for while it was going. `bridges` (bridge "auto"): of each one its `rounds`,
-    the `acceptance` that the first token of its drafts would have had on the text, and its `worth`,
-    tokens of a round per cost of it in plain target calls.
-    `stopped` (a stop rule other than 1): mean share of the drafted laws that the rule is known to
-    have stopped; the rest stopped where the budget ended. Much below 1: a larger `draft_budget`, or
-    another bridge, may serve better."""
+    """What a request cost.
+
+    Of the `tokens` of the text `accepted` had been proposed; `drafted` counts all proposals.
+    Seconds are wall time; `draft_seconds` and `target_seconds` are spent in the models' calls, the
+    rest of `seconds` is ours. Of requests decoded together each counts what all of them waited for
+    while it was going. `bridges` (bridge "auto"): of each one its `rounds`, the `acceptance` that
+    the first token of its drafts would have had on the text, and its `worth`, tokens of a round per
+    cost of it in plain target calls. `stopped` (a stop rule other than 1): mean share of the
+    drafted laws that the rule is known to have stopped; the rest stopped where the budget ended.
+    Much below 1: a larger `draft_budget`, or another bridge, may serve better."""
 
     tokens: int = 0
     target_calls: int = 0
@@ -59,7 +61,7 @@ class GenerationStats:
 
     @property
     def acceptance_rate(self) -> float:
-        """Share of the proposed tokens that was kept."""
+        """Share of the proposed tokens that are in the text."""
         return self.accepted / self.drafted if self.drafted else 0.0
 
     @property
@@ -82,7 +84,9 @@ class Generation:
     """A finished (or interrupted) request.
 
     Attributes:
-        text: the new text, up to a stop string; specials have none.
+        text: the new text, up to a stop string; specials have none. Of a text that is not at its
+            end, or cancelled, what events have shown: no unfinished character, nothing that may
+            begin a stop string.
         tokens: the new ids, those that made a final EOS or stop string included.
         finish_reason: stop, length, context, cancelled; None while unfinished.
         stats: counts and seconds.
@@ -149,20 +153,24 @@ class Run(Iterator[Event]):
     @property
     def ended(self) -> bool:
         """Whether nothing more will be emitted."""
-        return self._core.finish(self._id) is not None
+        return self._finish_reason is not None
+
+    @property
+    def _finish_reason(self) -> str | None:
+        reason: str | None = self._core.finish(self._id)
+        return None if reason == "error" else reason  # iterating goes on behind one
 
     @property
     def generation(self) -> Generation:
         """What there is so far."""
         self._collect()
-        names = ("target_calls", "draft_calls", "drafted", "accepted", "bridges")
+        names = ("target_calls", "draft_calls", "drafted", "bridges")
         core = self._core.stats(self._id)
         counts = {name: getattr(core, name) for name in names}
         stopped = core.stopped / core.laws if core.laws else 1.0
         stats = replace(self._stats, tokens=len(self._tokens), stopped=stopped, **counts)
-        text = "".join(self._text) + (self._held + self._stops.held).decode("utf-8", "replace")
-        finish = "stop" if self._stops.found else self._core.finish(self._id)
-        return Generation(text, list(self._tokens), finish, stats)
+        finish = "stop" if self._stops.found else self._finish_reason
+        return Generation("".join(self._text), list(self._tokens), finish, stats)
 
     # What `batch` asks of a run.
 
@@ -173,7 +181,9 @@ class Run(Iterator[Event]):
         """The model this run waits for and what to feed to it; None: ended, or an error."""
         self._collect()
         try:
+            self._core.resume(self._id)
             which, feeds = self._core.next()
+            self._core.check(self._id)
         except Exception as error:
             self.error = error
             return None
@@ -185,6 +195,7 @@ class Run(Iterator[Event]):
             if which == "target" and self._processor is not None:
                 rows = process(self._processor, self.prompt, self._tokens, feed, rows)
             self._core.feed(rows)
+            self._core.check(self._id)
         except Exception as error:
             self._core.failed()  # a processor's error: the model has taken the feed in
             self.error = error
@@ -208,6 +219,7 @@ class Run(Iterator[Event]):
             self._tokens.append(token)
             text = self._show(token, flush=last and i == len(new) - 1)
             self._events.append(Event(text, (token,), origin))
+            self._stats.accepted += origin == "accepted"
             if self._stops.found:  # what the round emitted behind it is dropped
                 self._core.cancel(self._id)
                 break

@@ -112,6 +112,8 @@ void bind_session(py::module_& module) {
           py::arg("stop") = TokenIds{}, py::arg("coin_stream") = 0)
       .def("cancel", &Session::cancel)
       .def("forget", &Session::forget)
+      .def("check", &Session::check)
+      .def("resume", &Session::resume)
       .def("next",
            [](Session& session) {
              Work work = session.next();
@@ -138,7 +140,8 @@ void bind_session(py::module_& module) {
           py::arg("id"), py::arg("from_index") = 0)
       .def("finish",
            [](const Session& session, int64_t id) -> std::optional<std::string> {
-             static const char* const kReasons[] = {"", "stop", "length", "context", "cancelled"};
+             static const char* const kReasons[] = {"",        "stop",      "length",
+                                                    "context", "cancelled", "error"};
              const Finish finish = session.finish(id);
              if (finish == Finish::kNot) return std::nullopt;
              return kReasons[static_cast<int>(finish)];

@@ -3,6 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <limits>
+#include <stdexcept>
+
 #include "anydraft/error.h"
 
 namespace anydraft {
@@ -80,6 +84,151 @@ TEST(Session, RowsBelongToTheRequestsTheyWereAskedFor) {
   EXPECT_EQ(session.emitted(second)[0].token, 2);
   EXPECT_TRUE(session.emitted(third).empty());
   EXPECT_THROW(session.feed({rows, DType::kFloat32, 1, 3, 3}), Error);  // not asked for
+}
+
+// Three requests to their ends, the rows of each call handed to `spoil` with the call's number.
+// Requests that end with an error are asked for it and resumed once nothing else is to be done.
+struct Served {
+  std::vector<TokenIds> texts;
+  std::vector<int> errors;        // [requests]
+  std::vector<size_t> when_idle;  // [requests] tokens when the first error was all that was left
+};
+template <class Spoil>
+Served serve(Session& session, Spoil spoil) {
+  Served served;
+  std::vector<int64_t> ids;
+  for (int32_t first : {0, 1, 2}) {
+    Request request;
+    request.prompt = {first};
+    request.sampling.seed = 5;
+    request.max_new_tokens = 12;
+    ids.push_back(session.add(request));
+  }
+  served.errors.assign(ids.size(), 0);
+  int calls[2] = {};
+  for (bool again = true; again;) {
+    for (Work work = session.next(); work.model != Model::kIdle; work = session.next()) {
+      const bool target = work.model == Model::kTarget;
+      std::vector<float> rows = next_letter(work, target ? "abc" : "cab");
+      spoil(work, calls[target]++, rows);
+      session.feed({rows.data(), DType::kFloat32, static_cast<int64_t>(rows.size()) / 3, 3, 3});
+    }
+    if (served.when_idle.empty()) {
+      for (int64_t id : ids) served.when_idle.push_back(session.emitted(id).size());
+    }
+    again = false;
+    for (size_t i = 0; i < ids.size(); ++i) {
+      if (session.finish(ids[i]) != Finish::kError) continue;
+      EXPECT_ANY_THROW(session.check(ids[i]));
+      session.resume(ids[i]);
+      ++served.errors[i];
+      again = true;
+    }
+  }
+  for (int64_t id : ids) {
+    EXPECT_NO_THROW(session.check(id));
+    EXPECT_EQ(session.finish(id), Finish::kLength);
+    served.texts.emplace_back();
+    for (const Emitted& emitted : session.emitted(id)) served.texts.back().push_back(emitted.token);
+  }
+  return served;
+}
+
+std::vector<SessionOptions> several_options() {
+  std::vector<SessionOptions> all;
+  for (Bridge bridge : {Bridge::kNone, Bridge::kLookup, Bridge::kTli, Bridge::kSlem, Bridge::kSlrs,
+                        Bridge::kAuto}) {
+    SessionOptions options;
+    options.bridge = bridge;
+    all.push_back(options);
+    options.tree.widths = {2, 2};
+    all.push_back(options);
+  }
+  return all;
+}
+
+TEST(Session, ABadRowEndsItsOwnRequestAlone) {
+  const float infinity = std::numeric_limits<float>::infinity();
+  for (const SessionOptions& options : several_options()) {
+    Session good(letters("abc"), letters("cab"), options);
+    const Served expected = serve(good, [](const Work&, int, std::vector<float>&) {});
+    for (float bad : {std::nanf(""), infinity, -infinity}) {
+      for (Model model : {Model::kTarget, Model::kDrafter}) {
+        if (model == Model::kDrafter && bad < 0) continue;  // it has nothing to say: no error
+        for (size_t place = 0; place < 3; ++place) {
+          Session session(letters("abc"), letters("cab"), options);
+          bool spoilt = false;
+          const Served served = serve(session, [&](const Work& work, int call, auto& rows) {
+            if (work.model != model || call != 1 || place >= work.feeds.size()) return;
+            size_t row = 0;
+            for (size_t i = 0; i < place; ++i) row += work.feeds[i].rows;
+            for (int64_t i = 0; i < 3 * work.feeds[place].rows; ++i) rows[3 * row + i] = bad;
+            spoilt = true;
+          });
+          EXPECT_EQ(served.texts, expected.texts);
+          if (!spoilt) continue;
+          int errors = 0;
+          for (size_t i = 0; i < 3; ++i) {
+            errors += served.errors[i];
+            EXPECT_EQ(served.when_idle[i] == 12, served.errors[i] == 0);
+          }
+          EXPECT_EQ(errors, 1);
+        }
+      }
+    }
+  }
+}
+
+TEST(Session, AnEncoderThatThrowsEndsOneRequestAlone) {
+  int calls = 0, throw_at = 0;
+  const std::string alphabet = "cab";
+  Vocabulary::Table table;
+  for (char letter : alphabet) table.bytes.push_back(std::string(1, letter));
+  const auto drafter = std::make_shared<Vocabulary>(table, [&](std::string_view text) {
+    if (++calls == throw_at) throw std::runtime_error("no such text");
+    TokenIds ids;
+    for (char letter : text) ids.push_back(static_cast<int32_t>(alphabet.find(letter)));
+    return ids;
+  });
+  SessionOptions options;
+  options.bridge = Bridge::kTli;
+  const auto nothing = [](const Work&, int, std::vector<float>&) {};
+  Session good(letters("abc"), drafter, options);
+  calls = 0;
+  const Served expected = serve(good, nothing);
+  const int last = calls;
+  EXPECT_GT(last, 3);
+  for (throw_at = 1; throw_at <= last; ++throw_at) {
+    Session session(letters("abc"), drafter, options);
+    calls = 0;
+    const Served served = serve(session, nothing);
+    EXPECT_EQ(served.texts, expected.texts);
+    EXPECT_EQ(served.errors[0] + served.errors[1] + served.errors[2], 1);
+  }
+}
+
+TEST(Session, AnErrorSaysWhatItWasUntilItIsGivenUp) {
+  Session session(letters("abc"), nullptr, {});
+  Request request;
+  request.prompt = {0};
+  const int64_t first = session.add(request), second = session.add(request);
+  session.next();
+  float rows[] = {0, 30, 0, 0, std::nanf(""), 0};
+  session.feed({rows, DType::kFloat32, 2, 3, 3});
+  EXPECT_EQ(session.emitted(first).size(), 1u);
+  ASSERT_EQ(session.finish(second), Finish::kError);
+  try {
+    session.check(second);
+    ADD_FAILURE() << "nothing was thrown";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kNonFiniteLogits);
+    EXPECT_NE(std::string(error.what()).find("row 1"), std::string::npos) << error.what();
+  }
+  EXPECT_EQ(session.next().feeds.size(), 1u);  // of the first alone
+  session.cancel(second);
+  EXPECT_EQ(session.finish(second), Finish::kCancelled);
+  session.resume(second);  // too late
+  EXPECT_EQ(session.finish(second), Finish::kCancelled);
 }
 
 TEST(Session, RefusesWhatCannotBe) {

@@ -1,5 +1,7 @@
 """Several requests together: each gives what it gives alone, and its errors are its own."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -15,6 +17,7 @@ from anydraft import (
 )
 
 BRIDGES = ["none", "lookup", "same", "tli", "slem", "slrs", "auto"]
+SIDES = ("target", "drafter")
 PROMPTS = [[0, 1, 2, 0, 1], [2], [3, 3, 1], [1, 0]]
 SEEDED = SamplingParams(temperature=1.1, seed=5)
 
@@ -183,3 +186,43 @@ def test_lists_that_do_not_fit():
     run.target = wrong
     with pytest.raises(InputError, match=r"logits \[4, vocab\] from the target, got 3 rows"):
         run.generate(PROMPTS)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.sampled_from(BRIDGES),
+    st.sampled_from([{}, {"tree": "2x2"}, {"tree": "dynamic:2,2,3,5"}, {"draft_length": "auto"}]),
+    # A drafter may have nothing to say (-inf everywhere): no error.
+    st.sampled_from([("target", -np.inf), *itertools.product(SIDES, [np.nan, np.inf])]),
+    st.sets(st.tuples(st.integers(0, 12), st.integers(0, 3)), min_size=1, max_size=4),
+)
+def test_requests_of_one_core_end_with_their_own_errors(bridge, shape, spoil, spoilt):
+    """As a service drives the core: one session, many requests, some rows of some of them bad."""
+    side, bad = spoil
+    wanted = session(bridge, **shape).generate(PROMPTS, sampling=[SEEDED] * 4, max_new_tokens=20)
+    pair = session(bridge, **shape)
+    core, stop = pair._new_core(), TARGET.role("eos")
+    ids = [core.add(p, sampling=SEEDED, max_new_tokens=20, stop=stop) for p in PROMPTS]
+    calls = dict.fromkeys(SIDES, 0)
+    while True:
+        while (work := core.next())[0] != "idle":
+            which, feeds = work
+            rows = pair.target(feeds) if which == "target" else pair.drafter(feeds)
+            ends = np.cumsum([feed.rows for feed in feeds])
+            for i, feed in enumerate(feeds):
+                if which == side and (calls[which], feed.request // 2 % 4) in spoilt:
+                    rows[ends[i] - feed.rows : ends[i]] = bad
+            calls[which] += 1
+            core.feed(rows)
+        ended = [core.finish(i) for i in ids]
+        for i, reason, generation in zip(ids, ended, wanted, strict=True):
+            tokens = [token for token, _ in core.emitted(i)]
+            if reason == "error":
+                assert tokens == generation.tokens[: len(tokens)]
+                with pytest.raises(NonFiniteLogitsError):
+                    core.check(i)
+                core.resume(i)
+            else:
+                assert (tokens, reason) == (generation.tokens, generation.finish_reason)
+        if "error" not in ended:
+            return

@@ -44,6 +44,8 @@ def test_texts_end_where_plain_decoding_with_the_same_tokens_would(strings, seed
     events = list(run)
     cut = run.generation
     assert "".join(event.text for event in events) == cut.text
+    assert [event.tokens[0] for event in events] == cut.tokens
+    assert cut.stats.accepted == [event.origin for event in events].count("accepted")
     assert not session.target.texts and not session.drafter.texts, "a cache was left"
     wanted = before_first(whole.text, strings)
     if wanted is None:

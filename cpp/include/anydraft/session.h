@@ -7,10 +7,10 @@
 // next() may be called again until feed() has taken its rows. Where feed() throws, nothing that was
 // emitted is lost and next() says how to go on, so a failed model call can be repeated.
 //
-// The requests of a session share its calls, and their errors: a bad row makes feed() throw for all
-// (the message counts rows in the order of the feeds), and so does an encoder of the caller's, in
-// next() as well. Where requests are strangers to each other give each a session of its own, which
-// costs little with `map` and `spellings` shared, and put the feeds of several into one call.
+// The requests of a session share its calls, not their errors: one with a bad row, or one at whose
+// text an encoder of the caller's throws, ends with Finish::kError and the others go on. check()
+// throws what went wrong (the message counts rows in the order of the feeds); resume() goes on from
+// what was emitted, as if nothing had been.
 //
 // A session is for one thread at a time; sessions of several threads may share vocabularies.
 #pragma once
@@ -45,7 +45,7 @@ enum class Bridge : int32_t {
 };
 
 enum class Origin : int32_t { kAccepted, kRecovered, kBonus };
-enum class Finish : int32_t { kNot, kStop, kLength, kContext, kCancelled };
+enum class Finish : int32_t { kNot, kStop, kLength, kContext, kCancelled, kError };
 
 struct SessionOptions {
   Bridge bridge = Bridge::kNone;
@@ -117,7 +117,7 @@ struct Stats {
   int64_t target_calls = 0;
   int64_t draft_calls = 0;
   int64_t drafted = 0;               // target tokens proposed
-  int64_t accepted = 0;              // of them kept by the verifier
+  int64_t accepted = 0;              // of them emitted
   std::vector<BridgeStats> bridges;  // kAuto
   // A general stop rule: laws drawn from, and the sum over them of the mass that the rule has
   // stopped for sure; the rest stopped where the budget ended.
@@ -139,14 +139,16 @@ class Session {
   // seed the request draws one.
   int64_t add(Request request);  // throws Error(kValue) for an empty prompt and the like
   void cancel(int64_t id);
-  void forget(int64_t id);  // drops a request and its tokens
+  void forget(int64_t id);       // drops a request and its tokens
+  void check(int64_t id) const;  // throws what ended a request with kError; else does nothing
+  void resume(int64_t id);       // a request that ended with kError goes on: with the caches it had
 
   Work next();
   // After a call of a model failed half way: its caches may have been cut already. next() then
   // keeps only slots that such a cut leaves in place.
   void failed();
   // Rows for all feeds of the last next(), in order: [sum of rows, vocab]; those of requests that
-  // have been cancelled or forgotten since are passed over.
+  // have been cancelled or forgotten since are passed over. Throws Error(kValue) for another shape.
   void feed(const RowsView& logits);
 
   const std::vector<Emitted>& emitted(int64_t id) const;  // grows; owned by the session
@@ -158,6 +160,7 @@ class Session {
   struct Shared;
   Job& job(int64_t id) const;
   void take(const RowsView& logits);
+  void take(Job& job, const RowsView& logits, int64_t first);
   std::unique_ptr<Shared> shared_;
   std::map<int64_t, std::unique_ptr<Job>> jobs_;
   Work pending_;  // what the last next() asked for

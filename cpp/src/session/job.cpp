@@ -153,4 +153,11 @@ void Session::Job::failed(Model model) {
   }
 }
 
+// A text that is whole needs nothing more.
+void Session::Job::fail(std::exception_ptr why) {
+  if (finish != Finish::kNot) return;
+  finish = Finish::kError;
+  error = std::move(why);
+}
+
 }  // namespace anydraft

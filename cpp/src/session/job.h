@@ -1,6 +1,7 @@
 // One request on its way: drafting, then verification, round after round.
 #pragma once
 
+#include <exception>
 #include <memory>
 #include <vector>
 
@@ -28,9 +29,11 @@ struct Session::Job {
   VerifyResult judge(const RowsView& rows, int64_t first) const;
   void commit(const VerifyResult& result, const RowsView& rows, int64_t first);
   void failed(Model model);  // of this model's cache
+  void fail(std::exception_ptr why);
 
   std::vector<Emitted> emitted;
   Finish finish = Finish::kNot;
+  std::exception_ptr error;  // kError: what it was
   Stats stats;
 
  private:

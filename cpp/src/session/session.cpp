@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <exception>
 #include <random>
 
 #include "anydraft/error.h"
@@ -124,7 +125,19 @@ int64_t Session::add(Request request) {
 }
 
 void Session::cancel(int64_t id) {
+  resume(id);
   if (job(id).finish == Finish::kNot) job(id).finish = Finish::kCancelled;
+}
+
+void Session::check(int64_t id) const {
+  if (job(id).finish == Finish::kError) std::rethrow_exception(job(id).error);
+}
+
+void Session::resume(int64_t id) {
+  Job& request = job(id);
+  if (request.finish != Finish::kError) return;
+  request.finish = Finish::kNot;
+  request.error = nullptr;
 }
 
 void Session::forget(int64_t id) {
@@ -140,7 +153,11 @@ Work Session::next() {
     pending_.feeds.push_back(std::move(feed));
   };
   for (const auto& [id, job] : jobs_) {
-    job->prepare();
+    try {
+      job->prepare();
+    } catch (const std::exception&) {
+      job->fail(std::current_exception());
+    }
     if (job->drafting()) add_feed(id + 1, job->draft_feed());
   }
   if (!pending_.feeds.empty()) {
@@ -182,25 +199,27 @@ void Session::take(const RowsView& logits) {
          std::to_string(logits.rows) + ", " + std::to_string(logits.cols) + "]");
   }
   int64_t row = 0;
-  struct Judged {
-    Job* job;
-    int64_t row;
-    VerifyResult result;
-  };
-  std::vector<Judged> judged;
   for (const Feed& feed : pending_.feeds) {
     const auto found = jobs_.find(request_of(feed));
-    Job* job = found == jobs_.end() ? nullptr : found->second.get();
-    if (job && job->finish == Finish::kNot) {
-      if (pending_.model == Model::kDrafter) {
-        job->feed_draft(logits, row);
-      } else {
-        judged.push_back({job, row, job->judge(logits, row)});
-      }
+    if (found != jobs_.end() && found->second->finish == Finish::kNot) {
+      take(*found->second, logits, row);
     }
     row += feed.rows;
   }
-  for (const Judged& round : judged) round.job->commit(round.result, logits, round.row);
+}
+
+// The rows of one request: what goes wrong with them is its own affair.
+void Session::take(Job& job, const RowsView& logits, int64_t first) {
+  try {
+    if (pending_.model == Model::kDrafter) {
+      job.feed_draft(logits, first);
+    } else {
+      job.commit(job.judge(logits, first), logits, first);
+    }
+  } catch (const std::exception&) {
+    job.failed(pending_.model);
+    job.fail(std::current_exception());
+  }
 }
 
 const std::vector<Emitted>& Session::emitted(int64_t id) const { return job(id).emitted; }
