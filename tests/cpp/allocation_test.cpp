@@ -13,10 +13,18 @@
 
 static std::atomic<int64_t> allocations{0};
 
-[[gnu::noinline]] void* operator new(std::size_t size) {
+static void* counted(std::size_t size) noexcept {
   ++allocations;
-  if (void* block = std::malloc(size > 0 ? size : 1)) return block;
+  return std::malloc(size > 0 ? size : 1);
+}
+
+// With the form that std::stable_sort calls: a sanitizer has one of its own, not made of this one.
+[[gnu::noinline]] void* operator new(std::size_t size) {
+  if (void* block = counted(size)) return block;
   throw std::bad_alloc();
+}
+[[gnu::noinline]] void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
+  return counted(size);
 }
 [[gnu::noinline]] void operator delete(void* block) noexcept { std::free(block); }
 [[gnu::noinline]] void operator delete(void* block, std::size_t) noexcept { std::free(block); }
