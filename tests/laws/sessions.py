@@ -94,6 +94,7 @@ def play(
                 output = [token for token, _ in core.emitted(job)]
                 rows = process(processor, list(prompt), output, work[1][0], rows)
             core.feed(rows)
+        core.check(job)
         emitted = core.emitted(job)
         played.law[tuple(token for token, _ in emitted)] += branches.weight
         played.accepted += branches.weight * (emitted[0][1] == "accepted")

@@ -39,7 +39,9 @@ def emitted(bridge, params, draft_params, runs, **options):
         drafter.texts.clear()
         while (work := core.next())[0] != "idle":
             core.feed((target if work[0] == "target" else drafter)(work[1]))
-        counts.update(tuple(t for t, _ in core.emitted(i)) for i in ids)
+        for i in ids:
+            core.check(i)
+            counts[tuple(token for token, _ in core.emitted(i))] += 1
     return target, counts
 
 

@@ -134,6 +134,7 @@ def emitted(runs, tokens, **options):
         job = core.add(prompt, sampling=SAMPLING, max_new_tokens=tokens, coin_stream=stream)
         while (work := core.next())[0] != "idle":
             core.feed((target if work[0] == "target" else drafter)(work[1]))
+        core.check(job)
         counts[tuple(token for token, _ in core.emitted(job))] += 1
         drafter.forget(job + 1)
     return target, counts
