@@ -118,7 +118,9 @@ class HfModel:
     def chat(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
         """The ids of chat messages under the model's template, up to where the answer begins."""
         if self.tokenizer is None or not self.tokenizer.chat_template:
-            raise ValueError("[HfModel.chat] expected a tokenizer with a chat template, got none")
+            raise ValueError(
+                "[HfModel.chat] expected a tokenizer with a chat template, got none: give text"
+            )
         # The template's text is tokenised with its specials recognised, and none added to them.
         ids = self.tokenizer.apply_chat_template(
             [dict(message) for message in messages],
