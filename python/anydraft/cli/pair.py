@@ -122,16 +122,19 @@ def run(args: argparse.Namespace) -> int:
     drafter = load_drafter(args.drafter, args.pack)
     prompts = args.prompt or list(PROMPTS)
     sampling = SamplingParams(args.temperature, seed=0)
+    say("timing calls of both models ...")
     costs = measure_costs(target, drafter, prompts[0])
-    bridges = [
-        measure_bridge(target, drafter, bridge, prompts, sampling, args.max_new_tokens)
-        for bridge in bridges_of(target, drafter)
-    ]
+    bridges = []
+    for bridge in bridges_of(target, drafter):
+        say(f"decoding {len(prompts)} prompts, bridge {bridge} ...")
+        told = measure_bridge(target, drafter, bridge, prompts, sampling, args.max_new_tokens)
+        bridges.append(told)
     best, length = best_choice(bridges, costs)
     report = _report(target, drafter, costs, bridges, best, length)
     if args.check:
-        told = check(target, drafter, best, length, prompts, sampling, args.max_new_tokens)
-        report["measured"] = told
+        say("decoding with the best choice and plainly ...")
+        measured = check(target, drafter, best, length, prompts, sampling, args.max_new_tokens)
+        report["measured"] = measured
     if args.json:
         print(json.dumps(report))
     else:
