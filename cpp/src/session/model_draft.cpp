@@ -49,7 +49,10 @@ ModelDraft::ModelDraft(const Pair& pair, const Request& request, Stats& stats,
 }
 
 void ModelDraft::start(const TokenIds& committed, int64_t room) {
+  std::vector<float> laws = std::move(proposal_.laws);  // keeps its memory: megabytes a round
+  laws.clear();
   proposal_ = {};
+  proposal_.laws = std::move(laws);
   frontier_.clear();
   in_cache_.clear();
   fed_as_.assign(1, -1);
