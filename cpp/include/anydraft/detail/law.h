@@ -159,11 +159,14 @@ ANYDRAFT_HD inline float logit_at(const Law& law, int64_t token) {
   return law.map ? projected_logit(law, token) : load(law.row, law.dtype, token);
 }
 
-ANYDRAFT_HD inline double mass(const Law& law, int64_t token) {
-  if (law.one_hot >= 0) return token == law.one_hot ? 1.0 : 0.0;
-  const float x = logit_at(law, token);
+ANYDRAFT_HD inline double mass_of_logit(const Law& law, float x) {
   if (!(x >= law.lower)) return 0.0;
   return static_cast<double>(scaled(power_of(x, law.scale), law.exponent)) * law.inverse_total;
+}
+
+ANYDRAFT_HD inline double mass(const Law& law, int64_t token) {
+  if (law.one_hot >= 0) return token == law.one_hot ? 1.0 : 0.0;
+  return mass_of_logit(law, logit_at(law, token));
 }
 
 }  // namespace detail

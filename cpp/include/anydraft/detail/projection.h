@@ -127,6 +127,12 @@ ANYDRAFT_HD inline int32_t likeliest_id(const Law& law, int64_t token) {
 ANYDRAFT_HD inline Law weighed_law(const Law& law) {
   return law_from(*law.weighed, law.row, law.dtype, law.size);
 }
+// Its masses. Not mass(), which comes back here: of functions that call one another in a circle,
+// the CUDA compiler does not know how much stack a kernel needs.
+ANYDRAFT_HD inline double weighed_mass(const Law& own, int64_t id) {
+  if (own.one_hot >= 0) return id == own.one_hot ? 1.0 : 0.0;
+  return mass_of_logit(own, load(own.row, own.dtype, id));
+}
 
 // psi given what was spelt of a drafter token: Spellings::psi of bridge/slrs.h.
 ANYDRAFT_HD inline float inner_logit(const Law& law, int32_t token) {
@@ -140,7 +146,7 @@ ANYDRAFT_HD inline float inner_logit(const Law& law, int32_t token) {
   double sum = 0;
   for (int32_t i = spellings.first_from(at, token);
        i < at.end && spellings.token_at(i, at.depth) == token; ++i) {
-    if (spellings.ids[i] >= 0) sum += mass(own, spellings.ids[i]);
+    if (spellings.ids[i] >= 0) sum += weighed_mass(own, spellings.ids[i]);
   }
   return logit_of(own, sum);
 }
@@ -162,7 +168,9 @@ ANYDRAFT_HD inline float projected_logit(const Law& law, int64_t token) {
     return x >= own.lower ? x : -INFINITY;
   }
   double sum = 0;
-  for (int32_t i = map.starts[-2 - id]; i < map.starts[-1 - id]; ++i) sum += mass(own, map.ids[i]);
+  for (int32_t i = map.starts[-2 - id]; i < map.starts[-1 - id]; ++i) {
+    sum += weighed_mass(own, map.ids[i]);
+  }
   return logit_of(own, sum);
 }
 
