@@ -1,5 +1,10 @@
-// A verification as verify_cuda_async launches it, on host blocks one after another.
+// A verification as verify_cuda_async launches it, on host blocks one after another; or with
+// ANYDRAFT_PLAYS_ON_DEVICE by the compiled kernels.
 #pragma once
+
+#ifdef ANYDRAFT_PLAYS_ON_DEVICE
+#include "tests/ptx/device_plays.h"
+#endif
 
 #include "cuda/play_request.cuh"
 #include "cuda/split.cuh"
@@ -7,6 +12,7 @@
 
 namespace anydraft::testing {
 
+#ifndef ANYDRAFT_PLAYS_ON_DEVICE
 // By warps, or (an even number of nodes) by a block a chunk.
 inline void play_scan(const detail::Batch& batch, int threads) {
   if (batch.request.nodes % 2 == 0) {
@@ -56,5 +62,7 @@ inline void play_batch(const detail::Batch& batch, int threads) {
   if (batch.room.parts) play_laws(batch, threads);
   for (int64_t i = 0; i < batch.request.trees.requests; ++i) play_request(batch, i, threads);
 }
+
+#endif
 
 }  // namespace anydraft::testing

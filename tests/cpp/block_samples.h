@@ -1,11 +1,17 @@
-// Sampling as the kernels do it, on a host block of threads.
+// Sampling as the kernels do it, on a host block of threads; or with ANYDRAFT_PLAYS_ON_DEVICE by the
+// compiled kernels.
 #pragma once
+
+#ifdef ANYDRAFT_PLAYS_ON_DEVICE
+#include "tests/ptx/device_plays.h"
+#endif
 
 #include "cuda/sample.cuh"
 #include "host_block.h"
 
 namespace anydraft::testing {
 
+#ifndef ANYDRAFT_PLAYS_ON_DEVICE
 inline void play_samples(const detail::SampleBatch& batch, int64_t rows) {
   if (rows % 2 == 0) {  // by a block a chunk, else by warps
     for (int64_t unit = 0; unit < rows * detail::chunks_of(detail::vocab_of(batch.request));
@@ -27,5 +33,7 @@ inline void play_samples(const detail::SampleBatch& batch, int64_t rows) {
     });
   }
 }
+
+#endif
 
 }  // namespace anydraft::testing
