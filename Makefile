@@ -6,6 +6,7 @@
 #   make test         Python tests (all but the slow ones) and C++ tests
 #   make test-slow    the slow Python tests
 #   make test-cpp     C++ tests alone; SANITIZE=address,undefined or SANITIZE=thread
+#   make test-ptx     compiled kernels on an interpreter of their PTX: nvcc, no GPU
 #   make fuzz         table reader and encoders under ASan and UBSan, FUZZ_SECONDS each
 #   make bench        end-to-end measurements
 #   make gpu          CUDA build, tests, sanitizers, kernel bench: the system's Python, no network
@@ -35,7 +36,7 @@ cxx_files = $(shell find cpp cuda python/bindings tests -type f \
 python_dirs = $(wildcard python tests bench)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-large test test-py test-slow test-cpp fuzz bench gpu format lint clean
+.PHONY: help demo demo-large test test-py test-slow test-cpp test-ptx fuzz bench gpu format lint clean
 .DELETE_ON_ERROR:
 
 help:
@@ -113,6 +114,9 @@ test-cpp: $(STAMP)-venv
 	  -DANYDRAFT_TESTS=ON -DANYDRAFT_GTEST_ROOT="$$root" -DANYDRAFT_SANITIZE=$(SANITIZE); \
 	cmake --build $(cpp_build) -j$(JOBS); \
 	ctest --test-dir $(cpp_build) --output-on-failure --no-tests=error -j$(JOBS)
+
+test-ptx: $(STAMP)-venv
+	PATH="$(CURDIR)/$(BIN):$$PATH" JOBS=$(JOBS) tests/ptx/run.sh
 
 fuzz: $(STAMP)-anydraft $(STAMP)-test
 	tests/fuzz/run.sh $(FUZZ_SECONDS) $(CURDIR)/$(BIN)/python

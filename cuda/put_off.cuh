@@ -131,7 +131,7 @@ class Sweep : public BlockRows<Block> {
     if (none && batch_.result.degenerate) batch_.result.degenerate[request_] = 1;
   }
 
-  const PutOff put_off_;
+  const PutOff& put_off_;  // its `swept` is counted up meanwhile by other blocks: no copy
   double* values_;
 };
 

@@ -1,5 +1,5 @@
-// Sampling as the kernels do it, on a host block of threads; or with ANYDRAFT_PLAYS_ON_DEVICE by the
-// compiled kernels.
+// Sampling as the kernels do it, on a host block of threads; or with ANYDRAFT_PLAYS_ON_DEVICE by
+// the compiled kernels.
 #pragma once
 
 #ifdef ANYDRAFT_PLAYS_ON_DEVICE

@@ -43,14 +43,12 @@ uint8_t* Machine::reach_local(Warp& warp, int lane, uint64_t offset, unsigned si
   }
   Cluster& cluster = *warp.block->cluster;
   const size_t base = mine * most_local_ + place;
-  unsigned written = 0;
+  bool unwritten = how == Touch::kRead;  // none of it was: a part may be a structure's padding
   for (unsigned i = 0; i < size; ++i) {
-    written += cluster.local_written[base + i];
+    if (cluster.local_written[base + i]) unwritten = false;
     if (how != Touch::kRead) cluster.local_written[base + i] = 1;
   }
-  // A vector may hold a structure's padding.
-  const unsigned wanted = module_.code[at].count > 1 ? 1 : size;
-  if (how == Touch::kRead && written < wanted) {
+  if (unwritten) {
     report("local memory read but never written", warp, lane, at, "offset " + hex(place));
   }
   return &cluster.local[base];
@@ -94,8 +92,7 @@ uint8_t* Machine::reach(Warp& warp, int lane, uint64_t address, unsigned size, T
     if (space == Space::kParam && found == Space::kLocal) return;
     report("an address of another space than the instruction's", warp, lane, at, hex(address));
   };
-  if (address >= kLocalBase &&
-      address < kLocalBase + kMostBlocks * 1024 * kLocalStride) {
+  if (address >= kLocalBase && address < kLocalBase + kMostBlocks * 1024 * kLocalStride) {
     allowed(Space::kLocal);
     return reach_local(warp, lane, address - kLocalBase, size, how, at);
   }
@@ -147,8 +144,7 @@ void Machine::addresses(Warp& warp, Lanes& lanes, const Instruction& one, uint32
   });
 }
 
-void Machine::address_of_variable(Warp& warp, Lanes& lanes, const Instruction& one,
-                                  uint32_t mask) {
+void Machine::address_of_variable(Warp& warp, Lanes& lanes, const Instruction& one, uint32_t mask) {
   addresses(warp, lanes, one, mask);
   for_lanes(mask, [&](int lane) {
     if (one.rows == Rows::k64) {
@@ -197,7 +193,8 @@ void Machine::store(Warp& warp, Lanes& lanes, const Instruction& one, int at, ui
   if (one.space != Space::kParam && one.space != Space::kLocal) warp.fenced &= ~mask;
 }
 
-// Behind a fence it publishes what the thread knows; before one it sees what others published there.
+// Behind a fence it publishes what the thread knows; before one it sees what others published
+// there.
 void Machine::atomic_add(Warp& warp, Lanes& lanes, const Instruction& one, int at, uint32_t mask) {
   addresses(warp, lanes, one, mask);
   const Block& block = *warp.block;

@@ -1,5 +1,5 @@
-// What opcodes compute, a lane at a time, as a GPU does: one rounding a fused multiply-add, canonical
-// NaNs, saturating conversions, clamped shifts.
+// What opcodes compute, a lane at a time, as a GPU does: one rounding a fused multiply-add,
+// canonical NaNs, saturating conversions, clamped shifts.
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -63,9 +63,8 @@ template <class T, class F>
 void ternary(Lanes& lanes, const Instruction& i, uint32_t mask) {
   auto* d = row<T>(lanes, i.d[0]);
   const auto *a = row<T>(lanes, i.s[0]), *b = row<T>(lanes, i.s[1]), *c = row<T>(lanes, i.s[2]);
-  for_lanes(mask, [&](int l) {
-    d[l] = pack<T>(F{}(unpack<T>(a[l]), unpack<T>(b[l]), unpack<T>(c[l])));
-  });
+  for_lanes(mask,
+            [&](int l) { d[l] = pack<T>(F{}(unpack<T>(a[l]), unpack<T>(b[l]), unpack<T>(c[l]))); });
 }
 // A shift's amount has 32 bits whatever is shifted.
 template <class T, bool left>
@@ -168,8 +167,8 @@ void convert(Lanes& lanes, const Instruction& i, uint32_t mask) {
 
 void permute_bytes(Lanes& lanes, const Instruction& i, uint32_t mask) {
   for_lanes(mask, [&](int l) {
-    const uint64_t bytes =
-        row32(lanes, i.s[0])[l] | static_cast<uint64_t>(row32(lanes, i.s[1])[l]) << 32;
+    const uint64_t bytes = row32(lanes, i.s[0])[l] | static_cast<uint64_t>(row32(lanes, i.s[1])[l])
+                                                         << 32;
     const uint32_t how = row32(lanes, i.s[2])[l];
     uint32_t result = 0;
     for (int at = 0; at < 4; ++at) {
@@ -230,21 +229,22 @@ void extreme_of_pairs(Lanes& lanes, const Instruction& i, uint32_t mask) {
   });
 }
 
-// ---- The table -----------------------------------------------------------------------------------
+// ---- The table
+// -----------------------------------------------------------------------------------
 template <class T>
-using Unsigned = std::conditional_t<
-    std::is_integral_v<T>,
-    std::make_unsigned_t<std::conditional_t<std::is_integral_v<T>, T, int>>, T>;
+using Unsigned =
+    std::conditional_t<std::is_integral_v<T>,
+                       std::make_unsigned_t<std::conditional_t<std::is_integral_v<T>, T, int>>, T>;
 
 // Without overflow that C++ leaves undefined.
-#define OPERATION(Name, expression)               \
-  struct Name {                                   \
-    template <class T>                            \
-    T operator()(T first, T second) const {       \
-      const Unsigned<T> a = first, b = second;    \
-      (void)a, (void)b;                           \
-      return static_cast<T>(expression);          \
-    }                                             \
+#define OPERATION(Name, expression)            \
+  struct Name {                                \
+    template <class T>                         \
+    T operator()(T first, T second) const {    \
+      const Unsigned<T> a = first, b = second; \
+      (void)a, (void)b;                        \
+      return static_cast<T>(expression);       \
+    }                                          \
   }
 OPERATION(Add, a + b);
 OPERATION(Subtract, a - b);
@@ -337,12 +337,12 @@ constexpr const char* kSelectOperands = kWide<T> ? "d:ddp" : "w:wwp";
 template <class T>
 constexpr const char* kCompareOperands = kWide<T> ? "p:dd" : "p:ww";
 
-#define COMPARISON(Name, expression)       \
-  struct Name {                            \
-    template <class T>                     \
-    bool operator()(T a, T b) const {      \
-      return expression;                   \
-    }                                      \
+#define COMPARISON(Name, expression)  \
+  struct Name {                       \
+    template <class T>                \
+    bool operator()(T a, T b) const { \
+      return expression;              \
+    }                                 \
   }
 COMPARISON(IsEqual, a == b);
 COMPARISON(IsOther, a != b && !(a != a) && !(b != b));

@@ -37,8 +37,7 @@ bool Machine::control(Warp& warp, Lanes& lanes, const Instruction& one, int& at,
         if (rank >= launch_.cluster || from >= kMostBlocks * kSharedStride) {
           report("mapa outside of the cluster's shared memory", warp, lane, at);
         }
-        row64(lanes, one.d[0])[lane] =
-            kSharedBase + rank * kSharedStride + from % kSharedStride;
+        row64(lanes, one.d[0])[lane] = kSharedBase + rank * kSharedStride + from % kSharedStride;
       });
       break;
     case Op::kLaunchDependents:

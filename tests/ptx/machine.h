@@ -68,7 +68,8 @@ struct Block {
   uint32_t index = 0, rank = 0;  // in the grid, in the cluster
   std::vector<Warp> warps;
   uint32_t live = 0, at_barrier = 0, barriers = 0, clusters_passed_at_exit = 0;
-  uint32_t last_foreign = 0;  // touch of its shared memory by another block, in cluster barriers + 1
+  uint32_t last_foreign =
+      0;  // touch of its shared memory by another block, in cluster barriers + 1
   std::map<uint32_t, Published> published;
 };
 

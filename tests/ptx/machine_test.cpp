@@ -1,8 +1,8 @@
 // Kernels by hand, sound and unsound: what the interpreter has to find, and what it must not.
+#include "machine.h"
+
 #include <cstdio>
 #include <cstring>
-
-#include "machine.h"
 
 namespace ptx {
 namespace {
@@ -139,7 +139,8 @@ std::string of_cluster(const char* begin, const char* end) {
   mapa.u64 %t2, %t1, 1;
   ld.u32 %r2, [%t2];
   st.global.u32 [%out], %r2;
-$over:)" + end;
+$over:)" +
+         end;
 }
 
 void test_clusters() {
@@ -229,8 +230,8 @@ void test_arithmetic() {
             1, 1);
   const uint32_t wanted[] = {0x28800000, 0x80000000, 0x7fffffff, 0x7fffffff, 0, 0, 33, 33};
   for (int i = 0; i < 8; ++i) {
-    expect(trial.out()[i] == wanted[i], "arithmetic, word " + std::to_string(i) + ": " +
-                                            std::to_string(trial.out()[i]));
+    expect(trial.out()[i] == wanted[i],
+           "arithmetic, word " + std::to_string(i) + ": " + std::to_string(trial.out()[i]));
   }
   expect(trial.findings().count() == 0, "arithmetic finds nothing");
 }

@@ -60,7 +60,6 @@ void note_read(Cell& cell, uint8_t bytes, const Toucher& by) {
 const char* touch_word(Cell& cell, uint8_t bytes, Touch how, const Toucher& by) {
   if ((cell.lives & bytes) != bytes) return "outside of what lives";
   const char* fault = nullptr;
-  if (how != Touch::kWrite && (cell.written & bytes) != bytes) fault = "read but never written";
   const bool both_atomic = how == Touch::kAtomic && cell.by_atomic;
   if ((cell.wrote_bytes & bytes) && !both_atomic && !happened_before(cell.wrote, by)) {
     const bool other_grid = cell.wrote.grid != by.now.grid;
@@ -91,16 +90,19 @@ const char* touch_word(Cell& cell, uint8_t bytes, Touch how, const Toucher& by) 
 
 const char* touch(Cell* cells, size_t offset, unsigned size, Touch how, const Toucher& by) {
   const char* fault = nullptr;
+  bool unwritten = how != Touch::kWrite;  // none of it was: a part may be a structure's padding
   while (size > 0) {
     const unsigned first = offset % 4, here = size < 4 - first ? size : 4 - first;
     const auto bytes = static_cast<uint8_t>(((1u << here) - 1) << first);
+    if (cells[offset / 4].written & bytes) unwritten = false;
     if (const char* one = touch_word(cells[offset / 4], bytes, how, by)) fault = one;
     offset += here, size -= here;
   }
-  return fault;
+  return unwritten && !fault ? "read but never written" : fault;
 }
 
-// ---- Global memory -------------------------------------------------------------------------------
+// ---- Global memory
+// -------------------------------------------------------------------------------
 namespace {
 void* reserve(size_t bytes) {
   void* at = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,

@@ -31,9 +31,9 @@ struct Published {
 struct Toucher {
   Stamp now;
   uint32_t passed_barriers = 0, passed_cluster_barriers = 0;
-  uint32_t cluster = 1;     // blocks in it
-  uint32_t known_grid = 0;  // this and all before have ended
-  uint32_t also_grid = 0;   // this one too
+  uint32_t cluster = 1;                                      // blocks in it
+  uint32_t known_grid = 0;                                   // this and all before have ended
+  uint32_t also_grid = 0;                                    // this one too
   const std::map<uint32_t, Published>* published = nullptr;  // by block
 };
 
@@ -44,7 +44,8 @@ enum class Touch : uint8_t { kRead, kWrite, kAtomic };
 // Faults of one touch of `size` bytes at `cells[offset / 4]`; null: none.
 const char* touch(Cell* cells, size_t offset, unsigned size, Touch how, const Toucher& by);
 
-// ---- Addresses -----------------------------------------------------------------------------------
+// ---- Addresses
+// -----------------------------------------------------------------------------------
 constexpr uint64_t kSharedBase = 0x01000000, kSharedStride = 0x40000, kMostBlocks = 8;
 constexpr uint64_t kParamBase = 0x08000000, kParamSize = 4096;
 constexpr uint64_t kLocalBase = 0x100000000, kLocalStride = 0x10000;

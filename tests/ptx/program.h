@@ -113,7 +113,8 @@ std::unique_ptr<Module> translate(const std::string& text);
 // The PTX texts in what __cudaRegisterFatBinary is given.
 std::string ptx_of_fat_binary(const void* wrapper);
 
-// ---- Rows at run time ----------------------------------------------------------------------------
+// ---- Rows at run time
+// ----------------------------------------------------------------------------
 struct Lanes {
   uint32_t* rows32;
   uint64_t* rows64;
@@ -146,7 +147,8 @@ inline void for_lanes(uint32_t mask, F f) {
   }
 }
 
-// ---- What opcodes compute ------------------------------------------------------------------------
+// ---- What opcodes compute
+// ------------------------------------------------------------------------
 struct Meaning {
   Compute compute;
   const char* operands;  // first the results: 'd' 64, 'w' 32 or 16, 'p' predicate, '|' then sources

@@ -129,8 +129,8 @@ cudaError_t Device::launch(const void* entry, dim3 blocks, dim3 threads, void** 
     launch.parameters.resize(one.offset + one.size);
     std::memcpy(launch.parameters.data() + one.offset, arguments[i], one.size);
   }
-  if (const char* what = unsound(*function, blocks, threads, dynamic_shared, cluster,
-                                 launch.parameters.size())) {
+  if (const char* what =
+          unsound(*function, blocks, threads, dynamic_shared, cluster, launch.parameters.size())) {
     findings.add("a launch beyond the limits", nullptr, -1, function->name + ": " + what);
     return cudaErrorInvalidConfiguration;
   }
@@ -156,7 +156,8 @@ size_t live_allocations() { return Device::get().memory.live(); }
 
 }  // namespace ptx
 
-// ---- What nvcc's objects and our sources call ----------------------------------------------------
+// ---- What nvcc's objects and our sources call
+// ----------------------------------------------------
 using ptx::Device;
 
 extern "C" {
@@ -220,9 +221,10 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
                             cudaStream_t) {
   Device& device = Device::get();
   device.order();
-  const bool fine = kind == cudaMemcpyHostToDevice   ? device.memory.host_touches(to, bytes, true)
-                    : kind == cudaMemcpyDeviceToHost ? device.memory.host_touches(from, bytes, false)
-                                                     : false;
+  const bool fine = kind == cudaMemcpyHostToDevice ? device.memory.host_touches(to, bytes, true)
+                    : kind == cudaMemcpyDeviceToHost
+                        ? device.memory.host_touches(from, bytes, false)
+                        : false;
   if (!fine) {
     device.findings.add("a copy outside of what lives", nullptr, -1, std::to_string(bytes));
     return cudaErrorInvalidValue;

@@ -208,7 +208,8 @@ void Machine::run_warp(Warp& warp, int budget) {
   }
 }
 
-// ---- Barriers ------------------------------------------------------------------------------------
+// ---- Barriers
+// ------------------------------------------------------------------------------------
 void Machine::release_barrier(Block& block) {
   if (block.at_barrier == 0 || block.at_barrier < block.live) return;
   uint32_t all = kAll;

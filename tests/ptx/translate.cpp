@@ -1,10 +1,10 @@
 // Reads PTX: declarations, scopes, statements.
+#include "translate.h"
+
 #include <cctype>
 #include <cstring>
 #include <stdexcept>
 #include <unordered_map>
-
-#include "translate.h"
 
 namespace ptx {
 namespace {
@@ -124,7 +124,8 @@ class Translator {
   }
 
  private:
-  // ---- Declarations ------------------------------------------------------------------------------
+  // ---- Declarations
+  // ------------------------------------------------------------------------------
   void file() {
     const int number = std::stoi(lex_.take());
     string name = lex_.take();
@@ -175,8 +176,8 @@ class Translator {
     if (lex_.accept("(")) one.results = parameters(Symbol::kLocal, one.frame);
     one.name = lex_.take();
     if (lex_.accept("(")) {
-      one.parameters = parameters(entry ? Symbol::kParam : Symbol::kLocal,
-                                  entry ? params_end : one.frame);
+      one.parameters =
+          parameters(entry ? Symbol::kParam : Symbol::kLocal, entry ? params_end : one.frame);
     }
     while (lex_.peek()[0] == '.') {
       const string bound = lex_.take();
@@ -232,7 +233,8 @@ class Translator {
     return &(scopes_[0][name] = {Symbol::kRegister, prefix->second, next_name(prefix->second), 0});
   }
 
-  // ---- Statements --------------------------------------------------------------------------------
+  // ---- Statements
+  // --------------------------------------------------------------------------------
   void body() {
     for (int depth = 1; depth > 0;) {
       if (lex_.accept("{")) {
@@ -255,8 +257,9 @@ class Translator {
     if (word == ".reg") return registers();
     if (word == ".local" || word == ".shared" || word == ".param") {
       string name;
-      const Symbol symbol = variable(word == ".shared" ? Symbol::kShared : Symbol::kLocal,
-                                     word == ".shared" ? function_->shared : function_->frame, name);
+      const Symbol symbol =
+          variable(word == ".shared" ? Symbol::kShared : Symbol::kLocal,
+                   word == ".shared" ? function_->shared : function_->frame, name);
       scopes_.back()[name] = symbol;
       return lex_.expect(";");
     }
@@ -288,9 +291,8 @@ class Translator {
     int file = 0, line = 0, column = 0, from_file, from_line, from_column, from = -1;
     std::sscanf(text.c_str(), "%d %d %d", &file, &line, &column);
     const size_t inlined = text.find("inlined_at");
-    if (inlined != string::npos &&
-        std::sscanf(text.c_str() + inlined, "inlined_at %d %d %d", &from_file, &from_line,
-                    &from_column) == 3) {
+    if (inlined != string::npos && std::sscanf(text.c_str() + inlined, "inlined_at %d %d %d",
+                                               &from_file, &from_line, &from_column) == 3) {
       const auto found = at_.find({from_file, from_line});
       if (found != at_.end()) from = found->second;
     }
@@ -332,8 +334,7 @@ class Translator {
       module_->constants64.insert(module_->constants64.end(), kLanes, value);
     } else {
       row = ~static_cast<Operand>(module_->constants32.size() / kLanes);
-      module_->constants32.insert(module_->constants32.end(), kLanes,
-                                  static_cast<uint32_t>(value));
+      module_->constants32.insert(module_->constants32.end(), kLanes, static_cast<uint32_t>(value));
     }
     return constants_[key] = row;
   }
@@ -397,7 +398,8 @@ class Translator {
   int place_ = -1;
 };
 
-// ---- Instructions --------------------------------------------------------------------------------
+// ---- Instructions
+// --------------------------------------------------------------------------------
 void Translator::instruction(Instruction& one, const string& opcode) {
   const string head = opcode.substr(0, opcode.find('.'));
   if (head == "ld" || head == "st" || head == "atom") return memory(one, opcode);
@@ -534,7 +536,8 @@ void Translator::memory(Instruction& one, const string& opcode) {
   }
   one.op = parts[0] == "ld" ? Op::kLoad : parts[0] == "st" ? Op::kStore : Op::kAtomicAdd;
   const string type = parts.back();
-  if (one.op == Op::kAtomicAdd && (opcode != "atom.add.u64")) lex_.fail("cannot translate " + opcode);
+  if (one.op == Op::kAtomicAdd && (opcode != "atom.add.u64"))
+    lex_.fail("cannot translate " + opcode);
   one.bytes = static_cast<uint8_t>(bytes_of_type(type));
   one.is_signed = type[1] == 's';
   one.count = 1;

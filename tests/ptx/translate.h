@@ -18,8 +18,8 @@ inline Operand& operand_of(Instruction& instruction, uint8_t slot) {
   return slot < 4 ? instruction.d[slot] : instruction.s[slot - 4];
 }
 
-// Turns numbers of registers into rows of a frame, as few as a linear scan of what lives where needs.
-// `references` are in the order of the instructions [function.first, module.code.size()).
+// Turns numbers of registers into rows of a frame, as few as a linear scan of what lives where
+// needs. `references` are in the order of the instructions [function.first, module.code.size()).
 void give_rows(Module& module, Function& function, const std::vector<Reference>& references);
 
 }  // namespace ptx
