@@ -6,6 +6,7 @@
 #include <random>
 #include <vector>
 
+#include "anydraft/error.h"
 #include "anydraft/sampling.h"
 #include "rows/kernels.h"
 
@@ -61,6 +62,25 @@ TEST_F(Filters, KeepWhatASortKeeps) {
         EXPECT_EQ(kept(rows, {1, 0, 0.9, 0, {}}), nucleus);
         EXPECT_EQ(sample_row(rows, 0, {0, 0, 1, 0, {}}, 0.5),
                   std::max_element(row.begin(), row.end()) - row.begin());
+      }
+    }
+  }
+}
+
+// Wherever it is: also behind the first chunk, whose total alone tells.
+TEST_F(Filters, RefuseNan) {
+  const int64_t size = 3 * 4096 + 77;
+  std::mt19937_64 random(9);
+  for (int turn = 0; turn < 40; ++turn) {
+    std::vector<float> row = row_of(size, 3);
+    for (float& x : row) x += 12;
+    row[turn < 4 ? turn * 4096 : random() % size] = turn % 2 ? std::nanf("") : -std::nanf("7");
+    const RowsView rows{row.data(), DType::kFloat32, 1, size, size};
+    for (const detail::RowKernels* set : detail::runnable_kernels()) {
+      detail::use_kernels(set);
+      for (const SamplingParams& params :
+           {SamplingParams{}, SamplingParams{0, 0, 1, 0, {}}, SamplingParams{1, 0, 0.9, 0, {}}}) {
+        EXPECT_THROW(sample_row(rows, 0, params, 0.5), Error) << set->name << ' ' << turn;
       }
     }
   }

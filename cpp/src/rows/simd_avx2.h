@@ -42,11 +42,10 @@ inline Floats smaller_where(Mask keep, Floats x, Floats so_far) {
   return _mm256_min_ps(_mm256_blendv_ps(so_far, x, keep), so_far);
 }
 
-// x * 2^(low bits of n - exponent), as integers.
+// x * 2^(low bits of n - exponent), NaN where x is: a power of two in [-126, 127].
 inline Floats shift_exponent(Floats x, Floats n, int32_t exponent) {
-  const __m256i shift = _mm256_sub_epi32(_mm256_castps_si256(n), _mm256_set1_epi32(exponent));
-  return _mm256_castsi256_ps(
-      _mm256_add_epi32(_mm256_castps_si256(x), _mm256_slli_epi32(shift, 23)));
+  const __m256i shift = _mm256_sub_epi32(_mm256_castps_si256(n), _mm256_set1_epi32(exponent - 127));
+  return _mm256_mul_ps(x, _mm256_castsi256_ps(_mm256_slli_epi32(shift, 23)));
 }
 
 // Rounded towards zero.

@@ -42,11 +42,10 @@ inline Floats smaller_where(Mask keep, Floats x, Floats so_far) {
   return _mm512_mask_min_ps(so_far, keep, x, so_far);
 }
 
-// x * 2^(low bits of n - exponent), as integers.
+// x * 2^(low bits of n - exponent), NaN where x is: a power of two in [-126, 127].
 inline Floats shift_exponent(Floats x, Floats n, int32_t exponent) {
-  const __m512i shift = _mm512_sub_epi32(_mm512_castps_si512(n), _mm512_set1_epi32(exponent));
-  return _mm512_castsi512_ps(
-      _mm512_add_epi32(_mm512_castps_si512(x), _mm512_slli_epi32(shift, 23)));
+  const __m512i shift = _mm512_sub_epi32(_mm512_castps_si512(n), _mm512_set1_epi32(exponent - 127));
+  return _mm512_mul_ps(x, _mm512_castsi512_ps(_mm512_slli_epi32(shift, 23)));
 }
 
 // Rounded towards zero.

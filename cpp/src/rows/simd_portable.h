@@ -97,11 +97,11 @@ inline Floats smaller_where(const Mask& keep, const Floats& x, const Floats& so_
       [&](int i) { return keep.at[i] && x.at[i] < so_far.at[i] ? x.at[i] : so_far.at[i]; });
 }
 
-// x * 2^(low bits of n - exponent), as integers.
+// x * 2^(low bits of n - exponent), NaN where x is: a power of two in [-126, 127].
 inline Floats shift_exponent(const Floats& x, const Floats& n, int32_t exponent) {
   return floats([&](int i) {
-    const uint32_t shift = bits_from_float(n.at[i]) - static_cast<uint32_t>(exponent);
-    return float_from_bits(bits_from_float(x.at[i]) + (shift << 23));
+    const uint32_t shift = bits_from_float(n.at[i]) - static_cast<uint32_t>(exponent - 127);
+    return x.at[i] * float_from_bits(shift << 23);
   });
 }
 
