@@ -89,7 +89,8 @@ struct Case {
       for (float value : from) {
         uint32_t bits;
         memcpy(&bits, &value, sizeof bits);
-        const uint32_t small = ((bits >> 13) & 0x3ffffu) - (112u << 10);  // of a number in 2^±14
+        const uint32_t half = (bits >> 13) & 0x3ffffu;  // of a number below 2^15; tiny ones are 0
+        const uint32_t small = half > 112u << 10 ? half - (112u << 10) : 0;
         to.push_back(static_cast<uint16_t>(
             dtype == DType::kBFloat16 ? bits >> 16 : (bits >> 16 & 0x8000u) | (small & 0x7fffu)));
       }

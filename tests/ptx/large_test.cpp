@@ -28,8 +28,9 @@ class DeviceRows {
   RowsView view_;
 };
 
-void expect_same(const VerifyRequest& request) {
+void expect_same(VerifyRequest request) {
   const size_t found = ptx::findings().count();
+  request.report_status = true;
   VerifyRequest on_device = request;
   const DeviceRows target(request.target_logits), draft(request.draft_logits);
   on_device.target_logits = target.view();
@@ -39,6 +40,9 @@ void expect_same(const VerifyRequest& request) {
   EXPECT_EQ(gpu.offsets, cpu.offsets);
   EXPECT_EQ(gpu.next_tokens, cpu.next_tokens);
   EXPECT_EQ(gpu.degenerate, cpu.degenerate);
+  for (size_t i = 0; i < cpu.status.size(); ++i) {
+    EXPECT_EQ(gpu.status[i].empty(), cpu.status[i].empty()) << gpu.status[i] << cpu.status[i];
+  }
   EXPECT_EQ(ptx::findings().count(), found);
 }
 
