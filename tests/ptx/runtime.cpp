@@ -19,6 +19,8 @@ uint64_t number_of(const char* name, uint64_t otherwise) {
   return text ? std::strtoull(text, nullptr, 0) : otherwise;
 }
 
+int capability() { return static_cast<int>(number_of("PTX_CAPABILITY", 9)); }
+
 struct Image {
   const void* wrapper;
   std::unique_ptr<Module> module;
@@ -69,8 +71,7 @@ class Device {
     if (device.findings.count() > 0) _exit(9);
   }
   const Function* function_of(const Kernel& kernel);
-  const char* unsound(const Function& function, dim3 blocks, dim3 threads, size_t dynamic_shared,
-                      uint32_t cluster, size_t parameters) const;
+  static const char* unsound(const Launch& launch, size_t dynamic_shared, bool programmatic);
   void set_order(Launch& launch, bool programmatic);
 
   std::map<cudaStream_t, Last> last_;
@@ -87,14 +88,15 @@ const Function* Device::function_of(const Kernel& kernel) {
 }
 
 // Limits of compute capability 9.0, without opting into more.
-const char* Device::unsound(const Function& function, dim3 blocks, dim3 threads,
-                            size_t dynamic_shared, uint32_t cluster, size_t parameters) const {
-  if (blocks.x < 1 || blocks.y != 1 || blocks.z != 1 || blocks.x > 0x7fffffffu) return "the grid";
-  if (threads.x < 1 || threads.y != 1 || threads.z != 1) return "the block";
-  if (threads.x > function.max_threads || threads.x > 1024) return "threads a block";
+const char* Device::unsound(const Launch& launch, size_t dynamic_shared, bool programmatic) {
+  const Function& function = *launch.function;
+  if (launch.blocks < 1 || launch.blocks > 0x7fffffffu) return "the grid";
+  if (launch.threads < 1 || launch.threads > function.max_threads) return "threads a block";
   if (function.shared + dynamic_shared > 48 * 1024) return "more than 48 KB of shared memory";
-  if (cluster < 1 || cluster > kMostBlocks || blocks.x % cluster != 0) return "the cluster";
-  if (parameters > 4096) return "more than 4 KB of parameters";
+  const uint32_t cluster = launch.cluster;
+  if (cluster < 1 || cluster > kMostBlocks || launch.blocks % cluster != 0) return "the cluster";
+  if (launch.parameters.size() > kParamSize) return "more than 4 KB of parameters";
+  if (capability() < 9 && (cluster > 1 || programmatic)) return "attributes of 9.0";
   return nullptr;
 }
 
@@ -120,6 +122,7 @@ cudaError_t Device::launch(const void* entry, dim3 blocks, dim3 threads, void** 
   if (found == kernels.end()) return cudaErrorInvalidDeviceFunction;
   const Function* function = function_of(found->second);
   if (!function) return cudaErrorInvalidDeviceFunction;
+  if (blocks.y * blocks.z * threads.y * threads.z != 1) return cudaErrorNotSupported;
   Launch launch;
   launch.module = found->second.image->module.get();
   launch.function = function;
@@ -129,8 +132,7 @@ cudaError_t Device::launch(const void* entry, dim3 blocks, dim3 threads, void** 
     launch.parameters.resize(one.offset + one.size);
     std::memcpy(launch.parameters.data() + one.offset, arguments[i], one.size);
   }
-  if (const char* what =
-          unsound(*function, blocks, threads, dynamic_shared, cluster, launch.parameters.size())) {
+  if (const char* what = unsound(launch, dynamic_shared, programmatic)) {
     findings.add("a launch beyond the limits", nullptr, -1, function->name + ": " + what);
     return cudaErrorInvalidConfiguration;
   }
@@ -248,7 +250,7 @@ cudaError_t cudaGetDevice(int* device) {
 }
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
   if (attribute == cudaDevAttrComputeCapabilityMajor) {
-    *value = 9;
+    *value = ptx::capability();
   } else if (attribute == cudaDevAttrMultiProcessorCount) {
     *value = static_cast<int>(ptx::number_of("PTX_PROCESSORS", 132));
   } else {

@@ -2,6 +2,7 @@
 // interpreted, each launch at once. What a program did is told here; the environment says how:
 //   PTX_SEED        0: in order; else warps and lanes in an order of that seed
 //   PTX_PROCESSORS  multiprocessors that the device says it has (132)
+//   PTX_CAPABILITY  major number (9); 8 with a build for 80-virtual
 //   PTX_VERBOSE     each launch in a line
 #pragma once
 
