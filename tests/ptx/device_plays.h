@@ -76,13 +76,14 @@ inline size_t size_of_map(const int32_t* map, int64_t vocab, bool with_spellings
   return end - map;
 }
 
-// Launches go to the caller's stream, and nothing waits for the device.
+// Launches go to the caller's stream; nothing waits for the device or allocates.
 template <class Call>
 void on_stream(Call call) {
   auto* stream = reinterpret_cast<void*>(uintptr_t{0x51});
   const size_t first = ptx::launched().size(), waits = ptx::waits_of_host();
-  const size_t found = ptx::findings().count();
+  const size_t found = ptx::findings().count(), live = ptx::live_allocations();
   call(stream);
+  EXPECT_EQ(ptx::live_allocations(), live);
   EXPECT_EQ(ptx::waits_of_host(), waits);
   for (size_t i = first; i < ptx::launched().size(); ++i) {
     EXPECT_EQ(ptx::launched()[i].stream, stream);
