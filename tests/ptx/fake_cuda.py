@@ -17,8 +17,7 @@ from anydraft import _core
 RUNTIME = ctypes.CDLL(_core.__file__)
 HOST_TO_DEVICE = 1
 STREAM = 0x51
-WORKED_ON = torch.device("cuda", 0)
-KEPT_IN_PLACE = {"__get__", "view", "reshape", "__getitem__", "unbind", "expand", "flatten"}
+DEVICE = torch.device("cuda", 0)
 
 
 def allocate(size):
@@ -33,7 +32,7 @@ def allocate(size):
 class OnDevice(torch.Tensor):
     """A tensor whose storage is device memory."""
 
-    device = property(lambda self: WORKED_ON)
+    device = property(lambda self: DEVICE)
     is_cuda = property(lambda self: True)
 
     @classmethod
@@ -42,20 +41,18 @@ class OnDevice(torch.Tensor):
         kwargs.pop("device", None)
         with torch._C.DisableTorchFunctionSubclass():
             result = function(*args, **kwargs)
-        storages = {
-            a.untyped_storage().data_ptr() for a in (*args, *kwargs.values()) if type(a) is cls
-        }
+            given = [a for a in (*args, *kwargs.values()) if type(a) is cls]
+            storages = {a.untyped_storage().data_ptr() for a in given}
 
         def placed(one):
             if isinstance(one, (tuple, list)):
                 return type(one)(placed(each) for each in one)
             if not isinstance(one, torch.Tensor):
                 return one
-            plain = one.as_subclass(torch.Tensor)
             with torch._C.DisableTorchFunctionSubclass():
-                if plain.untyped_storage().data_ptr() in storages:
-                    return plain.as_subclass(cls)
-                return to_device(plain)
+                if one.untyped_storage().data_ptr() in storages:  # a view, or done in place
+                    return one.as_subclass(cls)
+                return to_device(one.as_subclass(torch.Tensor))
 
         return placed(result)
 

@@ -24,12 +24,14 @@ FILTERED = SamplingParams(temperature=0.8, top_k=50, top_p=0.95, min_p=1e-4)
 
 
 class Batch:
-    """Ragged trees (chains for block) with laws that the verifier takes, on the CPU."""
+    """Ragged trees (chains for block) with laws that the verifier takes, on the CPU; `Verification`
+    takes no sparse ones."""
 
-    def __init__(self, verifier, vocab, requests, dtype, seed, stride=0):
+    def __init__(self, verifier, vocab, requests, dtype, seed, stride=0, sparse=True):
         random = np.random.default_rng(seed)
         generator = torch.Generator().manual_seed(seed)
         tokens, parents, paths, self.laws, offsets = [], [], [], [], [0]
+        kinds = [kind for kind in LAWS[verifier] if sparse or kind != "sparse"]
         for _ in range(requests):
             for node in range(int(random.integers(1, 7))):
                 chain = verifier == "block" or random.random() < 0.4
@@ -37,7 +39,7 @@ class Batch:
                 parents.append(-1 if node == 0 else max(node - back, 0))
                 tokens.append(int(random.integers(0, min(vocab, 5))))
                 paths.append(int(random.integers(1, 4)))
-                self.laws.append(self.law(str(random.choice(LAWS[verifier])), len(self.laws)))
+                self.laws.append(self.law(str(random.choice(kinds)), len(self.laws)))
             offsets.append(len(tokens))
         nodes = len(tokens)
         rows = torch.randn(2, nodes, vocab + stride, generator=generator)

@@ -43,7 +43,7 @@ def test_same_tokens_as_the_cpu(verifier, vocab):
 @on_device
 @pytest.mark.parametrize("verifier", sorted(set(LAWS) - {"multipath"}))
 def test_acceptance_of_nodes(verifier):
-    batch = Batch(verifier, 5000, 6, torch.bfloat16, 8)
+    batch = Batch(verifier, 5000, 6, torch.bfloat16, 8, sparse=False)
     cpu, gpu = (batch.verify(device, FILTERED, acceptance=True) for device in ("cpu", "cuda"))
     same(cpu, gpu)
     fine = [
@@ -74,7 +74,7 @@ def test_small_case(verifier, splits):
     if splits > 1 and torch.cuda.get_device_capability()[0] < 9:
         pytest.skip("clusters need compute capability 9.0")
     for vocab, lazy in ((1, False), (300, True), (4099, False)):
-        batch = Batch(verifier, vocab, 3, torch.bfloat16, vocab, 1)
+        batch = Batch(verifier, vocab, 3, torch.bfloat16, vocab, 1, sparse=False)
         device = OnDevice(batch, FILTERED, splits=splits, lazy=lazy)
         device.call()
         device.expect(batch.verify("cpu", FILTERED))
@@ -98,7 +98,7 @@ def test_any_split_of_the_vocabulary(splits, lazy):
 @on_device
 def test_a_graph_replays_new_rows():
     params = SamplingParams(temperature=0.9, seed=2)
-    first, second = (Batch("multipath", 3000, 5, torch.float32, seed) for seed in (1, 1))
+    first, second = (Batch("multipath", 3000, 5, torch.float32, 1, sparse=False) for _ in range(2))
     second.target, second.draft = second.target.flip(0), second.draft.flip(0)
     device = OnDevice(first, params)
     device.call()  # loads the kernels
@@ -169,7 +169,7 @@ class TestFailures:
             sample(rows.cuda(), SamplingParams(), [(i, 0) for i in range(4)])
 
     def test_a_tree_that_cannot_be_followed(self):
-        batch = Batch("top_down", 50, 2, torch.float32, 3)
+        batch = Batch("top_down", 50, 2, torch.float32, 3, sparse=False)
         batch.trees.parents[-1] = 99 if batch.trees.parents[-1] >= 0 else 5
         device = OnDevice(batch, SamplingParams())
         device.call()
