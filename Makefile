@@ -116,7 +116,7 @@ test-cpp: $(STAMP)-venv
 	ctest --test-dir $(cpp_build) --output-on-failure --no-tests=error -j$(JOBS)
 
 test-ptx: $(STAMP)-venv
-	PATH="$(CURDIR)/$(BIN):$$PATH" JOBS=$(JOBS) tests/ptx/run.sh
+	PATH="$(CURDIR)/$(BIN):$$PATH" JOBS=$(JOBS) PYTHON=python tests/ptx/run.sh
 
 fuzz: $(STAMP)-anydraft $(STAMP)-test
 	tests/fuzz/run.sh $(FUZZ_SECONDS) $(CURDIR)/$(BIN)/python

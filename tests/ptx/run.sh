@@ -1,22 +1,31 @@
 #!/usr/bin/env bash
 # The compiled kernels on an interpreter of their PTX: no GPU. See README.md here.
 #
-#   run.sh          hand-made kernels, small cases by several seeds, the block tests (some minutes)
+#   run.sh          hand-made kernels, small cases by several seeds, the block tests, and where Python
+#                   has torch and pytest, the tests of anydraft.cuda (ten minutes)
 #   run.sh quick    hand-made kernels, small cases once
 #
 #   BUILD=build/cuda                   the folder of the CUDA build, as .ci/run has it
 #   ANYDRAFT_CUDA_ARCHITECTURES=90     90-virtual: PTX alone, compiles in half the time
-#   JOBS=2
+#   JOBS=2 PYTHON=python3
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 build=${BUILD:-build/cuda}
+python=${PYTHON:-python3}
 options=(-DANYDRAFT_CUDA=ON -DANYDRAFT_CUDA_ARCHITECTURES="${ANYDRAFT_CUDA_ARCHITECTURES:-90}"
   -DANYDRAFT_PTX_TESTS=ON -DANYDRAFT_ASSERTS=OFF)
 targets=(ptx_machine_test ptx_small_cases)
+with_python=
 if [ "${1:-}" != quick ]; then
   tests/cpp/fetch_googletest.sh build/googletest
   options+=(-DANYDRAFT_TESTS=ON -DANYDRAFT_GTEST_ROOT="$PWD/build/googletest")
   targets+=(ptx_block_tests)
+  if "$python" -c 'import torch, pytest, pybind11' 2>/dev/null; then
+    with_python=yes
+    options+=(-DANYDRAFT_PYTHON=ON -DPython_EXECUTABLE="$(command -v "$python")"
+      -Dpybind11_DIR="$("$python" -m pybind11 --cmakedir)")
+    targets+=(ptx_core)
+  fi
 fi
 cmake -S . -B "$build" -G Ninja "${options[@]}"
 cmake --build "$build" --target "${targets[@]}" -j"${JOBS:-2}"
@@ -28,4 +37,13 @@ for seed in 1 2 3; do
 done
 PTX_PROCESSORS=4 PTX_SEED=4 "$build/ptx_small_cases" # few multiprocessors: no clusters for laws
 "$build/ptx_block_tests"
-PTX_SEED=5 "$build/ptx_block_tests"
+PTX_SEED=5 "$build/ptx_block_tests" --gtest_filter=-Large*
+if [ -z "$with_python" ]; then
+  echo '!!!! tests of anydraft.cuda SKIPPED: no torch, pytest or pybind11 in Python'
+  exit
+fi
+tar -C python --exclude='*.so' --exclude=__pycache__ -c anydraft | tar -x -C "$build/ptx_site"
+# No graphs there, and large vocabularies and lattices take long.
+PYTHONPATH=$build/ptx_site:tests/ptx:. "$python" -m pytest -q -p fake_cuda -p no:cacheprovider \
+  -m cuda tests/python/test_cuda.py tests/python/test_cuda_projection.py \
+  -k 'not graph and not 128256 and not 151936 and not 262144 and not 40000'
