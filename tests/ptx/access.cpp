@@ -58,8 +58,9 @@ uint8_t* Machine::reach_shared(Warp& warp, int lane, uint64_t offset, unsigned s
                                int at) {
   Cluster& cluster = *warp.block->cluster;
   const uint64_t rank = offset / kSharedStride;
-  if (rank >= launch_.cluster || (offset + size - 1) / kSharedStride != rank) {
-    report("shared memory of no block", warp, lane, at, "offset " + hex(offset));
+  const uint64_t place = offset % kSharedStride;
+  if (rank >= launch_.cluster || place + size > launch_.function->shared) {
+    report("shared memory outside of what lives", warp, lane, at, "offset " + hex(offset));
     return nullptr;
   }
   Block& owner = cluster.blocks[rank];
@@ -71,12 +72,13 @@ uint8_t* Machine::reach_shared(Warp& warp, int lane, uint64_t offset, unsigned s
     owner.last_foreign = std::max(owner.last_foreign, warp.cluster_arrived[lane] + 1);
   }
   const Toucher by = toucher(warp, lane);
-  if (const char* fault = touch(cluster.shared_cells.data(), offset, size, how, by)) {
+  const size_t at_cell = rank * shared_stride() + place;
+  if (const char* fault = touch(cluster.shared_cells.data(), at_cell, size, how, by)) {
     report(std::string("shared memory ") + fault, warp, lane, at,
-           std::string(name_of(how)) + " at offset " + hex(offset % kSharedStride) + " of block " +
+           std::string(name_of(how)) + " at offset " + hex(place) + " of block " +
                std::to_string(owner.index));
   }
-  return &cluster.shared[offset];
+  return &cluster.shared[at_cell];
 }
 
 // Where the bytes are, or null: none of the kind.

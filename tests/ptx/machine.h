@@ -123,6 +123,7 @@ class Machine {
               const std::string& more = "");
 
   uint32_t random(uint32_t below) { return static_cast<uint32_t>(random_() % below); }
+  size_t shared_stride() const { return (launch_.function->shared + 3) / 4 * 4; }
   uint64_t local_of(const Warp& warp, int lane) const {
     return (static_cast<uint64_t>(warp.block->rank) * launch_.threads + warp.first_thread + lane);
   }

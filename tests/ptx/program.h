@@ -83,13 +83,10 @@ struct Function {
   std::vector<Variable> parameters, results;
 };
 
-// A call: bytes copied from the caller's frame to the callee's, and back.
+// A call: arguments are copied from the caller's frame to the callee's, results back.
 struct CallSite {
   int function = -1;
   std::string name;
-  struct Copy {
-    uint32_t mine, theirs, size;
-  };
   std::vector<uint32_t> arguments, results;  // offsets in the caller's frame
 };
 

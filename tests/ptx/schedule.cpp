@@ -61,19 +61,16 @@ Machine::Machine(GlobalMemory& memory, Findings& findings, const Launch& launch,
 std::unique_ptr<Cluster> Machine::start_cluster(uint32_t index) {
   auto cluster = std::make_unique<Cluster>();
   const uint32_t blocks = launch_.cluster, threads = launch_.threads;
-  const size_t shared = launch_.function->shared;
+  const size_t shared = shared_stride();
   cluster->blocks.resize(blocks);
-  cluster->shared.assign(blocks * kSharedStride, 0xa5);
-  cluster->shared_cells.assign(blocks * kSharedStride / 4, Cell{});
+  Cell cell;
+  cell.lives = 15;
+  cluster->shared.assign(blocks * shared, 0xa5);
+  cluster->shared_cells.assign(blocks * shared / 4, cell);
   cluster->local.assign(static_cast<size_t>(blocks) * threads * most_local_, 0xa5);
   cluster->local_written.assign(cluster->local.size(), 0);
   cluster->live = blocks * threads;
   for (uint32_t rank = 0; rank < blocks; ++rank) {
-    for (size_t at = 0; at < shared; at += 4) {
-      const size_t left = std::min<size_t>(shared - at, 4);
-      cluster->shared_cells[(rank * kSharedStride + at) / 4].lives =
-          static_cast<uint8_t>((1u << left) - 1);
-    }
     Block& block = cluster->blocks[rank];
     block.cluster = cluster.get();
     block.index = index * blocks + rank, block.rank = rank, block.live = threads;
