@@ -13,6 +13,12 @@ std::unique_ptr<Module> Translator::run() {
       while (!lex_.accept("}")) lex_.take();
     } else if (word == ".func" || word == ".entry") {
       function(word == ".entry");
+    } else if (word == ".shared") {
+      uint32_t end = 0;
+      string name;
+      const Symbol symbol = variable(Symbol::kShared, end, name);
+      shared_[name] = symbol.size;
+      lex_.expect(";");
     } else if (word != ".visible" && word != ".weak" && word != ".extern") {
       lex_.fail("cannot translate " + word);
     }
@@ -125,6 +131,12 @@ const Symbol* Translator::find(const string& name) {
   for (size_t i = scopes_.size(); i-- > 0;) {
     const auto found = scopes_[i].find(name);
     if (found != scopes_[i].end()) return &found->second;
+  }
+  const auto shared = shared_.find(name);
+  if (shared != shared_.end()) {  // outside of functions: takes room in those that use it
+    const uint32_t at = round_up(function_->shared, 16);
+    function_->shared = at + shared->second;
+    return &(scopes_[0][name] = {Symbol::kShared, Rows::kNone, at, shared->second});
   }
   if (name[0] != '%') return nullptr;
   const size_t digits = name.find_first_of("0123456789");

@@ -66,6 +66,7 @@ class Translator {
   std::unique_ptr<Module> module_;
   Function* function_ = nullptr;
   std::map<string, int> functions_;
+  std::map<string, uint32_t> shared_;  // variables of the module: bytes
   std::vector<std::unordered_map<string, Symbol>> scopes_;
   std::map<string, Rows> prefixes_;
   std::vector<uint32_t> names_{0, 0, 0, 0};
