@@ -149,6 +149,11 @@ void bind_testing(py::module_& parent) {
            }),
            py::arg("restate") = py::none())
       .def("restart", &BranchingChooser::restart)
+      .def("use",
+           [](BranchingChooser& branches, uint32_t request, uint32_t position, uint32_t node,
+              uint32_t purpose, uint32_t attempt) {
+             branches.use({0, request, position, node, static_cast<Purpose>(purpose), attempt});
+           })
       .def("advance", &BranchingChooser::advance)
       .def_property_readonly("weight", &BranchingChooser::weight);
   module.def("law_masses", [](py::object logits, const SamplingParams& params) {

@@ -1,5 +1,7 @@
 """The audit's p-value is what it says, for laws with hardly any mass in a bin too."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -43,11 +45,31 @@ def lax_below_the_root(trees, target_logits, **options):
     return VerifyResult(accepted, offsets, next_token, [], [])
 
 
-def test_what_is_wrong_behind_the_first_token_is_found_level_by_level():
+def test_what_is_wrong_behind_the_first_token_is_found():
     rows = torch.randn(5, 300, generator=torch.Generator().manual_seed(3))
-    target, draft = rows[:3], rows[3:]
-    assert audit(lax_below_the_root, target[0], draft[0], runs=4000).p_value > 1e-3
-    assert audit(lax_below_the_root, target, draft, runs=4000).p_value < 1e-9
+    assert audit(lax_below_the_root, rows[:3], rows[3:], runs=4000).p_value < 1e-9
+    # One row for every node: two and three tokens are looked at without being asked for.
+    assert audit(lax_below_the_root, rows[0], rows[3], runs=4000).p_value < 1e-9
+    assert audit("top_down", rows[0], rows[3], runs=4000).p_value > 1e-3
+
+
+def uniforms_of_the_level_above(trees, target_logits, **options):
+    """Top-down, but a node below the first level is judged with its parent's uniform number."""
+    options.pop("requests"), options.pop("positions")
+    random = np.random.default_rng(trees.tokens[:50])
+    accept, pick = random.uniform(1e-12, 1, (2, len(trees.tokens)))
+    for begin, end in itertools.pairwise(trees.offsets):
+        for node in range(begin + 1, end):
+            if trees.parents[node] > 0:
+                accept[node] = accept[begin + trees.parents[node]]
+    return verify(trees, target_logits, coins=(accept, pick), **options)
+
+
+def test_a_uniform_used_again_one_level_down_is_found():
+    rows = torch.randn(2, 300, generator=torch.Generator().manual_seed(5))
+    assert audit(uniforms_of_the_level_above, rows[0], rows[1]).p_value < 1e-9
+    # Drafts of one level have no node that it is wrong about.
+    assert audit(uniforms_of_the_level_above, rows[[0, 0]], rows[1:]).p_value > 1e-3
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 // A session whose random choices are branches: it is run again for each of them.
 #pragma once
 
+#include <algorithm>
 #include <functional>
 #include <utility>
 
@@ -18,15 +19,21 @@ class BranchingChooser : public Chooser {
   explicit BranchingChooser(Restate restate = nullptr) : restate_(std::move(restate)) {}
 
   void restart() { branches_.restart(); }
+  void use(const CoinKey& key) { branches_.use(key); }
   bool advance() { return branches_.advance(); }
   double weight() const { return branches_.weight(); }
 
   int32_t draw(LawKind kind, const RowsView& rows, int64_t index, const SamplingParams& params,
-               int32_t width, CoinKey, int32_t* out) override {
+               int32_t width, CoinKey key, int32_t* out) override {
     BranchingDrawer drawer(rows, index, params, branches_);
-    return detail::draw_children(drawer, kind, width, out);
+    const int32_t count = detail::draw_children(drawer, kind, width, out);
+    const bool first_alone = kind == LawKind::kHub || kind == LawKind::kGreedyK;
+    const int32_t drawn = kind == LawKind::kOneHot ? 0 : first_alone ? std::min(count, 1) : count;
+    for (int32_t child = 0; child < drawn; ++child, ++key.node) branches_.use(key);
+    return count;
   }
-  bool chance(double part, double rest, CoinKey) override {
+  bool chance(double part, double rest, CoinKey key) override {
+    branches_.use(key);
     return branches_.choose({part, rest}) == 0;
   }
   VerifyResult judge(const VerifyRequest& given) override {

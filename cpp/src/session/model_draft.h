@@ -65,6 +65,12 @@ class ModelDraft : public Drafting {
   bool merges() const { return pair_.options.verifier == Verifier::kMultipath; }
   void add_certain(int32_t parent, int32_t drafter_token);
   CoinKey key(int32_t coin) const;
+  // The number of the first of `count` coins that nothing in this round has used. Counted, not taken
+  // from the tree's size: equal children merge, so the tree grows by less than was drawn.
+  int32_t next_coins(int32_t count) {
+    coins_ += count;
+    return coins_ - count + 1;
+  }
   void draw_from(const RowsView& row, int64_t index, const SamplingParams& params, int32_t width,
                  int32_t coin, Expansion& expansion) const;
 

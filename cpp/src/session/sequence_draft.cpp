@@ -130,7 +130,7 @@ void SequenceDraft::draw_children(int32_t node) {
   }
   if (detail::has_mass(drawn.law)) {
     const RowsView psi{drawn.law.data(), DType::kFloat32, 1, proposal_.width, proposal_.width, 0};
-    draw_from(psi, 0, of_psi_, width, tree.size(), drawn);
+    draw_from(psi, 0, of_psi_, width, next_coins(width), drawn);
     count(growth);
   }
   const bool lawful = drawn.kind != LawKind::kOneHot && !drawn.children.empty();

@@ -2,7 +2,13 @@
 #pragma once
 
 #include <cstdint>
+#include <set>
+#include <stdexcept>
+#include <string>
+#include <tuple>
 #include <vector>
+
+#include "anydraft/coins.h"
 
 namespace anydraft::testing {
 
@@ -11,6 +17,20 @@ class Branches {
   void restart() {
     depth_ = 0;
     weight_ = 1;
+    used_.clear();
+  }
+
+  // Every random decision names its key, as the shipped source does. The branches themselves need
+  // no key, so without this a key that decides twice would go unseen: the two decisions would be
+  // equal where the enumeration takes them for independent.
+  void use(const CoinKey& key) {
+    const auto purpose = static_cast<uint32_t>(key.purpose);
+    if (used_.insert({key.request, key.position, key.node, purpose, key.attempt}).second) return;
+    throw std::logic_error("[Branches] expected a key that is used once, got request " +
+                           std::to_string(key.request) + ", position " +
+                           std::to_string(key.position) + ", node " + std::to_string(key.node) +
+                           ", purpose " + std::to_string(purpose) + ", attempt " +
+                           std::to_string(key.attempt) + " again");
   }
 
   // The branch to take now, out of those with positive weight.
@@ -50,6 +70,7 @@ class Branches {
   }
 
   std::vector<int32_t> path_, rest_;  // choice taken at each depth, and the one after it (-1: none)
+  std::set<std::tuple<uint32_t, uint32_t, uint32_t, uint32_t, uint32_t>> used_;
   size_t depth_ = 0;
   double weight_ = 1;
 };

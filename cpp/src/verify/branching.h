@@ -15,14 +15,17 @@ class EnumeratingRows : public detail::CpuRows {
   EnumeratingRows(const VerifyRequest& all, detail::CpuScratch& scratch, Branches& branches)
       : CpuRows(all, 0, scratch), branches_(branches) {}
 
-  bool accept(double numerator, double denominator, int32_t) {
+  bool accept(double numerator, double denominator, int32_t node) {
+    branches_.use(detail::coin_key(play_, Purpose::kAccept, node));
     if (numerator >= denominator) return numerator > 0;  // coin < 1: no branch to follow
     return branches_.choose({numerator, denominator - numerator}) == 0;
   }
-  bool chance(double probability, int32_t) {
+  bool chance(double probability, int32_t node) {
+    branches_.use(detail::coin_key(play_, Purpose::kSelect, node));
     return branches_.choose({probability, 1 - probability}) == 0;
   }
-  int32_t pick(const detail::Residual& residual, Purpose) {
+  int32_t pick(const detail::Residual& residual, Purpose purpose) {
+    branches_.use(detail::coin_key(play_, purpose, residual.node));
     std::vector<double> weights(vocab());
     double total = 0;
     for (int64_t i = 0; i < vocab(); ++i) {

@@ -107,11 +107,7 @@ ANYDRAFT_HD inline double plain_residual(const Residual& residual, double target
   return left > 0 ? left : 0;
 }
 
-ANYDRAFT_HD inline double play_coin(const Play& play, Purpose purpose, int32_t node) {
-  const double* given = purpose == Purpose::kAccept   ? play.accept
-                        : purpose == Purpose::kSelect ? play.select
-                                                      : play.pick;
-  if (given) return given[node];
+ANYDRAFT_HD inline CoinKey coin_key(const Play& play, Purpose purpose, int32_t node) {
   CoinKey key;
   key.seed = play.seed;
   key.request = play.request;
@@ -122,7 +118,14 @@ ANYDRAFT_HD inline double play_coin(const Play& play, Purpose purpose, int32_t n
     for (int32_t at = node; at > 0; at = play.parents[at]) ++key.position;
     key.node = 0;
   }
-  return coin(key);
+  return key;
+}
+
+ANYDRAFT_HD inline double play_coin(const Play& play, Purpose purpose, int32_t node) {
+  const double* given = purpose == Purpose::kAccept   ? play.accept
+                        : purpose == Purpose::kSelect ? play.select
+                                                      : play.pick;
+  return given ? given[node] : coin(coin_key(play, purpose, node));
 }
 
 // Index where the running sum first exceeds `left`, the last positive one where rounding makes the
