@@ -1,7 +1,7 @@
 """Lossless speculative decoding for any pair of language models."""
 
 from anydraft._core import Feed, SamplingParams, __version__, set_threads, threads
-from anydraft.drafts import Law, Trees, TreeShape, draw_children
+from anydraft.drafts import Proposal, Trees, TreeShape, draw_children
 from anydraft.errors import (
     CudaUnavailableError,
     Error,
@@ -13,7 +13,7 @@ from anydraft.errors import (
 from anydraft.penalties import LogitsProcessor, Penalties
 from anydraft.run import Event, Generation, GenerationStats, Run
 from anydraft.session import Model, SpeculativeSession
-from anydraft.uncached import stateless
+from anydraft.stateless import stateless
 from anydraft.verification import VerifyResult, logits_of, probs, sample, verifiers, verify
 from anydraft.vocabulary import Vocabulary, VocabularyMap
 
@@ -25,11 +25,11 @@ __all__ = [
     "Generation",
     "GenerationStats",
     "InputError",
-    "Law",
     "LogitsProcessor",
     "Model",
     "NonFiniteLogitsError",
     "Penalties",
+    "Proposal",
     "Run",
     "SamplingParams",
     "SpeculativeSession",

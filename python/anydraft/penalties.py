@@ -1,8 +1,9 @@
 """What changes the target's logits by the text before them: penalties, masks, one's own function.
 
-The target's law at every node of a draft tree becomes that of the changed row, with the node's own
-path as its text. So a speculative text still has exactly the law of decoding token by token with
-the same changes; drafters do not know of them, which costs acceptance and nothing else.
+The target's distribution at every node of a draft tree becomes that of the changed row, with the
+node's own path as its text. So a speculative text still has exactly the distribution of decoding
+token by token with the same changes; drafters do not know of them, which costs acceptance and
+nothing else.
 """
 
 from __future__ import annotations
@@ -121,7 +122,9 @@ def process(
         paths.append([*paths[parents[node] - root], tokens[node]])
     for row, path in zip(changed, paths, strict=True):
         new = processor(prompt, [*output, *path], row)
-        if getattr(new, "shape", None) != row.shape:  # one number would become a uniform law
+        if (
+            getattr(new, "shape", None) != row.shape
+        ):  # one number would become a uniform distribution
             got = f"shape {list(new.shape)}" if hasattr(new, "shape") else type(new).__name__
             raise InputError(
                 f"[generate] expected the logits [{len(row)}] back from logits_processor, got {got}"

@@ -44,7 +44,8 @@ class GenerationStats:
     while it was going. `bridges` (bridge "auto"): of each one its `rounds`, the `acceptance` that
     the first token of its drafts would have had on the text, and its `worth`, tokens of a round per
     cost of it in plain target calls. `stopped` (a stop rule other than 1): mean share of the
-    drafted laws that the rule is known to have stopped; the rest stopped where the budget ended.
+    drafted distributions that the rule is known to have stopped; the rest stopped where the budget
+    ended.
     Much below 1: a larger `draft_budget`, or another bridge, may serve better."""
 
     tokens: int = 0
@@ -167,7 +168,7 @@ class Run(Iterator[Event]):
         names = ("target_calls", "draft_calls", "drafted", "bridges")
         core = self._core.stats(self._id)
         counts = {name: getattr(core, name) for name in names}
-        stopped = core.stopped / core.laws if core.laws else 1.0
+        stopped = core.stopped / core.distributions if core.distributions else 1.0
         stats = replace(self._stats, tokens=len(self._tokens), stopped=stopped, **counts)
         finish = "stop" if self._stops.found else self._finish_reason
         return Generation("".join(self._text), list(self._tokens), finish, stats)

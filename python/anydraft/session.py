@@ -41,7 +41,7 @@ class Model(Protocol):
 
 
 class SpeculativeSession:
-    """Lossless speculative decoding: the text has exactly the target's law.
+    """Lossless speculative decoding: the text has exactly the target's distribution.
 
     Args:
         target: the model whose text is wanted.
@@ -57,10 +57,10 @@ class SpeculativeSession:
             follow changes that target token (a drafter of bytes or characters wants this, or a
             number; its rows are then asked for as trees). Timor et al. 2025, algorithm 3.
         draft_budget: of slrs: most drafter rows for a drafted target token. A sequence goes on
-            while it has at least 1 / draft_budget of the law, the likeliest first; the others stop
-            earlier than the rule says, down to one drafter token each at 1. That is known when
-            drawing, so the law stays exact; `stats.stopped` says how much of it the rule itself
-            stopped. 0: nothing is drafted.
+            while it has at least 1 / draft_budget of the distribution, the likeliest first; the
+            others stop earlier than the rule says, down to one drafter token each at 1. That is
+            known when drawing, so the distribution stays exact; `stats.stopped` says how much of
+            it the rule itself stopped. 0: nothing is drafted.
         draft_length: most tokens proposed one after another in a round, at least 0; "auto": chosen
             for each round from the request's own past acceptance, 0 to 8 (no clock, so a seed still
             makes the same text); where no length pays, one round in 16 tries again.
@@ -68,8 +68,8 @@ class SpeculativeSession:
             product of its largest probabilities) is below this; 0: always `draft_length`.
         tree: several drafts at once, in place of a chain of `draft_length`: "2x2x2", "4,2,1,1" or
             "dynamic:WIDTH,BEAM,DEPTH,NODES" (`TreeShape`). The models must take tree feeds.
-        draft: how children are drawn from the drafter's rows, a kind of `Law`: "row", "hub", ...
-            What a greedy drafter proposes is certain, whatever this says.
+        scheme: how children are drawn from the drafter's rows, a kind of `Proposal`: "iid",
+            "spechub", ... What a greedy drafter proposes is certain, whatever this says.
         verifier: a name out of `verifiers()`; "auto": match for drafts that are certain, else
             traversal.
         draft_cost: a call of the drafter, in calls of the target, at least 0: what "auto" of bridge
@@ -103,7 +103,7 @@ class SpeculativeSession:
         draft_length: int | Literal["auto"] = 4,
         draft_confidence: float = 0.3,
         tree: str | TreeShape | None = None,
-        draft: str = "row",
+        scheme: str = "iid",
         verifier: str = "auto",
         draft_cost: float = 0.15,
         sampling: SamplingParams | None = None,
@@ -117,8 +117,9 @@ class SpeculativeSession:
         if getattr(target, "drafts_only", False):
             raise InputError(
                 "[Session] expected a target with its own weights, got one for drafting only: "
-                "packed in 4 bits it is another model, and its text would have that one's law; "
-                'hf.load it with pack=True or False, and give the drafter pack="int4"'
+                "packed in 4 bits it is another model, and its text would have that one's "
+                "distribution; hf.load it with pack=True or False, and give the drafter "
+                'pack="int4"'
             )
         if not isinstance(drafter, str | None):
             _check_model(drafter, "drafter")
@@ -131,7 +132,7 @@ class SpeculativeSession:
         self.draft_cost = draft_cost
         self.draft_confidence = draft_confidence
         self.tree = TreeShape(()) if tree is None else TreeShape.parse(tree)
-        self.draft = draft
+        self.scheme = scheme
         self.verifier = verifier
         _check_sampling(sampling, "sampling")
         _check_sampling(draft_sampling, "draft_sampling")
@@ -139,7 +140,7 @@ class SpeculativeSession:
         self.draft_sampling = draft_sampling
         self.last: Run | None = None
         self.runs: list[Run] = []  # of the last call of `generate`
-        self._map, self._spellings = self._new_maps()
+        self._map, self._token_trie = self._new_maps()
         self._new_core()  # complains now rather than at the first prompt
 
     @overload  # a str is a sequence of str: the first overload that fits is meant
@@ -263,7 +264,7 @@ class SpeculativeSession:
         sampling: SamplingParams | None,
         max_new_tokens: int,
         logits_processor: LogitsProcessor | None,
-        coin_stream: int,
+        random_stream: int,
         stop: Stop,
     ) -> Run:
         _check_sampling(sampling, "sampling")
@@ -282,17 +283,20 @@ class SpeculativeSession:
                 *getattr(target, "stop_tokens", ()),
                 *ids,
             ],
-            coin_stream=coin_stream,
+            random_stream=random_stream,
         )
         return self.last
 
-    def _new_maps(self) -> tuple[_core.VocabularyMapTable | None, _core.Spellings | None]:
+    def _new_maps(self) -> tuple[_core.VocabularyMapTable | None, _core.DraftTokenTrie | None]:
         """What requests of this pair share."""
         if self.bridge not in ("tli", "slem", "slrs", "auto"):
             return None, None
         tables = self.drafter.vocabulary.table, self.target.vocabulary.table
         map_ = _core.VocabularyMapTable(*tables)
-        return map_, _core.Spellings(*tables, map_) if self.bridge in ("slrs", "auto") else None
+        return map_, _core.DraftTokenTrie(*tables, map_) if self.bridge in (
+            "slrs",
+            "auto",
+        ) else None
 
     def _new_core(self) -> Any:
         drafter = None if self.drafter in (None, "lookup") else self.drafter
@@ -309,12 +313,12 @@ class SpeculativeSession:
             target_context=getattr(self.target, "context_length", None) or 0,
             draft_context=getattr(drafter, "context_length", None) or 0,
             map=self._map,
-            spellings=self._spellings,
+            token_trie=self._token_trie,
             widths=self.tree.widths,
             max_nodes=self.tree.max_nodes,
             depth=self.tree.depth,
             beam=self.tree.beam,
-            law=kind_number(self.draft),
+            scheme=kind_number(self.scheme),
             verifier=None if self.verifier == "auto" else self.verifier,
         )
 

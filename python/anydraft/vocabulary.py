@@ -20,8 +20,8 @@ from anydraft._core import (
     read_vocabulary,
     write_vocabulary,
 )
-from anydraft.description import describe
 from anydraft.errors import UnsupportedTokenizerError, VocabularyError
+from anydraft.tokenizer_spec import describe
 from anydraft.vocabulary_files import TABLE_MAGIC, read_description
 
 Json = dict[str, Any]
@@ -100,7 +100,7 @@ class Vocabulary:
     def from_description(
         cls, data: Json, *, config: Json | None = None, fallback: bool = False
     ) -> Vocabulary:
-        """From a parsed tokenizer.json, or another file in its terms (anydraft.description)."""
+        """From a parsed tokenizer.json, or another file in its terms (anydraft.tokenizer_spec)."""
         try:
             described = describe(data, config or {})
         except (UnsupportedTokenizerError, VocabularyError):
@@ -119,7 +119,7 @@ class Vocabulary:
 
     @classmethod
     def _with_owner(cls, data: Json, described: Json) -> Vocabulary:
-        from anydraft.fallback import exact_encoder
+        from anydraft.hf_encoder import exact_encoder
 
         names = ("tokens", "specials", "roles", "prefix", "byte_fallbacks")
         tokens, specials, roles, prefix, fallbacks = (described[name] for name in names)

@@ -6,7 +6,7 @@
 #include "bind.h"
 #include "bridge/slrs.h"
 #include "dlpack.h"
-#include "session/chooser.h"
+#include "session/random_source.h"
 
 namespace anydraft::bindings {
 namespace {
@@ -48,7 +48,7 @@ void bind_session(py::module_& module) {
       .def_readonly("draft_calls", &Stats::draft_calls)
       .def_readonly("drafted", &Stats::drafted)
       .def_readonly("accepted", &Stats::accepted)
-      .def_readonly("laws", &Stats::laws)
+      .def_readonly("distributions", &Stats::distributions)
       .def_readonly("stopped", &Stats::stopped)
       .def_property_readonly("bridges", [](const Stats& stats) {
         static const char* const kNames[] = {"none", "same", "tli", "slem", "slrs"};
@@ -62,54 +62,55 @@ void bind_session(py::module_& module) {
         }
         return bridges;
       });
-  py::class_<Chooser, std::shared_ptr<Chooser>>(module, "Chooser");
+  py::class_<RandomSource, std::shared_ptr<RandomSource>>(module, "RandomSource");
   using Shared = std::shared_ptr<Vocabulary>;
   py::class_<Session>(module, "Session")
-      .def(py::init([](Shared target, Shared drafter, const std::string& bridge,
-                       int32_t draft_length, double draft_confidence, int64_t target_context,
-                       int64_t draft_context, std::shared_ptr<VocabularyMap> map,
-                       std::shared_ptr<Spellings> spellings, const std::vector<int32_t>& widths,
-                       int32_t max_nodes, int32_t depth, int32_t beam, int32_t law,
-                       const std::optional<std::string>& verifier, int32_t stop_tokens,
-                       int32_t draft_budget, int32_t draft_terms, std::shared_ptr<Chooser> chooser,
-                       bool auto_length, double draft_cost) {
-             SessionOptions options;
-             options.auto_length = auto_length;
-             options.draft_cost = draft_cost;
-             options.tree = {widths, max_nodes, depth, beam};
-             options.law = static_cast<LawKind>(law);
-             if (verifier) options.verifier = verifier_by_name(*verifier);
-             options.bridge = by_name<Bridge>(
-                 "a bridge", bridge, {"none", "same", "tli", "slem", "slrs", "auto", "lookup"});
-             options.draft_length = draft_length;
-             options.stop_rule = {stop_tokens, draft_budget, draft_terms};
-             options.chooser = std::move(chooser);
-             options.draft_confidence = draft_confidence;
-             options.target_context = target_context;
-             options.draft_context = draft_context;
-             return std::make_unique<Session>(std::move(target), std::move(drafter), options,
-                                              std::move(map), std::move(spellings));
-           }),
-           py::arg("target"), py::arg("drafter"), py::kw_only(), py::arg("bridge"),
-           py::arg("draft_length"), py::arg("draft_confidence") = 0.0,
-           py::arg("target_context") = 0, py::arg("draft_context") = 0, py::arg("map") = nullptr,
-           py::arg("spellings") = nullptr, py::arg("widths") = std::vector<int32_t>{},
-           py::arg("max_nodes") = 0, py::arg("depth") = 0, py::arg("beam") = 0, py::arg("law") = 1,
-           py::arg("verifier") = py::none(), py::arg("stop_tokens") = StopRule{}.tokens,
-           py::arg("draft_budget") = StopRule{}.rows, py::arg("draft_terms") = StopRule{}.terms,
-           py::arg("chooser") = nullptr, py::arg("auto_length") = false,
-           py::arg("draft_cost") = 0.15)
+      .def(
+          py::init(
+              [](Shared target, Shared drafter, const std::string& bridge, int32_t draft_length,
+                 double draft_confidence, int64_t target_context, int64_t draft_context,
+                 std::shared_ptr<VocabularyMap> map, std::shared_ptr<DraftTokenTrie> token_trie,
+                 const std::vector<int32_t>& widths, int32_t max_nodes, int32_t depth, int32_t beam,
+                 int32_t distribution, const std::optional<std::string>& verifier,
+                 int32_t stop_tokens, int32_t draft_budget, int32_t draft_terms,
+                 std::shared_ptr<RandomSource> random_source, bool auto_length, double draft_cost) {
+                SessionOptions options;
+                options.auto_length = auto_length;
+                options.draft_cost = draft_cost;
+                options.tree = {widths, max_nodes, depth, beam};
+                options.scheme = static_cast<ProposalKind>(distribution);
+                if (verifier) options.verifier = verifier_by_name(*verifier);
+                options.bridge = by_name<Bridge>(
+                    "a bridge", bridge, {"none", "same", "tli", "slem", "slrs", "auto", "lookup"});
+                options.draft_length = draft_length;
+                options.stop_rule = {stop_tokens, draft_budget, draft_terms};
+                options.random_source = std::move(random_source);
+                options.draft_confidence = draft_confidence;
+                options.target_context = target_context;
+                options.draft_context = draft_context;
+                return std::make_unique<Session>(std::move(target), std::move(drafter), options,
+                                                 std::move(map), std::move(token_trie));
+              }),
+          py::arg("target"), py::arg("drafter"), py::kw_only(), py::arg("bridge"),
+          py::arg("draft_length"), py::arg("draft_confidence") = 0.0, py::arg("target_context") = 0,
+          py::arg("draft_context") = 0, py::arg("map") = nullptr, py::arg("token_trie") = nullptr,
+          py::arg("widths") = std::vector<int32_t>{}, py::arg("max_nodes") = 0,
+          py::arg("depth") = 0, py::arg("beam") = 0, py::arg("scheme") = 1,
+          py::arg("verifier") = py::none(), py::arg("stop_tokens") = StopRule{}.tokens,
+          py::arg("draft_budget") = StopRule{}.rows, py::arg("draft_terms") = StopRule{}.terms,
+          py::arg("random_source") = nullptr, py::arg("auto_length") = false,
+          py::arg("draft_cost") = 0.15)
       .def(
           "add",
           [](Session& session, TokenIds prompt, SamplingParams sampling,
              std::optional<SamplingParams> draft_sampling, int32_t max_new_tokens, TokenIds stop,
-             uint32_t coin_stream) {
+             uint32_t random_stream) {
             return session.add({std::move(prompt), sampling, draft_sampling, max_new_tokens,
-                                std::move(stop), coin_stream});
+                                std::move(stop), random_stream});
           },
           py::arg("prompt"), py::kw_only(), py::arg("sampling"),
           py::arg("draft_sampling") = py::none(), py::arg("max_new_tokens") = 256,
-          py::arg("stop") = TokenIds{}, py::arg("coin_stream") = 0)
+          py::arg("stop") = TokenIds{}, py::arg("random_stream") = 0)
       .def("cancel", &Session::cancel)
       .def("forget", &Session::forget)
       .def("check", &Session::check)

@@ -35,7 +35,7 @@ cmake --build "$build" --target "${targets[@]}" -j"${JOBS:-2}"
 for seed in 1 2 3; do
   PTX_SEED=$seed "$build/ptx_small_cases"
 done
-PTX_PROCESSORS=4 PTX_SEED=4 "$build/ptx_small_cases" # few multiprocessors: no clusters for laws
+PTX_PROCESSORS=4 PTX_SEED=4 "$build/ptx_small_cases" # few multiprocessors: no clusters for distributions
 "$build/ptx_block_tests"
 PTX_SEED=5 "$build/ptx_block_tests" --gtest_filter=-Large*
 if [ -z "$with_python" ]; then

@@ -1,4 +1,4 @@
-"""The audit's p-value is what it says, for laws with hardly any mass in a bin too."""
+"""The audit's p-value is what it says, for distributions with hardly any mass in a bin too."""
 
 import itertools
 
@@ -12,17 +12,19 @@ from anydraft.testing import audit, chi_square
 FILTERED = SamplingParams(temperature=0.8, top_k=200)
 
 
-def test_draws_from_the_law_seldom_look_wrong():
+def test_draws_from_the_distribution_seldom_look_wrong():
     random = np.random.default_rng(0)
-    for law in ([0.5, 0.499999, 1e-6], [0.3, 0.2, 0.2, 0.2999, 1e-4], [0.01] * 100, [1.0]):
+    for scheme in ([0.5, 0.499999, 1e-6], [0.3, 0.2, 0.2, 0.2999, 1e-4], [0.01] * 100, [1.0]):
         values = [
-            chi_square(torch.tensor(random.multinomial(20000, law)), torch.tensor(law)).p_value
+            chi_square(
+                torch.tensor(random.multinomial(20000, scheme)), torch.tensor(scheme)
+            ).p_value
             for _ in range(1000)
         ]
         assert np.mean(np.array(values) < 1e-2) < 0.02
 
 
-def test_draws_from_another_law_look_wrong():
+def test_draws_from_another_distribution_look_wrong():
     random = np.random.default_rng(1)
     counts = random.multinomial(20000, [0.27, 0.23, 0.25, 0.25])
     assert chi_square(torch.tensor(counts), torch.full((4,), 0.25)).p_value < 1e-6
@@ -62,7 +64,7 @@ def uniforms_of_the_level_above(trees, target_logits, **options):
         for node in range(begin + 1, end):
             if trees.parents[node] > 0:
                 accept[node] = accept[begin + trees.parents[node]]
-    return verify(trees, target_logits, coins=(accept, pick), **options)
+    return verify(trees, target_logits, uniforms=(accept, pick), **options)
 
 
 def test_a_uniform_used_again_one_level_down_is_found():
@@ -73,12 +75,12 @@ def test_a_uniform_used_again_one_level_down_is_found():
 
 
 @pytest.mark.parametrize(
-    ("verifier", "law"),
-    [("top_down", "row"), ("top_down", "hub"), ("traversal", "without_replacement")],
+    ("verifier", "scheme"),
+    [("top_down", "iid"), ("top_down", "spechub"), ("traversal", "without_replacement")],
 )
-def test_levels_of_a_verifier_that_is_right_look_right(verifier, law):
+def test_levels_of_a_verifier_that_is_right_look_right(verifier, scheme):
     rows = torch.randn(5, 300, generator=torch.Generator().manual_seed(4))
-    found = audit(verifier, rows[:3], rows[3:], law=law, runs=6000, sampling=FILTERED)
+    found = audit(verifier, rows[:3], rows[3:], scheme=scheme, runs=6000, sampling=FILTERED)
     assert found.p_value > 1e-3 and found.degrees > 20
     with pytest.raises(InputError, match=r"\[depth \+ 1, vocab\] and \[depth, vocab\]"):
         audit(verifier, rows[:3], rows[2:])

@@ -121,17 +121,17 @@ SAMPLING = SamplingParams(temperature=0.9, top_k=6, seed=3)
 
 
 def emitted(runs, tokens, **options):
-    """Counts of the first tokens, of requests with coins of their own."""
+    """Counts of the first tokens, of requests with uniforms of their own."""
     target, drafter = models()
     counts, tables = Counter(), (target.vocabulary.table, BYTES.table)
     map_ = _core.VocabularyMapTable(*reversed(tables))
-    spellings = _core.Spellings(*reversed(tables), map_)
+    token_trie = _core.DraftTokenTrie(*reversed(tables), map_)
     prompt = target.vocabulary.encode(PROMPT)
     for stream in range(runs):
         core = _core.Session(
-            *tables, bridge="slrs", draft_length=2, map=map_, spellings=spellings, **options
+            *tables, bridge="slrs", draft_length=2, map=map_, token_trie=token_trie, **options
         )
-        job = core.add(prompt, sampling=SAMPLING, max_new_tokens=tokens, coin_stream=stream)
+        job = core.add(prompt, sampling=SAMPLING, max_new_tokens=tokens, random_stream=stream)
         while (work := core.next())[0] != "idle":
             core.feed((target if work[0] == "target" else drafter)(work[1]))
         core.check(job)
@@ -140,12 +140,12 @@ def emitted(runs, tokens, **options):
     return target, counts
 
 
-def test_sampled_law_of_the_first_tokens():
+def test_sampled_distribution_of_the_first_tokens():
     tokens, runs = 3, 400
     target, counts = emitted(runs, tokens, stop_tokens=0, draft_budget=16)
 
     @functools.cache
-    def law(token):
+    def distribution(token):
         row = probs(target.row(token)[None], SAMPLING)[0]
         return {int(i): float(row[i]) for i in row.nonzero()[:, 0]}
 
@@ -154,7 +154,7 @@ def test_sampled_law_of_the_first_tokens():
         exact = {
             (*text, token): (mass * p, token)
             for text, (mass, last) in exact.items()
-            for token, p in law(last).items()
+            for token, p in distribution(last).items()
         }
     assert counts.keys() <= exact.keys()
     masses = torch.tensor([mass for mass, _ in exact.values()])

@@ -1,4 +1,6 @@
-"""Penalties and masks act along each path of a tree: the law is plain decoding's with the same."""
+"""Penalties and masks act along each path of a tree: the distribution is plain decoding's with the
+same.
+"""
 
 import numpy as np
 import pytest
@@ -68,7 +70,7 @@ def test_counts_are_of_the_output_alone():
 
 
 def test_the_row_of_every_node_gets_its_own_path():
-    run = session("same", tree="2x2", draft="without_replacement")
+    run = session("same", tree="2x2", scheme="without_replacement")
     seen = set()
 
     def watch(prompt, output, row):

@@ -72,7 +72,7 @@ def test_bad_logits_name_their_row_and_lose_nothing(bridge, side, bad):
 @pytest.mark.parametrize("side", ["target", "drafter"])
 @pytest.mark.parametrize("spoil", [lambda rows: rows * np.nan, lambda rows: rows[:-1]])
 @pytest.mark.parametrize(
-    "options", [{"tree": "3,2,2", "draft": "hub"}, {"tree": "dynamic:2,2,3,8"}]
+    "options", [{"tree": "3,2,2", "scheme": "spechub"}, {"tree": "dynamic:2,2,3,8"}]
 )
 def test_rows_of_a_tree_that_are_refused_change_nothing(options, spoil, side):
     """The model has moved the slots it was told to keep: the next feed must not name them again."""

@@ -65,8 +65,8 @@ def test_greedy_text_does_not_depend_on_the_tree(tree, bridge, flaky):
     target = kind(TARGET, 1)
     drafter = kind(TARGET if bridge == "same" else DRAFTER, 2)
     plain = text_of(SpeculativeSession(TableModel(TARGET, 1)), [0, 1], GREEDY)
-    for draft in ("row", "hub", "without_replacement"):
-        session = SpeculativeSession(target, drafter, bridge=bridge, tree=tree, draft=draft)
+    for scheme in ("iid", "spechub", "without_replacement"):
+        session = SpeculativeSession(target, drafter, bridge=bridge, tree=tree, scheme=scheme)
         assert text_of(session, [0, 1], GREEDY) == plain
 
 
@@ -80,7 +80,7 @@ def test_a_failed_call_changes_nothing(tree, bridge):
         target = kind(TARGET, 3)
         drafter = kind(TARGET if bridge == "same" else DRAFTER, 2)
         session = SpeculativeSession(
-            target, drafter, bridge=bridge, tree=tree, draft="without_replacement"
+            target, drafter, bridge=bridge, tree=tree, scheme="without_replacement"
         )
         texts.append(text_of(session, [2, 1, 0], sampling))
     assert texts[0] == texts[1] == texts[2]
@@ -106,7 +106,7 @@ def test_a_chain_is_fed_token_by_token_and_a_tree_as_a_tree():
     for tree, lengths in (("1x1x1", [2, 1, 1]), ("2x2", [2, 2]), ("2x1x1", [2, 2, 4])):
         feeds.clear()
         session = SpeculativeSession(
-            TableModel(TARGET, 1), drafter, tree=tree, draft="without_replacement",
+            TableModel(TARGET, 1), drafter, tree=tree, scheme="without_replacement",
             draft_confidence=0, sampling=SamplingParams(temperature=2.0, seed=1),
         )  # fmt: skip
         next(iter(session.stream([0, 1], max_new_tokens=6)))
@@ -121,11 +121,11 @@ def test_what_does_not_go_together_is_said_at_once():
         ({"tree": "dynamic:2,2"}, "WIDTH,BEAM,DEPTH,NODES"),
         ({"tree": TreeShape((2, 2), max_nodes=4, depth=2, beam=1)}, "one width"),
         ({"tree": TreeShape((2,), max_nodes=4, depth=0, beam=1)}, "depth >= 1"),
-        ({"draft": "hubs"}, "a kind out of"),
-        ({"draft": "sparse"}, "got sparse"),
-        ({"verifier": "match"}, "takes laws of kind row"),
+        ({"scheme": "hubs"}, "a kind out of"),
+        ({"scheme": "sparse"}, "got sparse"),
+        ({"verifier": "match"}, "takes distributions of kind row"),
         ({"verifier": "multipath", "tree": "2x2"}, "paths that only merge"),
-        ({"verifier": "multipath", "draft": "hub"}, "takes laws of kind hub"),
+        ({"verifier": "multipath", "scheme": "spechub"}, "takes proposals of kind spechub"),
         ({"verifier": "block", "tree": "2"}, "a chain with verifier block"),
         ({"verifier": "fast"}, "a verifier out of"),
     ]:

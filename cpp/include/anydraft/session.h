@@ -31,8 +31,8 @@
 
 namespace anydraft {
 
-class Chooser;    // where random choices come from
-class Spellings;  // what each drafter token spells in the target's tokens
+class RandomSource;    // where random choices come from
+class DraftTokenTrie;  // what each drafter token spells in the target's tokens
 
 enum class Bridge : int32_t {
   kNone,    // no drafter: plain decoding
@@ -54,16 +54,17 @@ struct SessionOptions {
   bool auto_length = false;
   // The fixed cost table, for bridge kAuto and auto_length: a drafter call, in target calls.
   double draft_cost = 0.15;
-  TreeShape tree;               // no widths: a chain of draft_length; else its own depth counts
-  StopRule stop_rule;           // kSlrs
-  LawKind law = LawKind::kRow;  // of the drafter's draws; a greedy drafter's are always certain
+  TreeShape tree;      // no widths: a chain of draft_length; else its own depth counts
+  StopRule stop_rule;  // kSlrs
+  ProposalKind scheme =
+      ProposalKind::kIid;  // of the drafter's draws; a greedy drafter's are always certain
   // None: match for drafts that are certain, else traversal.
   std::optional<Verifier> verifier;
   // A chain is drafted no further once the drafter's own certainty of it (the product of its
   // largest probabilities at temperature 1) is below this; 0: always draft_length.
   double draft_confidence = 0;
   int64_t target_context = 0, draft_context = 0;  // longest text in tokens; 0: unlimited
-  std::shared_ptr<Chooser> chooser;               // null: coins
+  std::shared_ptr<RandomSource> random_source;    // null: uniforms
 };
 
 struct Request {
@@ -71,8 +72,8 @@ struct Request {
   SamplingParams sampling;
   std::optional<SamplingParams> draft_sampling;  // default: as sampling; greedy for SLEM
   int32_t max_new_tokens = 256;
-  TokenIds stop;             // ids that end the request; they are emitted
-  uint32_t coin_stream = 0;  // the request number in the keys of its coins
+  TokenIds stop;               // ids that end the request; they are emitted
+  uint32_t random_stream = 0;  // the request number in the keys of its uniforms
 
   bool stops(int32_t token) const {
     return std::find(stop.begin(), stop.end(), token) != stop.end();
@@ -119,20 +120,20 @@ struct Stats {
   int64_t drafted = 0;               // target tokens proposed
   int64_t accepted = 0;              // of them emitted
   std::vector<BridgeStats> bridges;  // kAuto
-  // A general stop rule: laws drawn from, and the sum over them of the mass that the rule has
-  // stopped for sure; the rest stopped where the budget ended.
-  int64_t laws = 0;
+  // A general stop rule: distributions drawn from, and the sum over them of the mass that the rule
+  // has stopped for sure; the rest stopped where the budget ended.
+  int64_t distributions = 0;
   double stopped = 0;
 };
 
 class Session {
  public:
   // `drafter` may be null (plain decoding, lookup, same). Throws Error(kVocabulary) where TLI finds
-  // nothing shared, or SLRS nothing that spells. `map` and `spellings` save building them where the
-  // caller keeps sessions of one pair.
+  // nothing shared, or SLRS nothing that spells. `map` and `token_trie` save building them where
+  // the caller keeps sessions of one pair.
   Session(std::shared_ptr<const Vocabulary> target, std::shared_ptr<const Vocabulary> drafter,
           SessionOptions options, std::shared_ptr<const VocabularyMap> map = nullptr,
-          std::shared_ptr<const Spellings> spellings = nullptr);
+          std::shared_ptr<const DraftTokenTrie> token_trie = nullptr);
   ~Session();
 
   // The id and the one behind it are unique in the process: models key caches by them. Without a

@@ -30,7 +30,7 @@ AutoDraft::AutoDraft(const Pair& pair, const Request& request, Stats& stats)
     candidate->drafting = make(candidate->pair);
     candidates_.push_back(std::move(candidate));
   };
-  if (pair.spellings->size() > 0) {  // first of equals: it has the drafter's whole vocabulary
+  if (pair.token_trie->size() > 0) {  // first of equals: it has the drafter's whole vocabulary
     add(Bridge::kSlrs,
         [&](const Pair& own) { return std::make_unique<SlrsDraft>(own, request, stats, cache); });
   }
@@ -43,9 +43,9 @@ AutoDraft::AutoDraft(const Pair& pair, const Request& request, Stats& stats)
   report();
 }
 
-void AutoDraft::start(const TokenIds& committed, int64_t room) {
+void AutoDraft::start(const TokenIds& committed, int64_t remaining) {
   hindsight_.judge();
-  length_ = std::clamp<int64_t>(room, 0, longest_);
+  length_ = std::clamp<int64_t>(remaining, 0, longest_);
   size_t best = now_;
   for (size_t i = 0; i < candidates_.size(); ++i) {
     const double bar = worth(*candidates_[best]) * (best == now_ ? kMargin : 1);
@@ -55,7 +55,7 @@ void AutoDraft::start(const TokenIds& committed, int64_t room) {
   drawn_.clear();
   calls_before_ = stats_.draft_calls;
   committed_before_ = committed.size();
-  now().drafting->start(committed, room);
+  now().drafting->start(committed, remaining);
 }
 
 void AutoDraft::take(const RowsView& rows, int64_t first) {
@@ -80,8 +80,9 @@ void AutoDraft::learn(const RowsView& target, int64_t first, const TokenIds& com
   std::vector<double> target_probs;
   for (size_t i = 0; i < came.size(); ++i) {
     const int64_t node = i == 0 ? 0 : path[i - 1];
-    const detail::Law law = make_law(target, first + node, request_.sampling);
-    target_probs.push_back(came[i] < law.size ? detail::mass(law, came[i]) : 0);
+    const detail::Distribution distribution =
+        make_distribution(target, first + node, request_.sampling);
+    target_probs.push_back(came[i] < distribution.size ? detail::mass(distribution, came[i]) : 0);
   }
   hindsight_.add(came, target_probs, drawn_, target.cols);
   ++stats_.bridges[now_].rounds;

@@ -19,7 +19,7 @@ class AutoDraft : public Drafting {
  public:
   AutoDraft(const Pair& pair, const Request& request, Stats& stats);
 
-  void start(const TokenIds& committed, int64_t room) override;
+  void start(const TokenIds& committed, int64_t remaining) override;
   bool wants_model() const override { return now().drafting->wants_model(); }
   Feed feed() const override { return now().drafting->feed(); }
   void take(const RowsView& rows, int64_t first) override;

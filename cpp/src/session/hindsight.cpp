@@ -25,10 +25,11 @@ RowsView view_of(const std::vector<float>& row) {
 }
 
 // Of a token that came: how many times as likely it was in the draft as in the target.
-double ratio_of(const std::vector<float>& law, const SamplingParams& params, int32_t token,
+double ratio_of(const std::vector<float>& distribution, const SamplingParams& params, int32_t token,
                 double target_prob) {
-  if (token >= static_cast<int64_t>(law.size()) || !detail::has_mass(law)) return 0;
-  const double drafted = detail::mass(make_law(view_of(law), 0, params), token);
+  if (token >= static_cast<int64_t>(distribution.size()) || !detail::has_mass(distribution))
+    return 0;
+  const double drafted = detail::mass(make_distribution(view_of(distribution), 0, params), token);
   return drafted > 0 ? drafted / target_prob : 0;
 }
 
@@ -79,9 +80,9 @@ Hindsight::Place Hindsight::place_of(const RowsView& row, int64_t token, const T
   known.cols = std::min<int64_t>(row.cols, pair_.drafter->size());
   SamplingParams greedy;
   greedy.temperature = 0;
-  const int32_t likeliest = make_law(known, 0, greedy).one_hot;
+  const int32_t likeliest = make_distribution(known, 0, greedy).one_hot;
   place.likely = pair_.drafter->token_bytes(likeliest);
-  place.likely_tokens = pair_.spellings->of(likeliest);
+  place.likely_tokens = pair_.token_trie->of(likeliest);
   if (next >= came.size()) return place;
   const std::vector<float> shared = detail::project(known, 0, *pair_.map, width, sampling_);
   place.tli = {{ratio_of(shared, sampling_, came[next], target_probs[next]), 1}};
@@ -92,21 +93,22 @@ Hindsight::Place Hindsight::place_of(const RowsView& row, int64_t token, const T
 std::vector<Hindsight::Step> Hindsight::spelt_steps(const RowsView& row, const TokenIds& came,
                                                     const std::vector<double>& target_probs,
                                                     size_t next, int64_t width) const {
-  const Spellings& spellings = *pair_.spellings;
+  const DraftTokenTrie& token_trie = *pair_.token_trie;
   SamplingParams weighing = sampling_, of_psi;
   if (sampling_.greedy()) weighing = {};
   of_psi.temperature = sampling_.temperature;
-  const detail::Law law = make_law(row, 0, weighing);
+  const detail::Distribution distribution = make_distribution(row, 0, weighing);
   std::vector<Step> steps;
-  Spellings::Place at = spellings.root();
+  DraftTokenTrie::Place at = token_trie.root();
   for (size_t i = next; i < came.size() && (steps.empty() || steps.back().ends < 1); ++i) {
-    steps.push_back({ratio_of(spellings.psi(law, at, width), of_psi, came[i], target_probs[i]), 1});
+    steps.push_back(
+        {ratio_of(token_trie.psi(distribution, at, width), of_psi, came[i], target_probs[i]), 1});
     if (steps.back().ratio <= 0) break;
-    at = spellings.next(at, came[i]);
-    const int32_t end = at.begin + spellings.ending(at);
+    at = token_trie.next(at, came[i]);
+    const int32_t end = at.begin + token_trie.ending(at);
     if (end == at.end) break;
-    const double ends = detail::mass_of(law, spellings, at.begin, end);
-    const double goes_on = detail::mass_of(law, spellings, end, at.end);
+    const double ends = detail::mass_of(distribution, token_trie, at.begin, end);
+    const double goes_on = detail::mass_of(distribution, token_trie, end, at.end);
     if (goes_on > 0) steps.back().ends = ends / (ends + goes_on);
   }
   return steps;

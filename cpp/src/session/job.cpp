@@ -41,7 +41,7 @@ Session::Job::Job(const Pair& pair, Request request)
 }
 
 // Tokens the round may propose: one more is always emitted.
-int64_t Session::Job::room() const {
+int64_t Session::Job::remaining() const {
   int64_t left = request_.max_new_tokens - static_cast<int64_t>(emitted.size()) - 1;
   if (const int64_t context = pair_.options.target_context) {
     left = std::min(left, context - static_cast<int64_t>(committed_.size()));
@@ -49,13 +49,13 @@ int64_t Session::Job::room() const {
   return left;
 }
 
-// Known before anything of the round is drafted, so that the laws stand.
+// Known before anything of the round is drafted, so that the distributions stand.
 int64_t Session::Job::most_drafted() const {
-  return pair_.options.auto_length ? std::min(room(), length_.best()) : room();
+  return pair_.options.auto_length ? std::min(remaining(), length_.best()) : remaining();
 }
 
 void Session::Job::finish_if_full() {
-  if (finish != Finish::kNot || room() >= 0) return;
+  if (finish != Finish::kNot || remaining() >= 0) return;
   const bool length = static_cast<int64_t>(emitted.size()) >= request_.max_new_tokens;
   finish = length ? Finish::kLength : Finish::kContext;
 }
@@ -86,31 +86,38 @@ VerifyResult Session::Job::judge(const RowsView& rows, int64_t first) const {
   for (int32_t node = 1; node < tree.size(); ++node) {
     width = std::max<int64_t>(width, tree.tokens[node] + 1);
   }
-  const int64_t laws =
-      proposal.laws.empty() ? 0 : static_cast<int64_t>(proposal.laws.size()) / proposal.width;
-  if (laws > 0) width = std::max(width, proposal.width);
-  std::vector<float> wide_target, wide_laws;
+  const int64_t distributions =
+      proposal.distributions.empty()
+          ? 0
+          : static_cast<int64_t>(proposal.distributions.size()) / proposal.width;
+  if (distributions > 0) width = std::max(width, proposal.width);
+  std::vector<float> wide_target, wide_distributions;
   const int32_t offsets[] = {0, tree.size()};
-  const uint32_t stream = request_.coin_stream, place = static_cast<uint32_t>(committed_.size());
+  const uint32_t stream = request_.random_stream, place = static_cast<uint32_t>(committed_.size());
   VerifyRequest request;
   request.trees = {tree.tokens.data(), tree.parents.data(), offsets, 1, tree.paths.data()};
   request.target_logits = widened(rows, first, tree.size(), width, wide_target);
-  request.laws.kinds = tree.kinds.data();
-  request.laws.rows = tree.rows.data();
-  if (laws > 0) {
-    const RowsView own{proposal.laws.data(), DType::kFloat32, laws,
-                       proposal.width,       proposal.width,  0};
-    request.draft_logits = widened(own, 0, laws, width, wide_laws);
+  request.proposals.kinds = tree.kinds.data();
+  request.proposals.rows = tree.rows.data();
+  if (distributions > 0) {
+    const RowsView own{proposal.distributions.data(),
+                       DType::kFloat32,
+                       distributions,
+                       proposal.width,
+                       proposal.width,
+                       0};
+    request.draft_logits = widened(own, 0, distributions, width, wide_distributions);
   }
   request.sampling = &request_.sampling;
   request.draft_sampling = &proposal.sampling;
   // Drafts that are certain, as a greedy drafter's are: what is drawn is plain decoding's text.
   const Verifier wanted = pair_.options.verifier.value_or(Verifier::kTraversal);
-  const bool match = laws == 0 && (!pair_.options.verifier || !takes(wanted, LawKind::kOneHot));
+  const bool match =
+      distributions == 0 && (!pair_.options.verifier || !takes(wanted, ProposalKind::kOneHot));
   request.verifier = match ? Verifier::kMatch : wanted;
-  request.coins.seed = request_.sampling.seed.value_or(0);
-  request.coins.requests = &stream;
-  request.coins.positions = &place;
+  request.uniforms.seed = request_.sampling.seed.value_or(0);
+  request.uniforms.requests = &stream;
+  request.uniforms.positions = &place;
   return pair_.choose().judge(request);
 }
 

@@ -38,7 +38,7 @@ struct Session::Job {
 
  private:
   void finish_if_full();
-  int64_t room() const;
+  int64_t remaining() const;
   int64_t most_drafted() const;
 
   const Pair& pair_;

@@ -32,10 +32,10 @@ TokenIds look_up(const TokenIds& text, size_t length) {
 
 }  // namespace detail
 
-void LookupDraft::start(const TokenIds& committed, int64_t room) {
+void LookupDraft::start(const TokenIds& committed, int64_t remaining) {
   proposal_ = {};
   proposal_.tree.tokens[0] = committed.back();
-  const size_t length = shape_for(pair_.options, room).levels();
+  const size_t length = shape_for(pair_.options, remaining).levels();
   // A prompt may hold ids that the target has no logits for, which it cannot say either.
   const int64_t width = std::max<int64_t>(pair_.target->size(), target_width_);
   int32_t node = 0;

@@ -8,7 +8,7 @@ namespace anydraft {
 class LookupDraft : public Drafting {
  public:
   explicit LookupDraft(const Pair& pair) : pair_(pair) {}
-  void start(const TokenIds& committed, int64_t room) override;
+  void start(const TokenIds& committed, int64_t remaining) override;
 
  private:
   const Pair& pair_;

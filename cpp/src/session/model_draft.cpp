@@ -16,10 +16,10 @@ bool has_padding(const TokenIds& ids, int32_t size) {
 
 }  // namespace
 
-TreeShape shape_for(const SessionOptions& options, int64_t room) {
+TreeShape shape_for(const SessionOptions& options, int64_t remaining) {
   TreeShape shape = options.tree;
   if (shape.widths.empty()) shape.widths.assign(options.draft_length, 1);
-  const auto depth = static_cast<int32_t>(std::clamp<int64_t>(room, 0, shape.levels()));
+  const auto depth = static_cast<int32_t>(std::clamp<int64_t>(remaining, 0, shape.levels()));
   if (shape.max_nodes > 0) {
     shape.depth = depth;
   } else {
@@ -48,19 +48,20 @@ ModelDraft::ModelDraft(const Pair& pair, const Request& request, Stats& stats,
   context_ = cache_->context.get();
 }
 
-void ModelDraft::start(const TokenIds& committed, int64_t room) {
-  std::vector<float> laws = std::move(proposal_.laws);  // keeps its memory: megabytes a round
-  laws.clear();
+void ModelDraft::start(const TokenIds& committed, int64_t remaining) {
+  std::vector<float> distributions =
+      std::move(proposal_.distributions);  // keeps its memory: megabytes a round
+  distributions.clear();
   proposal_ = {};
-  proposal_.laws = std::move(laws);
+  proposal_.distributions = std::move(distributions);
   frontier_.clear();
   in_cache_.clear();
   fed_as_.assign(1, -1);
-  laws_ = coins_ = 0;
+  distributions_ = uniforms_ = 0;
   confidence_ = 1;
   committed_ = committed;
   position_ = static_cast<uint32_t>(committed.size());
-  const TreeShape shape = shape_for(pair_.options, room);
+  const TreeShape shape = shape_for(pair_.options, remaining);
   tree_ = DraftTree(shape);
   tree_.tokens[0] = proposal_.tree.tokens[0] = committed.back();
   chain_ = shape.max_nodes == 0 &&
@@ -147,11 +148,11 @@ std::optional<std::string> ModelDraft::drafted_text() const {
 void ModelDraft::take(const RowsView& all, int64_t first) {
   const RowsView rows = known(all);
   std::vector<Expansion> drawn;
-  int32_t coins = coins_, left = tree_.most_nodes() - (tree_.size() - 1);
+  int32_t uniforms = uniforms_, left = tree_.most_nodes() - (tree_.size() - 1);
   const bool mute = says_nothing(all, rows.cols, first);
   for (size_t i = 0; i < frontier_.size() && !mute; ++i) {
     const int64_t row = first + static_cast<int64_t>(i);
-    drawn.push_back(draw_next(frontier_[i], rows, row, coins, left));
+    drawn.push_back(draw_next(frontier_[i], rows, row, uniforms, left));
   }
   ++stats_.draft_calls;
   const std::vector<int32_t> nodes = nodes_to_feed();
@@ -166,10 +167,10 @@ void ModelDraft::take(const RowsView& all, int64_t first) {
     for (int32_t node = tree_.size() - static_cast<int32_t>(drawn[i].children.size());
          node < tree_.size(); ++node) {
       if (fed_as_[node] >= 0 || !tree_.may_grow(node)) continue;
-      add(node, draw_next(node, rows, first + static_cast<int64_t>(i), coins, left));
+      add(node, draw_next(node, rows, first + static_cast<int64_t>(i), uniforms, left));
     }
   }
-  coins_ = coins;
+  uniforms_ = uniforms;
   frontier_ = mute ? std::vector<int32_t>{} : next_frontier(rows, first);
   if (frontier_.empty()) finish();
 }
@@ -201,23 +202,23 @@ void ModelDraft::add_certain(int32_t parent, int32_t drafter_token) {
   fed_as_.push_back(drafter_token);
 }
 
-Expansion ModelDraft::draw_next(int32_t node, const RowsView& rows, int64_t row, int32_t& coins,
+Expansion ModelDraft::draw_next(int32_t node, const RowsView& rows, int64_t row, int32_t& uniforms,
                                 int32_t& left) {
   int32_t width = merges() ? tree_.paths[node] : tree_.width_of(node);
   if (tree_.most_nodes() > 0) width = std::min(width, left);
   if (width <= 0) return {};
-  Expansion drawn = draw(node, width, rows, row, coins + 1);
-  coins += width;
+  Expansion drawn = draw(node, width, rows, row, uniforms + 1);
+  uniforms += width;
   left -= static_cast<int32_t>(drawn.children.size());
   return drawn;
 }
 
 void ModelDraft::add(int32_t node, const Expansion& expansion) {
-  const bool lawful = expansion.kind != LawKind::kOneHot && !expansion.children.empty();
-  if (lawful) keep_law(expansion);
+  const bool from_row = expansion.kind != ProposalKind::kOneHot && !expansion.children.empty();
+  if (from_row) keep_distribution(expansion);
   const int32_t first = tree_.size();
-  tree_.expand(node, expansion.kind, lawful ? laws_++ : -1, expansion.children, expansion.masses,
-               expansion.paths);
+  tree_.expand(node, expansion.kind, from_row ? distributions_++ : -1, expansion.children,
+               expansion.masses, expansion.paths);
   fed_as_.insert(fed_as_.end(), expansion.fed_as.begin(), expansion.fed_as.end());
   for (int32_t child = first; child < tree_.size(); ++child) {
     if (ends(tree_.tokens[child])) tree_.close(child);
@@ -230,34 +231,36 @@ bool ModelDraft::unsure(const RowsView& rows, int64_t row) {
   if (pair_.options.draft_confidence <= 0) return false;
   SamplingParams greedy;
   greedy.temperature = 0;
-  const int32_t likeliest = make_law(rows, row, greedy).one_hot;
+  const int32_t likeliest = make_distribution(rows, row, greedy).one_hot;
   // No logits that may be drawn from are too large to be looked at: that would undo the draft.
   SamplingParams plain;
   plain.temperature =
       std::max(1.0, std::abs(detail::load(rows.row(row), rows.dtype, likeliest)) * 1e-6);
-  confidence_ *= detail::mass(make_law(rows, row, plain), likeliest);
+  confidence_ *= detail::mass(make_distribution(rows, row, plain), likeliest);
   return confidence_ < pair_.options.draft_confidence;
 }
 
-CoinKey ModelDraft::key(int32_t coin) const {
-  return {request_.sampling.seed.value_or(0), request_.coin_stream, position_,
-          static_cast<uint32_t>(coin),        Purpose::kDraft,      0};
+RandomKey ModelDraft::key(int32_t uniform) const {
+  return {request_.sampling.seed.value_or(0), request_.random_stream, position_,
+          static_cast<uint32_t>(uniform),     Purpose::kDraft,        0};
 }
 
-// Children by the session's law of drawing, and their masses where the tree's growth asks for them.
+// Children by the session's distribution of drawing, and their masses where the tree's growth asks
+// for them.
 void ModelDraft::draw_from(const RowsView& row, int64_t index, const SamplingParams& params,
-                           int32_t width, int32_t coin, Expansion& expansion) const {
-  const LawKind kind = sampling_.greedy() ? LawKind::kOneHot : pair_.options.law;
+                           int32_t width, int32_t uniform, Expansion& expansion) const {
+  const ProposalKind kind = sampling_.greedy() ? ProposalKind::kOneHot : pair_.options.scheme;
   expansion.kind = kind_used(kind, width);
   std::vector<int32_t>& children = expansion.children;
   children.resize(width);
-  children.resize(
-      pair_.choose().draw(expansion.kind, row, index, params, width, key(coin), children.data()));
+  children.resize(pair_.choose().draw(expansion.kind, row, index, params, width, key(uniform),
+                                      children.data()));
   if (merges()) merge_equal(children, expansion.paths);
   const bool weighed = tree_.most_nodes() > 0;
-  const detail::Law law = weighed ? make_law(row, index, SamplingParams{}) : detail::Law{};
+  const detail::Distribution distribution =
+      weighed ? make_distribution(row, index, SamplingParams{}) : detail::Distribution{};
   for (int32_t token : children) {
-    expansion.masses.push_back(weighed ? detail::mass(law, token) : 1);
+    expansion.masses.push_back(weighed ? detail::mass(distribution, token) : 1);
   }
 }
 

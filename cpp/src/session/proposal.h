@@ -6,17 +6,17 @@
 
 #include "anydraft/session.h"
 #include "bridge/slrs.h"
-#include "session/chooser.h"
+#include "session/random_source.h"
 
 namespace anydraft {
 
 struct Pair {
   std::shared_ptr<const Vocabulary> target, drafter;
-  std::shared_ptr<const VocabularyMap> map;    // bridges across vocabularies
-  std::shared_ptr<const Spellings> spellings;  // SLRS
+  std::shared_ptr<const VocabularyMap> map;          // bridges across vocabularies
+  std::shared_ptr<const DraftTokenTrie> token_trie;  // SLRS
   SessionOptions options;
 
-  Chooser& choose() const { return *options.chooser; }
+  RandomSource& choose() const { return *options.random_source; }
 
   bool across() const {
     const Bridge bridge = options.bridge;
@@ -26,11 +26,11 @@ struct Pair {
   bool has_model() const { return across() || options.bridge == Bridge::kSame; }
 };
 
-// A draft in target tokens; tree.rows index `laws`, logits over `width` target ids that become laws
-// by `sampling`.
+// A draft in target tokens; tree.rows index `distributions`, logits over `width` target ids that
+// become distributions by `sampling`.
 struct Proposal {
   DraftTree tree{{}};
-  std::vector<float> laws;
+  std::vector<float> distributions;
   int64_t width = 0;
   SamplingParams sampling;
 };
@@ -39,9 +39,9 @@ class Drafting {
  public:
   virtual ~Drafting() = default;
 
-  // Begins a round below the committed text, at most `room` tokens deep; nothing of a round before
-  // remains. May throw what an encoder throws, and be called again.
-  virtual void start(const TokenIds& committed, int64_t room) = 0;
+  // Begins a round below the committed text, at most `remaining` tokens deep; nothing of a round
+  // before remains. May throw what an encoder throws, and be called again.
+  virtual void start(const TokenIds& committed, int64_t remaining) = 0;
   virtual bool wants_model() const { return false; }
   virtual Feed feed() const { return {}; }
   // The rows of the last feed(), from `first` on. Where it throws nothing has changed.
@@ -64,7 +64,7 @@ class Drafting {
 // For a bridge; the references must outlive it.
 std::unique_ptr<Drafting> make_drafting(const Pair& pair, const Request& request, Stats& stats);
 
-// The shape a round may have: no deeper than `room`.
-TreeShape shape_for(const SessionOptions& options, int64_t room);
+// The shape a round may have: no deeper than `remaining`.
+TreeShape shape_for(const SessionOptions& options, int64_t remaining);
 
 }  // namespace anydraft

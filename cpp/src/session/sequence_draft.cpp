@@ -21,11 +21,11 @@ TreeShape any_shape() {
 
 SequenceDraft::SequenceDraft(const Pair& pair, const Request& request, Stats& stats)
     : SlrsDraft(pair, request, stats),
-      trie_(*pair.drafter, *pair.target, *pair.map, *pair.spellings, pair.options.stop_rule) {}
+      trie_(*pair.drafter, *pair.target, *pair.map, *pair.token_trie, pair.options.stop_rule) {}
 
-void SequenceDraft::start(const TokenIds& committed, int64_t room) {
-  SlrsDraft::start(committed, room);
-  proposal_.tree = DraftTree(shape_for(pair_.options, room));
+void SequenceDraft::start(const TokenIds& committed, int64_t remaining) {
+  SlrsDraft::start(committed, remaining);
+  proposal_.tree = DraftTree(shape_for(pair_.options, remaining));
   proposal_.tree.tokens[0] = committed.back();
   proposal_.tree.paths[0] = tree_.paths[0];
   tree_ = DraftTree(any_shape());
@@ -34,7 +34,7 @@ void SequenceDraft::start(const TokenIds& committed, int64_t room) {
 }
 
 Expansion SequenceDraft::draw(int32_t node, int32_t, const RowsView& rows, int64_t row, int32_t) {
-  trie_.set_row(node, make_law(rows, row, weighing_));
+  trie_.set_row(node, make_distribution(rows, row, weighing_));
   return {};
 }
 
@@ -112,7 +112,7 @@ int32_t SequenceDraft::node_of(const Sequence& sequence) {
   return node;
 }
 
-// Whether the drafter's context has room for it.
+// Whether the drafter's context has remaining for it.
 bool SequenceDraft::fits(const Sequence& sequence) const {
   const int64_t longest = pair_.options.draft_context;
   const int64_t depth = trie_.depth(sequence.node) + (sequence.token >= 0);
@@ -126,18 +126,19 @@ void SequenceDraft::draw_children(int32_t node) {
   Expansion drawn;
   if (width > 0) {
     const float scale = static_cast<float>(1.4426950408889634 / of_psi_.temperature);
-    drawn.law = trie_.psi(growth.sequences, proposal_.width, scale);
+    drawn.distribution = trie_.psi(growth.sequences, proposal_.width, scale);
   }
-  if (detail::has_mass(drawn.law)) {
-    const RowsView psi{drawn.law.data(), DType::kFloat32, 1, proposal_.width, proposal_.width, 0};
-    draw_from(psi, 0, of_psi_, width, next_coins(width), drawn);
+  if (detail::has_mass(drawn.distribution)) {
+    const RowsView psi{drawn.distribution.data(), DType::kFloat32, 1,
+                       proposal_.width,           proposal_.width, 0};
+    draw_from(psi, 0, of_psi_, width, next_uniforms(width), drawn);
     count(growth);
   }
-  const bool lawful = drawn.kind != LawKind::kOneHot && !drawn.children.empty();
-  const auto rows = static_cast<int32_t>(proposal_.laws.size() / proposal_.width);
-  if (lawful) keep_law(drawn);
+  const bool from_row = drawn.kind != ProposalKind::kOneHot && !drawn.children.empty();
+  const auto rows = static_cast<int32_t>(proposal_.distributions.size() / proposal_.width);
+  if (from_row) keep_distribution(drawn);
   const int32_t first = tree.size();
-  tree.expand(node, drawn.kind, lawful ? rows : -1, drawn.children, drawn.masses, drawn.paths);
+  tree.expand(node, drawn.kind, from_row ? rows : -1, drawn.children, drawn.masses, drawn.paths);
   const Sequences sequences = std::move(growths_[node].sequences);
   growths_.resize(tree.size());
   for (int32_t child = first; child < tree.size(); ++child) {
@@ -146,7 +147,8 @@ void SequenceDraft::draw_children(int32_t node) {
   }
 }
 
-// How much of the law the rule itself has stopped; and how sure the drafter is of the draft so far.
+// How much of the distribution the rule itself has stopped; and how sure the drafter is of the
+// draft so far.
 void SequenceDraft::count(const Growth& growth) {
   double all = 0, stopped = 0;
   std::vector<double> by_token(proposal_.width, 0.0);
@@ -157,7 +159,7 @@ void SequenceDraft::count(const Growth& growth) {
     if (sequence.stopped == 1) stopped += sequence.mass;
   }
   confidence_ *= *std::max_element(by_token.begin(), by_token.end()) / all;
-  ++stats_.laws;
+  ++stats_.distributions;
   stats_.stopped += stopped / all;
 }
 

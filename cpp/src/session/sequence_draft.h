@@ -16,12 +16,12 @@ namespace anydraft {
 class SequenceDraft : public SlrsDraft {
  public:
   SequenceDraft(const Pair& pair, const Request& request, Stats& stats);
-  void start(const TokenIds& committed, int64_t room) override;
+  void start(const TokenIds& committed, int64_t remaining) override;
 
  protected:
   // Keeps the row of a trie's node: what is drawn waits for others.
   Expansion draw(int32_t node, int32_t width, const RowsView& rows, int64_t row,
-                 int32_t coin) override;
+                 int32_t uniform) override;
   std::vector<int32_t> next_frontier(const RowsView& rows, int64_t row) override;
   void finish() override {}
   bool ends(int32_t) const override { return false; }

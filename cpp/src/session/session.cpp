@@ -26,12 +26,13 @@ void check_drafts(const SessionOptions& options) {
   if (options.stop_rule.general() && options.bridge != Bridge::kSlrs) {
     fail("the stop rule of one drafter token for every bridge but \"slrs\", got another");
   }
-  if (options.law == LawKind::kSparse) fail("a law over the drafter's rows, got sparse");
+  if (options.scheme == ProposalKind::kSparse)
+    fail("a sampling scheme over the drafter's rows, got sparse");
   if (!options.verifier) return;
   const bool certain = options.bridge == Bridge::kSlem || options.bridge == Bridge::kLookup;
-  const LawKind law = certain ? LawKind::kOneHot : options.law;
-  if (!takes(*options.verifier, law)) {
-    fail(std::string("a verifier that takes laws of kind ") + name_of(law) +
+  const ProposalKind scheme = certain ? ProposalKind::kOneHot : options.scheme;
+  if (!takes(*options.verifier, scheme)) {
+    fail(std::string("a verifier that takes proposals of kind ") + name_of(scheme) +
          ", got one that does not");
   }
   const auto& widths = options.tree.widths;
@@ -53,10 +54,10 @@ void check_drafts(const SessionOptions& options) {
 Session::Session(std::shared_ptr<const Vocabulary> target,
                  std::shared_ptr<const Vocabulary> drafter, SessionOptions options,
                  std::shared_ptr<const VocabularyMap> map,
-                 std::shared_ptr<const Spellings> spellings)
-    : shared_(new Shared{
-          {std::move(target), std::move(drafter), std::move(map), std::move(spellings), options}}) {
-  if (!options.chooser) shared_->options.chooser = std::make_shared<Chooser>();
+                 std::shared_ptr<const DraftTokenTrie> token_trie)
+    : shared_(new Shared{{std::move(target), std::move(drafter), std::move(map),
+                          std::move(token_trie), options}}) {
+  if (!options.random_source) shared_->options.random_source = std::make_shared<RandomSource>();
   if (!shared_->target) fail("a target vocabulary, got none");
   if (options.draft_length < 0 || options.draft_length > kLongestDraft) {
     fail("draft_length in [0, " + std::to_string(kLongestDraft) + "], got " +
@@ -80,11 +81,11 @@ Session::Session(std::shared_ptr<const Vocabulary> target,
                 "common: bridge=\"slem\" needs none");
   }
   if (options.bridge != Bridge::kSlrs && options.bridge != Bridge::kAuto) return;
-  if (!shared_->spellings) {
-    shared_->spellings =
-        std::make_shared<Spellings>(*shared_->drafter, *shared_->target, *shared_->map);
+  if (!shared_->token_trie) {
+    shared_->token_trie =
+        std::make_shared<DraftTokenTrie>(*shared_->drafter, *shared_->target, *shared_->map);
   }
-  if (options.bridge == Bridge::kSlrs && shared_->spellings->size() == 0) {
+  if (options.bridge == Bridge::kSlrs && shared_->token_trie->size() == 0) {
     throw Error(ErrorKind::kVocabulary,
                 "[Session] expected drafter tokens whose bytes the target can spell for bridge "
                 "\"slrs\", got none");

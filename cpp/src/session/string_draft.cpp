@@ -6,9 +6,9 @@
 
 namespace anydraft {
 
-void StringDraft::start(const TokenIds& committed, int64_t room) {
-  ModelDraft::start(committed, room);
-  room_ = room;
+void StringDraft::start(const TokenIds& committed, int64_t remaining) {
+  ModelDraft::start(committed, remaining);
+  remaining_ = remaining;
 }
 
 // Logits past the table (padding) are nobody's tokens.
@@ -19,10 +19,10 @@ RowsView StringDraft::known(const RowsView& rows) const {
 }
 
 Expansion StringDraft::draw(int32_t, int32_t width, const RowsView& rows, int64_t row,
-                            int32_t coin) {
+                            int32_t uniform) {
   Expansion drawn;
-  draw_from(rows, row, sampling_, width, coin, drawn);
-  drawn.kind = LawKind::kOneHot;
+  draw_from(rows, row, sampling_, width, uniform, drawn);
+  drawn.kind = ProposalKind::kOneHot;
   drawn.fed_as = drawn.children;
   return drawn;
 }
@@ -65,7 +65,7 @@ TokenIds StringDraft::target_tokens(int32_t leaf) const {
   const auto stop = std::find_if(tokens.begin(), tokens.end(),
                                  [this](int32_t token) { return request_.stops(token); });
   if (stop != tokens.end()) tokens.erase(stop + 1, tokens.end());
-  if (static_cast<int64_t>(tokens.size()) > room_) tokens.resize(room_);
+  if (static_cast<int64_t>(tokens.size()) > remaining_) tokens.resize(remaining_);
   return tokens;
 }
 

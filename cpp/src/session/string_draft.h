@@ -11,11 +11,11 @@ namespace anydraft {
 class StringDraft : public ModelDraft {
  public:
   using ModelDraft::ModelDraft;
-  void start(const TokenIds& committed, int64_t room) override;
+  void start(const TokenIds& committed, int64_t remaining) override;
 
  protected:
   Expansion draw(int32_t node, int32_t width, const RowsView& rows, int64_t row,
-                 int32_t coin) override;
+                 int32_t uniform) override;
   void finish() override;
   bool ends(int32_t token) const override { return pair_.drafter->is_special(token); }
   std::vector<int32_t> taken_path(const TokenIds& committed,
@@ -29,7 +29,7 @@ class StringDraft : public ModelDraft {
   TokenIds target_tokens(int32_t leaf) const;
   void insert(const TokenIds& tokens);
 
-  int64_t room_ = 0;
+  int64_t remaining_ = 0;
 };
 
 }  // namespace anydraft

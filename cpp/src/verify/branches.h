@@ -8,7 +8,7 @@
 #include <tuple>
 #include <vector>
 
-#include "anydraft/coins.h"
+#include "anydraft/random.h"
 
 namespace anydraft::testing {
 
@@ -23,7 +23,7 @@ class Branches {
   // Every random decision names its key, as the shipped source does. The branches themselves need
   // no key, so without this a key that decides twice would go unseen: the two decisions would be
   // equal where the enumeration takes them for independent.
-  void use(const CoinKey& key) {
+  void use(const RandomKey& key) {
     const auto purpose = static_cast<uint32_t>(key.purpose);
     if (used_.insert({key.request, key.position, key.node, purpose, key.attempt}).second) return;
     throw std::logic_error("[Branches] expected a key that is used once, got request " +

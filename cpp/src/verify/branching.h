@@ -1,4 +1,4 @@
-// Drawing and walking along branches with their exact weights, for the enumerating instruments.
+// Drawing and walking along branches with their exact weights, for the enumerating backends.
 #pragma once
 
 #include <algorithm>
@@ -9,23 +9,23 @@
 
 namespace anydraft::testing {
 
-// Plays a walk by branching where it would flip coins.
+// Plays a verifier by branching where it would flip uniforms.
 class EnumeratingRows : public detail::CpuRows {
  public:
   EnumeratingRows(const VerifyRequest& all, detail::CpuScratch& scratch, Branches& branches)
       : CpuRows(all, 0, scratch), branches_(branches) {}
 
   bool accept(double numerator, double denominator, int32_t node) {
-    branches_.use(detail::coin_key(play_, Purpose::kAccept, node));
-    if (numerator >= denominator) return numerator > 0;  // coin < 1: no branch to follow
+    branches_.use(detail::random_key(play_, Purpose::kAccept, node));
+    if (numerator >= denominator) return numerator > 0;  // uniform < 1: no branch to follow
     return branches_.choose({numerator, denominator - numerator}) == 0;
   }
   bool chance(double probability, int32_t node) {
-    branches_.use(detail::coin_key(play_, Purpose::kSelect, node));
+    branches_.use(detail::random_key(play_, Purpose::kSelect, node));
     return branches_.choose({probability, 1 - probability}) == 0;
   }
   int32_t pick(const detail::Residual& residual, Purpose purpose) {
-    branches_.use(detail::coin_key(play_, purpose, residual.node));
+    branches_.use(detail::random_key(play_, purpose, residual.node));
     std::vector<double> weights(vocab());
     double total = 0;
     for (int64_t i = 0; i < vocab(); ++i) {
@@ -44,10 +44,10 @@ class BranchingDrawer {
  public:
   BranchingDrawer(const RowsView& rows, int64_t row, const SamplingParams& params,
                   Branches& branches)
-      : law_(make_law(rows, row, params)), branches_(branches) {
-    for (int64_t i = 0; i < law_.size; ++i) {
+      : distribution_(make_distribution(rows, row, params)), branches_(branches) {
+    for (int64_t i = 0; i < distribution_.size; ++i) {
       by_logit_.push_back(static_cast<int32_t>(i));
-      masses_.push_back(detail::mass(law_, i));
+      masses_.push_back(detail::mass(distribution_, i));
     }
     std::stable_sort(by_logit_.begin(), by_logit_.end(),
                      [this](int32_t a, int32_t b) { return logit(a) > logit(b); });
@@ -75,9 +75,9 @@ class BranchingDrawer {
   const std::vector<double>& masses() const { return masses_; }
 
  private:
-  float logit(int32_t id) const { return detail::load(law_.row, law_.dtype, id); }
+  float logit(int32_t id) const { return detail::load(distribution_.row, distribution_.dtype, id); }
 
-  detail::Law law_;
+  detail::Distribution distribution_;
   Branches& branches_;
   std::vector<int32_t> by_logit_;
   std::vector<double> masses_;

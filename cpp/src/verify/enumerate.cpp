@@ -13,7 +13,7 @@ namespace {
 
 BranchingDrawer drawer_for(const TreeCase& tree, int64_t row, Branches& branches) {
   BranchingDrawer drawer(tree.draft_logits, row, tree.draft_sampling, branches);
-  if (tree.drawn == LawKind::kSparse) drawer.keep_likeliest(tree.sparse);
+  if (tree.drawn == ProposalKind::kSparse) drawer.keep_likeliest(tree.sparse);
   return drawer;
 }
 
@@ -38,7 +38,7 @@ Drawn draw_tree(const TreeCase& tree, Branches& branches) {
       }
       BranchingDrawer drawer = drawer_for(tree, drawn.prefixes[node], branches);
       std::vector<int32_t> children(width), paths;
-      const LawKind kind = kind_used(tree.drawn, width);
+      const ProposalKind kind = kind_used(tree.drawn, width);
       children.resize(detail::draw_children(drawer, kind, width, children.data()));
       if (tree.merge) merge_equal(children, paths);
       std::vector<double> masses;
@@ -46,16 +46,16 @@ Drawn draw_tree(const TreeCase& tree, Branches& branches) {
         masses.push_back(drawer.masses()[child]);
         drawn.prefixes.push_back(drawn.prefixes[node] * vocab + 1 + child);
       }
-      const LawKind stated = tree.drawn == tree.stated ? kind : tree.stated;
+      const ProposalKind stated = tree.drawn == tree.stated ? kind : tree.stated;
       grown.expand(node, stated, node, children, masses, paths);
     }
   }
   return drawn;
 }
 
-void add_sparse_laws(const TreeCase& tree, Drawn& drawn, Branches& branches) {
+void add_sparse_distributions(const TreeCase& tree, Drawn& drawn, Branches& branches) {
   for (int32_t node = 0; node < drawn.tree.size(); ++node) {
-    if (drawn.tree.kinds[node] == LawKind::kSparse) {
+    if (drawn.tree.kinds[node] == ProposalKind::kSparse) {
       const BranchingDrawer drawer = drawer_for(tree, drawn.prefixes[node], branches);
       for (size_t id = 0; id < drawer.masses().size(); ++id) {
         if (!(drawer.masses()[id] > 0)) continue;
@@ -80,7 +80,7 @@ std::vector<float> gather(const RowsView& table, const std::vector<int64_t>& pre
 
 Outcome play_once(const TreeCase& tree, detail::CpuScratch& scratch, Branches& branches) {
   Drawn drawn = draw_tree(tree, branches);
-  add_sparse_laws(tree, drawn, branches);
+  add_sparse_distributions(tree, drawn, branches);
   const DraftTree& grown = drawn.tree;
   const int64_t vocab = tree.target_logits.cols, nodes = grown.size();
   const std::vector<int32_t> offsets = {0, grown.size()};
@@ -91,20 +91,20 @@ Outcome play_once(const TreeCase& tree, detail::CpuScratch& scratch, Branches& b
                    grown.paths.data()};
   request.target_logits = {target.data(), DType::kFloat32, nodes, vocab, vocab};
   request.draft_logits = {draft.data(), DType::kFloat32, nodes, vocab, vocab};
-  request.laws = {grown.kinds.data(), grown.rows.data(), drawn.sparse_offsets.data(),
-                  drawn.ids.data(), drawn.sparse_masses.data()};
+  request.proposals = {grown.kinds.data(), grown.rows.data(), drawn.sparse_offsets.data(),
+                       drawn.ids.data(), drawn.sparse_masses.data()};
   request.sampling = &tree.sampling;
   request.draft_sampling = &tree.draft_sampling;
   request.verifier = tree.verifier;
   detail::check(request);
   EnumeratingRows play(request, scratch, branches);
-  const detail::Walked walked = detail::walk(tree.verifier, play);
+  const detail::Verdict verdict = detail::run_verifier(tree.verifier, play);
   Outcome outcome{branches.weight(), {}};
-  for (int32_t at = walked.node; at > 0; at = grown.parents[at]) {
+  for (int32_t at = verdict.node; at > 0; at = grown.parents[at]) {
     outcome.emitted.push_back(grown.tokens[at]);
   }
   std::reverse(outcome.emitted.begin(), outcome.emitted.end());
-  outcome.emitted.push_back(walked.next_token);
+  outcome.emitted.push_back(verdict.next_token);
   return outcome;
 }
 

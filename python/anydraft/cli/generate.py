@@ -22,7 +22,8 @@ def add(commands: Any) -> None:
     parser = commands.add_parser(
         "generate",
         help="decode prompts speculatively",
-        description="Decode prompts with a drafter; each text has exactly the target's law.",
+        description="Decode prompts with a drafter; each text has exactly the target's "
+        "distribution.",
     )
     option = parser.add_argument
     option("--target", required=True, metavar="MODEL", help="folder or name of the model")

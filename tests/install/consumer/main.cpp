@@ -1,9 +1,9 @@
 // A small service: several requests at once on a model that fails now and then, one of them given
 // up half way. Prints the library's version, then each text. Usage: consumer TABLE.
-#include <anydraft/coins.h>
 #include <anydraft/cuda.h>
 #include <anydraft/draft.h>
 #include <anydraft/error.h>
+#include <anydraft/random.h>
 #include <anydraft/retokenizer.h>
 #include <anydraft/sampling.h>
 #include <anydraft/session.h>
@@ -109,7 +109,7 @@ int main(int argc, char** argv) {
   options.bridge = anydraft::Bridge::kSame;
   const std::vector<std::string> texts = serve(vocabulary, options, 0);
   options.tree.widths = {2, 2};
-  options.law = anydraft::LawKind::kHub;
+  options.scheme = anydraft::ProposalKind::kSpecHub;
   if (serve(vocabulary, options, 3).size() != texts.size()) return 1;
   options.tree = {};
   if (serve(vocabulary, options, 3) != texts) return 1;  // what failed changed nothing

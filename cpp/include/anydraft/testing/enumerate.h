@@ -1,5 +1,6 @@
-// The enumerating instrument: plays the shipped drawing and walks along every branch with its exact
-// weight, and so computes the output law of the source itself rather than of a copy of it.
+// The enumerating backend: plays the shipped drawing and verifiers along every branch with its
+// exact weight, and so computes the output distribution of the source itself rather than of a copy
+// of it.
 #pragma once
 
 #include <cstdint>
@@ -16,8 +17,9 @@ struct TreeCase {
   RowsView target_logits;  // [prefixes, vocab], prefixes up to the tree's depth
   RowsView draft_logits;   // [prefixes, vocab]
   TreeShape shape;
-  LawKind drawn = LawKind::kRow;   // how children are drawn; sparse: from the `sparse` likeliest
-  LawKind stated = LawKind::kRow;  // the law they are verified with
+  ProposalKind drawn =
+      ProposalKind::kIid;  // how children are drawn; sparse: from the `sparse` likeliest
+  ProposalKind stated = ProposalKind::kIid;  // the distribution they are verified with
   int32_t sparse = 2;
   bool merge = false;  // equal siblings become one node that several paths run through (multipath)
   SamplingParams sampling, draft_sampling;

@@ -1,4 +1,6 @@
-"""String-level rejection sampling: exact laws of whole sessions over its hard vocabularies."""
+"""String-level rejection sampling: exact distributions of whole sessions over its hard
+vocabularies.
+"""
 
 import itertools
 import math
@@ -10,8 +12,8 @@ from hypothesis import strategies as st
 from toys import TableModel, constant
 
 from anydraft import InputError, SamplingParams
-from anydraft.drafts import LAW_KINDS
-from tests.laws.sessions import (
+from anydraft.drafts import PROPOSAL_KINDS
+from tests.distributions.sessions import (
     FILTERED,
     GREEDY,
     PAIRS,
@@ -37,13 +39,23 @@ def test_chains(name, params, verifier):
 @pytest.mark.parametrize(
     "options",
     [
-        {"widths": [2, 1], "law": LAW_KINDS["hub"], "verifier": "top_down"},
-        {"widths": [2, 1], "law": LAW_KINDS["without_replacement"]},
-        {"widths": [2, 1], "law": LAW_KINDS["row"], "draft_sampling": SamplingParams(top_k=2)},
+        {"widths": [2, 1], "scheme": PROPOSAL_KINDS["spechub"], "verifier": "top_down"},
+        {"widths": [2, 1], "scheme": PROPOSAL_KINDS["without_replacement"]},
+        {
+            "widths": [2, 1],
+            "scheme": PROPOSAL_KINDS["iid"],
+            "draft_sampling": SamplingParams(top_k=2),
+        },
         {"widths": [2, 1], "verifier": "multipath"},
-        {"widths": [2], "max_nodes": 3, "depth": 2, "beam": 1, "law": LAW_KINDS["greedy_k"]},
+        {
+            "widths": [2],
+            "max_nodes": 3,
+            "depth": 2,
+            "beam": 1,
+            "scheme": PROPOSAL_KINDS["greedy_k"],
+        },
     ],
-    ids=["hub", "without replacement", "row", "paths", "dynamic"],
+    ids=["spechub", "without replacement", "iid", "paths", "dynamic"],
 )
 def test_trees(name, options):
     check(*models(name), FILTERED, **options)
@@ -77,83 +89,85 @@ def by_hand():
 
 
 def restated(change):
-    """A `restate` that gives change(node, its token, its law) to the verifier."""
+    """A `restate` that gives change(node, its token, its distribution) to the verifier."""
 
-    def restate(tokens, _, rows, laws):
-        laws = np.array(laws).reshape(max(rows) + 1, -1)
+    def restate(tokens, _, rows, distributions):
+        distributions = np.array(distributions).reshape(max(rows) + 1, -1)
         for node, row in enumerate(rows):
             if row >= 0:
                 with np.errstate(divide="ignore"):
-                    masses = np.exp(laws[row])
-                    laws[row] = np.log(change(node, tokens[node], masses / masses.sum()))
-        return laws.ravel().tolist()
+                    masses = np.exp(distributions[row])
+                    distributions[row] = np.log(change(node, tokens[node], masses / masses.sum()))
+        return distributions.ravel().tolist()
 
     return restate
 
 
-def inside(token, law):
-    return np.allclose(law, INSIDE[token])
+def inside(token, distribution):
+    return np.allclose(distribution, INSIDE[token])
 
 
-def test_the_stated_laws_are_psi():
+def test_the_stated_distributions_are_psi():
     """Of the first token, and of the second given the first and that the token goes on."""
     seen = set()
 
-    def look(node, token, law):
-        goes_on = node > 0 and inside(token, law)
-        assert goes_on or np.allclose(law, PSI, atol=1e-6)
+    def look(node, token, distribution):
+        goes_on = node > 0 and inside(token, distribution)
+        assert goes_on or np.allclose(distribution, PSI, atol=1e-6)
         seen.add((node, token if goes_on else None))
-        return law
+        return distribution
 
     played = play(*by_hand(), SamplingParams(), 3, restate=restated(look))
     assert seen == {(0, None), (1, None), (1, 0), (1, 1), (1, 2)}
-    exact = dict(exact_law_of_constant([0.5, 0.3, 0.2], 3))
-    assert largest_difference(played.law, exact) <= 1e-7  # log and exp of the rows above
+    exact = dict(exact_distribution_of_constant([0.5, 0.3, 0.2], 3))
+    assert largest_difference(played.distribution, exact) <= 1e-7  # log and exp of the rows above
 
 
-def exact_law_of_constant(masses, tokens):
+def exact_distribution_of_constant(masses, tokens):
     for text in itertools.product(range(len(masses)), repeat=tokens):
         yield text, math.prod(masses[token] for token in text)
 
 
-def psi_of_two(node, token, law):
+def psi_of_two(node, token, distribution):
     two = bridges.texts_of(lambda _: list(SPELT.values()), SPELT, lambda drawn: len(drawn) == 2)
-    return law if node else np.array(bridges.psi(two, TARGET_TOKENS))
+    return distribution if node else np.array(bridges.psi(two, TARGET_TOKENS))
 
 
-def forget_that_it_goes_on(node, token, law):
-    if not node or token or not inside(token, law):
-        return law
+def forget_that_it_goes_on(node, token, distribution):
+    if not node or token or not inside(token, distribution):
+        return distribution
     ends = 0.25 / 0.45  # of what begins with a
-    return ends * np.array(PSI) + (1 - ends) * law
+    return ends * np.array(PSI) + (1 - ends) * distribution
 
 
-def overwrite(node, token, law):
+def overwrite(node, token, distribution):
     """Of b: the last drafter token's mass alone, not that of both."""
-    return law if node else np.array([PSI[0], SPELT["bab"], PSI[2]])
+    return distribution if node else np.array([PSI[0], SPELT["bab"], PSI[2]])
 
 
 @pytest.mark.parametrize("wrong", [psi_of_two, forget_that_it_goes_on, overwrite])
-def test_wrong_laws_are_caught(wrong):
+def test_wrong_distributions_are_caught(wrong):
     played = play(*by_hand(), SamplingParams(), 3, restate=restated(wrong))
-    exact = dict(exact_law_of_constant([0.5, 0.3, 0.2], 3))
-    assert largest_difference(played.law, exact) > 1e-3
+    exact = dict(exact_distribution_of_constant([0.5, 0.3, 0.2], 3))
+    assert largest_difference(played.distribution, exact) > 1e-3
 
 
 def test_a_target_masked_to_what_the_drafter_spells_is_caught():
     target, drafter = by_hand()
     target = constant(words(*TARGET_TOKENS, "bb"), [0.4, 0.2, 0.2, 0.2])
     masked = constant(target.vocabulary, [0.5, 0.25, 0.25, 0.0])
-    exact = dict(exact_law_of_constant([0.4, 0.2, 0.2, 0.2], 3))
-    assert largest_difference(play(target, drafter, SamplingParams(), 3).law, exact) <= 1e-7
-    assert largest_difference(play(masked, drafter, SamplingParams(), 3).law, exact) > 0.05
+    exact = dict(exact_distribution_of_constant([0.4, 0.2, 0.2, 0.2], 3))
+    assert (
+        largest_difference(play(target, drafter, SamplingParams(), 3).distribution, exact) <= 1e-7
+    )
+    assert largest_difference(play(masked, drafter, SamplingParams(), 3).distribution, exact) > 0.05
 
 
 def test_a_drawn_token_without_mass_is_refused():
-    def without(node, token, law):
-        return law if node else np.array([1.0, 0, 0])
+    def without(node, token, distribution):
+        return distribution if node else np.array([1.0, 0, 0])
 
-    with pytest.raises(InputError, match="mass in its own law"):
+    with pytest.raises(InputError, match="mass in its own distribution"):
         play(*by_hand(), SamplingParams(), 3, restate=restated(without))
 
 

@@ -1,4 +1,4 @@
-"""End to end: the law of the first tokens that a session emits is the target's."""
+"""End to end: the distribution of the first tokens that a session emits is the target's."""
 
 from collections import Counter
 
@@ -9,7 +9,7 @@ from scipy.stats import chisquare
 from toys import DRAFTER, TARGET, TableModel
 
 from anydraft import SamplingParams, _core, probs
-from anydraft.drafts import LAW_KINDS
+from anydraft.drafts import PROPOSAL_KINDS
 
 TOKENS, PROMPT = 3, [0, 1]
 
@@ -31,7 +31,7 @@ def emitted(bridge, params, draft_params, runs, **options):
                 draft_sampling=draft_params,
                 max_new_tokens=TOKENS,
                 stop=TARGET.role("eos"),
-                coin_stream=stream,
+                random_stream=stream,
             )
             for stream in range(first, first + batch)
         ]
@@ -45,20 +45,20 @@ def emitted(bridge, params, draft_params, runs, **options):
     return target, counts
 
 
-def exact_law(target, params):
+def exact_distribution(target, params):
     """Mass of every text of 3 tokens, or shorter and ended by EOS."""
-    law, (eos,) = {(): 1.0}, TARGET.role("eos")
+    distribution, (eos,) = {(): 1.0}, TARGET.role("eos")
     for _ in range(TOKENS):
         longer = {}
-        for text, mass in law.items():
+        for text, mass in distribution.items():
             if text and text[-1] == eos:
                 longer[text] = mass
                 continue
             row = probs(torch.from_numpy(target.row((*PROMPT, *text)).copy())[None], params)[0]
             for token, p in enumerate(row.tolist()):
                 longer[(*text, token)] = mass * p
-        law = longer
-    return law
+        distribution = longer
+    return distribution
 
 
 CHAINS = [
@@ -70,12 +70,12 @@ CHAINS = [
 ]
 FEWER_RUNS = [
     ("slrs", {}),
-    ("same", {"widths": [2, 2], "law": LAW_KINDS["hub"], "verifier": "top_down"}),
-    ("tli", {"widths": [2, 2], "law": LAW_KINDS["hub"]}),
-    ("tli", {"widths": [3], "max_nodes": 6, "depth": 3, "beam": 2, "law": 2}),
+    ("same", {"widths": [2, 2], "scheme": PROPOSAL_KINDS["spechub"], "verifier": "top_down"}),
+    ("tli", {"widths": [2, 2], "scheme": PROPOSAL_KINDS["spechub"]}),
+    ("tli", {"widths": [3], "max_nodes": 6, "depth": 3, "beam": 2, "scheme": 2}),
     ("tli", {"widths": [3, 1, 1], "verifier": "multipath"}),
-    ("slrs", {"widths": [2, 2], "law": LAW_KINDS["hub"]}),
-    ("slem", {"widths": [2, 2], "law": LAW_KINDS["without_replacement"]}),
+    ("slrs", {"widths": [2, 2], "scheme": PROPOSAL_KINDS["spechub"]}),
+    ("slem", {"widths": [2, 2], "scheme": PROPOSAL_KINDS["without_replacement"]}),
 ]
 
 
@@ -83,14 +83,14 @@ FEWER_RUNS = [
     ("bridge", "options", "runs"),
     [(*case, 200_000) for case in CHAINS] + [(*case, 60_000) for case in FEWER_RUNS],
 )
-def test_law_of_the_first_tokens(bridge, options, runs):
+def test_distribution_of_the_first_tokens(bridge, options, runs):
     params = SamplingParams(temperature=1.1, seed=20_24)
     draft_params = SamplingParams(temperature=0.8) if bridge == "slem" else None
     target, counts = emitted(bridge, params, draft_params, runs, **options)
-    law = exact_law(target, params)
-    assert set(counts) <= {text for text, mass in law.items() if mass > 0}
-    frequent = [text for text, mass in law.items() if mass * runs >= 10]
-    expected = np.array([law[text] for text in frequent])
+    distribution = exact_distribution(target, params)
+    assert set(counts) <= {text for text, mass in distribution.items() if mass > 0}
+    frequent = [text for text, mass in distribution.items() if mass * runs >= 10]
+    expected = np.array([distribution[text] for text in frequent])
     observed = np.array([counts[text] for text in frequent])
     observed = np.append(observed, runs - observed.sum())
     expected = np.append(expected, 1 - expected.sum()) * runs

@@ -10,7 +10,7 @@ from fractions import Fraction
 
 import pytest
 
-from tests.reference import laws, multipath, trees
+from tests.reference import multipath, schemes, trees
 from tests.reference.bridges import psi, texts_of, tli_row
 from tests.reference.rows import norm, relu_minus, scaled
 from tests.reference.top_down import top_down
@@ -21,10 +21,11 @@ def row(*numerators):
     return norm([Fraction(n) for n in numerators])
 
 
-# ---- The draft is not what its laws say ----------------------------------------------------------
+# ---- The draft is not what its distributions say
+# ----------------------------------------------------------
 def resorted(probs, k):
     """Drawn without replacement, then tried in the order of their own probability."""
-    table = {children: ways for children, *ways in laws.without_replacement(probs, k)}
+    table = {children: ways for children, *ways in schemes.without_replacement(probs, k)}
     for children, (mass, _) in table.items():
         order = tuple(sorted(children, key=lambda token: (-probs[token], token)))
         yield order, mass, table[order][1]
@@ -34,7 +35,7 @@ def filtered(keep):
     """Drawn i.i.d.; a child stays if keep(probs, children, place)."""
 
     def draw(probs, k):
-        for children, mass, of in laws.row(probs, k):
+        for children, mass, of in schemes.row(probs, k):
             kept = [i for i in range(k) if keep(probs, children, i)]
             yield tuple(children[i] for i in kept), mass, [of[i] for i in kept]
 
@@ -48,35 +49,43 @@ distinct = filtered(lambda _, children, i: children[i] not in children[:i])
 def nucleus(probs, k):
     """Drawn from the top 70 %, verified with the raw row."""
     kept, mass = [], 0
-    for token in laws.most_probable(probs, len(probs)):
+    for token in schemes.most_probable(probs, len(probs)):
         if mass < Fraction(7, 10):
             kept.append(token)
             mass += probs[token]
     cut = norm([x if token in kept else x * 0 for token, x in enumerate(probs)])
-    for children, chance, _ in laws.row(cut, k):
+    for children, chance, _ in schemes.row(cut, k):
         yield children, chance, [probs] * k
 
 
 @pytest.mark.parametrize(
-    ("wrong", "right", "shape", "walk", "target", "draft", "published"),
+    ("wrong", "right", "shape", "verifier", "target", "draft", "published"),
     [
-        (resorted, laws.without_replacement, "2", top_down, (0, 2, 3), (2, 0, 3), 0.38),
-        (likely, laws.row, "2", top_down, (1, 1, 3), (1, 1, 3), 0.30),
-        (likely, laws.row, "1", top_down, (1, 1, 3), (1, 1, 3), 0.20),  # stop and drop the token
-        (distinct, laws.row, "2", top_down, (0, 2, 3), (3, 0, 2), 0.065),
-        (distinct, laws.row, "2,1", traversal, (0, 2, 2), (3, 0, 1), 0.037),
-        (nucleus, laws.row, "1", top_down, (0, 1, 4), (1, 1, 3), 0.20),
+        (resorted, schemes.without_replacement, "2", top_down, (0, 2, 3), (2, 0, 3), 0.38),
+        (likely, schemes.row, "2", top_down, (1, 1, 3), (1, 1, 3), 0.30),
+        (
+            likely,
+            schemes.row,
+            "1",
+            top_down,
+            (1, 1, 3),
+            (1, 1, 3),
+            0.20,
+        ),  # stop and drop the token
+        (distinct, schemes.row, "2", top_down, (0, 2, 3), (3, 0, 2), 0.065),
+        (distinct, schemes.row, "2,1", traversal, (0, 2, 2), (3, 0, 1), 0.037),
+        (nucleus, schemes.row, "1", top_down, (0, 1, 4), (1, 1, 3), 0.20),
     ],
     ids=["re-sorted", "pruned", "dropped", "duplicates", "duplicates, traversal", "top-p"],
 )
-def test_drafts_that_are_not_what_their_laws_say(
-    wrong, right, shape, walk, target, draft, published
+def test_drafts_that_are_not_what_their_distributions_say(
+    wrong, right, shape, verifier, target, draft, published
 ):
     grow, length = trees.static(trees.shape(shape)), len(shape.split(",")) + 1
 
     def lost(draw):
         return trees.loss(
-            walk, grow, lambda _: row(*target), lambda _, k: list(draw(row(*draft), k)), length
+            verifier, grow, lambda _: row(*target), lambda _, k: list(draw(row(*draft), k)), length
         )
 
     assert lost(right) == 0
@@ -86,7 +95,7 @@ def test_drafts_that_are_not_what_their_laws_say(
 # ---- Traversal without its rules -----------------------------------------------------------------
 def careless_traversal(draft):
     """The recursion in floats, nothing guarded: 0/0 is NaN, and min(1, NaN) accepts."""
-    law = {}
+    distribution = {}
 
     def divide(a, b):
         return a / b if b else math.nan
@@ -94,7 +103,7 @@ def careless_traversal(draft):
     def verify(node, path, weight, mass):
         residual = draft.targets[node]
         for child in draft.children(node):
-            token, proposed = draft.tokens[child], draft.laws[child]
+            token, proposed = draft.tokens[child], draft.distributions[child]
             ratio = weight * residual[token] / proposed[token]
             mass = verify(child, (*path, child), ratio if ratio < 1 else 1.0, mass)
             rest = relu_minus(scaled(weight, residual), proposed)
@@ -105,22 +114,22 @@ def careless_traversal(draft):
         emitted = draft.targets[node] if math.isnan(residual[0]) else residual
         for token, chance in enumerate(emitted):
             key = path, token
-            law[key] = law.get(key, 0.0) + mass * accept * chance
+            distribution[key] = distribution.get(key, 0.0) + mass * accept * chance
         return mass * (1 - accept)
 
     verify(0, (), 1.0, 1.0)
-    return law
+    return distribution
 
 
 def test_traversal_without_its_rules_for_zeros():
     target, draft = [0.99, 0.01], [0.02, 0.98]
 
-    def lost(walk):
+    def lost(verifier):
         return trees.loss(
-            walk,
+            verifier,
             trees.static((-1, 0, 1, 1)),
             lambda _: target,
-            lambda _, k: laws.row(draft, k),
+            lambda _, k: schemes.row(draft, k),
             3,
         )
 
@@ -146,16 +155,18 @@ def test_paths_merged_without_the_drafters_state():
         return world.token_of[path[depth]] == world.token_of[chosen[depth]]
 
     def lost(together):
-        law = multipath.round_law(world, 2, 2, together=together)
-        return trees.distance(trees.output_law(law, target, 3), trees.target_law(target, 3))
+        distribution = multipath.round_distribution(world, 2, 2, together=together)
+        return trees.distance(
+            trees.output_distribution(distribution, target, 3), trees.target_distribution(target, 3)
+        )
 
     assert lost(multipath.same_state) == 0
     assert lost(by_tokens) >= 0.033
 
 
 def bridge_loss(target, drawn, judged):
-    """Drawn from one law, judged by another."""
-    ways = [((token,), drawn[token], [judged]) for token in laws.support(drawn)]
+    """Drawn from one distribution, judged by another."""
+    ways = [((token,), drawn[token], [judged]) for token in schemes.support(drawn)]
     return trees.loss(
         top_down, trees.static(trees.shape("1")), lambda _: target, lambda *_: ways, 2
     )
@@ -164,14 +175,16 @@ def bridge_loss(target, drawn, judged):
 def test_a_target_masked_to_the_intersection():
     target, drawn = [Fraction(n, 10) for n in (4, 3, 3)], [Fraction(1, 2), Fraction(1, 2), 0]
     masked = norm([target[0], target[1], Fraction(0)])
-    law = trees.round_law(
+    distribution = trees.round_distribution(
         top_down,
         trees.drafts(
-            trees.static(trees.shape("1")), lambda _: masked, lambda _, k: laws.row(drawn, k)
+            trees.static(trees.shape("1")),
+            lambda _: masked,
+            lambda _, k: schemes.row(drawn, k),
         ),
     )
     first = Counter()
-    for tokens, mass in law.items():
+    for tokens, mass in distribution.items():
         first[tokens[:1]] += mass
     assert trees.distance(first, {(token,): mass for token, mass in enumerate(target)}) >= 0.30
     assert bridge_loss(target, drawn, drawn) == 0
@@ -186,7 +199,7 @@ def test_duplicates_overwritten_instead_of_summed():
 
 
 def test_psi_of_another_stop_rule():
-    """One character is drafted, and judged by the law of two."""
+    """One character is drafted, and judged by the distribution of two."""
     tokens, draft, target = ["a", "b", "aa"], row(3, 2), row(1, 2, 2)
     one, two = (
         psi(texts_of(lambda _: draft, "ab", lambda words, n=n: len(words) == n), tokens)
@@ -204,15 +217,17 @@ def test_an_empty_translation_is_either_conditioned_on_or_a_rejection():
     conditional = norm(psi_row)
 
     def lost(judged, rejected):
-        """The law of the first token: what is emitted where nothing was drawn is the question."""
+        """The distribution of the first token: what is emitted where nothing was drawn is the
+        question.
+        """
         residual = norm(relu_minus(target, judged))
-        law = scaled(empty, residual if rejected else target)
+        distribution = scaled(empty, residual if rejected else target)
         for token in range(2):
             accept = min(1, target[token] / judged[token])
-            law[token] += psi_row[token] * accept
+            distribution[token] += psi_row[token] * accept
             none = psi_row[token] * (1 - accept)
-            law = [a + none * b for a, b in zip(law, residual, strict=True)]
-        return sum(abs(a - b) for a, b in zip(law, target, strict=True)) / 2
+            distribution = [a + none * b for a, b in zip(distribution, residual, strict=True)]
+        return sum(abs(a - b) for a, b in zip(distribution, target, strict=True)) / 2
 
     assert lost(conditional, rejected=False) == 0
     assert lost(psi_row, rejected=True) == 0

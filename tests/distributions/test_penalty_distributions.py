@@ -1,4 +1,6 @@
-"""Exact laws of sessions whose target's logits depend on the text: those of plain decoding."""
+"""Exact distributions of sessions whose target's logits depend on the text: those of plain
+decoding.
+"""
 
 import functools
 
@@ -6,8 +8,16 @@ import pytest
 import torch
 
 from anydraft import Penalties
-from anydraft.drafts import LAW_KINDS
-from tests.laws.sessions import FILTERED, PLAIN, PROMPT, exact_law, largest_difference, models, play
+from anydraft.drafts import PROPOSAL_KINDS
+from tests.distributions.sessions import (
+    FILTERED,
+    PLAIN,
+    PROMPT,
+    exact_distribution,
+    largest_difference,
+    models,
+    play,
+)
 
 STRONG = Penalties(
     repetition_penalty=1.7,
@@ -19,8 +29,8 @@ SHAPES = [
     {"bridge": "tli"},
     {"bridge": "slrs"},
     {"bridge": "slem"},
-    {"bridge": "tli", "widths": [2, 2], "law": LAW_KINDS["hub"]},
-    {"bridge": "tli", "widths": [2, 1], "law": LAW_KINDS["without_replacement"]},
+    {"bridge": "tli", "widths": [2, 2], "scheme": PROPOSAL_KINDS["spechub"]},
+    {"bridge": "tli", "widths": [2, 1], "scheme": PROPOSAL_KINDS["without_replacement"]},
     {"bridge": "tli", "widths": [2, 1], "verifier": "multipath"},
 ]
 
@@ -42,7 +52,7 @@ class Penalised:
 @pytest.mark.parametrize("options", SHAPES, ids=str)
 @pytest.mark.parametrize("params", [PLAIN, FILTERED])
 @pytest.mark.parametrize("pair", ["longer on either side", "not canonical"])
-def test_law_along_every_branch(pair, params, options):
+def test_distribution_along_every_branch(pair, params, options):
     target, drafter = models(pair, seed=3)
     penalised = Penalised(target)
 
@@ -52,7 +62,7 @@ def test_law_along_every_branch(pair, params, options):
         return torch.from_numpy(penalised.row(text))
 
     played = play(target, drafter, params, 3, processor=processor, **options)
-    assert sum(played.law.values()) == pytest.approx(1, abs=1e-12)
-    expected = exact_law(penalised, params, 3)
-    assert largest_difference(played.law, expected) <= 1e-12
-    assert largest_difference(expected, exact_law(target, params, 3)) > 0.01
+    assert sum(played.distribution.values()) == pytest.approx(1, abs=1e-12)
+    expected = exact_distribution(penalised, params, 3)
+    assert largest_difference(played.distribution, expected) <= 1e-12
+    assert largest_difference(expected, exact_distribution(target, params, 3)) > 0.01

@@ -1,4 +1,4 @@
-// What a walk asks of an instrument, but for how rows are read and summed.
+// What a verifier asks of an backend, but for how rows are read and summed.
 #pragma once
 
 #include "anydraft/detail/play.h"
@@ -9,16 +9,16 @@ namespace anydraft::detail {
 constexpr double kThin = 1e-3;
 
 // `Rows` adds, for all who take part in playing the request:
-//   void load(node)                    target_ and draft_ become the laws at a node
+//   void load(node)                    target_ and draft_ become the distributions at a node
 //   double sum_of(residual)            of U over the row, in the fixed order
-//   double draft_without(child)        of the draft row without the siblings its law leaves out
-//   double overlap(node, cap)          of min(draft, cap * target)
-//   void histogram(node, target, draft)   masses by bucket_of, [kBuckets] each
-//   int32_t pick_with(residual, coin)
-//   void undrawable(child)             a child has no mass in its own law: the caller's mistake,
+//   double draft_without(child)        of the draft row without the siblings its distribution
+//   leaves out double overlap(node, cap)          of min(draft, cap * target) void histogram(node,
+//   target, draft)   masses by bucket_of, [kBuckets] each int32_t pick_with(residual, uniform) void
+//   undrawable(child)             a child has no mass in its own distribution: the caller's
+//   mistake,
 //                                      unless it underflowed
 template <class Rows>
-class Instrument {
+class Backend {
  public:
   ANYDRAFT_HD Residual residual(int32_t node, double weight = 1) const {
     return {node, -1, weight, 0, 0, weight};
@@ -35,7 +35,7 @@ class Instrument {
     return plain_residual(residual, target, left_out ? 0 : draft_of(residual.node, token));
   }
 
-  // Mass of a drafted child in the law it was proposed from.
+  // Mass of a drafted child in the distribution it was proposed from.
   ANYDRAFT_HD double draft_mass(int32_t child) {
     if (is_certain(play_, child)) return 1;
     const int32_t node = play_.parents[child];
@@ -55,8 +55,8 @@ class Instrument {
       rows().mark_spent(child, 1);
       if (next.sum < kCancelled * residual.sum) next.sum = rows().sum_of(next);
     } else {
-      next.sum = play_.kinds[residual.node] == LawKind::kSparse ? sparse_sum(residual, next)
-                                                                : rows().sum_of(next);
+      next.sum = play_.kinds[residual.node] == ProposalKind::kSparse ? sparse_sum(residual, next)
+                                                                     : rows().sum_of(next);
     }
     if (!(next.sum > 0) && residual.weight >= 1) {
       // Rounding left nothing, where the node must give something: this rejection changes nothing.
@@ -72,15 +72,15 @@ class Instrument {
   ANYDRAFT_HD void foresee(const Residual&, int32_t) const {}
 
   ANYDRAFT_HD bool accept(double numerator, double denominator, int32_t node) const {
-    return play_coin(play_, Purpose::kAccept, node) * denominator < numerator;
+    return uniform_for(play_, Purpose::kAccept, node) * denominator < numerator;
   }
   ANYDRAFT_HD int32_t pick(const Residual& residual, Purpose purpose) {
     need(residual.node);
-    return rows().pick_with(residual, play_coin(play_, purpose, residual.node));
+    return rows().pick_with(residual, uniform_for(play_, purpose, residual.node));
   }
   // With the given probability; multi-path selection.
   ANYDRAFT_HD bool chance(double probability, int32_t node) const {
-    return play_coin(play_, Purpose::kSelect, node) < probability;
+    return uniform_for(play_, Purpose::kSelect, node) < probability;
   }
 
   ANYDRAFT_HD int32_t first_child(int32_t node) const { return play_.first_child[node]; }
@@ -116,9 +116,9 @@ class Instrument {
     if (!certain) next.drafted += residual.total() / rest(child);
     return next;
   }
-  // Mass of a token in the draft row, as the law of the node's children has it.
+  // Mass of a token in the draft row, as the distribution of the node's children has it.
   ANYDRAFT_HD double draft_of(int32_t node, int32_t token) const {
-    if (play_.kinds[node] == LawKind::kSparse) return sparse_mass(node, token);
+    if (play_.kinds[node] == ProposalKind::kSparse) return sparse_mass(node, token);
     const double draft = mass(draft_, token);
     if (!selected_ || !(draft > 0)) return draft;
     return draft * play_.selections[node].factor[bucket_of(mass(target_, token), draft)];
@@ -131,11 +131,11 @@ class Instrument {
     }
     return found / total;
   }
-  // Siblings that the law of `child` leaves out: the earlier ones, or for hub and greedy-k the
-  // later ones.
+  // Siblings that the distribution of `child` leaves out: the earlier ones, or for hub and greedy-k
+  // the later ones.
   ANYDRAFT_HD int32_t first_left_out(int32_t child) const {
     const int32_t node = play_.parents[child];
-    if (play_.kinds[node] == LawKind::kWithoutReplacement) return play_.first_child[node];
+    if (play_.kinds[node] == ProposalKind::kWithoutReplacement) return play_.first_child[node];
     return excludes_later(play_.kinds[node]) ? play_.next_sibling[child] : -1;
   }
   ANYDRAFT_HD bool leaves_out(int32_t child, int32_t token) const {
@@ -151,7 +151,7 @@ class Instrument {
     loaded_ = node;
   }
 
-  // Mass of the draft row that the law of `child` keeps.
+  // Mass of the draft row that the distribution of `child` keeps.
   ANYDRAFT_HD double rest(int32_t child) {
     if (rest_of_ == child) return rest_;
     double left = 1;
@@ -164,14 +164,14 @@ class Instrument {
   }
 
   Play play_;
-  Law target_, draft_;     // of the node being visited
-  bool selected_ = false;  // multipath: laws of children are those of the selection
+  Distribution target_, draft_;  // of the node being visited
+  bool selected_ = false;        // multipath: distributions of children are those of the selection
   bool degenerate_ = false;
 
  private:
   ANYDRAFT_HD Rows& rows() { return static_cast<Rows&>(*this); }
 
-  // The sum of `next`, where only the law's few tokens lose something.
+  // The sum of `next`, where only the distribution's few tokens lose something.
   ANYDRAFT_HD double sparse_sum(const Residual& residual, const Residual& next) {
     double lost = 0;
     for (int32_t i = play_.sparse_offsets[next.node]; i < play_.sparse_offsets[next.node + 1];

@@ -1,4 +1,6 @@
-"""String-level rejection sampling with general stop rules: exact laws of whole sessions."""
+"""String-level rejection sampling with general stop rules: exact distributions of whole
+sessions.
+"""
 
 import functools
 from fractions import Fraction
@@ -18,15 +20,15 @@ from anydraft import (
     VocabularyError,
     _core,
 )
-from anydraft.drafts import LAW_KINDS
-from tests.laws.sessions import (
+from anydraft.drafts import PROPOSAL_KINDS
+from tests.distributions.sessions import (
     FILTERED,
     GREEDY,
     PAIRS,
     PLAIN,
     PROMPT,
     check,
-    exact_law,
+    exact_distribution,
     largest_difference,
     models,
     play,
@@ -54,13 +56,23 @@ def test_chains(name, params, rule):
 @pytest.mark.parametrize(
     "options",
     [
-        {"widths": [2, 1], "law": LAW_KINDS["hub"], "verifier": "top_down"},
-        {"widths": [2, 1], "law": LAW_KINDS["without_replacement"]},
-        {"widths": [2, 1], "law": LAW_KINDS["row"], "draft_sampling": SamplingParams(top_k=2)},
+        {"widths": [2, 1], "scheme": PROPOSAL_KINDS["spechub"], "verifier": "top_down"},
+        {"widths": [2, 1], "scheme": PROPOSAL_KINDS["without_replacement"]},
+        {
+            "widths": [2, 1],
+            "scheme": PROPOSAL_KINDS["iid"],
+            "draft_sampling": SamplingParams(top_k=2),
+        },
         {"widths": [2, 1], "verifier": "multipath"},
-        {"widths": [2], "max_nodes": 3, "depth": 2, "beam": 1, "law": LAW_KINDS["greedy_k"]},
+        {
+            "widths": [2],
+            "max_nodes": 3,
+            "depth": 2,
+            "beam": 1,
+            "scheme": PROPOSAL_KINDS["greedy_k"],
+        },
     ],
-    ids=["hub", "without replacement", "row", "paths", "dynamic"],
+    ids=["spechub", "without replacement", "iid", "paths", "dynamic"],
 )
 def test_trees(name, options):
     check(*models(name), FILTERED, **options, **RULES["two"])
@@ -103,23 +115,23 @@ def test_settled_by_a_native_tokeniser(budget, params):
     check(*pair, params, stop_tokens=SETTLED, draft_budget=budget)
 
 
-def stated_laws(target, drafter, tokens, **options):
-    """{drafted tokens: the law of what was drafted behind them}, of the first round.
+def stated_distributions(target, drafter, tokens, **options):
+    """{drafted tokens: the distribution of what was drafted behind them}, of the first round.
 
     The target is greedy: its choices are no branches.
     """
-    laws = {}
+    distributions = {}
 
     def look(drafted, parents, rows, logits):
         logits = np.array(logits).reshape(max(rows) + 1, -1)
         for node, row in enumerate(rows):
-            if row >= 0 and len(drafted) == tokens:  # later rounds have less room
+            if row >= 0 and len(drafted) == tokens:  # later rounds have less remaining
                 masses = np.exp(logits[row] / PLAIN.temperature)
-                laws[tuple(drafted[1 : node + 1])] = masses / masses.sum()
+                distributions[tuple(drafted[1 : node + 1])] = masses / masses.sum()
         return logits.ravel().tolist()
 
     play(target, drafter, GREEDY, tokens, draft_sampling=PLAIN, restate=look, **options)
-    return laws
+    return distributions
 
 
 EXACT_PAIRS = {  # target, drafter; EOS is the last of either
@@ -133,7 +145,7 @@ EXACT_PAIRS = {  # target, drafter; EOS is the last of either
 @pytest.mark.parametrize("name", EXACT_PAIRS)
 @pytest.mark.parametrize("count", [2, 3])
 @pytest.mark.parametrize("budget", [1, 5, 12, ENOUGH])
-def test_the_laws_are_psi_of_the_rule(name, count, budget):
+def test_the_distributions_are_psi_of_the_rule(name, count, budget):
     """Against exact fractions: of the first, second and third token, behind every history."""
     tokens, drafter_words = EXACT_PAIRS[name]
     target = TableModel(words(*tokens, eos=True), 3)
@@ -142,10 +154,12 @@ def test_the_laws_are_psi_of_the_rule(name, count, budget):
 
     def draft(drawn):
         row = drafter.row((*context, *drawn)).copy()[None]
-        return [Fraction(mass) for mass in _core.testing.law_masses(row, PLAIN)[0]]
+        return [Fraction(mass) for mass in _core.testing.distribution_masses(row, PLAIN)[0]]
 
-    laws = stated_laws(target, drafter, 6 - count, stop_tokens=count, draft_budget=budget)
-    assert () in laws and len(laws) >= 3
+    distributions = stated_distributions(
+        target, drafter, 6 - count, stop_tokens=count, draft_budget=budget
+    )
+    assert () in distributions and len(distributions) >= 3
     reference = stop_rules.Sequences(
         functools.cache(draft),
         [*drafter_words, stop_rules.END],
@@ -153,12 +167,12 @@ def test_the_laws_are_psi_of_the_rule(name, count, budget):
         lambda unsaid: len(unsaid) >= count,
         budget,
     )
-    for drafted, law in laws.items():
+    for drafted, distribution in distributions.items():
         exact = [float(mass) for mass in reference.psi(drafted)]
-        assert law == pytest.approx(exact, abs=2e-6)
+        assert distribution == pytest.approx(exact, abs=2e-6)
 
 
-# A drafter that says the same everywhere, so that the reference knows each law.
+# A drafter that says the same everywhere, so that the reference knows each distribution.
 SPELT = {"a": 0.3, "ba": 0.1, "b": 0.15, "ab": 0.25, "aab": 0.2}
 TARGET_TOKENS = ["a", "b", "aab"]
 TARGET_MASSES = [0.5, 0.3, 0.2]
@@ -170,7 +184,7 @@ def by_hand(masses=TARGET_MASSES):
     return target, constant(words(*SPELT), list(SPELT.values()))
 
 
-def reference_laws(count, masses=None):
+def reference_schemes(count, masses=None):
     """psi by the drafted tokens, of the rule of `count` drafter tokens."""
     chances = [Fraction(mass) for mass in masses or SPELT.values()]
     sequences = stop_rules.Sequences(
@@ -183,24 +197,26 @@ def reference_laws(count, masses=None):
     return functools.cache(lambda begun: [float(mass) for mass in sequences.psi(begun)[:-1]])
 
 
-def error_with(law):
-    """Largest error of the session's law where the verifier is told law(drafted tokens)."""
+def error_with(distribution):
+    """Largest error of the session's distribution where the verifier is told distribution(drafted
+    tokens).
+    """
 
-    def restate(tokens, parents, rows, laws):
-        laws = np.array(laws).reshape(max(rows) + 1, -1)
+    def restate(tokens, parents, rows, distributions):
+        distributions = np.array(distributions).reshape(max(rows) + 1, -1)
         for node, row in enumerate(rows):
             if row >= 0:
                 with np.errstate(divide="ignore"):
-                    laws[row] = np.log(law(tuple(tokens[1 : node + 1])))
-        return laws.ravel().tolist()
+                    distributions[row] = np.log(distribution(tuple(tokens[1 : node + 1])))
+        return distributions.ravel().tolist()
 
     played = play(*by_hand(), SamplingParams(), 3, restate=restate, **TWO)
-    exact = exact_law(Tabled(by_hand()[0]), SamplingParams(), 3)
-    return largest_difference(played.law, exact)
+    exact = exact_distribution(Tabled(by_hand()[0]), SamplingParams(), 3)
+    return largest_difference(played.distribution, exact)
 
 
 class Tabled:
-    """A constant model as `exact_law` reads models."""
+    """A constant model as `exact_distribution` reads models."""
 
     def __init__(self, model):
         self.vocabulary = model.vocabulary
@@ -211,9 +227,9 @@ class Tabled:
         return self.logits
 
 
-def test_the_right_laws_pass_and_wrong_ones_are_caught():
-    right, one = reference_laws(2), reference_laws(1)
-    duplicates_lost = reference_laws(2, [0.3, 0.1, 0.15, 0.25, 0.0])  # "aab" as "a" + "ab" alone
+def test_the_right_distributions_pass_and_wrong_ones_are_caught():
+    right, one = reference_schemes(2), reference_schemes(1)
+    duplicates_lost = reference_schemes(2, [0.3, 0.1, 0.15, 0.25, 0.0])  # "aab" as "a" + "ab" alone
     assert error_with(right) <= 1e-6
     wrong = {
         "psi of another stop rule": one,
@@ -221,12 +237,12 @@ def test_the_right_laws_pass_and_wrong_ones_are_caught():
         "overwritten sequences of one text": duplicates_lost,
         "the drawn token for certain": lambda begun: [1 / 3] * 3,
     }
-    for name, law in wrong.items():
-        assert error_with(law) > 1e-3, name
+    for name, distribution in wrong.items():
+        assert error_with(distribution) > 1e-3, name
 
 
 def test_a_drawn_token_without_mass_is_refused():
-    with pytest.raises(InputError, match="mass in its own law"):
+    with pytest.raises(InputError, match="mass in its own distribution"):
         error_with(lambda begun: [1.0, 0, 0])
 
 
@@ -237,8 +253,8 @@ def test_a_target_masked_to_what_the_drafter_spells_is_caught():
     options = {**TWO, "draft_length": 1}
     full = play(constant(tokens, [0.4, 0.2, 0.2, 0.2]), drafter, SamplingParams(), 1, **options)
     masked = play(constant(tokens, [0.5, 0.25, 0.25, 0]), drafter, SamplingParams(), 1, **options)
-    assert largest_difference(full.law, exact) <= 1e-7
-    assert largest_difference(masked.law, exact) > 0.05
+    assert largest_difference(full.distribution, exact) <= 1e-7
+    assert largest_difference(masked.distribution, exact) > 0.05
 
 
 # Exact match holds half a character back: another stop rule.

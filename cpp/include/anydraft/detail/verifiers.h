@@ -1,34 +1,36 @@
-// The walks: pure functions of a draft tree, laws and coins, written once against an instrument.
+// The verifiers: pure functions of a draft tree, distributions and uniforms, written once against
+// an backend.
 //
-// An instrument plays one request (detail/instrument.h). A node's Residual is what is left of its
-// target law after the children rejected so far: weight(residual, token) is the unnormalised mass
-// U of a token, residual.sum its sum, residual.total() the sum and what other nodes have.
-//   double draft_mass(child)             mass of a drafted child in the law it was proposed from
-//   void reject(residual&, child)        U <- relu(U - total * d_child)
-//   void foresee(residual, child)        that may be asked for after a visit below the child
-//   bool accept(num, den, node)          with probability min(1, num / den)
-//   int32_t pick(residual, purpose)      a token with law U / sum
-// CPU rows, a CUDA block and the tests' enumerating instrument all play the source below; an
-// algorithm never sees a coin, so the enumerating one can follow every branch.
+// An backend plays one request (detail/backend.h). A node's Residual is what is left of its
+// target distribution after the children rejected so far: weight(residual, token) is the
+// unnormalised mass U of a token, residual.sum its sum, residual.total() the sum and what other
+// nodes have.
+//   double draft_mass(child)             mass of a drafted child in the distribution it was
+//   proposed from void reject(residual&, child)        U <- relu(U - total * d_child) void
+//   foresee(residual, child)        that may be asked for after a visit below the child bool
+//   accept(num, den, node)          with probability min(1, num / den) int32_t pick(residual,
+//   purpose)      a token with distribution U / sum
+// CPU rows, a CUDA block and the tests' enumerating backend all play the source below; an
+// algorithm never sees a uniform, so the enumerating one can follow every branch.
 #pragma once
 
 #include <cstdint>
 
-#include "anydraft/coins.h"
 #include "anydraft/detail/host_device.h"
 #include "anydraft/detail/play.h"
+#include "anydraft/random.h"
 
 namespace anydraft::detail {
 
-struct Walked {
+struct Verdict {
   int32_t node;        // last accepted node; 0 is the root
   int32_t next_token;  // recovered at an inner node, bonus at a leaf
 };
 
 // Recursive rejection from the root. Leviathan et al. 2023 (chains); Miao et al. 2024 (siblings);
 // Sun et al. 2024 (SpecHub).
-template <class Instrument>
-ANYDRAFT_HD Walked top_down(Instrument& play) {
+template <class Backend>
+ANYDRAFT_HD Verdict top_down(Backend& play) {
   int32_t node = 0;
   for (;;) {
     Residual residual = play.residual(node);
@@ -44,10 +46,11 @@ ANYDRAFT_HD Walked top_down(Instrument& play) {
   }
 }
 
-// For trees whose laws are all one-hot: draw what plain decoding would draw, with plain decoding's
-// coin, and go on while the tree holds it. In law equal to top_down (Timor et al. 2025, SLEM).
-template <class Instrument>
-ANYDRAFT_HD Walked match(Instrument& play) {
+// For trees whose distributions are all one-hot: draw what plain decoding would draw, with plain
+// decoding's uniform, and go on while the tree holds it. In distribution equal to top_down (Timor
+// et al. 2025, SLEM).
+template <class Backend>
+ANYDRAFT_HD Verdict match(Backend& play) {
   int32_t node = 0;
   for (;;) {
     const int32_t token = play.pick(play.residual(node), Purpose::kTarget);
@@ -59,20 +62,20 @@ ANYDRAFT_HD Walked match(Instrument& play) {
 }
 
 // The joint weight a child is offered with: the most its subtree may keep of what is left.
-template <class Instrument>
-ANYDRAFT_HD double offer(Instrument& play, const Residual& residual, int32_t child) {
+template <class Backend>
+ANYDRAFT_HD double offer(Backend& play, const Residual& residual, int32_t child) {
   const double kept = play.weight(residual, play.token(child));
   if (!(kept > 0)) return 0;
   const double proposed = residual.total() * play.draft_mass(child);
   return kept < proposed ? kept / proposed : 1;
 }
 
-// From the leaves to the root: the longest path that the joint law allows. A node whose children
-// are all rejected is kept with probability sum / total, else rejected itself; a child offered
-// nothing is rejected unread. Weng et al. 2025, traversal verification; on a chain it is block
-// verification (Sun et al. 2024, arXiv 2403.10444). Without recursion, for GPUs.
-template <class Instrument>
-ANYDRAFT_HD Walked traversal(Instrument& play) {
+// From the leaves to the root: the longest path that the joint distribution allows. A node whose
+// children are all rejected is kept with probability sum / total, else rejected itself; a child
+// offered nothing is rejected unread. Weng et al. 2025, traversal verification; on a chain it is
+// block verification (Sun et al. 2024, arXiv 2403.10444). Without recursion, for GPUs.
+template <class Backend>
+ANYDRAFT_HD Verdict traversal(Backend& play) {
   Residual residual = play.residual(0);
   int32_t child = play.first_child(0);
   for (;;) {
@@ -106,8 +109,8 @@ struct KseqRule {
   double drafted;  // multiple of min(draft, target / ratio) that the siblings use up together
 };
 
-template <class Instrument>
-ANYDRAFT_HD KseqRule kseq_rule(Instrument& play, int32_t node) {
+template <class Backend>
+ANYDRAFT_HD KseqRule kseq_rule(Backend& play, int32_t node) {
   int32_t count = 0;
   for (int32_t c = play.first_child(node); c >= 0; c = play.next_sibling(c)) ++count;
   // Sum of (1 - beta)^i, i < count: acceptance by beta, without the cancellation of 1 - (..)^count.
@@ -126,8 +129,8 @@ ANYDRAFT_HD KseqRule kseq_rule(Instrument& play, int32_t node) {
   return {high, spread(high)};
 }
 
-template <class Instrument>
-ANYDRAFT_HD Walked kseq(Instrument& play) {
+template <class Backend>
+ANYDRAFT_HD Verdict kseq(Backend& play) {
   int32_t node = 0;
   for (;;) {
     Residual residual = play.residual(node);
@@ -152,16 +155,17 @@ ANYDRAFT_HD inline double gain_slope(const double* target, const double* draft,
                                      const double* highest, double share) {
   double slope = 0;
   for (int b = 0; b < kBuckets; ++b) {
-    const double law = draft[b] * (share + (1 - share) * highest[b]);
-    if (law < target[b]) slope += draft[b] * (1 - highest[b]);
+    const double distribution = draft[b] * (share + (1 - share) * highest[b]);
+    if (distribution < target[b]) slope += draft[b] * (1 - highest[b]);
   }
   return slope;
 }
 
 // Which of a node's drawn tokens to go on with: the first path's with probability `share`, else the
-// one highest by target / draft (by bucket; the first of equals). `selection` is that choice's law.
-template <class Instrument>
-ANYDRAFT_HD double mix(Instrument& play, int32_t node, Selection& selection) {
+// one highest by target / draft (by bucket; the first of equals). `selection` is that choice's
+// distribution.
+template <class Backend>
+ANYDRAFT_HD double mix(Backend& play, int32_t node, Selection& selection) {
   int32_t count = 0;
   for (int32_t c = play.first_child(node); c >= 0; c = play.next_sibling(c)) count += play.paths(c);
   double target[kBuckets], draft[kBuckets], highest[kBuckets];
@@ -187,9 +191,9 @@ ANYDRAFT_HD double mix(Instrument& play, int32_t node, Selection& selection) {
 }
 
 // Block verification along one of several paths drawn independently, merged to a tree where they
-// agree. The law of the selected path stands in for the draft's: any choice is lossless.
-template <class Instrument>
-ANYDRAFT_HD Walked multipath(Instrument& play) {
+// agree. The distribution of the selected path stands in for the draft's: any choice is lossless.
+template <class Backend>
+ANYDRAFT_HD Verdict multipath(Backend& play) {
   for (int32_t node = 0; play.first_child(node) >= 0; node = play.first_child(node)) {
     Selection selection;
     const double share = mix(play, node, selection);
@@ -205,8 +209,8 @@ ANYDRAFT_HD Walked multipath(Instrument& play) {
   return traversal(play);
 }
 
-template <class Instrument>
-ANYDRAFT_HD Walked walk(Verifier verifier, Instrument& play) {
+template <class Backend>
+ANYDRAFT_HD Verdict run_verifier(Verifier verifier, Backend& play) {
   switch (verifier) {
     case Verifier::kMatch:
       return match(play);
@@ -224,9 +228,9 @@ ANYDRAFT_HD Walked walk(Verifier verifier, Instrument& play) {
 }
 
 // The probability each node is accepted with once it is offered (VerifyResult::acceptance), by
-// every walk but multipath. `out(node)` is a place to keep a number in, for all who play.
-template <class Instrument, class Out>
-ANYDRAFT_HD void tell_acceptance(Verifier verifier, Instrument& play, int32_t nodes, Out out) {
+// every verifier but multipath. `out(node)` is a place to keep a number in, for all who play.
+template <class Backend, class Out>
+ANYDRAFT_HD void tell_acceptance(Verifier verifier, Backend& play, int32_t nodes, Out out) {
   const bool joint = verifier == Verifier::kTraversal || verifier == Verifier::kBlock;
   out(0) = 1.0;
   for (int32_t node = 0; node < nodes; ++node) {

@@ -1,4 +1,5 @@
-// A row of logits and a handful of scalars *is* the law after temperature, top-k, top-p and min-p:
+// A row of logits and a handful of scalars *is* the distribution after temperature, top-k, top-p
+// and min-p:
 //   mass(x) = 2^(scale * logit(x)) * inverse_total / 2^exponent   where logit(x) >= lower, else 0.
 // The same arithmetic (explicit fma, no contraction) on every device, so every device finds the
 // same bits.
@@ -13,16 +14,16 @@
 
 namespace anydraft {
 
-// A row's law after its parameters; the fields as in detail::Law.
-struct RowLaw {
+// A row's distribution after its parameters; the fields as in detail::Distribution.
+struct RowDistribution {
   float scale, lower;
   int32_t exponent, one_hot;
   double inverse_total;
 };
 
-// Inside a drafter token: the spellings [begin, end) of pack_spellings, all those that begin with
+// Inside a drafter token: the token_trie [begin, end) of pack_token_trie, all those that begin with
 // the `depth` target tokens that stand in the draft already. Depth 0: a drafter token begins.
-struct SpellingPlace {
+struct TriePlace {
   int32_t begin, end, depth;
 };
 
@@ -33,12 +34,12 @@ namespace detail {
 constexpr int kChunk = 4096;
 constexpr int kLanes = 32;
 
-// Entries more than this many octaves below the largest have mass zero (a coin has 52 bits).
+// Entries more than this many octaves below the largest have mass zero (a uniform has 52 bits).
 constexpr float kOctaves = 124.0f;
 // A difference below this share of its terms is summed anew: rounding may be all that is left of
 // it.
 constexpr double kCancelled = 1e-6;
-// |logit| / temperature, in octaves, beyond which a float no longer resolves the law.
+// |logit| / temperature, in octaves, beyond which a float no longer resolves the distribution.
 constexpr float kLargestExponent = 4194048.0f;  // 2^22 - 256
 
 ANYDRAFT_HD inline int chunks_of(int64_t size) {
@@ -80,7 +81,7 @@ ANYDRAFT_HD inline float load(const void* row, DType dtype, int64_t index) {
   return dtype == DType::kBFloat16 ? float_from_bfloat16(half) : float_from_float16(half);
 }
 
-struct Law {
+struct Distribution {
   const void* row = nullptr;
   DType dtype = DType::kFloat32;
   int64_t size = 0;
@@ -91,8 +92,8 @@ struct Law {
   double inverse_total = 0;
   // A drafter's row, read by target ids; projection.h. Null: the row's own ids.
   const int32_t* map = nullptr;
-  const RowLaw* weighed = nullptr;
-  const SpellingPlace* place = nullptr;  // with `weighed`; null: a drafter token begins
+  const RowDistribution* weighed = nullptr;
+  const TriePlace* place = nullptr;  // with `weighed`; null: a drafter token begins
 };
 
 // log2(e) / temperature; 0 where greedy.
@@ -142,31 +143,34 @@ ANYDRAFT_HD inline float lowest_logit(float largest, float scale) {
 }
 
 // top-p compares sums of these: integers, so the order of a sum does not matter, and a CPU, a GPU
-// or a split row find the same cut-off in any way they like. With total T of the law before top-p
-// (the sum in the fixed order, in units of 2^exponent), top-p keeps x >= t for the largest logit t
-// whose entries x >= t have weights that reach floor(top_p * T * 2^40), and keeps all entries where
-// their weights fall short of it. `scaled` is scaled(power_of(x, scale), exponent), at most 1.42:
-// 2^23 tokens do not overflow.
+// or a split row find the same cut-off in any way they like. With total T of the distribution
+// before top-p (the sum in the fixed order, in units of 2^exponent), top-p keeps x >= t for the
+// largest logit t whose entries x >= t have weights that reach floor(top_p * T * 2^40), and keeps
+// all entries where their weights fall short of it. `scaled` is scaled(power_of(x, scale),
+// exponent), at most 1.42: 2^23 tokens do not overflow.
 constexpr float kNucleusUnit = 0x1p40f;
 
 ANYDRAFT_HD inline uint64_t nucleus_weight(float scaled) {
   return static_cast<uint64_t>(static_cast<int64_t>(scaled * kNucleusUnit));
 }
 
-ANYDRAFT_SHARED_CODE ANYDRAFT_HD inline float projected_logit(const Law& law, int64_t token);
+ANYDRAFT_SHARED_CODE ANYDRAFT_HD inline float projected_logit(const Distribution& distribution,
+                                                              int64_t token);
 
-ANYDRAFT_HD inline float logit_at(const Law& law, int64_t token) {
-  return law.map ? projected_logit(law, token) : load(law.row, law.dtype, token);
+ANYDRAFT_HD inline float logit_at(const Distribution& distribution, int64_t token) {
+  return distribution.map ? projected_logit(distribution, token)
+                          : load(distribution.row, distribution.dtype, token);
 }
 
-ANYDRAFT_HD inline double mass_of_logit(const Law& law, float x) {
-  if (!(x >= law.lower)) return 0.0;
-  return static_cast<double>(scaled(power_of(x, law.scale), law.exponent)) * law.inverse_total;
+ANYDRAFT_HD inline double mass_of_logit(const Distribution& distribution, float x) {
+  if (!(x >= distribution.lower)) return 0.0;
+  return static_cast<double>(scaled(power_of(x, distribution.scale), distribution.exponent)) *
+         distribution.inverse_total;
 }
 
-ANYDRAFT_HD inline double mass(const Law& law, int64_t token) {
-  if (law.one_hot >= 0) return token == law.one_hot ? 1.0 : 0.0;
-  return mass_of_logit(law, logit_at(law, token));
+ANYDRAFT_HD inline double mass(const Distribution& distribution, int64_t token) {
+  if (distribution.one_hot >= 0) return token == distribution.one_hot ? 1.0 : 0.0;
+  return mass_of_logit(distribution, logit_at(distribution, token));
 }
 
 }  // namespace detail

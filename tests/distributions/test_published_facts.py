@@ -1,4 +1,6 @@
-"""Figures that papers and earlier computations give for these laws and walks come out."""
+"""Figures that papers and earlier computations give for these distributions and verifiers come
+out.
+"""
 
 from dataclasses import replace
 from fractions import Fraction
@@ -7,7 +9,7 @@ import numpy as np
 import pytest
 
 from anydraft import theory
-from tests.reference import laws, multipath, trees
+from tests.reference import multipath, schemes, trees
 from tests.reference.block import block
 from tests.reference.rows import overlap
 from tests.reference.top_down import top_down
@@ -15,33 +17,37 @@ from tests.reference.traversal import traversal
 
 
 def test_block_verification_accepts_11_ninths_where_token_verification_accepts_10():
-    """Sun et al., arXiv 2403.10444, the example of the introduction; laws free of the prefix."""
+    """Sun et al., arXiv 2403.10444, the example of the introduction; distributions free of the
+    prefix.
+    """
     target, draft = [Fraction(1, 3), Fraction(2, 3)], [Fraction(2, 3), Fraction(1, 3)]
 
-    def accepted(walk):
+    def accepted(verifier):
         drawn = trees.drafts(
-            trees.static(trees.shape("1,1")), lambda _: target, lambda _, k: laws.row(draft, k)
+            trees.static(trees.shape("1,1")), lambda _: target, lambda _, k: schemes.row(draft, k)
         )
-        return trees.expected_accepted(trees.round_law(walk, drawn))
+        return trees.expected_accepted(trees.round_distribution(verifier, drawn))
 
     assert accepted(top_down) == Fraction(10, 9)
     assert accepted(block) == accepted(traversal) == Fraction(11, 9)
 
 
-# ---- Binary trees of depth 2, V = 3, a Dirichlet(1) law at every prefix --------------------------
-PUBLISHED_MEANS = {  # law: top-down, traversal; other draws of the models differ by some .03
-    "row": (1.193, 1.235),
+# ---- Binary trees of depth 2, V = 3, a Dirichlet(1) distribution at every prefix
+# -------------------------- distribution: top-down, traversal; other draws of the models differ by
+# some .03
+PUBLISHED_MEANS = {
+    "iid": (1.193, 1.235),
     "without_replacement": (1.386, 1.430),
-    "hub": (1.518, 1.551),
+    "spechub": (1.518, 1.551),
 }
 
 
-def random_tree(rng, law):
-    """One tree, drawn; the walk's acceptance on it is then exact."""
+def random_tree(rng, scheme):
+    """One tree, drawn; the verifier's acceptance on it is then exact."""
     draft, targets = trees.Draft(), {}
     for node in range(3):
         if node < len(draft.tokens):
-            ways = laws.LAWS[law](list(rng.dirichlet(np.ones(3))), 2)
+            ways = schemes.SCHEMES[scheme](list(rng.dirichlet(np.ones(3))), 2)
             chances = np.array([mass for _, mass, _ in ways])
             children, _, of = ways[rng.choice(len(ways), p=chances / chances.sum())]
             draft = draft.with_children(node, children, of)
@@ -50,28 +56,28 @@ def random_tree(rng, law):
     return replace(draft, targets=tuple(targets[prefix] for prefix in draft.prefixes))
 
 
-def mean_accepted(walk, drawn):
-    kept = [len(path) * mass for draft in drawn for (path, _), mass in walk(draft).items()]
+def mean_accepted(verifier, drawn):
+    kept = [len(path) * mass for draft in drawn for (path, _), mass in verifier(draft).items()]
     return sum(kept) / len(drawn)
 
 
-def test_order_of_laws_and_walks_on_random_binary_trees():
+def test_order_of_distributions_and_verifiers_on_random_binary_trees():
     rng = np.random.default_rng(0)
     means = {}
-    for law, published in PUBLISHED_MEANS.items():
-        drawn = [random_tree(rng, law) for _ in range(3000)]
-        means[law] = [mean_accepted(walk, drawn) for walk in (top_down, traversal)]
-        assert means[law] == pytest.approx(published, abs=0.07)
-        gain, expected = means[law][1] - means[law][0], published[1] - published[0]
+    for scheme, published in PUBLISHED_MEANS.items():
+        drawn = [random_tree(rng, scheme) for _ in range(3000)]
+        means[scheme] = [mean_accepted(verifier, drawn) for verifier in (top_down, traversal)]
+        assert means[scheme] == pytest.approx(published, abs=0.07)
+        gain, expected = means[scheme][1] - means[scheme][0], published[1] - published[0]
         assert gain == pytest.approx(expected, abs=0.02)
-    for walk in (0, 1):
-        assert means["row"][walk] < means["without_replacement"][walk] - 0.1
-        assert means["without_replacement"][walk] < means["hub"][walk] - 0.08
+    for verifier in (0, 1):
+        assert means["iid"][verifier] < means["without_replacement"][verifier] - 0.1
+        assert means["without_replacement"][verifier] < means["spechub"][verifier] - 0.08
 
 
 # ---- Several i.i.d. paths ------------------------------------------------------------------------
 def alike_models(seed, vocab, likeness):
-    """Target and draft laws at every prefix: the draft is part target, part noise."""
+    """Target and draft distributions at every prefix: the draft is part target, part noise."""
     known = {}
 
     def both(prefix):
@@ -178,11 +184,11 @@ PUBLISHED_ACCEPTANCE = {
 @pytest.mark.parametrize("case", PUBLISHED_ACCEPTANCE)
 def test_mean_acceptance_of_two_drafts(case):
     def of(target, draft):
-        kinds = ("row", "without_replacement", "kseq", "one_hot", "hub")
+        kinds = ("iid", "without_replacement", "kseq", "one_hot", "spechub")
         return [
             theory.acceptance_rate(target, draft),
             *(theory.acceptance(target, draft, 2, kind) for kind in kinds),
-            theory.optimal_acceptance(target, draft, 2, "row"),
+            theory.optimal_acceptance(target, draft, 2, "iid"),
             theory.optimal_acceptance(target, draft, 2, "without_replacement"),
         ]
 
@@ -216,7 +222,7 @@ def test_mixed_selection_nearly_closes_the_gap_to_optimal_transport(case):
     def of(target, draft):
         rows = target.tolist(), draft.tolist()
         exact, coarse = (
-            multipath.law_of_highest(rows[1], ranks(*rows), 2)
+            multipath.distribution_of_highest(rows[1], ranks(*rows), 2)
             for ranks in (multipath.by_ratio, multipath.by_bucket)
         )
         shares = (multipath.best_share(*rows, highest) for highest in (exact, coarse))
@@ -224,7 +230,7 @@ def test_mixed_selection_nearly_closes_the_gap_to_optimal_transport(case):
             overlap(rows[0], multipath.mixed(float(share), rows[1], highest))
             for share, highest in zip(shares, (exact, coarse), strict=True)
         ]
-        best = theory.optimal_acceptance(target, draft, 2, "row")
+        best = theory.optimal_acceptance(target, draft, 2, "iid")
         return [overlap(*rows), overlap(rows[0], exact), *mixed, best]
 
     pairs = zipf_pairs(*case, own_noise=True, count=40)

@@ -1,4 +1,6 @@
-"""The exact output law of every walk with every law it takes, on trees, from the shipped source."""
+"""The exact output distribution of every verifier with every distribution it takes, on trees, from
+the shipped source.
+"""
 
 from fractions import Fraction
 
@@ -8,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anydraft import SamplingParams, TreeShape, verifiers
-from anydraft._core.testing import law_masses
-from anydraft.testing import output_law, row_of
-from tests.laws.tables import PARAMS, adversarial_rows, random_rows
-from tests.reference import laws as reference_laws
+from anydraft._core.testing import distribution_masses
+from anydraft.testing import output_distribution, row_of
+from tests.distributions.tables import PARAMS, adversarial_rows, random_rows
 from tests.reference import rows as reference_rows
+from tests.reference import schemes as reference_schemes
 from tests.reference import trees
 from tests.reference.block import block
 from tests.reference.match import match
@@ -20,9 +22,9 @@ from tests.reference.top_down import top_down
 from tests.reference.traversal import traversal
 
 PAIRS = [
-    (info["name"], law)
+    (info["name"], scheme)
     for info in verifiers()
-    for law in info["laws"].split(", ")
+    for scheme in info["proposals"].split(", ")
     if info["shapes"] != "chain"
 ]
 # (shape, vocabulary, depth): up to 7 nodes; the multi-path ones are paths that only merge.
@@ -30,8 +32,8 @@ TREES = [("3", 5, 1), ("2x2", 3, 2), ("2,1,1", 2, 3), ("3x1", 3, 2)]
 PATHS = [("3", 4, 1), ("2x1", 3, 2), ("3x1x1", 2, 3), ("2x1x1", 2, 3)]
 
 
-def check(verifier, tables, shape, law, **options):
-    outcome = output_law(verifier, *tables, shape, law=law, **options)
+def check(verifier, tables, shape, scheme, **options):
+    outcome = output_distribution(verifier, *tables, shape, scheme=scheme, **options)
     assert sum(outcome.rounds.values()) == pytest.approx(1, abs=1e-12)
     assert outcome.error <= 1e-12
     return outcome
@@ -41,43 +43,45 @@ def cases(verifier):
     return PATHS if verifier == "multipath" else TREES
 
 
-@pytest.mark.parametrize(("verifier", "law"), PAIRS)
+@pytest.mark.parametrize(("verifier", "scheme"), PAIRS)
 @pytest.mark.parametrize("params", PARAMS.values(), ids=PARAMS)
-def test_random_rows(verifier, law, params):
+def test_random_rows(verifier, scheme, params):
     for shape, vocab, depth in cases(verifier):
         for seed, spread in ((0, 0.5), (1, 2.0)):
-            check(verifier, random_rows(seed, vocab, depth, spread), shape, law, sampling=params)
+            check(verifier, random_rows(seed, vocab, depth, spread), shape, scheme, sampling=params)
 
 
-@pytest.mark.parametrize(("verifier", "law"), PAIRS)
+@pytest.mark.parametrize(("verifier", "scheme"), PAIRS)
 @pytest.mark.parametrize("name", adversarial_rows(3, 1))
-def test_adversarial_rows(verifier, law, name):
+def test_adversarial_rows(verifier, scheme, name):
     tables = adversarial_rows(3, 2)[name]
     for params in (SamplingParams(), PARAMS["all filters"], PARAMS["greedy"]):
         for pair in (tables, tables[::-1]):
-            check(verifier, pair, "2x1" if verifier == "multipath" else "2x2", law, sampling=params)
+            check(
+                verifier, pair, "2x1" if verifier == "multipath" else "2x2", scheme, sampling=params
+            )
 
 
-@pytest.mark.parametrize("law", ["one_hot", "without_replacement", "hub", "greedy_k", "row"])
+@pytest.mark.parametrize("scheme", ["one_hot", "without_replacement", "spechub", "greedy_k", "iid"])
 @pytest.mark.parametrize("verifier", ["top_down", "traversal"])
-def test_dynamic_trees(verifier, law):
+def test_dynamic_trees(verifier, scheme):
     """The drafter's own probabilities say where to grow: whatever they say, nothing is lost."""
     for shape in (TreeShape((2,), max_nodes=5, depth=3, beam=1), TreeShape((3,), 6, 2, 2)):
         for seed in range(3):
-            check(verifier, random_rows(seed, 2 if shape.depth == 3 else 3, 3, 1.5), shape, law)
+            check(verifier, random_rows(seed, 2 if shape.depth == 3 else 3, 3, 1.5), shape, scheme)
 
 
-@pytest.mark.parametrize("law", ["row", "without_replacement"])
-def test_a_draw_stated_as_certain_is_lossless(law):
+@pytest.mark.parametrize("scheme", ["iid", "without_replacement"])
+def test_a_draw_stated_as_certain_is_lossless(scheme):
     for verifier in ("top_down", "traversal", "match"):
-        check(verifier, random_rows(3, 3, 2, 1.5), "2x2", law, stated_law="one_hot")
+        check(verifier, random_rows(3, 3, 2, 1.5), "2x2", scheme, stated_scheme="one_hot")
 
 
 def test_drafter_with_its_own_parameters():
     own = SamplingParams(temperature=0.4, top_k=2)
-    for verifier, law in PAIRS:
+    for verifier, scheme in PAIRS:
         shape = "2x1" if verifier == "multipath" else "2x2"
-        check(verifier, random_rows(2, 3, 2, 1.5), shape, law, draft_sampling=own)
+        check(verifier, random_rows(2, 3, 2, 1.5), shape, scheme, draft_sampling=own)
 
 
 @settings(max_examples=60, deadline=None)
@@ -90,72 +94,85 @@ def test_drafter_with_its_own_parameters():
     params=st.sampled_from(list(PARAMS.values())),
 )
 def test_random_trees(pair, seed, widths, vocab, spread, params):
-    verifier, law = pair
+    verifier, scheme = pair
     if verifier == "multipath":
         widths = [widths[0]] + [1] * (len(widths) - 1)
     if vocab == 4 and len(widths) == 2:
         widths[1] = 1
     tables = random_rows(seed, vocab, len(widths), spread)
-    check(verifier, tables, "x".join(map(str, widths)), law, sampling=params)
+    check(verifier, tables, "x".join(map(str, widths)), scheme, sampling=params)
 
 
-def exact_rounds(walk, tables, law, shape, vocab, params):
-    """The reference's law of a round, from the masses of our rows as fractions."""
-    laws = [
-        [reference_rows.norm([Fraction(mass) for mass in row]) for row in law_masses(rows, params)]
+def exact_rounds(verifier, tables, scheme, shape, vocab, params):
+    """The reference's distribution of a round, from the masses of our rows as fractions."""
+    schemes = [
+        [
+            reference_rows.norm([Fraction(mass) for mass in row])
+            for row in distribution_masses(rows, params)
+        ]
         for rows in tables
     ]
-    target, draft = (lambda prefix, of=of: of[row_of(prefix, vocab)] for of in laws)
-    draw = reference_laws.LAWS[law]
+    target, draft = (lambda prefix, of=of: of[row_of(prefix, vocab)] for of in schemes)
+    draw = reference_schemes.SCHEMES[scheme]
     drawn = trees.drafts(
         trees.static(trees.shape(shape)), target, lambda prefix, k: draw(draft(prefix), k)
     )
-    return trees.round_law(walk, drawn)
+    return trees.round_distribution(verifier, drawn)
 
 
-WALKS = {"top_down": top_down, "traversal": traversal, "match": match, "block": block}
+VERIFIERS = {"top_down": top_down, "traversal": traversal, "match": match, "block": block}
 
 
 @pytest.mark.parametrize(
-    ("verifier", "law"),
-    [(v, law) for v in WALKS for law in reference_laws.LAWS if v != "match" or law == "one_hot"],
+    ("verifier", "scheme"),
+    [
+        (v, scheme)
+        for v in VERIFIERS
+        for scheme in reference_schemes.SCHEMES
+        if v != "match" or scheme == "one_hot"
+    ],
 )
-def test_rounds_are_those_of_the_exact_reference(verifier, law):
+def test_rounds_are_those_of_the_exact_reference(verifier, scheme):
     """Not only the text: how many tokens a round keeps is the reference's, in fractions."""
     chains = [("1x1", 3, 2)]
     for shape, vocab, depth in chains if verifier == "block" else [*chains, *TREES]:
-        if (law in ("hub", "greedy_k") and "1" in shape) or (law == "hub" and "3" in shape):
+        if (scheme in ("spechub", "greedy_k") and "1" in shape) or (
+            scheme == "spechub" and "3" in shape
+        ):
             continue  # a lone child is verified as certain; SpecHub has two
         tables = random_rows(5, vocab, depth, 1.5)
-        # A one-hot child may lack mass in our laws, so filters would change what is compared.
-        cut = 1 if law == "one_hot" else 0.9
+        # A one-hot child may lack mass in our distributions, so filters would change what is
+        # compared.
+        cut = 1 if scheme == "one_hot" else 0.9
         for params in (SamplingParams(), SamplingParams(temperature=0.6, top_p=cut)):
-            ours = output_law(verifier, *tables, shape, law=law, sampling=params).rounds
-            exact = exact_rounds(WALKS[verifier], tables, law, shape, vocab, params)
+            ours = output_distribution(
+                verifier, *tables, shape, scheme=scheme, sampling=params
+            ).rounds
+            exact = exact_rounds(VERIFIERS[verifier], tables, scheme, shape, vocab, params)
             for block_ in exact.keys() | ours.keys():
                 assert ours.get(block_, 0) == pytest.approx(float(exact[block_]), abs=1e-12)
 
 
 # What is told to the verifier but is not how the children were drawn must show.
 WRONG = [
-    ("without_replacement", "row"),
-    ("row", "without_replacement"),
-    ("hub", "row"),
-    ("hub", "without_replacement"),
-    ("row", "hub"),
+    ("without_replacement", "iid"),
+    ("iid", "without_replacement"),
+    ("spechub", "iid"),
+    ("spechub", "without_replacement"),
+    ("iid", "spechub"),
 ]
 
 
 @pytest.mark.parametrize(("drawn", "stated"), WRONG)
 @pytest.mark.parametrize("verifier", ["top_down", "traversal"])
-def test_wrong_laws_are_caught(verifier, drawn, stated):
+def test_wrong_distributions_are_caught(verifier, drawn, stated):
     worst = 0.0
     for seed in range(5):
         tables = random_rows(seed, 3, 1, 1.5)
         try:
-            wrong = output_law(verifier, *tables, "2", law=drawn, stated_law=stated)
+            wrong = output_distribution(verifier, *tables, "2", scheme=drawn, stated_scheme=stated)
         except ValueError as error:  # a duplicate has no mass without replacement
-            assert "mass in its own law" in str(error)
+            assert "mass in its own distribution" in str(error)
             worst = 1.0
         else:
             worst = max(worst, wrong.error)
@@ -166,6 +183,6 @@ def test_blocks_known_from_the_papers():
     """Sun et al. 2024 (block verification), the toy: 10/9 tokens accepted against 11/9."""
     target, draft = np.log(np.array([[1 / 3, 2 / 3], [2 / 3, 1 / 3]], np.float32))
     tables = [np.tile(row, (7, 1)) for row in (target, draft)]
-    assert check("top_down", tables, "1x1", "row").accepted == pytest.approx(10 / 9, abs=1e-6)
+    assert check("top_down", tables, "1x1", "iid").accepted == pytest.approx(10 / 9, abs=1e-6)
     for verifier in ("block", "traversal", "multipath"):
-        assert check(verifier, tables, "1x1", "row").accepted == pytest.approx(11 / 9, abs=1e-6)
+        assert check(verifier, tables, "1x1", "iid").accepted == pytest.approx(11 / 9, abs=1e-6)

@@ -1,8 +1,9 @@
-"""Draft laws: which children are proposed at a node, and the law each of them came from.
+"""Draft distributions: which children are proposed at a node, and the distribution each of them
+came from.
 
 Each function returns every way the draw can go, as (children in verification order, probability,
-laws), where laws[j] is the law of child j given the children before it. A law of a child may
-depend on the earlier siblings and on nothing else.
+distributions), where distributions[j] is the distribution of child j given the children before it.
+A distribution of a child may depend on the earlier siblings and on nothing else.
 
     row                  i.i.d. with replacement (SpecTr, RRS)
     without_replacement  a drawn token is gone for its later siblings (SpecInfer, Sequoia)
@@ -24,8 +25,8 @@ def custom(rows):
     ways = [((), Fraction(1), [])]
     for row in rows:
         ways = [
-            ((*children, token), mass * row[token], [*laws, row])
-            for children, mass, laws in ways
+            ((*children, token), mass * row[token], [*schemes, row])
+            for children, mass, schemes in ways
             for token in support(row)
         ]
     return ways
@@ -48,16 +49,18 @@ def without_replacement(probs, k):
     ways = [((), Fraction(1), [])]
     for _ in range(min(k, len(support(probs)))):
         longer = []
-        for children, mass, laws in ways:
-            law = norm(without(probs, children))
-            longer += [((*children, t), mass * law[t], [*laws, law]) for t in support(law)]
+        for children, mass, schemes in ways:
+            scheme = norm(without(probs, children))
+            longer += [
+                ((*children, t), mass * scheme[t], [*schemes, scheme]) for t in support(scheme)
+            ]
         ways = longer
     return ways
 
 
 def hub(probs, k=2):
     """(i, a): i from the row without its argmax a, then a for certain. A one-hot row: a alone."""
-    assert k == 2, "the hub law is a law of two children"
+    assert k == 2, "the hub distribution is a distribution of two children"
     return greedy_k(probs, 2)
 
 
@@ -68,8 +71,8 @@ def greedy_k(probs, k):
     rest = without(probs, top)
     if not any(rest):
         return [(tuple(top), Fraction(1), certain)]
-    law = norm(rest)
-    return [((token, *top), law[token], [law, *certain]) for token in support(law)]
+    scheme = norm(rest)
+    return [((token, *top), scheme[token], [scheme, *certain]) for token in support(scheme)]
 
 
 def one_hot(probs, k):
@@ -92,10 +95,10 @@ def support(probs):
     return [token for token, mass in enumerate(probs) if mass > 0]
 
 
-LAWS = {
-    "row": row,
+SCHEMES = {
+    "iid": row,
     "without_replacement": without_replacement,
-    "hub": hub,
+    "spechub": hub,
     "greedy_k": greedy_k,
     "one_hot": one_hot,
 }

@@ -1,16 +1,16 @@
-// The walks that read a node's rows once, and again where a drawn child is rejected; and the draws
-// that these put off.
+// The verifiers that read a node's rows once, and again where a drawn child is rejected; and the
+// draws that these deferred.
 #include "kernels.h"
 #include "play_request.cuh"
 
 namespace anydraft::detail {
 namespace {
 
-// Whether one block does a walk that needs no sums over rows of its own: a chain, whose draw is put
-// off. A cluster's barriers would take longer than its work.
+// Whether one block does a verifier that needs no sums over rows of its own: a chain, whose draw is
+// put off. A cluster's barriers would take longer than its work.
 __device__ bool is_alone(const Batch& batch, int64_t index) {
   const CudaVerifyRequest& all = batch.request;
-  if (!batch.room.put_off || !batch.room.parts) return false;
+  if (!batch.workspace.deferred || !batch.workspace.parts) return false;
   const int64_t begin = all.trees.offsets[index], end = all.trees.offsets[index + 1];
   if (begin < 0 || end > all.nodes || end - begin > blockDim.x) return false;
   const int64_t node = begin + threadIdx.x;
@@ -23,7 +23,7 @@ __global__ void __launch_bounds__(kThreads)
   __shared__ Scratch scratch;
   const int used = splits > 1 && is_alone(batch, blockIdx.x / splits) ? 1 : splits;
   play_as(splits, used, scratch, [&](auto& block, Scratch& shared) {
-    play_walk(block, shared, batch, blockIdx.x / splits);
+    play_verifier(block, shared, batch, blockIdx.x / splits);
   });
 }
 
@@ -37,9 +37,9 @@ __global__ void __launch_bounds__(kThreads) sweep_kernel(const __grid_constant__
 
 }  // namespace
 
-void launch_walks(const Batch& batch, void* stream) {
+void launch_verifiers(const Batch& batch, void* stream) {
   launch_requests(verify_kernel, batch, stream);
-  if (!batch.room.put_off) return;
+  if (!batch.workspace.deferred) return;
   const int64_t chunks = chunks_of(batch.request.target_logits.cols);
   launch(sweep_kernel, After::kOwn, batch.request.trees.requests * chunks, kThreads, 1, stream,
          "sweep_kernel", batch);

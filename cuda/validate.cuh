@@ -5,7 +5,7 @@
 
 namespace anydraft::detail {
 
-ANYDRAFT_HD inline bool sound_sparse(const Play& play, int64_t vocab, int32_t node) {
+ANYDRAFT_HD inline bool valid_sparse(const Play& play, int64_t vocab, int32_t node) {
   if (!play.sparse_offsets) return false;
   double total = 0;
   for (int32_t i = play.sparse_offsets[node]; i < play.sparse_offsets[node + 1]; ++i) {
@@ -17,7 +17,7 @@ ANYDRAFT_HD inline bool sound_sparse(const Play& play, int64_t vocab, int32_t no
 }
 
 // A node of the request that begins at `base`.
-ANYDRAFT_HD inline bool sound_node(const Batch& batch, const Play& play, int64_t base,
+ANYDRAFT_HD inline bool valid_node(const Batch& batch, const Play& play, int64_t base,
                                    int32_t node) {
   const CudaVerifyRequest& all = batch.request;
   const int32_t parent = play.parents[node], token = play.tokens[node];
@@ -28,40 +28,40 @@ ANYDRAFT_HD inline bool sound_node(const Batch& batch, const Play& play, int64_t
   if (play.paths && (play.paths[node] < 1 || play.paths[node] > kMostPaths)) return false;
   const auto kind = static_cast<uint32_t>(play.kinds[parent]);
   if (kind > 31 || !(batch.kinds >> kind & 1)) return false;
-  if (play.kinds[parent] == LawKind::kOneHot) return true;
-  if (play.kinds[parent] == LawKind::kSparse) {
-    return sound_sparse(play, all.target_logits.cols, parent);
+  if (play.kinds[parent] == ProposalKind::kOneHot) return true;
+  if (play.kinds[parent] == ProposalKind::kSparse) {
+    return valid_sparse(play, all.target_logits.cols, parent);
   }
-  const int32_t row = all.laws.rows[base + parent];
+  const int32_t row = all.proposals.rows[base + parent];
   return row >= 0 && row < all.draft_logits.rows;
 }
 
 // The first node that cannot be followed; -1: none.
 template <class Block>
-ANYDRAFT_SHARED_CODE ANYDRAFT_HD int32_t first_unsound(Crew<Block>& crew, const Batch& batch,
+ANYDRAFT_SHARED_CODE ANYDRAFT_HD int32_t first_invalid(BlockOps<Block>& ops, const Batch& batch,
                                                        const Play& play, int64_t base,
                                                        int32_t nodes) {
   if (base < 0 || nodes < 1 || base + nodes > batch.request.nodes) return 0;
-  int32_t node = crew.thread();
-  while (node < nodes && sound_node(batch, play, base, node)) node += crew.threads();
-  const int64_t first = crew.lowest(node < nodes ? node : nodes);
+  int32_t node = ops.thread();
+  while (node < nodes && valid_node(batch, play, base, node)) node += ops.threads();
+  const int64_t first = ops.lowest(node < nodes ? node : nodes);
   return first < nodes ? static_cast<int32_t>(first) : -1;
 }
 
 // Children in their order: each thread looks for those of its nodes.
 template <class Block>
-ANYDRAFT_SHARED_CODE ANYDRAFT_HD void link_nodes(Crew<Block>& crew, const Batch& batch,
+ANYDRAFT_SHARED_CODE ANYDRAFT_HD void link_nodes(BlockOps<Block>& ops, const Batch& batch,
                                                  const Play& play, int64_t base, int32_t nodes) {
-  for (int32_t node = crew.thread(); node < nodes; node += crew.threads()) {
+  for (int32_t node = ops.thread(); node < nodes; node += ops.threads()) {
     int32_t child = node + 1, sibling = node + 1;
     while (child < nodes && play.parents[child] != node) ++child;
     while (sibling < nodes && play.parents[sibling] != play.parents[node]) ++sibling;
     play.first_child[node] = child < nodes ? child : -1;
     play.next_sibling[node] = sibling < nodes ? sibling : -1;
     play.spent[node] = 0;
-    batch.room.laws[base + node].loaded = false;
+    batch.workspace.distributions[base + node].loaded = false;
   }
-  crew.sync();
+  ops.sync();
 }
 
 }  // namespace anydraft::detail

@@ -1,10 +1,12 @@
-"""Do sampled texts have the target's law? What they cost under the target, in nats a token.
+"""Do sampled texts have the target's distribution? What they cost under the target, in nats a
+token.
 
-    python bench/e2e/sampled_law.py [--texts N] [--temperature T] [--out FILE]
+    python bench/e2e/sampled_distribution.py [--texts N] [--temperature T] [--out FILE]
 
 Qwen2.5-Coder-1.5B drafted by SmolLM2-135M, float32, prompts of three kinds, 48 new tokens. A text
-that has the target's law costs its entropy, whatever drafted it: the means of two lossless methods
-agree within their errors. transformers comes last, as its universal sampling changes the drafter.
+that has the target's distribution costs its entropy, whatever drafted it: the means of two
+lossless methods agree within their errors. transformers comes last, as its universal sampling
+changes the drafter.
 """
 
 from __future__ import annotations
@@ -35,7 +37,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="what sampled texts cost under the target")
     parser.add_argument("--texts", type=int, default=12)
     parser.add_argument("--temperature", type=float, default=0.7)
-    parser.add_argument("--out", type=Path, default=BENCH / "results" / "e2e-sampled-law.json")
+    parser.add_argument(
+        "--out", type=Path, default=BENCH / "results" / "e2e-sampled-distribution.json"
+    )
     args = parser.parse_args()
     target = load("target", str(models.fetch("qwen2.5-coder-1.5b")), pack=True)
     drafter = load("drafter", str(models.fetch("smollm2-135m")), pack=False)
@@ -62,14 +66,14 @@ def methods(target: Any, drafter: Any, temperature: float) -> list[Method]:
 
 
 def cost(target: Any, method: Method, number: int, temperature: float) -> float:
-    """Nats a token of one text under the target's law."""
+    """Nats a token of one text under the target's distribution."""
     prompt = target.vocabulary.encode(prompts_of(KINDS[number % 3])[number // 3])
     torch.manual_seed(number)
     text = method.decode(prompt, NEW_TOKENS)[0]
     with torch.inference_mode():
         rows = target.model(torch.tensor([prompt + text])).logits[0, len(prompt) - 1 : -1]
-    laws = (rows.float() / temperature).log_softmax(-1)
-    return float(-laws[range(len(text)), text].mean())
+    distributions = (rows.float() / temperature).log_softmax(-1)
+    return float(-distributions[range(len(text)), text].mean())
 
 
 def line(name: str, nats: list[float]) -> str:

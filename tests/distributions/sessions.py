@@ -1,4 +1,6 @@
-"""Exact laws of whole sessions: every branch of drafting and verification, with its weight."""
+"""Exact distributions of whole sessions: every branch of drafting and verification, with its
+weight.
+"""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -58,10 +60,10 @@ PAIRS = {  # target, drafter
 class Played:
     """What a session emits, over all of its rounds.
 
-    law: {first tokens: probability}; accepted: probability that the first one was drafted.
+    distribution: {first tokens: probability}; accepted: probability that the first one was drafted.
     """
 
-    law: Counter
+    distribution: Counter
     accepted: float
 
 
@@ -78,7 +80,7 @@ def play(
     shared = {"map": _core.VocabularyMapTable(*reversed(tables))}
     while True:
         branches.restart()
-        core = _core.Session(*tables, **options, **shared, chooser=branches)
+        core = _core.Session(*tables, **options, **shared, random_source=branches)
         job = core.add(
             list(prompt),
             sampling=params,
@@ -96,27 +98,29 @@ def play(
             core.feed(rows)
         core.check(job)
         emitted = core.emitted(job)
-        played.law[tuple(token for token, _ in emitted)] += branches.weight
+        played.distribution[tuple(token for token, _ in emitted)] += branches.weight
         played.accepted += branches.weight * (emitted[0][1] == "accepted")
         if not branches.advance():
             return played
 
 
-def exact_law(target, params, tokens, *, prompt=PROMPT):
+def exact_distribution(target, params, tokens, *, prompt=PROMPT):
     """{first tokens: probability} of the target alone, each text ended by EOS or at `tokens`."""
-    law, ends = {(): 1.0}, target.vocabulary.role("eos")
+    distribution, ends = {(): 1.0}, target.vocabulary.role("eos")
     for _ in range(tokens):
         longer = {}
-        for text, mass in law.items():
+        for text, mass in distribution.items():
             if text and text[-1] in ends:
                 longer[text] = mass
                 continue
-            row = _core.testing.law_masses(target.row((*prompt, *text)).copy()[None], params)[0]
+            row = _core.testing.distribution_masses(
+                target.row((*prompt, *text)).copy()[None], params
+            )[0]
             for token, p in enumerate(row):
                 if p > 0:
                     longer[(*text, token)] = mass * p
-        law = longer
-    return law
+        distribution = longer
+    return distribution
 
 
 def largest_difference(left, right):
@@ -125,8 +129,10 @@ def largest_difference(left, right):
 
 def check(target, drafter, params, tokens=3, **options):
     played = play(target, drafter, params, tokens, **options)
-    assert sum(played.law.values()) == pytest.approx(1, abs=1e-12)
-    assert largest_difference(played.law, exact_law(target, params, tokens)) <= 1e-12
+    assert sum(played.distribution.values()) == pytest.approx(1, abs=1e-12)
+    assert (
+        largest_difference(played.distribution, exact_distribution(target, params, tokens)) <= 1e-12
+    )
     return played
 
 

@@ -12,16 +12,16 @@
 namespace anydraft {
 namespace {
 
-using detail::Law;
+using detail::Distribution;
 
 // Below this, logits of ordinary size pass what a float can tell apart.
 constexpr double kColdest = 1e-4;
 
 [[noreturn]] void too_large(float largest, const SamplingParams& params, int64_t row) {
-  throw Error(ErrorKind::kValue, "[law] expected |logit| / temperature below 2.9e6, got logit " +
-                                     std::to_string(largest) + " at temperature " +
-                                     std::to_string(params.temperature) + " in row " +
-                                     std::to_string(row));
+  throw Error(ErrorKind::kValue,
+              "[distribution] expected |logit| / temperature below 2.9e6, got logit " +
+                  std::to_string(largest) + " at temperature " +
+                  std::to_string(params.temperature) + " in row " + std::to_string(row));
 }
 
 }  // namespace
@@ -42,39 +42,40 @@ void SamplingParams::validate() const {
 
 // Without top-k and min-p the masses are added up in the same reading as the maximum is found;
 // with them few entries may be left, and only these are looked at twice.
-Law make_law(const RowsView& rows, int64_t index, const SamplingParams& params,
-             std::vector<double>* chunk_totals, detail::Fractions* keep) {
-  Law law;
-  law.row = rows.row(index);
-  law.dtype = rows.dtype;
-  law.size = rows.cols;
+Distribution make_distribution(const RowsView& rows, int64_t index, const SamplingParams& params,
+                               std::vector<double>* chunk_totals, detail::Fractions* keep) {
+  Distribution distribution;
+  distribution.row = rows.row(index);
+  distribution.dtype = rows.dtype;
+  distribution.size = rows.cols;
   detail::RowSums sums(rows, index);
-  if (keep) keep->fit(law.size);
+  if (keep) keep->fit(distribution.size);
   if (params.greedy()) {
     sums.read_maxima(nullptr);
-    law.one_hot = sums.lowest_index_of_largest();
-    if (keep) detail::keep_masses(law, *keep);
-    return law;
+    distribution.one_hot = sums.lowest_index_of_largest();
+    if (keep) detail::keep_masses(distribution, *keep);
+    return distribution;
   }
   thread_local std::vector<float> lanes;
-  law.scale = detail::scale_of(params.temperature);
+  distribution.scale = detail::scale_of(params.temperature);
   const bool top_k = detail::cuts_top_k(params, rows.cols);
   if (top_k || params.min_p > 0) {
     sums.read_maxima(top_k ? &lanes : nullptr);
   } else {
-    sums.read_totals(law.scale, keep ? keep->of.data() : nullptr);
+    sums.read_totals(distribution.scale, keep ? keep->of.data() : nullptr);
   }
   const float largest = sums.largest();
-  if (!(std::abs(largest) * law.scale <= detail::kLargestExponent)) {
+  if (!(std::abs(largest) * distribution.scale <= detail::kLargestExponent)) {
     too_large(largest, params, rows.named_from + index);
   }
-  law.exponent = detail::power_of(largest, law.scale).exponent;
-  law.lower = detail::lowest_logit(largest, law.scale);
-  law.lower = detail::cutoff(sums, law, params, lanes);
-  law.inverse_total = 1 / sums.total(law.scale, law.lower, law.exponent);
+  distribution.exponent = detail::power_of(largest, distribution.scale).exponent;
+  distribution.lower = detail::lowest_logit(largest, distribution.scale);
+  distribution.lower = detail::cutoff(sums, distribution, params, lanes);
+  distribution.inverse_total =
+      1 / sums.total(distribution.scale, distribution.lower, distribution.exponent);
   if (chunk_totals) sums.write_totals(*chunk_totals);
-  if (keep) sums.keep_all(law, *keep);
-  return law;
+  if (keep) sums.keep_all(distribution, *keep);
+  return distribution;
 }
 
 }  // namespace anydraft

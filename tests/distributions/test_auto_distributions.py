@@ -1,4 +1,6 @@
-"""The bridge and the draft length that choose themselves: exact laws, and what they choose."""
+"""The bridge and the draft length that choose themselves: exact distributions, and what they
+choose.
+"""
 
 import itertools
 
@@ -7,18 +9,18 @@ import pytest
 from toys import DRAFTER, TARGET, TableModel, constant
 
 from anydraft import SamplingParams, SpeculativeSession
-from tests.laws.sessions import FILTERED, GREEDY, PAIRS, PLAIN, check, models, words
+from tests.distributions.sessions import FILTERED, GREEDY, PAIRS, PLAIN, check, models, words
 
 
 @pytest.mark.parametrize("name", PAIRS)
 @pytest.mark.parametrize("params", [PLAIN, FILTERED, GREEDY], ids=["plain", "filtered", "greedy"])
-def test_exact_law(name, params):
+def test_exact_distribution(name, params):
     check(*models(name), params, bridge="auto")
 
 
 @pytest.mark.parametrize("bridge", ["same", "tli", "slrs", "slem", "auto"])
 @pytest.mark.parametrize("cost", [0.05, 0.26, 0.5])
-def test_exact_law_with_lengths_of_its_own(bridge, cost):
+def test_exact_distribution_with_lengths_of_its_own(bridge, cost):
     """At a cost of 0.26 a rejection makes the first round's length of 2 one of 1, at 0.5 the length
     of 1 one of 0."""
     target, drafter = models("duplicates")
@@ -65,8 +67,8 @@ def test_moves_to_what_the_request_s_past_speaks_for():
 
 
 def test_acceptances_are_those_of_the_rows():
-    """alpha of one step: sum of min(p, law), for SLEM the target's mass of the likeliest, on
-    average over a text, whichever bridge wrote it."""
+    """alpha of one step: sum of min(p, distribution), for SLEM the target's mass of the likeliest,
+    on average over a text, whichever bridge wrote it."""
     target, drafter = [0.6, 0.4], [0.2, 0.3, 0.49, 0.01]
     session = SpeculativeSession(
         constant(words("a", "b"), target),

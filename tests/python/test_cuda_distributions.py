@@ -1,9 +1,11 @@
-"""Exact laws on the device: every (law, walk) on all coins of a lattice, few tokens.
+"""Exact distributions on the device: every (distribution, verifier) on all uniforms of a lattice,
+few tokens.
 
-The first token that comes out has the target's law, whatever was drafted: summed over all drafts
-with their exact probabilities and over a rank-1 lattice of coins, which is even in each coin and in
-all of them together. The decisions are the CPU engine's at every single point, whose law
-tests/laws/ enumerates exactly. The lattice itself is checked on the CPU, without a device.
+The first token that comes out has the target's distribution, whatever was drafted: summed over all
+drafts with their exact probabilities and over a rank-1 lattice of uniforms, which is even in each
+uniform and in all of them together. The decisions are the CPU engine's at every single point, whose
+distribution tests/distributions/ enumerates exactly. The lattice itself is checked on the CPU,
+without a device.
 """
 
 import numpy as np
@@ -11,28 +13,28 @@ import pytest
 import torch
 from cuda_batches import ABSENT, on_device
 
-from anydraft import Law, SamplingParams, Trees, probs, sample, verifiers, verify
+from anydraft import Proposal, SamplingParams, Trees, probs, sample, verifiers, verify
 
 POINTS = 2039  # a prime
 DEVICES = [
     "cpu",
     pytest.param("cuda", marks=[pytest.mark.cuda, pytest.mark.skipif(bool(ABSENT), reason=ABSENT)]),
 ]
-CASES = [(kind, info["name"]) for info in verifiers() for kind in info["laws"].split(", ")]
+CASES = [(kind, info["name"]) for info in verifiers() for kind in info["proposals"].split(", ")]
 TARGET = np.array([0.42, 0.31, 0.2, 0.07])
 DRAFT = np.array([0.1, 0.25, 0.3, 0.35])
 SPARSE = {0: 0.5, 2: 0.3, 3: 0.2}
 
 
-def coins():
+def uniforms():
     """[points, 4], even in each coordinate and, as a lattice, in all of them."""
     steps = 331 ** np.arange(4) % POINTS
     return (np.arange(POINTS)[:, None] * steps % POINTS + 0.5) / POINTS
 
 
 def siblings(kind):
-    """Every pair that a law draws at one node, with its probability."""
-    if kind in ("hub", "greedy_k"):  # the likeliest last, for certain
+    """Every pair that a distribution draws at one node, with its probability."""
+    if kind in ("spechub", "greedy_k"):  # the likeliest last, for certain
         return {(i, 3): DRAFT[i] / (1 - DRAFT[3]) for i in range(3)}
     if kind == "without_replacement":
         q = dict(enumerate(DRAFT))
@@ -41,19 +43,19 @@ def siblings(kind):
 
 
 def independent(kind):
-    """Pairs of lone children, each by the law."""
+    """Pairs of lone children, each by the distribution."""
     if kind == "one_hot":
         return {(3, 1): 1.0}
-    if kind in ("hub", "greedy_k"):  # alone: the likeliest
+    if kind in ("spechub", "greedy_k"):  # alone: the likeliest
         return {(3, 3): 1.0}
     q = SPARSE if kind == "sparse" else dict(enumerate(DRAFT))
     return {(i, j): q[i] * q[j] for i in q for j in q}
 
 
-def law(kind):
+def proposal(kind):
     if kind == "sparse":
-        return Law("sparse", ids=list(SPARSE), masses=list(SPARSE.values()))
-    return Law("one_hot") if kind == "one_hot" else Law(kind, 0)
+        return Proposal("sparse", ids=list(SPARSE), masses=list(SPARSE.values()))
+    return Proposal("one_hot") if kind == "one_hot" else Proposal(kind, 0)
 
 
 def drafts(kind, verifier):
@@ -71,24 +73,24 @@ def drafts(kind, verifier):
 def play(kind, verifier, tree, device):
     tokens, parents, paths, _ = tree
     size, count = len(tokens), POINTS
-    accept, pick, select = (np.repeat(c, size) for c in coins().T[[0, 2, 3]])
-    accept[2::size] = coins()[:, 1] if size == 3 else accept[2::size]
+    accept, pick, select = (np.repeat(c, size) for c in uniforms().T[[0, 2, 3]])
+    accept[2::size] = uniforms()[:, 1] if size == 3 else accept[2::size]
     offsets = list(range(0, size * count + 1, size))
     rows = torch.tensor(TARGET).float().log().expand(size * count, -1)
     return verify(
         Trees(tokens * count, parents * count, offsets, paths * count),
         rows.to(device),
-        laws=[law(kind)] * (size * count),
+        proposals=[proposal(kind)] * (size * count),
         draft_logits=torch.tensor(DRAFT)[None].float().log().to(device),
         sampling=SamplingParams(),
         verifier=verifier,
-        coins=(accept.tolist(), pick.tolist(), select.tolist()),
+        uniforms=(accept.tolist(), pick.tolist(), select.tolist()),
     )
 
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize(("kind", "verifier"), CASES)
-def test_the_first_token_has_the_targets_law(kind, verifier, device):
+def test_the_first_token_has_the_targets_distribution(kind, verifier, device):
     total, mass = np.zeros(len(TARGET)), 0.0
     for tree in drafts(kind, verifier):
         kept = play(kind, verifier, tree, device)
@@ -107,13 +109,13 @@ def test_the_first_token_has_the_targets_law(kind, verifier, device):
 @on_device
 @pytest.mark.parametrize("vocab", [32000, 151936])
 def test_chi_square_at_real_vocabularies(vocab):
-    """First tokens of chains drawn from a row and verified, against the target's law."""
+    """First tokens of chains drawn from a row and verified, against the target's distribution."""
     requests, rounds = 512, 8
     generator = torch.Generator().manual_seed(vocab)
     target = 2 * torch.randn(1, vocab, generator=generator)
     target[0, :20] += np.log(vocab)
     draft = target + torch.randn(1, vocab, generator=generator)
-    law = probs(target, SamplingParams())[0].double().numpy()
+    scheme = probs(target, SamplingParams())[0].double().numpy()
     counts = np.zeros(vocab)
     rows, drafts = target.cuda().expand(2 * requests, -1), draft.cuda()
     for round_ in range(rounds):
@@ -122,7 +124,7 @@ def test_chi_square_at_real_vocabularies(vocab):
         kept = verify(
             Trees.chains([[0, token] for token in drawn]),
             rows,
-            laws=[Law("row", 0)] * (2 * requests),
+            proposals=[Proposal("iid", 0)] * (2 * requests),
             draft_logits=drafts,
             sampling=SamplingParams(seed=5),
             positions=[round_] * requests,
@@ -130,8 +132,8 @@ def test_chi_square_at_real_vocabularies(vocab):
         for i, token in enumerate(drawn):
             counts[token if kept.path(i) else kept.next_token[i]] += 1
     total = requests * rounds
-    common = np.argsort(-law)[:15]
+    common = np.argsort(-scheme)[:15]
     seen = np.append(counts[common], total - counts[common].sum())
-    wanted = np.append(law[common], 1 - law[common].sum()) * total
+    wanted = np.append(scheme[common], 1 - scheme[common].sum()) * total
     # 15 degrees of freedom: exceeded once in 10,000 runs.
     assert ((seen - wanted) ** 2 / wanted).sum() < 44.3

@@ -1,7 +1,8 @@
-"""Whether a peer's tokens have the law they should, before its time is compared with ours.
+"""Whether a peer's tokens have the distribution they should, before its time is compared with ours.
 
-On few tokens, with the exact law of `anydraft.probs`: drawn tokens, and first tokens of chains that
-were drawn from a drafter's row (whatever the drafter, they have the target's law).
+On few tokens, with the exact distribution of `anydraft.probs`: drawn tokens, and first tokens of
+chains that were drawn from a drafter's row (whatever the drafter, they have the target's
+distribution).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ DRAWS = 8192
 DRAWS_ONE_BY_ONE = 800  # of a peer that takes one request a call
 
 
-class PeerLaws:
+class PeerDistributions:
     """Checks each peer once a kind of case and filter.
 
     Args:
@@ -28,8 +29,8 @@ class PeerLaws:
         self._found: dict[tuple[str, str, bool], str] = {}
 
     def wrong(self, name: str, peer: Any, kind: str, params: SamplingParams) -> str:
-        """Why a peer's time says nothing; "" where its law is the exact one's within the error of
-        a sample."""
+        """Why a peer's time says nothing; "" where its distribution is the exact one's within the
+        error of a sample."""
         key = name, kind, bool(params.top_k or params.top_p < 1)
         if key not in self._found:
             self._found[key] = self._check(peer, kind, params)
@@ -37,7 +38,7 @@ class PeerLaws:
 
     def _check(self, peer: Any, kind: str, params: SamplingParams) -> str:
         if kind == "tree":
-            return "its law is not checked: it takes certain drafts alone"
+            return "its distribution is not checked: it takes certain drafts alone"
         case = self._case(kind, params)
         try:
             if getattr(peer, "waits", False):
@@ -94,13 +95,17 @@ def _first(peer: Any, kind: str, case: Any) -> list[int]:
     return [int(token) for token in output.reshape(len(output), -1)[:, 0].tolist()]
 
 
-def differs(tokens: list[int], law: list[float]) -> str:
-    """How a sample contradicts a law; "" where it does not (chi-square, five deviations)."""
+def differs(tokens: list[int], distribution: list[float]) -> str:
+    """How a sample contradicts a distribution; "" where it does not (chi-square, five
+    deviations).
+    """
     total = len(tokens)
-    strange = sum(not 0 <= token < len(law) or law[token] == 0 for token in tokens)
+    strange = sum(
+        not 0 <= token < len(distribution) or distribution[token] == 0 for token in tokens
+    )
     if strange:
-        return f"{strange} of {total} tokens have no mass in the exact law"
-    wanted = [total * mass for mass in law]
+        return f"{strange} of {total} tokens have no mass in the exact distribution"
+    wanted = [total * mass for mass in distribution]
     common = [token for token, count in enumerate(wanted) if count >= 5]
     seen = [tokens.count(token) for token in common]
     rest = total - sum(wanted[token] for token in common)
@@ -111,4 +116,4 @@ def differs(tokens: list[int], law: list[float]) -> str:
     freedom = max(1, len(cells) - 1)
     if square <= freedom + 5 * (2 * freedom) ** 0.5:
         return ""
-    return f"another law than the exact one: chi-square {square:.0f}, {freedom} expected"
+    return f"another distribution than the exact one: chi-square {square:.0f}, {freedom} expected"

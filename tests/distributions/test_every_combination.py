@@ -7,8 +7,8 @@ import pytest
 from toys import TableModel
 
 from anydraft import SamplingParams, _core, verifiers
-from anydraft.drafts import LAW_KINDS
-from tests.laws.sessions import check, words
+from anydraft.drafts import PROPOSAL_KINDS
+from tests.distributions.sessions import check, words
 
 SAMPLED = SamplingParams(temperature=1.2)
 BRIDGES = {
@@ -30,8 +30,8 @@ TREES = {
 }
 
 
-def fits(verifier, law, tree, bridge):
-    if ("one_hot" if bridge == "slem" else law) not in verifier["laws"].split(", "):
+def fits(verifier, scheme, tree, bridge):
+    if ("one_hot" if bridge == "slem" else scheme) not in verifier["proposals"].split(", "):
         return False
     if verifier["shapes"] == "chain":
         return tree == "chain" and bridge != "slem"  # its strings may part as target tokens
@@ -39,16 +39,16 @@ def fits(verifier, law, tree, bridge):
 
 
 def combinations():
-    laws = [law for law in LAW_KINDS if law not in ("one_hot", "sparse")]
+    schemes = [scheme for scheme in PROPOSAL_KINDS if scheme not in ("one_hot", "sparse")]
     for bridge, tree, verifier in itertools.product(BRIDGES, TREES, verifiers()):
         for number, rule in enumerate(BRIDGES[bridge]):
-            for law in ["row"] if bridge == "slem" else laws:
-                if fits(verifier, law, tree, bridge):
+            for scheme in ["iid"] if bridge == "slem" else schemes:
+                if fits(verifier, scheme, tree, bridge):
                     yield pytest.param(
                         bridge,
-                        {**rule, **TREES[tree], "law": LAW_KINDS[law]},
+                        {**rule, **TREES[tree], "scheme": PROPOSAL_KINDS[scheme]},
                         verifier["name"],
-                        id=f"{bridge} {number}, {tree}, {law}, {verifier['name']}",
+                        id=f"{bridge} {number}, {tree}, {scheme}, {verifier['name']}",
                     )
 
 

@@ -1,5 +1,5 @@
-// Counter-based random numbers: a coin is a pure function of its key, so a request's tokens do not
-// depend on what else is in the batch, on the device or on the number of ranks.
+// Counter-based random numbers: a uniform is a pure function of its key, so a request's tokens do
+// not depend on what else is in the batch, on the device or on the number of ranks.
 //
 // Philox 4x32-10: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (SC 2011).
 #pragma once
@@ -10,7 +10,7 @@
 
 namespace anydraft {
 
-// What a coin decides. No two decisions share a stream (a shared coin biases the output).
+// What a uniform decides. No two decisions share a stream (a shared uniform biases the output).
 enum class Purpose : uint32_t {
   kDraft = 0,
   kAccept = 1,
@@ -20,7 +20,7 @@ enum class Purpose : uint32_t {
   kTarget = 5,
 };
 
-struct CoinKey {
+struct RandomKey {
   uint64_t seed = 0;
   uint32_t request = 0;
   uint32_t position = 0;  // committed length at the start of the round; for kTarget: of the token
@@ -47,7 +47,7 @@ ANYDRAFT_HD inline PhiloxBlock philox4x32_10(PhiloxBlock counter, uint32_t key0,
 
 // A uniform number strictly between 0 and 1: (52 random bits + 1/2) / 2^52, which a double holds
 // exactly (with 53 bits the half would round, and the largest value would become 1).
-ANYDRAFT_HD inline double coin(const CoinKey& key) {
+ANYDRAFT_HD inline double uniform(const RandomKey& key) {
   const uint32_t tag = static_cast<uint32_t>(key.purpose) + 16u * key.attempt;
   const PhiloxBlock block =
       philox4x32_10({{key.request, key.position, key.node, tag}}, static_cast<uint32_t>(key.seed),
