@@ -103,7 +103,7 @@ test-slow: $(STAMP)-anydraft $(STAMP)-test
 cpp_build = build/cpp$(if $(SANITIZE),-$(subst $(comma),-,$(SANITIZE)))
 
 test-cpp: $(STAMP)-venv
-	@if why=$$(tests/cpp/fetch_googletest.sh build/googletest 2>&1); then \
+	@if why=$$(third_party/fetch_googletest.sh build/googletest 2>&1); then \
 	  root=$(CURDIR)/build/googletest; \
 	elif [ -e /usr/include/gtest/gtest.h ]; then root=; \
 	else \

@@ -6,7 +6,7 @@
 
 #include "anydraft/detail/draws.h"
 #include "session/chooser.h"
-#include "verify/branching.h"
+#include "testing/branching.h"
 #include "verify/check.h"
 
 namespace anydraft::testing {

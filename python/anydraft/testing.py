@@ -88,10 +88,12 @@ def output_law(
     """
     import numpy as np
 
+    from anydraft._testing import enumerate as outcomes_of
+
     tree = TreeShape.parse(shape)
     depth = tree.depth if tree.max_nodes else len(tree.widths)
     sampling = sampling or SamplingParams()
-    outcomes = _testing.enumerate(
+    outcomes = outcomes_of(
         target_logits,
         draft_logits,
         list(tree.widths),
