@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -108,23 +107,23 @@ def output_law(
         draft_sampling or sampling,
         verifier,
     )
-    rounds: Counter[tuple[int, ...]] = Counter()
+    rounds: dict[tuple[int, ...], float] = {}
     for weight, emitted in outcomes:
-        rounds[tuple(emitted)] += weight
+        rounds[tuple(emitted)] = rounds.get(tuple(emitted), 0.0) + weight
     masses = np.array(_testing.law_masses(target_logits, sampling))
     vocab = masses.shape[1]
     joint = np.zeros((vocab,) * (depth + 1))
     for tokens in itertools.product(range(vocab), repeat=depth + 1):
         chances = [masses[row_of(tokens[:i], vocab), tokens[i]] for i in range(depth + 1)]
         for length in range(1, depth + 2):
-            joint[tokens] += rounds[tokens[:length]] * math.prod(chances[length:])
+            joint[tokens] += rounds.get(tokens[:length], 0.0) * math.prod(chances[length:])
     target = np.ones((vocab,) * (depth + 1))
     for tokens in itertools.product(range(vocab), repeat=depth + 1):
         target[tokens] = math.prod(
             masses[row_of(tokens[:i], vocab), tokens[i]] for i in range(depth + 1)
         )
     accepted = sum(weight * (len(tokens) - 1) for tokens, weight in rounds.items())
-    return OutputLaw(joint, target, accepted, dict(rounds))
+    return OutputLaw(joint, target, accepted, rounds)
 
 
 @dataclass(frozen=True)
