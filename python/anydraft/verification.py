@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from anydraft import _core
-from anydraft._core import SamplingParams
 from anydraft.drafts import Proposal, Trees, kind_number
 from anydraft.errors import InputError
+from anydraft.sampling import SamplingParams
 
 
 @dataclass(frozen=True)

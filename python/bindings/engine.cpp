@@ -104,7 +104,8 @@ void bind_request(py::module_& module) {
            py::kw_only(), py::arg("logit_bias") = std::vector<std::pair<int32_t, float>>{},
            py::arg("repetition_penalty") = 1.0, py::arg("frequency_penalty") = 0.0,
            py::arg("presence_penalty") = 0.0, py::arg("bad_words") = std::vector<TokenIds>{},
-           py::arg("min_tokens") = 0, py::arg("allowed") = py::none());
+           py::arg("min_tokens") = 0, py::arg("allowed") = py::none())
+      .def_property_readonly("any", &LogitChanges::any);
 }
 
 void bind_work(py::module_& module) {
@@ -172,6 +173,7 @@ void bind_engine_class(py::module_& module) {
           },
           py::arg("ids") = py::none())
       .def("failed", &Engine::failed)
+      .def("drop", &Engine::drop)
       .def("feed",
            [](Engine& engine, py::object logits) {
              const Rows rows = cpu_rows_from(logits, "Engine.feed");

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 import pytest
-from toys import TableModel, vocabulary
+from toys import TableModel, engine, vocabulary
 
 from anydraft import SamplingParams, Vocabulary, _core, _testing
 from anydraft.penalties import process
@@ -80,12 +80,12 @@ def play(
     shared = {"map": _core.VocabularyMapTable(*reversed(tables))}
     while True:
         branches.restart()
-        core = _core.Session(*tables, **options, **shared, random_source=branches)
+        core = engine(*tables, **options, **shared, random_source=branches)
         job = core.add(
             list(prompt),
             sampling=params,
             draft_sampling=draft_sampling,
-            max_new_tokens=tokens,
+            max_tokens=tokens,
             stop=stop,
         )
         target.texts.clear()

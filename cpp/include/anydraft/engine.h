@@ -109,6 +109,9 @@ class Engine {
   // After a call of a model failed half way: its caches may have been cut already. next() then
   // keeps only slots that such a cut leaves in place.
   void failed();
+  // The rows that a request waits for are no good: it is passed over in feed(), and asks for them
+  // again.
+  void drop(int64_t id);
   // Rows for all feeds of the last next(), in order: [sum of rows, vocab]; those of requests that
   // have been cancelled or forgotten since are passed over. The trees of all requests are judged
   // together, on the threads there are (threads.h). Throws Error(kValue) for another shape.

@@ -17,6 +17,8 @@ namespace {
   throw Error(ErrorKind::kValue, "[Engine] expected " + what);
 }
 
+constexpr int64_t kNobody = -1;  // no request has this id
+
 }  // namespace
 
 Engine::Engine(std::shared_ptr<const Vocabulary> target, std::shared_ptr<const Vocabulary> drafter,
@@ -117,6 +119,14 @@ void Engine::failed() {
     }
   }
   pending_ = {};
+}
+
+void Engine::drop(int64_t id) {
+  for (Feed& feed : pending_.feeds) {
+    if (pending_.model != ModelRole::kTarget || feed.request != id) continue;
+    state(id).target_failed();
+    feed.request = kNobody;
+  }
 }
 
 void Engine::check_shape(const RowsView& logits) const {
