@@ -155,9 +155,9 @@ class Drafter:
                 logits = self._model(feeds)
                 logits = logits.detach().cpu() if hasattr(logits, "detach") else logits
             except BaseException:
-                self._core.failed()
+                self._core.failed(feeds)
                 raise
-            self._core.feed(logits)
+            self._core.feed(feeds, logits)
         for id in ids:
             self._core.check(self._numbers[id])
         return [self._draft(self._numbers[id], one) for id, one in zip(ids, params, strict=True)]

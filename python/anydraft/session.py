@@ -175,6 +175,7 @@ class SpeculativeSession:
         # A model that calls `generate` itself changes self.runs, not these.
         groups: list[list[RequestHandle]] = []
         for i, (one, params, most, processor) in enumerate(each):
+            _check_sampling(params, "sampling")
             params = (params or self.sampling).with_seed()
             streams = range(params.n) if own else range(i * params.n, (i + 1) * params.n)
             groups.append(
@@ -200,8 +201,8 @@ class SpeculativeSession:
 
         `random_stream`: which of a seed's independent streams the request draws from.
         """
-        params = (sampling or self.sampling) if sampling is None else sampling
-        _check_sampling(params, "sampling")
+        _check_sampling(sampling, "sampling")
+        params = sampling or self.sampling
         if params.n != 1:
             raise InputError(f"[stream] expected n = 1, a stream each, got n = {params.n}")
         return self._start(
@@ -286,36 +287,37 @@ class SpeculativeSession:
             handle.error = None
             self._engine.resume(handle.id)
         try:
-            which, feeds = self._engine.next(list(by_id))
-            if which != "idle":
-                self._serve(which, feeds, by_id)
+            work = self._engine.next(list(by_id))
+            if work.model != "idle":
+                self._serve(work, by_id)
         finally:
             for handle in by_id.values():
                 handle._check()
                 handle._spend("seconds", time.perf_counter() - started)
 
-    def _serve(self, which: str, feeds: list[_core.Feed], by_id: dict[int, RequestHandle]) -> None:
-        model = self.target if which == "target" else self.drafter
+    def _serve(self, work: _core.Work, by_id: dict[int, RequestHandle]) -> None:
+        model = self.target if work.model == "target" else self.drafter
         started = time.perf_counter()
         try:
-            logits = model(feeds)
+            logits = model(work.feeds)
             # torch: no gradients, and the engine reads CPU memory
             logits = logits.detach().cpu() if hasattr(logits, "detach") else logits
         except BaseException:
-            self._engine.failed()  # the model may have cut its cache already
+            self._engine.failed(work)  # the model may have cut its cache already
             raise
         finally:
             spent = time.perf_counter() - started
             for handle in by_id.values():
-                handle._spend("target_seconds" if which == "target" else "draft_seconds", spent)
-        if which == "target":
-            logits = self._processed(feeds, by_id, logits)
-        self._engine.feed(logits)
+                handle._spend(
+                    "target_seconds" if work.model == "target" else "draft_seconds", spent
+                )
+        if work.model == "target":
+            logits = self._processed(work, by_id, logits)
+        self._engine.feed(work, logits)
 
-    def _processed(
-        self, feeds: list[_core.Feed], by_id: dict[int, RequestHandle], logits: Any
-    ) -> Any:
+    def _processed(self, work: _core.Work, by_id: dict[int, RequestHandle], logits: Any) -> Any:
         """The target's rows as the requests' logits processors change them."""
+        feeds = work.feeds
         if all(by_id[feed.request].processor is None for feed in feeds):
             return logits
         import torch
@@ -331,7 +333,7 @@ class SpeculativeSession:
                 own.copy_(process(handle.processor, handle.prompt, handle.tokens, feed, own))
             except Exception as error:
                 handle.error = error
-                self._engine.drop(feed.request)
+                self._engine.drop(work, feed.request)
         return rows
 
     def _sweep(self) -> None:

@@ -90,12 +90,12 @@ def play(
         )
         target.texts.clear()
         drafter.texts.clear()
-        while (work := core.next())[0] != "idle":
-            rows = (target if work[0] == "target" else drafter)(work[1])
-            if processor and work[0] == "target":
+        while (work := core.next()).model != "idle":
+            rows = (target if work.model == "target" else drafter)(work.feeds)
+            if processor and work.model == "target":
                 output = [token for token, _ in core.emitted(job)]
-                rows = process(processor, list(prompt), output, work[1][0], rows)
-            core.feed(rows)
+                rows = process(processor, list(prompt), output, work.feeds[0], rows)
+            core.feed(work, rows)
         core.check(job)
         emitted = core.emitted(job)
         played.distribution[tuple(token for token, _ in emitted)] += branches.weight

@@ -37,8 +37,8 @@ def emitted(bridge, params, draft_params, runs, **options):
         ]
         target.texts.clear()
         drafter.texts.clear()
-        while (work := core.next())[0] != "idle":
-            core.feed((target if work[0] == "target" else drafter)(work[1]))
+        while (work := core.next()).model != "idle":
+            core.feed(work, (target if work.model == "target" else drafter)(work.feeds))
         for i in ids:
             core.check(i)
             counts[tuple(token for token, _ in core.emitted(i))] += 1

@@ -132,8 +132,8 @@ def emitted(runs, tokens, **options):
             *tables, bridge="slrs", draft_length=2, map=map_, token_trie=token_trie, **options
         )
         job = core.add(prompt, sampling=SAMPLING, max_tokens=tokens, random_stream=stream)
-        while (work := core.next())[0] != "idle":
-            core.feed((target if work[0] == "target" else drafter)(work[1]))
+        while (work := core.next()).model != "idle":
+            core.feed(work, (target if work.model == "target" else drafter)(work.feeds))
         core.check(job)
         counts[tuple(token for token, _ in core.emitted(job))] += 1
         drafter.forget(job + 1)

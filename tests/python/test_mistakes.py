@@ -87,7 +87,7 @@ def test_a_processor_must_return_the_row(back):
 @pytest.mark.parametrize("option", [{"bad_words_ids": [[0], [9]]}, {"allowed_token_ids": [1, 9]}])
 def test_masks_of_ids_the_target_has_not_are_refused(option):
     pytest.importorskip("torch")
-    with pytest.raises(InputError, match=r"token ids < 2 \(logits\), got 9"):
+    with pytest.raises(InputError, match=r"ids below 2 \(the target's logits\) in \w+, got 9"):
         session().generate("a", max_tokens=1, logits_processor=Penalties(**option))
     below = {name: [[-1]] if name == "bad_words_ids" else [-1] for name in option}
     with pytest.raises(InputError, match="token ids >= 0, got -1"):

@@ -13,6 +13,7 @@ from anydraft import (
     InputError,
     NonFiniteLogitsError,
     SamplingParams,
+    Slrs,
     SpeculativeSession,
     Vocabulary,
     VocabularyError,
@@ -177,6 +178,7 @@ def test_logits_of_the_wrong_shape_or_type():
 def test_prompts_that_cannot_be():
     run = session("tli", sampling=SEEDED)
     run.target.context_length = 6
+    run = SpeculativeSession(run.target, run.drafter, bridge="tli", sampling=SEEDED)
     for prompt, message in [
         ("", "at least one token"),
         ([], "at least one token"),
@@ -279,9 +281,8 @@ def test_a_target_that_fails_does_not_change_how_drafted_text_is_spelt_to_the_dr
 
 @pytest.mark.parametrize("confidence", [0.0, 0.3])
 @pytest.mark.parametrize("bridge", ["same", "tli", "slem", "slrs", "auto"])
-@pytest.mark.parametrize("options", [{}, {"tree": "2x2"}, {"stop_rule": 2}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"tree": "2x2"}, {"bridge": Slrs(2)}], ids=str)
 def test_a_drafter_that_means_padding_drafts_nothing(bridge, options, confidence):
-    bridge = "slrs" if "stop_rule" in options else bridge
     target, other = letters(b"a", b"b"), letters(b"b", b"a")
 
     def drafter(feeds):
@@ -291,10 +292,9 @@ def test_a_drafter_that_means_padding_drafts_nothing(bridge, options, confidence
     run = SpeculativeSession(
         constant(target, [0.5, 0.5]),
         drafter,
-        bridge=bridge,
         draft_confidence=confidence,
         sampling=SamplingParams(seed=1),
-        **options,
+        **{"bridge": bridge, **options},
     )
     generation = run.generate([0], max_tokens=5)
     assert len(generation.tokens) == 5 and generation.stats.drafted == 0

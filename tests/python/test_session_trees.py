@@ -122,7 +122,7 @@ def test_what_does_not_go_together_is_said_at_once():
         ({"tree": TreeShape((2,), max_nodes=4, depth=0, beam=1)}, "depth >= 1"),
         ({"scheme": "hubs"}, "a kind out of"),
         ({"scheme": "sparse"}, "got sparse"),
-        ({"verifier": "match"}, "takes distributions of kind row"),
+        ({"verifier": "match"}, "takes proposals of kind iid"),
         ({"verifier": "multipath", "tree": "2x2"}, "paths that only merge"),
         ({"verifier": "multipath", "scheme": "spechub"}, "takes proposals of kind spechub"),
         ({"verifier": "block", "tree": "2"}, "a chain with verifier block"),
@@ -135,7 +135,8 @@ def test_what_does_not_go_together_is_said_at_once():
 def test_the_core_names_its_feeds():
     core = engine(TARGET.table, TARGET.table, bridge="same", draft_length=2)
     request = core.add([0, 1], sampling=GREEDY)
-    which, (feed,) = core.next()
+    work = core.next()
+    which, (feed,) = work.model, work.feeds
     assert (which, feed.request, feed.rows) == ("drafter", request + 1, 1)
     assert (feed.tokens, feed.positions, feed.parents) == ([0, 1], [0, 1], [-1, 0])
     assert list(feed.keep) == []

@@ -93,7 +93,7 @@ def test_a_penalty_does_what_transformers_does_with_it(smollm2):
     options = {"max_tokens": 24, "sampling": GREEDY, "logits_processor": penalty}
     theirs = smollm2.model.generate(
         torch.tensor([prompt]),
-        max_tokens=24,
+        max_new_tokens=24,
         do_sample=False,
         pad_token_id=0,
         repetition_penalty=1.2,
