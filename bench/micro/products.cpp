@@ -171,7 +171,7 @@ int main(int argc, char** argv) {
       const double all = median_ms(rows > 16 ? 3 : 15, [&] {
         for (size_t c = 0; c < used; ++c) product(team, copies[c], x.data(), rows, y.data());
       });
-      const double ms = all / static_cast<double> used;
+      const double ms = all / static_cast<double>(used);
       if (rows == 1) one = ms;
       std::printf("%s\"%d\": %.3f", rows == 1 ? "" : ", ", rows, ms);
       std::fflush(stdout);
