@@ -3,6 +3,8 @@
 //   cmake --build BUILD --target bench_products && BUILD/bench_products [outputs inputs [format]]
 #include "decoder/products.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -78,22 +80,50 @@ double error_of(const WeightMatrix& matrix, const std::vector<float>& x,
   return worst / largest;
 }
 
-// GB/s of reading 512 MB once, on all threads.
-double read_bandwidth(Team& team) {
-  std::vector<uint64_t> memory(64 << 20, 1);
-  volatile uint64_t sink = 0;
+// GB/s of reading 512 MB, once or (`copy`) into 512 MB more, on all threads; on huge pages, as
+// weights are.
+double bandwidth(Team& team, bool copy) {
+  constexpr size_t kBytes = 512 << 20, kParts = 256, kPart = kBytes / kParts;
+  std::vector<char*> memory;
+  for (int i = 0; i < (copy ? 2 : 1); ++i) {
+    memory.push_back(static_cast<char*>(std::aligned_alloc(2 << 20, kBytes)));
+    static_cast<void>(madvise(memory.back(), kBytes, MADV_HUGEPAGE));
+    std::memset(memory.back(), 1, kBytes);
+  }
+  std::vector<uint64_t> sums(kParts);
   const double ms = median_ms(9, [&] {
-    team.run(64, [&](int64_t part) {
-      const uint64_t* from = memory.data() + part * (1 << 20);
-      uint64_t sums[8] = {};
-      for (int i = 0; i < 1 << 20; i += 8) {
-        __builtin_prefetch(from + i + 512);
-        for (int j = 0; j < 8; ++j) sums[j] += from[i + j];
+    team.run(kParts, [&](int64_t part) {
+      const size_t first = static_cast<size_t>(part) * kPart;
+      if (copy) {
+        std::memcpy(memory[1] + first, memory[0] + first, kPart);
+        return;
       }
-      sink = sink + sums[0] + sums[1] + sums[2] + sums[3] + sums[4] + sums[5] + sums[6] + sums[7];
+      uint64_t lanes[8] = {};
+      for (size_t at = first; at < first + kPart; at += 64) {
+        __builtin_prefetch(memory[0] + at + 4096);
+        uint64_t words[8];
+        std::memcpy(words, memory[0] + at, 64);
+        for (int j = 0; j < 8; ++j) lanes[j] += words[j];
+      }
+      for (const uint64_t lane : lanes) sums[static_cast<size_t>(part)] += lane;
     });
   });
-  return static_cast<double>(memory.size()) * 8 / ms * 1e-6;
+  for (char* block : memory) std::free(block);
+  if (!copy && sums[0] == 0) std::exit(1);  // the sums are used
+  return static_cast<double>(kBytes) * (copy ? 2 : 1) / ms * 1e-6;
+}
+
+// What sharing out costs: two tasks of 3 microseconds each, less what they take.
+double fork_join_us(Team& team) {
+  const auto work = [](int64_t) {
+    for (const double until = now_ms() + 3e-3; now_ms() < until;) {
+    }
+  };
+  return median_ms(9,
+                   [&] {
+                     for (int i = 0; i < 1000; ++i) team.run(2, work);
+                   }) -
+         3;
 }
 
 }  // namespace
@@ -107,15 +137,12 @@ int main(int argc, char** argv) {
   std::vector<float> x(static_cast<size_t>(512 * inputs)), y(static_cast<size_t>(512 * outputs));
   for (float& value : x) value = static_cast<float>(random() % 2001) * 1e-3f - 1;
 
-  const double bandwidth = read_bandwidth(team);
-  const double join = median_ms(9, [&] {
-    for (int i = 0; i < 1000; ++i) team.run(2, [](int64_t) {});
-  });
+  const double read = bandwidth(team, false);
   std::printf(
       "{\"outputs\": %lld, \"inputs\": %lld, \"threads\": %d, \"read_GB_per_s\": %.1f, "
-      "\"fork_join_us\": %.2f, \"formats\": {",
-      static_cast<long long>(outputs), static_cast<long long>(inputs), anydraft::threads(),
-      bandwidth, join);
+      "\"copy_GB_per_s\": %.1f, \"fork_join_us\": %.2f, \"formats\": {",
+      static_cast<long long>(outputs), static_cast<long long>(inputs), anydraft::threads(), read,
+      bandwidth(team, true), fork_join_us(team));
   const WeightFormat formats[] = {WeightFormat::kU4Group32,  WeightFormat::kU4Group64,
                                   WeightFormat::kU4Group128, WeightFormat::kQ4K,
                                   WeightFormat::kQ6K,        WeightFormat::kI8Row,
@@ -140,17 +167,17 @@ int main(int argc, char** argv) {
     first = false;
     double one = 0;
     for (const int rows : {1, 2, 3, 4, 5, 6, 7, 8, 16, 64, 512}) {
+      const size_t used = rows > 64 ? 2 : copies.size();
       const double all = median_ms(rows > 16 ? 3 : 15, [&] {
-        for (size_t c = 0; c < (rows > 64 ? 2 : copies.size()); ++c)
-          product(team, copies[c], x.data(), rows, y.data());
+        for (size_t c = 0; c < used; ++c) product(team, copies[c], x.data(), rows, y.data());
       });
-      const double ms = all / static_cast<double>(rows > 64 ? 2 : copies.size());
+      const double ms = all / static_cast<double>(used);
       if (rows == 1) one = ms;
       std::printf("%s\"%d\": %.3f", rows == 1 ? "" : ", ", rows, ms);
       std::fflush(stdout);
     }
     std::printf("}, \"of_bandwidth\": %.2f}",
-                static_cast<double>(copies[0].bytes()) / one * 1e-6 / bandwidth);
+                static_cast<double>(copies[0].bytes()) / one * 1e-6 / read);
   }
   std::printf("\n}}\n");
 }

@@ -46,11 +46,12 @@ enum class GgmlType : uint32_t {
   kBF16 = 30,
 };
 
-// How many inputs a block of the type holds, and its bytes; {0, 0} for a type that is not
-// supported.
+// How many inputs a block of the type holds, its bytes, and the format that holds the same; zeros
+// for a type that is not supported.
 struct GgmlBlock {
-  int64_t inputs;
-  int64_t bytes;
+  int64_t inputs = 0;
+  int64_t bytes = 0;
+  WeightFormat format = WeightFormat::kFloat32;
 };
 GgmlBlock ggml_block(GgmlType type);
 
@@ -88,8 +89,9 @@ class WeightMatrix {
     void operator()(uint8_t* data) const;
   };
   WeightMatrix(WeightFormat format, int64_t outputs, int64_t inputs);
-  template <class ReadRow>
-  static WeightMatrix quantize(ReadRow read, int64_t outputs, int64_t inputs, WeightFormat format);
+  template <class T>
+  static WeightMatrix rounded(const T* weights, int64_t outputs, int64_t inputs,
+                              WeightFormat format);
 
   WeightFormat format_ = WeightFormat::kFloat32;
   int64_t outputs_ = 0, inputs_ = 0, block_bytes_ = 0;

@@ -74,30 +74,24 @@ void read_q6k(const uint8_t* raw, Span& span) {
 }  // namespace
 
 GgmlBlock ggml_block(GgmlType type) {
-  switch (type) {
-    case GgmlType::kF32:
-      return {1, 4};
-    case GgmlType::kF16:
-    case GgmlType::kBF16:
-      return {1, 2};
-    case GgmlType::kQ4_0:
-      return {32, 18};
-    case GgmlType::kQ4_1:
-      return {32, 20};
-    case GgmlType::kQ5_0:
-      return {32, 22};
-    case GgmlType::kQ5_1:
-      return {32, 24};
-    case GgmlType::kQ8_0:
-      return {32, 34};
-    case GgmlType::kQ4K:
-      return {256, 144};
-    case GgmlType::kQ5K:
-      return {256, 176};
-    case GgmlType::kQ6K:
-      return {256, 210};
+  static constexpr struct {
+    GgmlType type;
+    GgmlBlock block;
+  } kTypes[] = {{GgmlType::kF32, {1, 4, WeightFormat::kFloat32}},
+                {GgmlType::kF16, {1, 2, WeightFormat::kFloat16}},
+                {GgmlType::kBF16, {1, 2, WeightFormat::kBfloat16}},
+                {GgmlType::kQ4_0, {32, 18, WeightFormat::kQ4_0}},
+                {GgmlType::kQ4_1, {32, 20, WeightFormat::kU4Group32}},
+                {GgmlType::kQ5_0, {32, 22, WeightFormat::kQ5_0}},
+                {GgmlType::kQ5_1, {32, 24, WeightFormat::kQ5_1}},
+                {GgmlType::kQ8_0, {32, 34, WeightFormat::kI8Group32}},
+                {GgmlType::kQ4K, {256, 144, WeightFormat::kQ4K}},
+                {GgmlType::kQ5K, {256, 176, WeightFormat::kQ5K}},
+                {GgmlType::kQ6K, {256, 210, WeightFormat::kQ6K}}};
+  for (const auto& known : kTypes) {
+    if (known.type == type) return known.block;
   }
-  return {0, 0};
+  return {};
 }
 
 void read_ggml(GgmlType type, const uint8_t* raw, int64_t count, Span& span) {

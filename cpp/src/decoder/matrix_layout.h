@@ -58,47 +58,19 @@ struct Layout {
   }
 };
 
-constexpr Layout halves(int bits, int group, int zero) {
-  return {bits, group, Scale::kHalf, zero, 128, 128 / group * 32};
-}
-constexpr Layout offsets(int bits, int group) {
-  return {bits, group, Scale::kHalfOffset, 0, 128, 128 / group * 64};
-}
-
-constexpr Layout layout_of(WeightFormat format) {
-  switch (format) {
-    case WeightFormat::kU4Group32:
-      return offsets(4, 32);
-    case WeightFormat::kU4Group64:
-      return offsets(4, 64);
-    case WeightFormat::kU4Group128:
-      return offsets(4, 128);
-    case WeightFormat::kI8Group16:
-      return halves(8, 16, 128);
-    case WeightFormat::kI8Group32:
-      return halves(8, 32, 128);
-    case WeightFormat::kI8Row:
-      return {8, 128, Scale::kRow, 128, 128, 0};
-    case WeightFormat::kQ4_0:
-      return halves(4, 32, 8);
-    case WeightFormat::kQ4K:
-      return {4, 32, Scale::kSixBits, 0, 256, 256};
-    case WeightFormat::kQ5_0:
-      return halves(5, 32, 16);
-    case WeightFormat::kQ5_1:
-      return offsets(5, 32);
-    case WeightFormat::kQ5K:
-      return {5, 32, Scale::kSixBits, 0, 256, 256};
-    case WeightFormat::kQ6K:
-      return {6, 16, Scale::kByte, 32, 256, 320};
-    case WeightFormat::kBfloat16:
-    case WeightFormat::kFloat16:  // lines of 2 inputs: bfloat16 [16][2], float16 [2][16]
-      return {16, 16, Scale::kNone, 0, 16, 0};
-    case WeightFormat::kFloat32:  // lines of 1 input
-      break;
-  }
-  return {32, 16, Scale::kNone, 0, 16, 0};
-}
+// In the order of WeightFormat.
+constexpr Layout kLayouts[] = {
+    {4, 32, Scale::kHalfOffset, 0, 128, 256}, {4, 64, Scale::kHalfOffset, 0, 128, 128},
+    {4, 128, Scale::kHalfOffset, 0, 128, 64}, {8, 16, Scale::kHalf, 128, 128, 256},
+    {8, 32, Scale::kHalf, 128, 128, 128},     {8, 128, Scale::kRow, 128, 128, 0},
+    {4, 32, Scale::kHalf, 8, 128, 128},       {4, 32, Scale::kSixBits, 0, 256, 256},
+    {5, 32, Scale::kHalf, 16, 128, 128},      {5, 32, Scale::kHalfOffset, 0, 128, 256},
+    {5, 32, Scale::kSixBits, 0, 256, 256},    {6, 16, Scale::kByte, 32, 256, 320},
+    {16, 16, Scale::kNone, 0, 16, 0},  // bfloat16: lines of 2 inputs, [16][2]
+    {16, 16, Scale::kNone, 0, 16, 0},  // float16: [2][16]
+    {32, 16, Scale::kNone, 0, 16, 0},  // float32: [16]
+};
+constexpr Layout layout_of(WeightFormat format) { return kLayouts[static_cast<int>(format)]; }
 
 // The 6-bit factors of a span lie as low halves [group][16] (scale | minimum << 4), then two bits
 // each [group % 4][16]: at bits 0 and 2 those of scales of groups 0-3 and 4-7, at 4 and 6 minima's.
@@ -106,6 +78,7 @@ struct SixBits {
   uint8_t scales[8 * kBlockOutputs];
   uint8_t minima[8 * kBlockOutputs];
 
+  SixBits() = default;
   explicit SixBits(const uint8_t* packed) {
     for (int i = 0; i < 64; ++i) {
       const uint8_t high = packed[128 + i];

@@ -26,4 +26,10 @@ void read_span(const Layout& layout, const uint8_t* block, int64_t first, int64_
 // Reads blocks of a GGUF type of integers into a span: its first `count` inputs.
 void read_ggml(GgmlType type, const uint8_t* raw, int64_t count, Span& span);
 
+// Rounds a span of weights by group, or by `row_scale`. u4: scale and offset by least squares.
+// Throws Error(kValue) where a scale doesn't fit float16.
+void round_span(const Layout& layout, const float* weights, int count, float row_scale, Span& span);
+
+uint16_t bfloat16_of(float x);  // to nearest, ties to even
+
 }  // namespace anydraft::detail

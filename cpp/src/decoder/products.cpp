@@ -31,57 +31,119 @@ std::atomic<const ProductKernels*>& chosen() {
   return kernels;
 }
 
+[[noreturn]] void refuse(const std::string& expected, int64_t got) {
+  throw Error(ErrorKind::kValue, "[product] expected " + expected + ", got " + std::to_string(got));
+}
+
+constexpr int64_t kMostProducts = 8;
 constexpr int64_t kPartBytes = 1 << 16;  // of weights, at least, for one thread to take
-constexpr int64_t kPassBytes = 1 << 22;  // of rows that blocks of weights go through in turn
+constexpr int64_t kPassBytes = 1 << 22;  // of rows that meet a block of weights in turn
 
-// All products of a call: who reads which tiles, and the parts that threads take.
-struct Call {
-  const ProductKernels& set;
-  const Product* products;
-  int64_t count, rows, inputs;
+// A call's tiles and the parts that threads take: some blocks of weights, and of many rows as many
+// as caches hold.
+class Call {
+ public:
+  Call(const ProductKernels& set, const float* x, int64_t rows, int64_t x_stride,
+       const Product* products, int64_t count)
+      : set_(set),
+        x_(x),
+        rows_(rows),
+        x_stride_(x_stride),
+        products_(products),
+        count_(count),
+        inputs_(products[0].weights->inputs()),
+        tiles_((rows + set.tile - 1) / set.tile) {
+    int64_t words = 0, most = 0, bytes = 0;
+    for (int64_t p = 0; p < count; ++p) {
+      const WeightMatrix& weights = *products[p].weights;
+      if (weights.inputs() != inputs_) {
+        refuse("matrices of " + std::to_string(inputs_) + " inputs", weights.inputs());
+      }
+      words_[p] = row_words(weights.format(), inputs_);
+      int64_t same = 0;  // the first that reads the same tiles
+      while (kind(same) != kind(p)) ++same;
+      offsets_[p] = same < p ? offsets_[same] : words;
+      if (same == p) makers_[kinds_++] = p, words += rows * words_[p];
+      most = std::max(most, words_[p]);
+      blocks_ += weights.blocks();
+      bytes += weights.bytes();
+    }
+    all_words_ = words;
+    pass_ = std::min(std::max<int64_t>(1, kPassBytes / (most * 4 * set.tile)), tiles_);
+    parts_ = std::min({blocks_, bytes * pass_ / kPartBytes, int64_t{threads()} * 16});
+    parts_ = std::max<int64_t>(parts_, 1);
+  }
 
-  int64_t tiles() const { return (rows + set.tile - 1) / set.tile; }
-  int tile_rows(int64_t tile) const {
-    return static_cast<int>(std::min<int64_t>(set.tile, rows - tile * set.tile));
+  void run(Team& team) {
+    std::vector<uint32_t>& scratch = team.scratch();
+    scratch.resize(std::max(scratch.size(), static_cast<size_t>(all_words_)));
+    words_at_ = scratch.data();
+    const int64_t to_make = tiles_ * kinds_;
+    if (tiles_ > 1) {
+      team.run(to_make, [&](int64_t index) { make_tile(index); });
+    } else {
+      for (int64_t i = 0; i < to_make; ++i) make_tile(i);
+    }
+    team.run((tiles_ + pass_ - 1) / pass_ * parts_, [&](int64_t index) { multiply(index); });
   }
-  int64_t words(int64_t product) const {
-    return row_words(products[product].weights->format(), inputs);
+
+ private:
+  int kind(int64_t p) const { return tile_kind(products_[p].weights->format()); }
+  int tile_rows(int64_t t) const {
+    return static_cast<int>(std::min<int64_t>(set_.tile, rows_ - t * set_.tile));
   }
-  int kind(int64_t product) const { return tile_kind(products[product].weights->format()); }
+  uint32_t* tile(int64_t p, int64_t t) const {
+    return words_at_ + offsets_[p] + t * set_.tile * words_[p];
+  }
+
+  void make_tile(int64_t index) const {
+    const int64_t t = index % tiles_, p = makers_[index / tiles_];
+    set_.make_tile(products_[p].weights->format(), x_ + t * set_.tile * x_stride_, x_stride_,
+                   tile_rows(t), inputs_, tile(p, t));
+  }
+
+  void multiply(int64_t index) const {
+    const int64_t pass = index / parts_, part = index % parts_;
+    int64_t begin = blocks_ * part / parts_, end = blocks_ * (part + 1) / parts_;
+    for (int64_t p = 0; p < count_; ++p) {
+      const int64_t here = products_[p].weights->blocks();
+      for (int64_t b = std::max<int64_t>(begin, 0); b < std::min(end, here); ++b) {
+        multiply_block(p, b, pass * pass_, std::min((pass + 1) * pass_, tiles_));
+      }
+      begin -= here;
+      end -= here;
+    }
+  }
+
+  void multiply_block(int64_t p, int64_t block, int64_t first_tile, int64_t end_tile) const {
+    const Product& product = products_[p];
+    const WeightMatrix& weights = *product.weights;
+    const int64_t first = block * kBlockOutputs;
+    const int64_t outputs = std::min<int64_t>(kBlockOutputs, weights.outputs() - first);
+    float bias[kBlockOutputs] = {}, out[kMostTile * kBlockOutputs];
+    if (product.bias) std::copy_n(product.bias + first, outputs, bias);
+    for (int64_t t = first_tile; t < end_tile; ++t) {
+      const int rows = tile_rows(t);
+      set_.multiply[static_cast<int>(weights.format())][rows - 1](weights.block(block), inputs_,
+                                                                  tile(p, t), out);
+      for (int i = 0; i < rows; ++i) {
+        float* y = product.y + (t * set_.tile + i) * product.y_stride + first;
+        for (int o = 0; o < outputs; ++o) y[o] = out[i * kBlockOutputs + o] + bias[o];
+      }
+    }
+  }
+
+  const ProductKernels& set_;
+  const float* x_;
+  int64_t rows_, x_stride_;
+  const Product* products_;
+  int64_t count_, inputs_, tiles_;
+  int64_t words_[kMostProducts], offsets_[kMostProducts];  // of a row; of a product's tiles
+  int64_t makers_[kMostProducts], kinds_ = 0;  // the first product of each kind of tiles
+  int64_t blocks_ = 0, all_words_ = 0;
+  int64_t pass_ = 1, parts_ = 1;  // tiles of a pass; parts of the blocks
+  uint32_t* words_at_ = nullptr;
 };
-
-void check(const Call& call) {
-  if (call.rows < 0) {
-    throw Error(ErrorKind::kValue,
-                "[product] expected rows >= 0, got " + std::to_string(call.rows));
-  }
-  for (int64_t p = 0; p < call.count; ++p) {
-    if (call.products[p].weights->inputs() != call.inputs) {
-      throw Error(ErrorKind::kValue, "[product] expected matrices of " +
-                                         std::to_string(call.inputs) + " inputs, got " +
-                                         std::to_string(call.products[p].weights->inputs()));
-    }
-  }
-}
-
-// Multiplies one block with some of the tiles and writes its outputs.
-void multiply_block(const Call& call, const Product& product, const uint32_t* rows_at,
-                    int64_t block, int64_t first_tile, int64_t end_tile) {
-  const WeightMatrix& weights = *product.weights;
-  const int64_t words = row_words(weights.format(), call.inputs), first = block * kBlockOutputs;
-  const int outputs = static_cast<int>(std::min<int64_t>(kBlockOutputs, weights.outputs() - first));
-  float bias[kBlockOutputs] = {}, out[kMostTile * kBlockOutputs];
-  if (product.bias) std::copy_n(product.bias + first, outputs, bias);
-  for (int64_t t = first_tile; t < end_tile; ++t) {
-    const int rows = call.tile_rows(t);
-    call.set.multiply[static_cast<int>(weights.format())][rows - 1](
-        weights.block(block), call.inputs, rows_at + t * call.set.tile * words, out);
-    for (int i = 0; i < rows; ++i) {
-      float* y = product.y + (t * call.set.tile + i) * product.y_stride + first;
-      for (int o = 0; o < outputs; ++o) y[o] = out[i * kBlockOutputs + o] + bias[o];
-    }
-  }
-}
 
 }  // namespace
 
@@ -101,68 +163,10 @@ void use_product_kernels(const ProductKernels* set) { chosen().store(set ? set :
 
 void product(Team& team, const float* x, int64_t rows, int64_t x_stride, const Product* products,
              int64_t count) {
-  if (count == 0) return;
-  const Call call{*chosen().load(std::memory_order_relaxed), products, count, rows,
-                  products[0].weights->inputs()};
-  check(call);
-  if (rows == 0) return;
-
-  // Rows in each kind of tiles that is asked for.
-  std::vector<int64_t> offsets(static_cast<size_t>(count));
-  int64_t total_words = 0, blocks = 0, bytes = 0, most_words = 0;
-  std::vector<int64_t> makers;
-  for (int64_t p = 0; p < count; ++p) {
-    int64_t same = 0;
-    while (call.kind(same) != call.kind(p)) ++same;
-    if (same == p) {
-      offsets[static_cast<size_t>(p)] = total_words;
-      total_words += rows * call.words(p);
-      makers.push_back(p);
-    } else {
-      offsets[static_cast<size_t>(p)] = offsets[static_cast<size_t>(same)];
-    }
-    most_words = std::max(most_words, call.words(p));
-    blocks += products[p].weights->blocks();
-    bytes += products[p].weights->bytes();
-  }
-  std::vector<float>& scratch = team.scratch();
-  if (static_cast<int64_t>(scratch.size()) < total_words)
-    scratch.resize(static_cast<size_t>(total_words));
-  uint32_t* const tiles = reinterpret_cast<uint32_t*>(scratch.data());
-  const auto make = [&](int64_t index) {
-    const int64_t tile = index % call.tiles(),
-                  p = makers[static_cast<size_t>(index / call.tiles())];
-    call.set.make_tile(
-        products[p].weights->format(), x + tile * call.set.tile * x_stride, x_stride,
-        call.tile_rows(tile), call.inputs,
-        tiles + offsets[static_cast<size_t>(p)] + tile * call.set.tile * call.words(p));
-  };
-  const int64_t to_make = call.tiles() * static_cast<int64_t>(makers.size());
-  if (call.tiles() > 1) {
-    team.run(to_make, make);
-  } else {
-    for (int64_t i = 0; i < to_make; ++i) make(i);
-  }
-
-  // Threads take parts in order: some blocks, and of many rows those that caches hold.
-  const int64_t pass_tiles = std::max<int64_t>(1, kPassBytes / (most_words * 4 * call.set.tile));
-  const int64_t passes = (call.tiles() + pass_tiles - 1) / pass_tiles;
-  const int64_t parts = std::max<int64_t>(
-      1, std::min({blocks, bytes * std::min(call.tiles(), pass_tiles) / kPartBytes,
-                   int64_t{threads()} * 16}));
-  team.run(passes * parts, [&](int64_t index) {
-    const int64_t pass = index / parts, part = index % parts;
-    const int64_t begin = blocks * part / parts, end = blocks * (part + 1) / parts;
-    int64_t first = 0;
-    for (int64_t p = 0; p < count; ++p) {
-      const int64_t here = products[p].weights->blocks();
-      for (int64_t b = std::max(begin, first); b < std::min(end, first + here); ++b) {
-        multiply_block(call, products[p], tiles + offsets[static_cast<size_t>(p)], b - first,
-                       pass * pass_tiles, std::min((pass + 1) * pass_tiles, call.tiles()));
-      }
-      first += here;
-    }
-  });
+  if (rows < 0) refuse("rows >= 0", rows);
+  if (count < 0 || count > kMostProducts) refuse("0 to 8 products", count);
+  if (rows == 0 || count == 0) return;
+  Call(*chosen().load(std::memory_order_relaxed), x, rows, x_stride, products, count).run(team);
 }
 
 }  // namespace anydraft::detail

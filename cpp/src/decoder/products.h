@@ -25,7 +25,8 @@ struct Product {
 // on the rows beside it, nor on the number of threads, nor on the instruction set. A row that isn't
 // finite gives NaN.
 //
-// Throws Error(kValue) where the matrices' inputs differ or rows < 0.
+// At most 8 products. Throws Error(kValue) for more, where the matrices' inputs differ, or rows <
+// 0.
 void product(Team& team, const float* x, int64_t rows, int64_t x_stride, const Product* products,
              int64_t count);
 

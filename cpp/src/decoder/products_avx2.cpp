@@ -1,21 +1,8 @@
 // Compiled with the flags of its instruction set (CMakeLists.txt).
 #if defined(__AVX2__)
+#define KERNELS avx2_product_kernels
 #define KERNELS_NAME "avx2"
-#if defined(__GNUC__) && !defined(__clang__)
-// Of GCC 12's own intrinsics.
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
-#include "decoder/products_simd.h"
-// After the vectors it is written in.
 #include "decoder/products.inc"
-
-namespace anydraft::detail {
-const ProductKernels& avx2_product_kernels() {
-  static const ProductKernels set = all_kernels();
-  return set;
-}
-}  // namespace anydraft::detail
 #else
 #include "decoder/products_kernels.h"
 

@@ -2,6 +2,11 @@
 #pragma once
 
 #if defined(__AVX2__)
+#if !defined(__clang__)
+// Of GCC 12's own intrinsics.
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
 #include <immintrin.h>
 #endif
 

@@ -21,10 +21,10 @@ class Team {
         {count, &f, [](void* context, int64_t index) { (*static_cast<F*>(context))(index); }});
   }
   // Memory for the rows of a product, kept from call to call.
-  std::vector<float>& scratch() { return scratch_; }
+  std::vector<uint32_t>& scratch() { return scratch_; }
 
  private:
-  std::vector<float> scratch_;
+  std::vector<uint32_t> scratch_;
 };
 
 }  // namespace anydraft::detail
