@@ -8,6 +8,8 @@
 #include "anydraft/error.h"
 #include "bind.h"
 #include "decoder/gguf.h"
+#include "decoder/products.h"
+#include "rows/kernels.h"
 
 namespace anydraft::bindings {
 namespace {
@@ -124,6 +126,25 @@ void bind_decoder(py::module_& module) {
       .def_property_readonly("architecture", &Decoder::architecture)
       .def_property_readonly("description", &Decoder::description)
       .def_property_readonly("step_bytes", &Decoder::step_bytes);
+  py::module_ testing = module.attr("testing");
+  testing.def("decoder_instruction_sets", [] {
+    std::vector<std::string> names;
+    for (const auto* set : detail::runnable_product_kernels()) {
+      names.emplace_back(detail::name_of(set));
+    }
+    return names;
+  });
+  // All products and row operations use it from now on; "": the best again.
+  testing.def("use_decoder_instruction_set", [](const std::string& name) {
+    detail::use_product_kernels(nullptr);
+    detail::use_kernels(nullptr);
+    for (const auto* set : detail::runnable_product_kernels()) {
+      if (name == detail::name_of(set)) detail::use_product_kernels(set);
+    }
+    for (const detail::RowKernels* set : detail::runnable_kernels()) {
+      if (name == set->name) detail::use_kernels(set);
+    }
+  });
   // Texts as bytes; the numbers of arrays as floats.
   module.def("gguf_metadata", [](const std::string& path) {
     const detail::GgufFile file(path);

@@ -11,6 +11,6 @@ PYBIND11_MODULE(_core, module) {
   bind_vocabulary(module);
   bind_vocabulary_file(module);
   bind_session(module);
-  bind_decoder(module);
   bind_testing(module);
+  bind_decoder(module);
 }
