@@ -98,14 +98,16 @@ double bandwidth(Team& team, bool copy) {
         std::memcpy(memory[1] + first, memory[0] + first, kPart);
         return;
       }
-      uint64_t lanes[8] = {};
-      for (size_t at = first; at < first + kPart; at += 64) {
-        __builtin_prefetch(memory[0] + at + 4096);
-        uint64_t words[8];
-        std::memcpy(words, memory[0] + at, 64);
-        for (int j = 0; j < 8; ++j) lanes[j] += words[j];
+      uint64_t lanes[4] = {};  // a word of each line brings all of it
+      for (size_t at = first; at < first + kPart; at += 256) {
+        for (size_t j = 0; j < 4; ++j) {
+          __builtin_prefetch(memory[0] + at + j * 64 + 4096);
+          uint64_t word;
+          std::memcpy(&word, memory[0] + at + j * 64, 8);
+          lanes[j] += word;
+        }
       }
-      for (const uint64_t lane : lanes) sums[static_cast<size_t>(part)] += lane;
+      sums[static_cast<size_t>(part)] += lanes[0] + lanes[1] + lanes[2] + lanes[3];
     });
   });
   for (char* block : memory) std::free(block);

@@ -21,78 +21,93 @@ uint16_t float16_of(float x) {
   return static_cast<uint16_t>(sign | (bits + 0xfff + (bits >> 13 & 1)) >> 13);
 }
 
-// The nearest whole number of 0 ... last; the sum with 1.5 * 2^23 has no fraction.
-inline float nearest(float steps, float last) {
-  return std::min(std::max(steps, 0.0f), last) + 12582912.0f - 12582912.0f;
+constexpr int kLanes = 4;
+typedef float Lanes __attribute__((vector_size(4 * kLanes)));
+
+// The nearest whole numbers of 0 ... last; the sum with 1.5 * 2^23 has no fraction.
+inline Lanes nearest(Lanes steps, float last) {
+  const Lanes none{}, most = none + last;
+  steps = steps > none ? steps : none;
+  steps = steps < most ? steps : most;
+  return steps + 12582912.0f - 12582912.0f;
 }
 
-// A straight line over the codes 0 ... 15, in float16. Sums run in 8 lanes for the compiler's sake.
-constexpr int kLanes = 8;
+// A straight line over the codes 0 ... 15, in float16, for at most 128 weights.
 struct Line {
   uint16_t scale, offset;
-  float codes[128];
+  Lanes codes[128 / kLanes];
   float error;
 };
 
-float total(const float* lanes) {
+float total(Lanes lanes) {
   float sum = 0;
   for (int j = 0; j < kLanes; ++j) sum += lanes[j];
   return sum;
 }
 
-void fit(const float* w, int count, float scale, float offset, Line* line) {
-  line->scale = float16_of(scale);
-  line->offset = float16_of(offset);
-  const float step = float_from_float16(line->scale), from = float_from_float16(line->offset);
+Line fit(const Lanes* w, int count, float scale, float offset) {
+  Line line;
+  line.scale = float16_of(scale);
+  line.offset = float16_of(offset);
+  const float step = float_from_float16(line.scale), from = float_from_float16(line.offset);
   const float per_step = step != 0 ? 1 / step : 0;
-  float errors[kLanes] = {};
-  for (int k = 0; k < count; k += kLanes) {
-    for (int j = k; j < k + kLanes; ++j) {
-      line->codes[j] = nearest((w[j] - from) * per_step, 15);
-      const float off = line->codes[j] * step + from - w[j];
-      errors[j - k] += off * off;
-    }
+  Lanes errors{};
+  for (int k = 0; k < count; ++k) {
+    line.codes[k] = nearest((w[k] - from) * per_step, 15);
+    const Lanes off = line.codes[k] * step + from - w[k];
+    errors += off * off;
   }
-  line->error = total(errors);
+  line.error = total(errors);
+  return line;
 }
 
-// The line of least squares through what got the same codes. False where one code holds all.
-bool refit(const Line& line, const float* w, int count, Line* better) {
-  float codes[kLanes] = {}, squares[kLanes] = {}, weights[kLanes] = {}, mixed[kLanes] = {};
-  for (int k = 0; k < count; k += kLanes) {
-    for (int j = 0; j < kLanes; ++j) {
-      const float code = line.codes[k + j], weight = w[k + j];
-      codes[j] += code;
-      squares[j] += code * code;
-      weights[j] += weight;
-      mixed[j] += code * weight;
-    }
+// The line of least squares through what got the same codes.
+Line refit(const Line& line, const Lanes* w, int count) {
+  Lanes codes{}, squares{}, weights{}, mixed{};
+  for (int k = 0; k < count; ++k) {
+    codes += line.codes[k];
+    squares += line.codes[k] * line.codes[k];
+    weights += w[k];
+    mixed += line.codes[k] * w[k];
   }
-  const float n = static_cast<float>(count), sum = total(codes), all = total(weights);
+  const float n = static_cast<float>(count * kLanes), sum = total(codes), all = total(weights);
   const float spread = total(squares) * n - sum * sum;
-  if (spread <= 0) return false;
+  if (spread <= 0) return line;  // one code holds all
   const float scale = (total(mixed) * n - sum * all) / spread;
-  fit(w, count, scale, (all - scale * sum) / n, better);
-  return better->error < line.error;
+  return fit(w, count, scale, (all - scale * sum) / n);
 }
 
 void round_u4(const float* weights, int count, int group, Span& span, uint8_t* codes) {
-  float w[128];  // filled up with the last one
-  const int lanes = (count + kLanes - 1) / kLanes * kLanes;
-  for (int k = 0; k < lanes; ++k) w[k] = weights[std::min(k, count - 1)];
-  const auto ends = std::minmax_element(w, w + lanes);
-  Line best, next;
-  fit(w, lanes, (*ends.second - *ends.first) / 15, *ends.first, &best);
-  for (int step = 0; step < 3 && refit(best, w, lanes, &next); ++step) best = next;
+  Lanes w[128 / kLanes];  // filled up with the last weight
+  float filled[128];
+  const int vectors = (count + kLanes - 1) / kLanes;
+  std::copy_n(weights, count, filled);
+  std::fill(filled + count, filled + vectors * kLanes, weights[count - 1]);
+  std::memcpy(w, filled, sizeof(Lanes) * static_cast<size_t>(vectors));
+  Lanes least = w[0], most = w[0];
+  for (int k = 1; k < vectors; ++k) {
+    least = w[k] < least ? w[k] : least;
+    most = w[k] > most ? w[k] : most;
+  }
+  float from = least[0], to = most[0];
+  for (int j = 1; j < kLanes; ++j) from = std::min(from, least[j]), to = std::max(to, most[j]);
+  Line best = fit(w, vectors, (to - from) / 15, from);
+  for (int step = 0; step < 2; ++step) {
+    const Line next = refit(best, w, vectors);
+    if (!(next.error < best.error)) break;
+    best = next;
+  }
   span.scales[group] = best.scale;
   span.offsets[group] = best.offset;
-  for (int k = 0; k < count; ++k) codes[k] = static_cast<uint8_t>(best.codes[k]);
+  for (int k = 0; k < count; ++k) {
+    codes[k] = static_cast<uint8_t>(best.codes[k / kLanes][k % kLanes]);
+  }
 }
 
 void round_i8(const float* w, int count, float scale, uint8_t* codes) {
   const float per_step = scale != 0 ? 1 / scale : 0;
   for (int k = 0; k < count; ++k) {
-    codes[k] = static_cast<uint8_t>(nearest(w[k] * per_step + 128, 255));
+    codes[k] = static_cast<uint8_t>(nearest(Lanes{w[k] * per_step + 128}, 255)[0]);
   }
 }
 

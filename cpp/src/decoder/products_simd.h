@@ -48,6 +48,7 @@ inline Vector load(const void* from) {
 inline Ints splat(uint32_t word) { return Ints{} + static_cast<int32_t>(word); }
 inline Floats splat_float(uint32_t bits) { return cast<Floats>(splat(bits)); }
 inline Floats to_floats(Ints x) { return __builtin_convertvector(x, Floats); }
+inline Ints sign_extend(Ints bytes) { return cast<Ints>(cast<Words>(bytes) << 24) >> 24; }
 inline void prefetch(const uint8_t* at) { __builtin_prefetch(at); }
 
 #if defined(__AVX512VNNI__)
