@@ -80,8 +80,8 @@ std::unique_ptr<Decoder> load(const std::string& path, const std::optional<std::
                                                {"int8", DecoderWeights::kInt8},
                                                {"int4", DecoderWeights::kInt4}});
   }
-  options.cache = by_name<DType>(
-      "cache", cache, {{"float32", DType::kFloat32}, {"bfloat16", DType::kBFloat16}});
+  options.cache = by_name<DType>("cache", cache,
+                                 {{"float32", DType::kFloat32}, {"bfloat16", DType::kBFloat16}});
   const py::gil_scoped_release release;
   return std::make_unique<Decoder>(path, options);
 }

@@ -220,4 +220,4 @@ def test_a_session_of_two_native_models(toy):
         for own in (drafter, target):
             drafted = SpeculativeSession(target, own, **options)
             text = drafted.generate(TEXT[:9], max_new_tokens=40, **greedy)
-            assert text.token_ids == plain.token_ids
+            assert text.tokens == plain.tokens
