@@ -68,7 +68,7 @@ def test_logits_are_those_of_transformers(family):
 
 
 def test_a_path_of_a_tree_is_the_text_it_spells(family):
-    name, _, folder = family
+    _name, _model, folder = family
     one, other = decoder(folder), decoder(folder)
     # Behind 9 tokens:  a(0) - b(1) - c(3);  a - d(2) - e(4) - f(5);  g(6)
     parents = [-1, 0, 0, 1, 2, 4, -1]
@@ -106,9 +106,7 @@ def test_bits_depend_on_the_text_alone(toy, name, weights):
     one = decoder(toy(name), weights)
     expected = one.forward([chain(TEXT)])
     for step in (1, 2, 3, 5, 7, 8, 15, 16, 17):  # a row alone, beside 1 to 16 others
-        rows = [
-            one.forward([chain(TEXT[at : at + step], at)]) for at in range(0, len(TEXT), step)
-        ]
+        rows = [one.forward([chain(TEXT[at : at + step], at)]) for at in range(0, len(TEXT), step)]
         assert_same(np.concatenate(rows), expected)
     # In a batch of 8 requests, each at another place of its own text.
     texts = [tokens(30 + i, seed=i) for i in range(7)] + [TEXT]
@@ -205,7 +203,7 @@ def test_what_is_not_supported_is_refused_by_name(tmp_path, toy):
 
 
 def test_a_session_of_two_native_models(toy):
-    """Greedy text with a drafter of the same or another shape is plain decoding's, to the letter."""
+    """Greedy text with a drafter of the same or another shape is plain decoding's."""
     vocabulary = Vocabulary.from_bytes(
         [bytes([i]) for i in range(toys.VOCAB)], encoder=lambda text: list(text.encode())
     )

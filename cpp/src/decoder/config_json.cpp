@@ -91,6 +91,7 @@ Rope read_rope(const Reader& config, const Json* parameters, double theta, int64
     fail("a rope type out of default, linear, dynamic, llama3, yarn, longrope, got " + rope.type);
   rope.theta = in.number("rope_theta", config.number("rope_theta", theta));
   const double part = in.number("partial_rotary_factor", config.number("partial_rotary_factor", 1));
+  if (!(part > 0 && part <= 1)) fail("partial_rotary_factor from 0 to 1");
   rope.dimensions = static_cast<int64_t>(static_cast<double>(head_size) * part);
   rope.original_context =
       config.number("original_max_position_embeddings",
