@@ -1,6 +1,7 @@
 // Products of few rows against the memory's read bandwidth: checks each format against float64
 // sums, then prints medians as JSON. A layer's shape, copies in turn so that caches hold none.
-//   cmake --build BUILD --target bench_products && BUILD/bench_products [outputs inputs [format]]
+//   cmake --build BUILD --target bench_products && BUILD/bench_products [outputs inputs [format|all
+//   [instructions]]]
 #include "decoder/products.h"
 
 #include <sys/mman.h>
@@ -133,7 +134,12 @@ double fork_join_us(Team& team) {
 int main(int argc, char** argv) {
   const int64_t outputs = argc > 2 ? std::atoll(argv[1]) : 8960;
   const int64_t inputs = argc > 2 ? std::atoll(argv[2]) : 1536;
-  const std::string only = argc > 3 ? argv[3] : "";
+  const std::string only = argc > 3 ? argv[3] : "all";
+  const ProductKernels* set = runnable_product_kernels().back();
+  for (const ProductKernels* known : runnable_product_kernels()) {
+    if (argc > 4 && std::string(argv[4]) == name_of(known)) set = known;
+  }
+  use_product_kernels(set);
   std::mt19937 random(1);
   Team team;
   std::vector<float> x(static_cast<size_t>(512 * inputs)), y(static_cast<size_t>(512 * outputs));
@@ -141,17 +147,18 @@ int main(int argc, char** argv) {
 
   const double read = bandwidth(team, false);
   std::printf(
-      "{\"outputs\": %lld, \"inputs\": %lld, \"threads\": %d, \"read_GB_per_s\": %.1f, "
+      "{\"instructions\": \"%s\", \"outputs\": %lld, \"inputs\": %lld, \"threads\": %d, "
+      "\"read_GB_per_s\": %.1f, "
       "\"copy_GB_per_s\": %.1f, \"fork_join_us\": %.2f, \"formats\": {",
-      static_cast<long long>(outputs), static_cast<long long>(inputs), anydraft::threads(), read,
-      bandwidth(team, true), fork_join_us(team));
+      name_of(set), static_cast<long long>(outputs), static_cast<long long>(inputs),
+      anydraft::threads(), read, bandwidth(team, true), fork_join_us(team));
   const WeightFormat formats[] = {WeightFormat::kU4Group32,  WeightFormat::kU4Group64,
                                   WeightFormat::kU4Group128, WeightFormat::kQ4K,
                                   WeightFormat::kQ6K,        WeightFormat::kI8Row,
                                   WeightFormat::kI8Group32,  WeightFormat::kBfloat16};
   bool first = true;
   for (const WeightFormat format : formats) {
-    if (!only.empty() && only != name_of(format)) continue;
+    if (only != "all" && only != name_of(format)) continue;
     std::vector<WeightMatrix> copies;
     int64_t bytes = 0;
     while (bytes < 128 << 20) {
