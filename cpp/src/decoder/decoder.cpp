@@ -45,23 +45,31 @@ class LogitsStore {
   std::vector<Kept> kept_;
 };
 
+std::string megabytes(double bytes) {
+  char text[64];
+  std::snprintf(text, sizeof text, " %.0f MB", bytes * 1e-6);
+  return text;
+}
+
 std::string formats_of(const Weights& weights) {
   std::map<std::string, int64_t> bytes;
-  const auto count = [&](const WeightMatrix& part) {
-    bytes[name_of(part.format())] += part.bytes();
-  };
-  count(weights.head());
-  for (const LayerWeights& layer : weights.layers) {
-    for (const WeightMatrix& part : layer.queries_keys_values) count(part);
-    for (const WeightMatrix& part : layer.gate_up) count(part);
-    count(layer.attention_output);
-    count(layer.down);
-  }
+  weights.each_of_step(
+      [&](const WeightMatrix& part) { bytes[name_of(part.format())] += part.bytes(); });
   std::string text;
   for (const auto& [name, size] : bytes) {
-    char share[64];
-    std::snprintf(share, sizeof share, " %.0f MB", static_cast<double>(size) * 1e-6);
-    text += (text.empty() ? "" : ", ") + name + share;
+    text += (text.empty() ? "" : ", ") + name + megabytes(static_cast<double>(size));
+  }
+  return text;
+}
+
+// What the choices for a folder's weights would cost: bits a weight of each.
+std::string choices_of(const Weights& weights) {
+  const std::pair<const char*, double> kChoices[] = {
+      {"float32 (exact)", 32}, {"bfloat16", 16}, {"int8 (rounded)", 8}, {"int4 (rounded)", 4.5}};
+  std::string text;
+  for (const auto& [name, bits] : kChoices) {
+    text += (text.empty() ? "; weights as " : ", ") + std::string(name) +
+            megabytes(static_cast<double>(weights.step_weights()) * bits / 8);
   }
   return text;
 }
@@ -71,6 +79,7 @@ std::string formats_of(const Weights& weights) {
 struct Decoder::Parts {
   Parts(const std::string& path, const DecoderOptions& options)
       : weights(load_weights(path, options.weights)),
+        choices(weights.of_folder ? choices_of(weights) : ""),
         store(shape_of(weights.config, options.cache)),
         pass(weights) {}
 
@@ -78,6 +87,7 @@ struct Decoder::Parts {
   void add_rows(const Feed& feed, RequestCache& cache);
 
   Weights weights;
+  std::string choices;
   PageStore store;
   Pass pass;
   LogitsStore logits;
@@ -105,7 +115,7 @@ int64_t Decoder::step_bytes() const { return parts_->weights.step_bytes(); }
 std::string Decoder::description() const {
   const char* const cache = parts_->store.shape().half ? "bfloat16" : "float32";
   return architecture() + ", weights a step reads: " + formats_of(parts_->weights) + "; " + cache +
-         " cache";
+         " cache" + parts_->choices;
 }
 
 // Before anything changes.

@@ -82,6 +82,7 @@ class Loader {
     weights.norm = norm(gguf_ ? "output_norm" : prefix_ + "norm", config_.hidden);
     for (int64_t i = 0; i < config_.layers; ++i) weights.layers.push_back(layer(i));
     weights.config = config_;
+    weights.of_folder = !gguf_;
     refuse_unused();
     return weights;
   }
@@ -262,16 +263,6 @@ class Loader {
 };
 
 }  // namespace
-
-int64_t Weights::step_bytes() const {
-  int64_t bytes = head().bytes();
-  for (const LayerWeights& layer : layers) {
-    for (const WeightMatrix& part : layer.queries_keys_values) bytes += part.bytes();
-    for (const WeightMatrix& part : layer.gate_up) bytes += part.bytes();
-    bytes += layer.attention_output.bytes() + layer.down.bytes();
-  }
-  return bytes;
-}
 
 Weights load_weights(const std::string& path, DecoderWeights kind) {
   if (!std::filesystem::is_directory(path)) {

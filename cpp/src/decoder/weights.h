@@ -33,7 +33,28 @@ struct Weights {
   WeightMatrix embedding;  // [vocab, hidden]
   WeightMatrix own_head;   // empty: the embedding is the head
   const WeightMatrix& head() const { return own_head.empty() ? embedding : own_head; }
-  int64_t step_bytes() const;
+  bool of_folder = false;
+  // Calls f(WeightMatrix) for each that a pass reads whole.
+  template <class F>
+  void each_of_step(F f) const {
+    f(head());
+    for (const LayerWeights& layer : layers) {
+      for (const WeightMatrix& part : layer.queries_keys_values) f(part);
+      for (const WeightMatrix& part : layer.gate_up) f(part);
+      f(layer.attention_output);
+      f(layer.down);
+    }
+  }
+  int64_t step_bytes() const {
+    int64_t bytes = 0;
+    each_of_step([&](const WeightMatrix& part) { bytes += part.bytes(); });
+    return bytes;
+  }
+  int64_t step_weights() const {
+    int64_t count = 0;
+    each_of_step([&](const WeightMatrix& part) { count += part.outputs() * part.inputs(); });
+    return count;
+  }
 };
 
 Weights load_weights(const std::string& path, DecoderWeights kind);
