@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "anydraft/draft_row.h"
 #include "anydraft/rows_view.h"
 #include "anydraft/sampling.h"
 
@@ -77,6 +78,12 @@ struct VerifyRequest {
   RowsView target_logits;  // [nodes, vocab]
   ProposalsView proposals;
   RowsView draft_logits;  // [rows, vocab]; data null where no distribution needs it
+  // On the CPU rows may lie anywhere, be narrower than the vocabulary (ids behind them have no
+  // mass) and, drafters', be read through a projection. In place of target_logits and draft_logits:
+  const RowView* target_rows = nullptr;        // [nodes]
+  const DraftRow* const* draft_rows = nullptr;  // [draft_row_count], what proposals.rows index
+  int64_t draft_row_count = 0;
+  int64_t vocab = 0;  // of the target; 0: columns of target_logits
   // One for all requests, or, where params_per_request, arrays [requests].
   const SamplingParams* sampling = nullptr;
   const SamplingParams* draft_sampling = nullptr;
@@ -86,6 +93,11 @@ struct VerifyRequest {
   bool report_status = false;    // a request that fails says so, the others go on
   bool want_acceptance = false;  // fill VerifyResult::acceptance
 
+  int64_t vocabulary() const { return vocab > 0 ? vocab : target_logits.cols; }
+  RowView target_row(int64_t node) const {
+    return target_rows ? target_rows[node] : target_logits.at(node);
+  }
+  int64_t draft_rows_given() const { return draft_rows ? draft_row_count : draft_logits.rows; }
   const SamplingParams& target_params(int64_t request) const {
     return sampling[params_per_request ? request : 0];
   }

@@ -37,6 +37,15 @@ inline int bin_of(const Bins& bins, float x) {
   return bin_index((bins.largest - x) * bins.per_logit);
 }
 
+// A row read by other ids: entry i is row[ids[i]], -inf where that is below `lower` or the id is
+// kNoDrafterId, and merged[-2 - ids[i]] where the id says so (detail/projection.h).
+struct Gather {
+  const void* row;
+  DType dtype;
+  float lower;
+  const float* merged;  // null: no id asks for it
+};
+
 struct Sweeps;  // rows/sweeps.h
 
 struct RowKernels {
@@ -60,6 +69,7 @@ struct RowKernels {
   void (*histogram)(const void* row, DType dtype, int64_t begin, int64_t end, float lower,
                     const Bins& bins, bool count_only, float scale, int32_t exponent,
                     uint64_t* weights);
+  void (*gather)(const Gather& from, const int32_t* ids, int64_t count, float* out);
 };
 
 const RowKernels& portable_kernels();

@@ -5,22 +5,22 @@
 #include <vector>
 
 #include "anydraft/detail/distribution.h"
-#include "anydraft/rows_view.h"
+#include "rows/chunks.h"
 #include "rows/fractions.h"
 
 namespace anydraft::detail {
 
 class RowSums {
  public:
-  RowSums(const RowsView& rows, int64_t index)
-      : rows_(rows), index_(index), row_(rows.row(index)) {}
+  // `row` says where the row is and how it is read; `name` is its number in errors.
+  RowSums(const Distribution& row, int64_t name) : row_(row), name_(name) {}
 
   // Largest logits alone; `lanes`, where not null, receives those of the 32 lanes of each chunk.
   void read_maxima(std::vector<float>* lanes);
   // Largest logits and totals in one reading, each chunk relative to the largest logit so far.
   // `keep` [size], where not null, receives the terms; see keep_all.
   void read_totals(float scale, float* keep);
-  // Both throw Error(kNonFiniteLogits) naming the row for NaN, +inf or -inf everywhere.
+  // Both throw Error(kNonFiniteLogits) naming the row for NaN or +inf.
 
   float largest() const { return largest_; }
   float largest_of(int64_t chunk) const { return parts()[chunk].largest; }
@@ -35,10 +35,11 @@ class RowSums {
   void keep_all(const Distribution& distribution, Fractions& keep) const;
   void write_totals(std::vector<double>& totals) const;  // of the last call, chunk by chunk
 
-  const void* row() const { return row_; }
-  DType dtype() const { return rows_.dtype; }
-  int64_t size() const { return rows_.cols; }
-  int64_t end_of(int64_t chunk) const;
+  void write_maxima(std::vector<float>& maxima) const;   // likewise, of any call
+  [[noreturn]] static void fail(const char* got, int64_t name);
+
+  int64_t size() const { return row_.size; }
+  ChunkView view(int64_t chunk) const { return view_chunk(row_, chunk * kChunk, (chunk + 1) * kChunk); }
 
  private:
   struct Part {
@@ -53,11 +54,9 @@ class RowSums {
   static std::vector<Part>&
   parts();  // of this thread: a distribution is read by one thread at a time
   Part maximum_of(int64_t chunk, float* lanes) const;
-  [[noreturn]] void fail(const char* got) const;
 
-  const RowsView& rows_;
-  int64_t index_;
-  const void* row_;
+  Distribution row_;
+  int64_t name_;
   float largest_ = 0;
 };
 

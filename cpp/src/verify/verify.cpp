@@ -76,7 +76,7 @@ void verify(const VerifyRequest& request, VerifyResult& result) {
       result.status[i] = error.what();
     }
   };
-  detail::parallel_for(requests, play, 2 * request.target_logits.cols);
+  detail::parallel_for(requests, play, 2 * request.vocabulary());
   for (int64_t i = 0; i < requests; ++i) detail::append_path(request, i, verdicts[i], result);
   spare = std::move(verdicts);
 }

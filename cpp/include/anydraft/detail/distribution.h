@@ -94,6 +94,7 @@ struct Distribution {
   const int32_t* map = nullptr;
   const RowDistribution* weighed = nullptr;
   const TriePlace* place = nullptr;  // with `weighed`; null: a drafter token begins
+  const float* merged = nullptr;     // logits of the map's groups, where they are known
 };
 
 // log2(e) / temperature; 0 where greedy.
@@ -158,6 +159,7 @@ ANYDRAFT_SHARED_CODE ANYDRAFT_HD inline float projected_logit(const Distribution
                                                               int64_t token);
 
 ANYDRAFT_HD inline float logit_at(const Distribution& distribution, int64_t token) {
+  if (token >= distribution.size) return -INFINITY;
   return distribution.map ? projected_logit(distribution, token)
                           : load(distribution.row, distribution.dtype, token);
 }

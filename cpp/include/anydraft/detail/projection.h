@@ -167,6 +167,7 @@ ANYDRAFT_HD inline float projected_logit(const Distribution& distribution, int64
   const MapView map(distribution.map, distribution.size);
   const int32_t id = map.to_draft[token];
   if (id == kNoDrafterId) return -INFINITY;
+  if (id < 0 && distribution.merged) return distribution.merged[-2 - id];
   if (!distribution.weighed) {
     if (id >= 0) return load(distribution.row, distribution.dtype, id);
     const int32_t first = map.starts[-2 - id];
