@@ -19,6 +19,7 @@ struct ProjectionView {
   // A row stands for the target tokens that the drafter's tokens spell next (string-level rejection
   // sampling's psi), not for those with the same bytes.
   bool spelt = false;
+  detail::MapChunks chunks{};  // of `map`
 };
 
 // One draft row. No row over the target's ids is written: each entry is fetched when it is read.

@@ -29,21 +29,77 @@ ChunkView inner_chunk(const Distribution& distribution, int64_t begin, int64_t e
   return {out, DType::kFloat32, 0, end - begin};
 }
 
+// Room for what is packed of a chunk, and for the line that expanding reads behind it.
+struct Packed {
+  float entries[kChunk + kLanes];
+};
+
+Packed& packed_of_thread() {
+  thread_local Packed packed;
+  return packed;
+}
+
+bool is_inner(const Distribution& distribution) {
+  return distribution.place && distribution.place->depth > 0;
+}
+
+int64_t lines_of(int64_t begin, int64_t end) { return (end - begin + kLanes - 1) / kLanes; }
+
+const uint32_t* lines_at(const MapChunks& map, int64_t begin) {
+  return map.lines + begin / kLanes;
+}
+
+ChunkView packed_entries(const Distribution& distribution, int64_t begin) {
+  const MapChunks& map = *distribution.chunks;
+  const int64_t chunk = begin / kChunk;
+  float* out = packed_of_thread().entries;
+  const int32_t first = map.starts[chunk], count = map.starts[chunk + 1] - first;
+  const float lower = distribution.weighed ? distribution.weighed->lower : -INFINITY;
+  kernels().gather(distribution.row, distribution.dtype, map.ids + first, count, lower, out);
+  for (int32_t i = map.group_starts[chunk]; i < map.group_starts[chunk + 1]; ++i)
+    out[map.group_at[i]] = distribution.merged[map.groups[i]];
+  return {out, DType::kFloat32, 0, count};
+}
+
 }  // namespace
+
+bool is_packed(const Distribution& distribution) {
+  return distribution.map && !is_inner(distribution);
+}
+
+ChunkView any_order(const Distribution& distribution, int64_t begin, int64_t end) {
+  if (is_packed(distribution)) return packed_entries(distribution, begin);
+  return view_chunk(distribution, begin, end);
+}
 
 ChunkView view_chunk(const Distribution& distribution, int64_t begin, int64_t end) {
   end = std::min(end, distribution.size);
   begin = std::min(begin, end);
   if (!distribution.map) return {distribution.row, distribution.dtype, begin, end};
   thread_local float buffer[kChunk];
-  if (distribution.place && distribution.place->depth > 0) {
-    return inner_chunk(distribution, begin, end, buffer);
-  }
-  const MapView map(distribution.map, distribution.size);
-  const float lower = distribution.weighed ? distribution.weighed->lower : -INFINITY;
-  kernels().gather({distribution.row, distribution.dtype, lower, distribution.merged},
-                   map.to_draft + begin, end - begin, buffer);
+  if (is_inner(distribution)) return inner_chunk(distribution, begin, end, buffer);
+  const ChunkView packed = packed_entries(distribution, begin);
+  if (packed.end == 0) return {buffer, DType::kFloat32, 0, 0};
+  kernels().expand(packed_of_thread().entries, lines_at(*distribution.chunks, begin),
+                   lines_of(begin, end), -INFINITY, buffer);
   return {buffer, DType::kFloat32, 0, end - begin};
+}
+
+ChunkScan scan_chunk(const Distribution& distribution, int64_t begin, int64_t end, float lower,
+                     int32_t exponent, float* keep) {
+  const ChunkView view = any_order(distribution, begin, end);
+  if (!is_packed(distribution)) {
+    return kernels().scan(view.row, view.dtype, view.begin, view.end, distribution.scale, lower,
+                          exponent, keep);
+  }
+  float* terms = packed_of_thread().entries;
+  ChunkScan scan = kernels().scan(terms, DType::kFloat32, 0, view.end, distribution.scale, lower,
+                                  exponent, terms);
+  const uint32_t* lines = lines_at(*distribution.chunks, begin);
+  const int64_t count = lines_of(begin, std::min(end, distribution.size));
+  scan.total = kernels().expanded_sum(terms, lines, count);
+  if (keep) kernels().expand(terms, lines, count, 0, keep);
+  return scan;
 }
 
 void masses_of(const Distribution& distribution, int64_t begin, int64_t end, double* out) {

@@ -38,30 +38,27 @@ Distribution own_distribution(const DraftRow& row) {
 // Of what the drafter's tokens weigh, by the target token they spell first. A group's sum runs over
 // its ids in their order, wherever a block of them ends.
 void merge_spelt(const DraftRow& row, const detail::MapView& map, std::vector<float>& merged) {
-  const Distribution own = own_distribution(row);
+  Distribution block = own_distribution(row);
   const auto groups = static_cast<int32_t>(merged.size());
   const int32_t count = map.starts[groups];
   float logits[kChunk];
   double masses[kChunk];
-  Distribution block = own;
   block.row = logits;
   block.dtype = DType::kFloat32;
+  thread_local std::vector<double> sums;
+  sums.assign(groups, 0.0);
   int32_t group = 0;
-  double sum = 0;
   for (int32_t begin = 0; begin < count; begin += kChunk) {
     const int32_t end = std::min(begin + kChunk, count);
-    detail::kernels().gather({own.row, own.dtype, -INFINITY, nullptr}, map.ids + begin, end - begin,
-                             logits);
+    detail::kernels().gather(row.logits.data, row.logits.dtype, map.ids + begin, end - begin,
+                             -INFINITY, logits);
     detail::kernels().masses(block, 0, end - begin, masses);
-    for (int32_t at = begin; at < end;) {
-      const int32_t stop = std::min(map.starts[group + 1], end);
-      for (; at < stop; ++at) sum += masses[at - begin];
-      if (at < map.starts[group + 1]) break;
-      merged[group++] = detail::logit_of(own, sum);
-      sum = 0;
+    for (int32_t at = begin; at < end; ++at) {
+      while (at >= map.starts[group + 1]) ++group;
+      sums[group] += masses[at - begin];
     }
   }
-  for (; group < groups; ++group) merged[group] = -INFINITY;  // without an id that has a logit
+  detail::kernels().logits(block, sums.data(), groups, merged.data());
 }
 
 void merge(DraftRow& row, float scale) {
@@ -142,8 +139,9 @@ double confidence(const RowView& row) {
   DraftRow own;
   own.logits = row;
   Distribution unread = detail::unread_row(own);
+  unread.scale = detail::scale_of(1);
   detail::RowSums sums(unread, row.name);
-  sums.read_totals(detail::scale_of(1), nullptr);
+  sums.read_totals(nullptr);
   const float largest = sums.largest();
   if (largest == -INFINITY) detail::fail_without_mass(row.name);
   SamplingParams params;
@@ -153,11 +151,10 @@ double confidence(const RowView& row) {
   if (params.temperature > 1) {
     detail::normalise(distribution, params, row.name, nullptr, nullptr);
   } else {
-    distribution.scale = detail::scale_of(1);
     distribution.exponent = detail::power_of(largest, distribution.scale).exponent;
     distribution.lower = detail::lowest_logit(largest, distribution.scale);
     distribution.inverse_total =
-        1 / sums.total(distribution.scale, distribution.lower, distribution.exponent);
+        1 / sums.total(distribution.lower, distribution.exponent);
   }
   return detail::mass_of_logit(distribution, largest);
 }

@@ -18,6 +18,7 @@ inline Distribution unread_row(const DraftRow& row) {
   distribution.size = row.projection->vocab;
   distribution.map = row.projection->map;
   distribution.merged = row.merged.data();
+  distribution.chunks = &row.projection->chunks;
   if (row.projection->spelt) distribution.weighed = &row.weighed;
   if (is_inside(row)) distribution.place = &row.place;
   return distribution;

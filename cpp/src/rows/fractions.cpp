@@ -21,6 +21,12 @@ void keep_chunk(const Distribution& distribution, int64_t chunk, Fractions& out)
     of[distribution.one_hot - begin] = 1;
     return;
   }
+  if (is_packed(distribution)) {
+    const ChunkScan scan =
+        scan_chunk(distribution, begin, end, distribution.lower, distribution.exponent, of);
+    out.scales[chunk] = scan.largest >= distribution.lower ? distribution.inverse_total : 0;
+    return;
+  }
   const ChunkView view = view_chunk(distribution, begin, end);
   out.scales[chunk] = view.begin < view.end ? distribution.inverse_total : 0;
   Distribution flat = distribution;

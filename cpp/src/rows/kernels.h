@@ -37,15 +37,6 @@ inline int bin_of(const Bins& bins, float x) {
   return bin_index((bins.largest - x) * bins.per_logit);
 }
 
-// A row read by other ids: entry i is row[ids[i]], -inf where that is below `lower` or the id is
-// kNoDrafterId, and merged[-2 - ids[i]] where the id says so (detail/projection.h).
-struct Gather {
-  const void* row;
-  DType dtype;
-  float lower;
-  const float* merged;  // null: no id asks for it
-};
-
 struct Sweeps;  // rows/sweeps.h
 
 struct RowKernels {
@@ -69,7 +60,17 @@ struct RowKernels {
   void (*histogram)(const void* row, DType dtype, int64_t begin, int64_t end, float lower,
                     const Bins& bins, bool count_only, float scale, int32_t exponent,
                     uint64_t* weights);
-  void (*gather)(const Gather& from, const int32_t* ids, int64_t count, float* out);
+  // out[i] = row[ids[i]]; -inf where that is below `lower`.
+  void (*gather)(const void* row, DType dtype, const int32_t* ids, int64_t count, float lower,
+                 float* out);
+  // Packed entries back to their lanes, `otherwise` in the others; whole lines are written. Bit l of
+  // lines[i] says that lane l of line i holds one. Reads kLanes entries more.
+  void (*expand)(const float* packed, const uint32_t* lines, int64_t line_count, float otherwise,
+                 float* out);
+  // Their sum in the fixed order.
+  double (*expanded_sum)(const float* packed, const uint32_t* lines, int64_t line_count);
+  // out[i] = logit_of(distribution, masses[i]).
+  void (*logits)(const Distribution& distribution, const double* masses, int64_t count, float* out);
 };
 
 const RowKernels& portable_kernels();

@@ -21,6 +21,7 @@ inline Floats load_bfloat16(const uint16_t* from) {
 inline Floats load_float16(const uint16_t* from) {
   return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
 }
+inline float one_float16(uint16_t half) { return _cvtsh_ss(half); }
 inline void store(float* to, Floats x) { _mm256_storeu_ps(to, x); }
 
 inline Floats add(Floats a, Floats b) { return _mm256_add_ps(a, b); }
@@ -58,41 +59,11 @@ inline void store_whole(uint64_t* to, Floats x) {
   for (int i = 0; i < kWidth; ++i) to[i] = static_cast<uint64_t>(static_cast<int64_t>(lanes[i]));
 }
 
-inline Floats choose(Mask keep, Floats x, Floats otherwise) {
-  return _mm256_blendv_ps(otherwise, x, keep);
-}
-
-using Ints = __m256i;
-inline Ints load_ints(const int32_t* from) {
-  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
-}
-inline bool any_below(Ints ids, int32_t bound) {
-  return _mm256_movemask_epi8(_mm256_cmpgt_epi32(_mm256_set1_epi32(bound), ids)) != 0;
-}
-inline Ints mirrored(Ints ids) { return _mm256_sub_epi32(_mm256_set1_epi32(-2), ids); }
-// `otherwise` where an id is negative.
-inline Floats gather_floats(const float* from, Ints ids, Floats otherwise) {
-  const Ints some = _mm256_cmpgt_epi32(ids, _mm256_set1_epi32(-1));
-  return _mm256_mask_i32gather_ps(otherwise, from, ids, _mm256_castsi256_ps(some), 4);
-}
-// Entries in the upper halves; `otherwise` where an id is negative. A lane reads the entry before
-// its own too, but for that of id 0: nothing behind the row.
-inline Ints gather_halves(const uint16_t* from, Ints ids, uint16_t otherwise) {
-  const Ints none = _mm256_set1_epi32(static_cast<int32_t>(uint32_t{otherwise} << 16));
-  const Ints first = _mm256_cmpeq_epi32(ids, _mm256_setzero_si256());
-  const Ints some = _mm256_cmpgt_epi32(ids, _mm256_setzero_si256());
-  const Ints zeroth = _mm256_set1_epi32(static_cast<int32_t>(uint32_t{from[0]} << 16));
-  const auto* before = reinterpret_cast<const int*>(reinterpret_cast<const char*>(from) - 2);
-  return _mm256_mask_i32gather_epi32(_mm256_blendv_epi8(none, zeroth, first), before, ids, some, 2);
-}
-inline Floats gather_bfloat16(const uint16_t* from, Ints ids) {
-  const Ints upper = _mm256_set1_epi32(static_cast<int32_t>(0xffff0000u));
-  return _mm256_castsi256_ps(_mm256_and_si256(gather_halves(from, ids, 0xff80), upper));
-}
-inline Floats gather_float16(const uint16_t* from, Ints ids) {
-  const Ints x = _mm256_srli_epi32(gather_halves(from, ids, 0xfc00), 16);
-  return _mm256_cvtph_ps(
-      _mm_packus_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1)));
+// Entries in the lanes of `bits`, `otherwise` in the others.
+inline Floats expand(const float* packed, uint32_t bits, float otherwise) {
+  float lanes[kWidth];
+  for (int l = 0; l < kWidth; ++l) lanes[l] = bits >> l & 1 ? *packed++ : otherwise;
+  return load_floats(lanes);
 }
 
 // 4 doubles.

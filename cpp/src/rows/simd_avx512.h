@@ -21,6 +21,7 @@ inline Floats load_bfloat16(const uint16_t* from) {
 inline Floats load_float16(const uint16_t* from) {
   return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
 }
+inline float one_float16(uint16_t half) { return _cvtsh_ss(half); }
 inline void store(float* to, Floats x) { _mm512_storeu_ps(to, x); }
 
 inline Floats add(Floats a, Floats b) { return _mm512_add_ps(a, b); }
@@ -55,39 +56,9 @@ inline void store_whole(uint64_t* to, Floats x) {
   _mm512_storeu_si512(to + 8, _mm512_cvttps_epi64(_mm512_extractf32x8_ps(x, 1)));
 }
 
-inline Floats choose(Mask keep, Floats x, Floats otherwise) {
-  return _mm512_mask_mov_ps(otherwise, keep, x);
-}
-
-using Ints = __m512i;
-inline Ints load_ints(const int32_t* from) { return _mm512_loadu_si512(from); }
-inline bool any_below(Ints ids, int32_t bound) {
-  return _mm512_cmplt_epi32_mask(ids, _mm512_set1_epi32(bound)) != 0;
-}
-inline Ints mirrored(Ints ids) { return _mm512_sub_epi32(_mm512_set1_epi32(-2), ids); }
-// `otherwise` where an id is negative.
-inline Floats gather_floats(const float* from, Ints ids, Floats otherwise) {
-  const Mask some = _mm512_cmpge_epi32_mask(ids, _mm512_setzero_si512());
-  return some ? _mm512_mask_i32gather_ps(otherwise, some, ids, from, 4) : otherwise;
-}
-// Entries in the upper halves; `otherwise` where an id is negative. A lane reads the entry before
-// its own too, but for that of id 0: nothing behind the row.
-inline Ints gather_halves(const uint16_t* from, Ints ids, uint16_t otherwise) {
-  const Ints none = _mm512_set1_epi32(static_cast<int32_t>(uint32_t{otherwise} << 16));
-  const Mask first = _mm512_cmpeq_epi32_mask(ids, _mm512_setzero_si512());
-  const Mask some = _mm512_cmpgt_epi32_mask(ids, _mm512_setzero_si512());
-  Ints x = none;
-  if (first) x = _mm512_mask_set1_epi32(x, first, static_cast<int32_t>(uint32_t{from[0]} << 16));
-  if (some) x = _mm512_mask_i32gather_epi32(x, some, ids, reinterpret_cast<const char*>(from) - 2, 2);
-  return x;
-}
-inline Floats gather_bfloat16(const uint16_t* from, Ints ids) {
-  const Ints upper = _mm512_set1_epi32(static_cast<int32_t>(0xffff0000u));
-  return _mm512_castsi512_ps(_mm512_and_si512(gather_halves(from, ids, 0xff80), upper));
-}
-inline Floats gather_float16(const uint16_t* from, Ints ids) {
-  return _mm512_cvtph_ps(
-      _mm512_cvtepi32_epi16(_mm512_srli_epi32(gather_halves(from, ids, 0xfc00), 16)));
+// Entries in the lanes of `bits`, `otherwise` in the others; reads a whole vector.
+inline Floats expand(const float* packed, uint32_t bits, float otherwise) {
+  return _mm512_mask_expand_ps(splat(otherwise), static_cast<Mask>(bits), load_floats(packed));
 }
 
 // 4 doubles: 8 are no faster where a machine takes 512 bits in halves.

@@ -49,6 +49,7 @@ inline Floats load_bfloat16(const uint16_t* from) {
 inline Floats load_float16(const uint16_t* from) {
   return floats([&](int i) { return float_from_float16(from[i]); });
 }
+inline float one_float16(uint16_t half) { return float_from_float16(half); }
 inline void store(float* to, const Floats& x) { memcpy(to, x.at, sizeof x.at); }
 
 inline Floats add(const Floats& a, const Floats& b) {
@@ -113,38 +114,11 @@ inline void store_whole(uint64_t* to, const Floats& x) {
   for (int i = 0; i < kWidth; ++i) to[i] = static_cast<uint64_t>(static_cast<int64_t>(x.at[i]));
 }
 
-inline Floats choose(const Mask& keep, const Floats& x, const Floats& otherwise) {
-  return floats([&](int i) { return keep.at[i] ? x.at[i] : otherwise.at[i]; });
-}
-
-struct Ints {
-  int32_t at[kWidth];
-};
-inline Ints load_ints(const int32_t* from) {
-  Ints ids;
-  memcpy(ids.at, from, sizeof ids.at);
-  return ids;
-}
-inline bool any_below(const Ints& ids, int32_t bound) {
-  bool some = false;
-  for (int32_t id : ids.at) some |= id < bound;
-  return some;
-}
-inline Ints mirrored(Ints ids) {
-  for (int32_t& id : ids.at) id = -2 - id;
-  return ids;
-}
-// `otherwise` where an id is negative.
-inline Floats gather_floats(const float* from, const Ints& ids, const Floats& otherwise) {
-  return floats([&](int i) { return ids.at[i] < 0 ? otherwise.at[i] : from[ids.at[i]]; });
-}
-inline Floats gather_bfloat16(const uint16_t* from, const Ints& ids) {
-  return floats(
-      [&](int i) { return ids.at[i] < 0 ? -INFINITY : float_from_bfloat16(from[ids.at[i]]); });
-}
-inline Floats gather_float16(const uint16_t* from, const Ints& ids) {
-  return floats(
-      [&](int i) { return ids.at[i] < 0 ? -INFINITY : float_from_float16(from[ids.at[i]]); });
+// Entries in the lanes of `bits`, `otherwise` in the others.
+inline Floats expand(const float* packed, uint32_t bits, float otherwise) {
+  float lanes[kWidth];
+  for (int l = 0; l < kWidth; ++l) lanes[l] = bits >> l & 1 ? *packed++ : otherwise;
+  return load_floats(lanes);
 }
 
 constexpr int kDoubles = 4;

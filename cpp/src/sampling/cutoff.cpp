@@ -51,7 +51,7 @@ float cutoff(RowSums& sums, const Distribution& distribution, const SamplingPara
   float lower = kept.lower;
   if (params.top_p < 1) {
     const Weights weights{false, distribution.scale, distribution.exponent};
-    const double total = sums.total(distribution.scale, lower, distribution.exponent);
+    const double total = sums.total(lower, distribution.exponent);
     const uint64_t target = weight_to_reach(params.top_p, total);
     if (!top_k)
       kept.lower = std::min(bound_from_total(distribution, params.top_p, total), sums.largest());

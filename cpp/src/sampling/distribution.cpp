@@ -47,15 +47,15 @@ namespace detail {
 // with them few entries may be left, and only these are looked at twice.
 bool normalise(Distribution& row, const SamplingParams& params, int64_t name, RowReading* reading,
                Fractions* keep) {
+  row.scale = scale_of(params.temperature);
   RowSums sums(row, name);
   if (keep) keep->fit(row.size);
   thread_local std::vector<float> lanes;
-  row.scale = scale_of(params.temperature);
   const bool top_k = cuts_top_k(params, row.size);
   if (params.greedy() || top_k || params.min_p > 0) {
     sums.read_maxima(!params.greedy() && top_k ? &lanes : nullptr);
   } else {
-    sums.read_totals(row.scale, keep ? keep->of.data() : nullptr);
+    sums.read_totals(keep ? keep->of.data() : nullptr);
   }
   const float largest = sums.largest();
   if (largest == -INFINITY) return false;
@@ -69,7 +69,7 @@ bool normalise(Distribution& row, const SamplingParams& params, int64_t name, Ro
   row.exponent = power_of(largest, row.scale).exponent;
   row.lower = lowest_logit(largest, row.scale);
   row.lower = cutoff(sums, row, params, lanes);
-  row.inverse_total = 1 / sums.total(row.scale, row.lower, row.exponent);
+  row.inverse_total = 1 / sums.total(row.lower, row.exponent);
   if (reading) sums.write_totals(reading->totals);
   if (keep) sums.keep_all(row, *keep);
   return true;

@@ -66,7 +66,8 @@ void RowSums::read_maxima(std::vector<float>* lanes) {
 
 // Scaling by powers of two is exact, and a chunk that took entries which turn out too small is
 // summed anew by total(): the bits are those of a sum relative to the row's largest logit.
-void RowSums::read_totals(float scale, float* keep) {
+void RowSums::read_totals(float* keep) {
+  const float scale = row_.scale;
   const int chunks = chunks_of(row_.size);
   parts().resize(chunks);
   Reference now;
@@ -74,10 +75,9 @@ void RowSums::read_totals(float scale, float* keep) {
     Part& part = parts()[chunk];
     bool known = false;
     if (now.resolved) {
-      const ChunkView from = view(chunk);
-      const ChunkScan scan = kernels().scan(
-          from.row, from.dtype, from.begin, from.end, scale, now.lower, now.exponent,
-          keep ? keep + static_cast<int64_t>(chunk) * kChunk : nullptr);
+      const int64_t begin = static_cast<int64_t>(chunk) * kChunk;
+      const ChunkScan scan = scan_chunk(row_, begin, end_of(chunk), now.lower, now.exponent,
+                                        keep ? keep + begin : nullptr);
       if (scan.largest == INFINITY) fail("NaN or +inf", name_);
       part = {scan.largest, scan.smallest, scan.total, now.exponent, keep ? now.exponent : kNothing,
               scan.smallest};
@@ -93,7 +93,7 @@ void RowSums::read_totals(float scale, float* keep) {
   largest_ = now.largest;
 }
 
-double RowSums::total(float scale, float lower, int32_t exponent) {
+double RowSums::total(float lower, int32_t exponent) {
   double sum = 0;
   for (int64_t chunk = 0; chunk < chunks(); ++chunk) {
     Part& part = parts()[chunk];
@@ -102,9 +102,7 @@ double RowSums::total(float scale, float lower, int32_t exponent) {
     } else if (part.smallest >= lower) {
       part.total = std::ldexp(part.total, part.exponent - exponent);
     } else {
-      const ChunkView from = view(chunk);
-      part.total =
-          kernels().sum(from.row, from.dtype, from.begin, from.end, scale, lower, exponent);
+      part.total = sum_chunk(row_, chunk * kChunk, end_of(chunk), lower, exponent);
     }
     part.smallest = std::max(part.smallest, lower);
     part.exponent = exponent;
@@ -140,7 +138,7 @@ void RowSums::write_maxima(std::vector<float>& maxima) const {
 int32_t RowSums::lowest_index_of_largest() const {
   int64_t chunk = 0;
   while (parts()[chunk].largest != largest_) ++chunk;
-  const ChunkView from = view(chunk);
+  const ChunkView from = view_chunk(row_, chunk * kChunk, end_of(chunk));
   int64_t at = from.begin;
   while (load(from.row, from.dtype, at) != largest_) ++at;
   return static_cast<int32_t>(chunk * kChunk + at - from.begin);

@@ -17,6 +17,17 @@ struct MapView {
       : to_draft(map + 1), starts(to_draft + size), ids(starts + map[0] + 1) {}
 };
 
+// A map's target ids chunk by chunk, without those that nothing stands for, as a CPU reads them: a
+// whole chunk at a time, packed.
+struct MapChunks {
+  const int32_t* starts;        // [chunks + 1] into ids
+  const int32_t* ids;           // the drafter ids; of a group any
+  const uint32_t* lines;        // [chunks * kChunk / kLanes] bit l: lane l holds one
+  const int32_t* group_starts;  // [chunks + 1] into the next two
+  const uint16_t* group_at;     // where among its chunk's packed entries a group stands
+  const int32_t* groups;
+};
+
 // What pack_token_trie adds behind a map: [count], drafter ids [count] in the order of their
 // token_trie (kNoDrafterId: without a logit), starts [count + 1] into target tokens, those tokens.
 struct DraftTokenTrieView {
