@@ -172,7 +172,9 @@ TEST_P(DraftRows, AreTheRowsTheBridgesWriteToTheBit) {
               const double mass = detail::mass(wanted, at);
               ASSERT_EQ(masses[at - begin], mass) << set->name << ' ' << at;
               ASSERT_EQ(kept[at - begin] * scale, mass) << set->name << ' ' << at;
-              if (at % 31 == 0) ASSERT_EQ(detail::mass(mapped, at), mass);
+              if (at % 31 == 0) {
+                ASSERT_EQ(detail::mass(mapped, at), mass);
+              }
             }
           }
         }
@@ -217,7 +219,9 @@ TEST_P(DraftRows, NameWhatADrafterIsFed) {
       ASSERT_EQ(spelling.place.end, next.end);
       ASSERT_EQ(spelling.ends, detail::mass_of(own, trie, next.begin, end));
       ASSERT_EQ(spelling.goes_on, detail::mass_of(own, trie, end, next.end));
-      if (end == next.begin) ASSERT_EQ(spelling.drafter_id, -1);
+      if (end == next.begin) {
+        ASSERT_EQ(spelling.drafter_id, -1);
+      }
     }
   }
 }
@@ -251,7 +255,7 @@ TEST(MappedVerification, HasTheVerdictsOfTheRowsTheBridgesWrite) {
       for (ProposalKind kind : kRowKinds) {
         if (!takes(info.verifier, kind)) continue;
         for (uint32_t turn = 0; turn < 40; ++turn) {
-          const bool chain = info.verifier == Verifier::kBlock;
+          const bool chain = traits_of(info.verifier).shape == DraftShape::kChain;
           std::vector<int32_t> tokens{0}, parents{-1}, offsets{0}, proposal_rows;
           std::vector<const DraftRow*> pointers;
           std::vector<float> dense, target;

@@ -35,20 +35,62 @@ enum class ProposalKind : int32_t {
 };
 const char* name_of(ProposalKind kind);
 
-enum class Verifier : int32_t { kTopDown, kMatch, kTraversal, kBlock, kMultipath, kKseq };
+ANYDRAFT_HD constexpr uint32_t bit_of(ProposalKind kind) { return uint32_t{1} << static_cast<int32_t>(kind); }
+constexpr uint32_t kAllProposals = 2 * bit_of(ProposalKind::kSparse) - 1;
+
+enum class Verifier : int32_t {
+#define ANYDRAFT_VERIFIER(name, enumerator, ...) enumerator,
+#include "anydraft/verifiers.def"
+#undef ANYDRAFT_VERIFIER
+};
+
+enum class DraftShape : int32_t {
+  kTree,   // any
+  kChain,  // one child a node
+  kPaths,  // independent paths, merged where they agree
+};
+
+enum VerifierTrait : uint32_t {
+  kNoTraits = 0,
+  kJoint = 1,    // a node's acceptance is a joint weight: of its path's tokens together
+  kSelects = 2,  // chooses a path first: needs select uniforms, and no node's acceptance can be told
+  kRatio = 4,    // K-SEQ's rule of acceptance
+  kSums = 8,     // sums over the rows of every node that it visits
+};
+
+struct VerifierTraits {
+  uint32_t proposals = 0;  // bit_of each kind it takes
+  DraftShape shape = DraftShape::kTree;
+  uint32_t traits = 0;
+  ANYDRAFT_HD constexpr bool has(VerifierTrait trait) const { return (traits & trait) != 0; }
+};
+
+// From the list.
+ANYDRAFT_HD constexpr VerifierTraits traits_of(Verifier verifier) {
+  switch (verifier) {
+#define ANYDRAFT_VERIFIER(name, enumerator, algorithm, proposals, shape, traits, ...) \
+  case Verifier::enumerator:                                                          \
+    return {proposals, DraftShape::shape, traits};
+#include "anydraft/verifiers.def"
+#undef ANYDRAFT_VERIFIER
+  }
+  return {};
+}
 
 struct VerifierInfo {
   const char* name;
   Verifier verifier;
-  const char* proposals;  // kinds it takes, separated by ", "
-  const char* shapes;         // of the drafts
+  std::string proposals;  // names of the kinds it takes, separated by ", "
+  const char* shapes;     // of the drafts
   const char* devices;
   const char* cost;    // beyond reading each row it needs once
   const char* source;  // where it was published
 };
 const std::vector<VerifierInfo>& verifiers();  // from verifiers.def, the one list
 Verifier verifier_by_name(const std::string& name);
-bool takes(Verifier verifier, ProposalKind kind);
+ANYDRAFT_HD constexpr bool takes(Verifier verifier, ProposalKind kind) {
+  return (traits_of(verifier).proposals & bit_of(kind)) != 0;
+}
 
 // The distribution of each node's children: kinds[node], and rows[node] the row of draft_logits it
 // belongs to (not read for kOneHot, kSparse and leaves).

@@ -42,7 +42,7 @@ CpuRows::CpuRows(const VerifyRequest& all, int64_t request, CpuScratch& scratch)
   for (CpuScratch::NodeDistributions& distributions : scratch.distributions)
     distributions.loaded = false;
   scratch.foreseen.assign(nodes, kNoResidual);
-  if (all.verifier == Verifier::kMultipath) scratch.selections.resize(nodes);
+  if (traits_of(all.verifier).has(kSelects)) scratch.selections.resize(nodes);
   link_children(all.trees.parents + base_, nodes, scratch.first_child.data(),
                 scratch.next_sibling.data());
   const auto slice = [this](const auto* array) { return array ? array + base_ : nullptr; };
@@ -115,8 +115,8 @@ void CpuRows::load(int32_t node) {
 // child.
 bool CpuRows::expects_sums(int32_t node) const {
   const int32_t child = first_child(node);
-  const bool always = all_.want_acceptance || all_.verifier == Verifier::kMultipath ||
-                      all_.verifier == Verifier::kKseq || next_sibling(child) >= 0;
+  const bool always = all_.want_acceptance || traits_of(all_.verifier).has(kSums) ||
+                      next_sibling(child) >= 0;
   return always || 2 * uniform_for(play_, Purpose::kAccept, child) >= offered_;
 }
 

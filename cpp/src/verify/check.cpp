@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <string>
 
 #include "anydraft/error.h"
@@ -24,11 +23,6 @@ const VerifierInfo& info_of(Verifier verifier) {
 }  // namespace
 
 const char* name_of(ProposalKind kind) { return kKindNames[static_cast<int32_t>(kind)]; }
-
-bool takes(Verifier verifier, ProposalKind kind) {
-  // No name of a kind is part of another's.
-  return std::strstr(info_of(verifier).proposals, name_of(kind)) != nullptr;
-}
 
 namespace detail {
 namespace {
@@ -125,8 +119,8 @@ void check_node(const VerifyRequest& all, int64_t request, int64_t node) {
     fail("a parent in [0, " + std::to_string(node) + "), got " + std::to_string(parent) +
          place(request, node));
   }
-  if (all.verifier == Verifier::kBlock && parent != node - 1) {
-    fail("a chain with verifier block, got parent " + std::to_string(parent) +
+  if (traits_of(all.verifier).shape == DraftShape::kChain && parent != node - 1) {
+    fail(std::string("a chain with verifier ") + info_of(all.verifier).name + ", got parent " + std::to_string(parent) +
          place(request, node));
   }
   if (token < 0 || token >= all.vocabulary()) {
@@ -181,10 +175,11 @@ void check(const VerifyRequest& request) {
          std::to_string(request.draft_logits.cols) + " columns");
   }
   const UniformsView& uniforms = request.uniforms;
-  if (request.verifier == Verifier::kMultipath && uniforms.accept && !uniforms.select) {
+  const bool selects = traits_of(request.verifier).has(kSelects);
+  if (selects && uniforms.accept && !uniforms.select) {
     fail("select uniforms with verifier multipath, got accept and pick uniforms alone");
   }
-  if (request.verifier == Verifier::kMultipath && request.want_acceptance) {
+  if (selects && request.want_acceptance) {
     fail(
         "a verifier whose nodes' acceptance can be told: multipath selects a path by uniforms "
         "first");
