@@ -117,6 +117,11 @@ class HostCall {
 }  // namespace
 
 VerifyResult verify_cuda(const VerifyRequest& request, void* stream) {
+  if (request.target_rows || request.draft_rows || request.vocab) {
+    throw Error(ErrorKind::kValue,
+                "[verify] expected target_logits and draft_logits on a CUDA device, got rows one by "
+                "one; CudaVerifyRequest takes rows with a map");
+  }
   detail::check(request);
   VerifyResult result;
   const int64_t requests = request.trees.requests;

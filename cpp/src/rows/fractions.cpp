@@ -1,23 +1,38 @@
 #include "rows/fractions.h"
 
-#include <algorithm>
-
+#include "rows/chunks.h"
 #include "rows/sweeps.h"
 
 namespace anydraft::detail {
 
+const float* Fractions::from(int64_t begin) const {
+  static const float none[kChunk] = {};
+  return scales[begin / kChunk] > 0 ? of.data() + begin : none;
+}
+
 void keep_chunk(const Distribution& distribution, int64_t chunk, Fractions& out) {
   const int64_t begin = chunk * kChunk, end = std::min<int64_t>(begin + kChunk, distribution.size);
   float* of = out.of.data() + begin;
-  if (distribution.one_hot < 0) {
-    out.scales[chunk] = distribution.inverse_total;
-    sweeps().keep(distribution, begin, end, of);
+  if (distribution.one_hot >= 0) {
+    const bool here = distribution.one_hot >= begin && distribution.one_hot < end;
+    out.scales[chunk] = here ? 1 : 0;
+    if (!here) return;
+    std::fill(of, of + (end - begin), 0.0f);
+    of[distribution.one_hot - begin] = 1;
     return;
   }
-  out.scales[chunk] = 1;
-  std::fill(of, of + (end - begin), 0.0f);
-  if (distribution.one_hot >= begin && distribution.one_hot < end)
-    of[distribution.one_hot - begin] = 1;
+  if (is_packed(distribution)) {
+    const ChunkScan scan =
+        scan_chunk(distribution, begin, end, distribution.lower, distribution.exponent, of);
+    out.scales[chunk] = scan.largest >= distribution.lower ? distribution.inverse_total : 0;
+    return;
+  }
+  const ChunkView view = view_chunk(distribution, begin, end);
+  out.scales[chunk] = view.begin < view.end ? distribution.inverse_total : 0;
+  Distribution flat = distribution;
+  flat.row = view.row;
+  flat.dtype = view.dtype;
+  sweeps().keep(flat, view.begin, view.end, of);
 }
 
 void keep_masses(const Distribution& distribution, Fractions& out) {

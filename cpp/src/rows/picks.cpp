@@ -1,6 +1,6 @@
 #include "rows/picks.h"
 
-#include "rows/kernels.h"
+#include "rows/chunks.h"
 
 namespace anydraft::detail {
 
@@ -46,7 +46,7 @@ int32_t pick_from_distribution(const Distribution& distribution, const std::vect
                                double uniform) {
   return pick_from(distribution.size, totals, uniform,
                    [&](int64_t begin, int64_t end, double* out) {
-                     kernels().masses(distribution, begin, end, out);
+                     masses_of(distribution, begin, end, out);
                    });
 }
 

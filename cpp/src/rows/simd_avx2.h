@@ -21,6 +21,7 @@ inline Floats load_bfloat16(const uint16_t* from) {
 inline Floats load_float16(const uint16_t* from) {
   return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
 }
+inline float one_float16(uint16_t half) { return _cvtsh_ss(half); }
 inline void store(float* to, Floats x) { _mm256_storeu_ps(to, x); }
 
 inline Floats add(Floats a, Floats b) { return _mm256_add_ps(a, b); }
@@ -56,6 +57,13 @@ inline void store_whole(uint64_t* to, Floats x) {
   float lanes[kWidth];
   store(lanes, x);
   for (int i = 0; i < kWidth; ++i) to[i] = static_cast<uint64_t>(static_cast<int64_t>(lanes[i]));
+}
+
+// Entries in the lanes of `bits`, `otherwise` in the others.
+inline Floats expand(const float* packed, uint32_t bits, float otherwise) {
+  float lanes[kWidth];
+  for (int l = 0; l < kWidth; ++l) lanes[l] = bits >> l & 1 ? *packed++ : otherwise;
+  return load_floats(lanes);
 }
 
 // 4 doubles.
