@@ -1,6 +1,8 @@
 // Drafters' rows read through a map by the CPU: tokens, distributions and verdicts are those of the
 // rows that the bridges write out, to the bit; rows narrower than the vocabulary are those padded
 // with -inf.
+#include "rows/draft_rows.h"
+
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -12,7 +14,6 @@
 #include "block_case.h"
 #include "bridge/projection.h"
 #include "bridged.h"
-#include "rows/draft_rows.h"
 #include "rows/fractions.h"
 #include "rows/kernels.h"
 
@@ -100,8 +101,7 @@ struct Pair {
     RowsView own = typed.rows;
     both.dense = pair.token_trie.psi(make_distribution(own, row, weighing), place, Bridged::kVocab);
     prepare(both.mapped, weighing);
-    if (!inner.empty())
-      both.mapped = inside(both.mapped, {place.begin, place.end, place.depth});
+    if (!inner.empty()) both.mapped = inside(both.mapped, {place.begin, place.end, place.depth});
     return both;
   }
 
@@ -263,7 +263,8 @@ TEST(MappedVerification, HasTheVerdictsOfTheRowsTheBridgesWrite) {
             Both& one = rows[random() % rows.size()];
             int32_t out[2];
             const RandomKey key{turn, 0, 0, static_cast<uint32_t>(3 * node), Purpose::kDraft, 0};
-            const int32_t count = draw_children(kind, one.mapped, one.params, chain ? 1 : 2, key, out);
+            const int32_t count =
+                draw_children(kind, one.mapped, one.params, chain ? 1 : 2, key, out);
             ASSERT_GT(count, 0);
             const int32_t at = chain ? node : std::max(0, static_cast<int32_t>(tokens.size()) - 1);
             proposal_rows.resize(tokens.size(), -1);
