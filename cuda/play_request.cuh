@@ -20,22 +20,21 @@ ANYDRAFT_HD void play_by(Block& block, Scratch& scratch, const Batch& batch, int
 template <CudaKernel kernel, template <class> class Rows, class Block>
 ANYDRAFT_HD void play_algorithm(Block& block, Scratch& scratch, const Batch& batch, int64_t index) {
   switch (algorithm_of(batch.request.verifier)) {
-#define ANYDRAFT_ALGORITHM(function, played_by)                  \
-  case Algorithm::function:                                      \
-    if constexpr (CudaKernel::played_by == kernel) {             \
-      play_by<Rows>(block, scratch, batch, index,                \
-                    [](auto& rows) { return function(rows); });  \
-    }                                                            \
+#define ANYDRAFT_ALGORITHM(function, played_by)                                               \
+  case Algorithm::function:                                                                   \
+    if constexpr (CudaKernel::played_by == kernel) {                                          \
+      play_by<Rows>(block, scratch, batch, index, [](auto& rows) { return function(rows); }); \
+    }                                                                                         \
     break;
 #include "anydraft/verifiers.def"
 #undef ANYDRAFT_ALGORITHM
   }
 }
 
-#define ANYDRAFT_ALGORITHM(function, played_by)                     \
-  static_assert(CudaKernel::played_by == CudaKernel::kReading ||    \
+#define ANYDRAFT_ALGORITHM(function, played_by)                        \
+  static_assert(CudaKernel::played_by == CudaKernel::kReading ||       \
                     CudaKernel::played_by == CudaKernel::kDeferring || \
-                    CudaKernel::played_by == CudaKernel::kSweeping, \
+                    CudaKernel::played_by == CudaKernel::kSweeping,    \
                 "a kernel below plays every algorithm of the list");
 #include "anydraft/verifiers.def"
 #undef ANYDRAFT_ALGORITHM

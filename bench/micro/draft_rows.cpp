@@ -27,7 +27,7 @@ void call_a_model() {
 double median_ms(const std::function<void(uint32_t)>& work, int turns = 60) {
   std::vector<double> times;
   for (int turn = 0; turn < turns + 5; ++turn) {
-    if (!getenv("WARM")) call_a_model();
+    call_a_model();
     const auto begin = std::chrono::steady_clock::now();
     work(static_cast<uint32_t>(turn));
     const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - begin;
@@ -191,11 +191,12 @@ void compare(const char* name, const Models& models, bool spelt) {
   const bool equal = dense.tokens == mapped.tokens &&
                      dense.result.next_tokens == mapped.result.next_tokens &&
                      dense.result.accepted == mapped.result.accepted;
-  std::printf("%s, %lld target and %lld drafter tokens, %d groups: dense %.3f ms, mapped %.3f ms, "
-              "%.2f x; %.1f accepted, %s\n",
-              name, static_cast<long long>(models.vocab),
-              static_cast<long long>(models.draft_vocab), projection.map[0], before, after, before / after,
-              accepted / 65.0, equal ? "equal tokens" : "TOKENS DIFFER");
+  std::printf(
+      "%s, %lld target and %lld drafter tokens, %d groups: dense %.3f ms, mapped %.3f ms, "
+      "%.2f x; %.1f accepted, %s\n",
+      name, static_cast<long long>(models.vocab), static_cast<long long>(models.draft_vocab),
+      projection.map[0], before, after, before / after, accepted / 65.0,
+      equal ? "equal tokens" : "TOKENS DIFFER");
 }
 
 void compare_batch(int64_t vocab) {
@@ -262,10 +263,11 @@ void compare_batch(int64_t vocab) {
         together = result.next_tokens;
       },
       40);
-  std::printf("8 requests over %lld tokens: one by one %.3f ms, one call on two threads %.3f ms, "
-              "%.2f x, %s\n",
-              static_cast<long long>(vocab), single, batched, single / batched,
-              alone == together ? "equal tokens" : "TOKENS DIFFER");
+  std::printf(
+      "8 requests over %lld tokens: one by one %.3f ms, one call on two threads %.3f ms, "
+      "%.2f x, %s\n",
+      static_cast<long long>(vocab), single, batched, single / batched,
+      alone == together ? "equal tokens" : "TOKENS DIFFER");
 }
 
 }  // namespace

@@ -42,8 +42,8 @@ int32_t drafter_id(const DraftRow& row, int32_t token);
 
 // Behind a target token drawn from a `spelt` row: whether the drafter's token ends there.
 struct Spelling {
-  TriePlace place;         // where it goes on
-  double ends, goes_on;    // masses of the drafter's tokens that end with the token, or go on
+  TriePlace place;          // where it goes on
+  double ends, goes_on;     // masses of the drafter's tokens that end with the token, or go on
   int32_t drafter_id = -1;  // the likeliest of those that end, the first of equals; -1: none does
 };
 Spelling spell(const DraftRow& row, int32_t token);

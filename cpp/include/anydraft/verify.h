@@ -35,7 +35,9 @@ enum class ProposalKind : int32_t {
 };
 const char* name_of(ProposalKind kind);
 
-ANYDRAFT_HD constexpr uint32_t bit_of(ProposalKind kind) { return uint32_t{1} << static_cast<int32_t>(kind); }
+ANYDRAFT_HD constexpr uint32_t bit_of(ProposalKind kind) {
+  return uint32_t{1} << static_cast<int32_t>(kind);
+}
 constexpr uint32_t kAllProposals = 2 * bit_of(ProposalKind::kSparse) - 1;
 
 enum class Verifier : int32_t {
@@ -52,10 +54,11 @@ enum class DraftShape : int32_t {
 
 enum VerifierTrait : uint32_t {
   kNoTraits = 0,
-  kJoint = 1,    // a node's acceptance is a joint weight: of its path's tokens together
-  kSelects = 2,  // chooses a path first: needs select uniforms, and no node's acceptance can be told
-  kRatio = 4,    // K-SEQ's rule of acceptance
-  kSums = 8,     // sums over the rows of every node that it visits
+  kJoint = 1,  // a node's acceptance is a joint weight: of its path's tokens together
+  kSelects =
+      2,       // chooses a path first: needs select uniforms, and no node's acceptance can be told
+  kRatio = 4,  // K-SEQ's rule of acceptance
+  kSums = 8,   // sums over the rows of every node that it visits
 };
 
 struct VerifierTraits {
@@ -122,7 +125,7 @@ struct VerifyRequest {
   RowsView draft_logits;  // [rows, vocab]; data null where no distribution needs it
   // On the CPU rows may lie anywhere, be narrower than the vocabulary (ids behind them have no
   // mass) and, drafters', be read through a projection. In place of target_logits and draft_logits:
-  const RowView* target_rows = nullptr;        // [nodes]
+  const RowView* target_rows = nullptr;         // [nodes]
   const DraftRow* const* draft_rows = nullptr;  // [draft_row_count], what proposals.rows index
   int64_t draft_row_count = 0;
   int64_t vocab = 0;  // of the target; 0: columns of target_logits

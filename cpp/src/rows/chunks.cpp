@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "rows/kernels.h"
+#include "rows/sweeps.h"
 
 namespace anydraft::detail {
 namespace {
@@ -45,9 +46,7 @@ bool is_inner(const Distribution& distribution) {
 
 int64_t lines_of(int64_t begin, int64_t end) { return (end - begin + kLanes - 1) / kLanes; }
 
-const uint32_t* lines_at(const MapChunks& map, int64_t begin) {
-  return map.lines + begin / kLanes;
-}
+const uint32_t* lines_at(const MapChunks& map, int64_t begin) { return map.lines + begin / kLanes; }
 
 ChunkView packed_entries(const Distribution& distribution, int64_t begin) {
   const MapChunks& map = *distribution.chunks;
@@ -59,6 +58,16 @@ ChunkView packed_entries(const Distribution& distribution, int64_t begin) {
   for (int32_t i = map.group_starts[chunk]; i < map.group_starts[chunk + 1]; ++i)
     out[map.group_at[i]] = distribution.merged[map.groups[i]];
   return {out, DType::kFloat32, 0, count};
+}
+
+// 2^(scale * x - exponent) of the packed entries in their place; the total is not that of the
+// chunk.
+ChunkScan packed_terms(const Distribution& distribution, int64_t begin, float lower,
+                       int32_t exponent) {
+  const ChunkView packed = packed_entries(distribution, begin);
+  float* terms = packed_of_thread().entries;
+  return kernels().scan(terms, DType::kFloat32, 0, packed.end, distribution.scale, lower, exponent,
+                        terms);
 }
 
 }  // namespace
@@ -87,19 +96,34 @@ ChunkView view_chunk(const Distribution& distribution, int64_t begin, int64_t en
 
 ChunkScan scan_chunk(const Distribution& distribution, int64_t begin, int64_t end, float lower,
                      int32_t exponent, float* keep) {
-  const ChunkView view = any_order(distribution, begin, end);
   if (!is_packed(distribution)) {
+    const ChunkView view = view_chunk(distribution, begin, end);
     return kernels().scan(view.row, view.dtype, view.begin, view.end, distribution.scale, lower,
                           exponent, keep);
   }
-  float* terms = packed_of_thread().entries;
-  ChunkScan scan = kernels().scan(terms, DType::kFloat32, 0, view.end, distribution.scale, lower,
-                                  exponent, terms);
+  ChunkScan scan = packed_terms(distribution, begin, lower, exponent);
   const uint32_t* lines = lines_at(*distribution.chunks, begin);
-  const int64_t count = lines_of(begin, std::min(end, distribution.size));
-  scan.total = kernels().expanded_sum(terms, lines, count);
-  if (keep) kernels().expand(terms, lines, count, 0, keep);
+  const float* terms = packed_of_thread().entries;
+  scan.total = kernels().expanded_sum(terms, lines, lines_of(begin, end));
+  if (keep) kernels().expand(terms, lines, lines_of(begin, end), 0, keep);
   return scan;
+}
+
+bool keep_terms(const Distribution& distribution, int64_t begin, int64_t end, float* out) {
+  if (is_packed(distribution)) {
+    const float largest =
+        packed_terms(distribution, begin, distribution.lower, distribution.exponent).largest;
+    if (!(largest >= distribution.lower)) return false;
+    kernels().expand(packed_of_thread().entries, lines_at(*distribution.chunks, begin),
+                     lines_of(begin, end), 0, out);
+    return true;
+  }
+  const ChunkView view = view_chunk(distribution, begin, end);
+  Distribution flat = distribution;
+  flat.row = view.row;
+  flat.dtype = view.dtype;
+  sweeps().keep(flat, view.begin, view.end, out);
+  return view.begin < view.end;
 }
 
 void masses_of(const Distribution& distribution, int64_t begin, int64_t end, double* out) {

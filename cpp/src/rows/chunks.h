@@ -31,6 +31,9 @@ ChunkView any_order(const Distribution& distribution, int64_t begin, int64_t end
 ChunkScan scan_chunk(const Distribution& distribution, int64_t begin, int64_t end, float lower,
                      int32_t exponent, float* keep);
 
+// As Sweeps::keep; false, and nothing of use in `out`, where the chunk has no mass.
+bool keep_terms(const Distribution& distribution, int64_t begin, int64_t end, float* out);
+
 // As RowKernels::sum, likewise.
 inline double sum_chunk(const Distribution& distribution, int64_t begin, int64_t end, float lower,
                         int32_t exponent) {

@@ -69,9 +69,8 @@ CpuRows::CpuRows(const VerifyRequest& all, int64_t request, CpuScratch& scratch)
 
 Distribution CpuRows::target_distribution(int32_t node, Fractions* keep) {
   totalled_ = node;
-  const Distribution distribution =
-      distribution_of(all_.target_row(base_ + node), all_.target_params(request_),
-                      &scratch_.reading, keep);
+  const Distribution distribution = distribution_of(
+      all_.target_row(base_ + node), all_.target_params(request_), &scratch_.reading, keep);
   scratch_.reading.totals.resize(chunks_of(vocab()), 0.0);
   if (keep) keep->extend(distribution.size, vocab());
   return distribution;
@@ -86,7 +85,8 @@ Distribution CpuRows::draft_distribution(int32_t node, Fractions* keep) {
   if (row.known) {
     take_known(*row.known, distribution);
     if (keep) keep_masses(distribution, *keep);
-  } else if (!normalise(distribution, all_.draft_params(request_), row.logits.name, nullptr, keep)) {
+  } else if (!normalise(distribution, all_.draft_params(request_), row.logits.name, nullptr,
+                        keep)) {
     fail_without_mass(row.logits.name);
   }
   if (keep) keep->extend(distribution.size, vocab());
@@ -115,8 +115,8 @@ void CpuRows::load(int32_t node) {
 // child.
 bool CpuRows::expects_sums(int32_t node) const {
   const int32_t child = first_child(node);
-  const bool always = all_.want_acceptance || traits_of(all_.verifier).has(kSums) ||
-                      next_sibling(child) >= 0;
+  const bool always =
+      all_.want_acceptance || traits_of(all_.verifier).has(kSums) || next_sibling(child) >= 0;
   return always || 2 * uniform_for(play_, Purpose::kAccept, child) >= offered_;
 }
 

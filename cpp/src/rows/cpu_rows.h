@@ -29,9 +29,9 @@ struct CpuScratch {
   std::vector<Residual> foreseen;  // by child, once it is rejected; node -1: not summed yet
   std::vector<Selection> selections;
   std::vector<NodeDistributions> distributions;
-  Fractions target, draft;                  // of the rows of one node
-  RowReading reading;                       // of one node's target row
-  std::vector<double> totals;               // likewise, of the last residual summed
+  Fractions target, draft;     // of the rows of one node
+  RowReading reading;          // of one node's target row
+  std::vector<double> totals;  // likewise, of the last residual summed
   std::vector<std::pair<int32_t, double>> patches;
 };
 

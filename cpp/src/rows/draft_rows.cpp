@@ -153,8 +153,7 @@ double confidence(const RowView& row) {
   } else {
     distribution.exponent = detail::power_of(largest, distribution.scale).exponent;
     distribution.lower = detail::lowest_logit(largest, distribution.scale);
-    distribution.inverse_total =
-        1 / sums.total(distribution.lower, distribution.exponent);
+    distribution.inverse_total = 1 / sums.total(distribution.lower, distribution.exponent);
   }
   return detail::mass_of_logit(distribution, largest);
 }

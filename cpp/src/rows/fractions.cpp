@@ -1,7 +1,6 @@
 #include "rows/fractions.h"
 
 #include "rows/chunks.h"
-#include "rows/sweeps.h"
 
 namespace anydraft::detail {
 
@@ -21,18 +20,7 @@ void keep_chunk(const Distribution& distribution, int64_t chunk, Fractions& out)
     of[distribution.one_hot - begin] = 1;
     return;
   }
-  if (is_packed(distribution)) {
-    const ChunkScan scan =
-        scan_chunk(distribution, begin, end, distribution.lower, distribution.exponent, of);
-    out.scales[chunk] = scan.largest >= distribution.lower ? distribution.inverse_total : 0;
-    return;
-  }
-  const ChunkView view = view_chunk(distribution, begin, end);
-  out.scales[chunk] = view.begin < view.end ? distribution.inverse_total : 0;
-  Distribution flat = distribution;
-  flat.row = view.row;
-  flat.dtype = view.dtype;
-  sweeps().keep(flat, view.begin, view.end, of);
+  out.scales[chunk] = keep_terms(distribution, begin, end, of) ? distribution.inverse_total : 0;
 }
 
 void keep_masses(const Distribution& distribution, Fractions& out) {

@@ -63,8 +63,8 @@ struct RowKernels {
   // out[i] = row[ids[i]]; -inf where that is below `lower`.
   void (*gather)(const void* row, DType dtype, const int32_t* ids, int64_t count, float lower,
                  float* out);
-  // Packed entries back to their lanes, `otherwise` in the others; whole lines are written. Bit l of
-  // lines[i] says that lane l of line i holds one. Reads kLanes entries more.
+  // Packed entries back to their lanes, `otherwise` in the others; whole lines are written. Bit l
+  // of lines[i] says that lane l of line i holds one. Reads kLanes entries more.
   void (*expand)(const float* packed, const uint32_t* lines, int64_t line_count, float otherwise,
                  float* out);
   // Their sum in the fixed order.

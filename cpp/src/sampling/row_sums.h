@@ -36,13 +36,11 @@ class RowSums {
   void keep_all(const Distribution& distribution, Fractions& keep) const;
   void write_totals(std::vector<double>& totals) const;  // of the last call, chunk by chunk
 
-  void write_maxima(std::vector<float>& maxima) const;   // likewise, of any call
+  void write_maxima(std::vector<float>& maxima) const;  // likewise, of any call
   [[noreturn]] static void fail(const char* got, int64_t name);
 
   int64_t size() const { return row_.size; }
-  int64_t end_of(int64_t chunk) const {
-    return std::min<int64_t>((chunk + 1) * kChunk, row_.size);
-  }
+  int64_t end_of(int64_t chunk) const { return std::min<int64_t>((chunk + 1) * kChunk, row_.size); }
   // The chunk's entries, in any order.
   ChunkView view(int64_t chunk) const { return any_order(row_, chunk * kChunk, end_of(chunk)); }
 

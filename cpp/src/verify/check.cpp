@@ -42,12 +42,11 @@ void check_sparse(const VerifyRequest& all, int64_t request, int64_t node) {
   if (!proposals.sparse_offsets)
     fail("ids and masses for a sparse distribution, got none" + place(request, node));
   double total = 0;
-  for (int32_t i = proposals.sparse_offsets[at]; i < proposals.sparse_offsets[at + 1];
-       ++i) {
+  for (int32_t i = proposals.sparse_offsets[at]; i < proposals.sparse_offsets[at + 1]; ++i) {
     const int32_t id = proposals.ids[i];
     if (id < 0 || id >= all.vocabulary()) {
-      fail("ids of a sparse distribution in [0, " + std::to_string(all.vocabulary()) +
-           "), got " + std::to_string(id) + place(request, node));
+      fail("ids of a sparse distribution in [0, " + std::to_string(all.vocabulary()) + "), got " +
+           std::to_string(id) + place(request, node));
     }
     if (!(proposals.masses[i] >= 0) || std::isinf(proposals.masses[i])) {
       fail("finite masses >= 0 of a sparse distribution, got " +
@@ -93,8 +92,8 @@ void check_distribution(const VerifyRequest& all, int64_t request, int64_t node)
   const ProposalKind kind = all.proposals.kinds[at];
   if (!takes(all.verifier, kind)) {
     const VerifierInfo& info = info_of(all.verifier);
-    fail(std::string("proposals ") + info.proposals + " with verifier " + info.name +
-         ", got " + name_of(kind) + place(request, node));
+    fail(std::string("proposals ") + info.proposals + " with verifier " + info.name + ", got " +
+         name_of(kind) + place(request, node));
   }
   if (kind == ProposalKind::kOneHot) return;
   if (kind == ProposalKind::kSparse) return check_sparse(all, request, node);
@@ -120,12 +119,12 @@ void check_node(const VerifyRequest& all, int64_t request, int64_t node) {
          place(request, node));
   }
   if (traits_of(all.verifier).shape == DraftShape::kChain && parent != node - 1) {
-    fail(std::string("a chain with verifier ") + info_of(all.verifier).name + ", got parent " + std::to_string(parent) +
-         place(request, node));
+    fail(std::string("a chain with verifier ") + info_of(all.verifier).name + ", got parent " +
+         std::to_string(parent) + place(request, node));
   }
   if (token < 0 || token >= all.vocabulary()) {
-    fail("a token in [0, " + std::to_string(all.vocabulary()) + "), got " +
-         std::to_string(token) + place(request, node));
+    fail("a token in [0, " + std::to_string(all.vocabulary()) + "), got " + std::to_string(token) +
+         place(request, node));
   }
   if (all.trees.paths && (all.trees.paths[at] < 1 || all.trees.paths[at] > kMostPaths)) {
     fail("1 to " + std::to_string(kMostPaths) + " paths through a node, got " +

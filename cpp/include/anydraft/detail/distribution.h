@@ -95,8 +95,8 @@ struct Distribution {
   // A drafter's row, read by target ids; projection.h. Null: the row's own ids.
   const int32_t* map = nullptr;
   const RowDistribution* weighed = nullptr;
-  const TriePlace* place = nullptr;  // with `weighed`; null: a drafter token begins
-  const float* merged = nullptr;     // logits of the map's groups, where they are known
+  const TriePlace* place = nullptr;   // with `weighed`; null: a drafter token begins
+  const float* merged = nullptr;      // logits of the map's groups, where they are known
   const MapChunks* chunks = nullptr;  // of the map; CPUs read whole chunks
 };
 

@@ -240,7 +240,8 @@ ANYDRAFT_HD void tell_acceptance(Verifier verifier, Backend& play, int32_t nodes
       }
       continue;
     }
-    Residual residual = play.residual(node, traits.has(kJoint) ? static_cast<double>(out(node)) : 1.0);
+    Residual residual =
+        play.residual(node, traits.has(kJoint) ? static_cast<double>(out(node)) : 1.0);
     for (; child >= 0; child = play.next_sibling(child)) {
       out(child) = offer(play, residual, child);
       play.reject(residual, child);
