@@ -219,13 +219,15 @@ def _pieces(data: Json) -> Json:
     pieces: list[tuple[str, float, int]] = model["pieces"]
     specials = {text: i for i, (text, _, kind) in enumerate(pieces) if kind in (_UNKNOWN, _CONTROL)}
     tokens: list[bytes] = []
-    added: list[tuple[str, int, int]] = []
+    # A GGUF file's added tokens are found as its readers find them, not as SentencePiece does.
+    listed = data.get("added_tokens", [])
+    added = [(token["content"], token["id"], _flags(token)) for token in listed]
     for index, (text, _, kind) in enumerate(pieces):
         special = kind in (_UNKNOWN, _CONTROL)
         spelled = text.replace(SIGN, " ").encode()
         ordinary = bytes([int(text[3:5], 16)]) if kind == _BYTE else spelled
         tokens.append(b"" if special else ordinary)
-        if kind == _USER_DEFINED and model["type"] == "BPE":
+        if kind == _USER_DEFINED and model["type"] == "BPE" and not listed:
             added.append((text, index, _flags({"normalized": True})))
     if model["type"] == "BPE" and any(kind == _UNUSED for _, _, kind in pieces):
         raise UnsupportedTokenizerError(
