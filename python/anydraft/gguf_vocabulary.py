@@ -93,7 +93,7 @@ def _added(own: Json, model: str) -> list[Json]:
     strips = own["architecture"] == "phi3" and model == "llama"
     kept = {"<unk>", "<s>", "<|endoftext|>"}
     flags = dict.fromkeys(("single_word", "lstrip", "normalized"), False)
-    return [
+    added = [
         {
             "id": index,
             "content": text,
@@ -104,6 +104,13 @@ def _added(own: Json, model: str) -> list[Json]:
         for index, (text, kind) in enumerate(zip(own["tokens"], own["token_type"], strict=True))
         if kind in (_UNKNOWN, _CONTROL, _USER_DEFINED) and not _is_padding(text, index)
     ]
+    # Converters write runs of space signs as spaces: the owner merges to them once its normaliser
+    # has run, and finds the signs before that where they are typed out.
+    runs = [token for token in added if not token["content"].strip(" ") and model == "llama"]
+    typed = [token | {"content": _SIGN * len(token["content"])} for token in runs]
+    for token in runs:
+        token["normalized"] = True
+    return added + typed
 
 
 def _prefix(own: Json, model: str) -> Json | None:
