@@ -65,12 +65,36 @@ _DEEPSEEK3 = (
     "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?"
     "[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+",
 )
+# DeepSeek's first models: the letters of scripts that have two cases.
+_CASED_LETTERS = (
+    "A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚ"
+    "Ḁ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄ"
+    "Ⰰ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃"
+)
+_CJK = "[一-龥ࠀ-一가-퟿]+"
+
+
+def _deepseek(letters: str, punctuation: str, *, spaces: tuple[str, ...], each: bool) -> NamedSplit:
+    patterns = (r"[\r\n]", rf"\s?{letters}+", rf"\s?{punctuation}+", *spaces, _CJK)
+    digits: Json = {"type": "Digits", "individual_digits": each}
+    return NamedSplit((*map(_split, patterns), digits, _bytes(words=False)))
+
+
 _GPT2 = NamedSplit((_bytes(words=True),))
 _NEOX = NamedSplit((_bytes(words=True),), nfc=True)
 _EACH_DIGIT: Json = {"type": "Digits", "individual_digits": True}
 _DIGITS = NamedSplit((_EACH_DIGIT, _bytes(words=True)))
 _LLAMA3 = _patterns(_CL100K, ignore_merges=True)
 _O200K = _patterns(_cased(_ENDINGS + "?", r"\p{N}{1,3}"))
+
+_FALCON = NamedSplit(
+    (
+        {"type": "Punctuation", "behavior": "Contiguous"},
+        _bytes(words=True),
+        {"type": "Digits", "individual_digits": False},
+        _split("[0-9][0-9][0-9]"),
+    )
+)
 
 PRE_TOKENIZERS = {
     **dict.fromkeys(("gpt-2", "phi-2", "exaone4", "trillion", "granite-docling"), _GPT2),
@@ -88,4 +112,26 @@ PRE_TOKENIZERS = {
     "tekken": _patterns(_cased("", r"\p{N}"), ignore_merges=True),
     **dict.fromkeys(("gpt-4o", "llama4", "kanana2", "minimax-m2"), _O200K),
     **dict.fromkeys(("deepseek-v3", "hunyuan-dense", "joyai-llm"), _patterns(*_DEEPSEEK3)),
+    "deepseek-llm": _deepseek(
+        f"[{_CASED_LETTERS}]", "[!-/:-~！-／：-～‘-‟　-。]", spaces=(r"\s+$",), each=True
+    ),
+    "deepseek-coder": _deepseek(r"\p{L}", r"\p{P}", spaces=(), each=True),
+    "falcon": _FALCON,
+    **dict.fromkeys(
+        ("bailingmoe", "bailingmoe2", "llada-moe"),
+        _patterns(
+            r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]++[\r\n]*"
+            r"|\s*[\r\n]|\s+(?!\S)|\s+"
+        ),
+    ),
+    "seed-coder": _patterns(
+        _ENDINGS + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1}| ?[^\s\p{L}\p{N}\r\n]+" + _SPACE
+    ),
+    "minicpm5": _patterns(
+        r"\p{N}{1,3}", _CL100K.replace("{1,3}", "+"), ignore_merges=True
+    ),
+    **dict.fromkeys(("bloom", "poro-chat", "gpt3-finnish"), _patterns(" ?[^(\\s|.,!?…。，、।۔،)]+")),
+    "viking": NamedSplit(
+        (_split(" ?[^(\\s|.,!?…。，、।۔،)]+"), _EACH_DIGIT, _bytes(words=False))
+    ),
 }

@@ -90,7 +90,7 @@ class Vocabulary:
         """As `from_file`, from the text of a tokenizer.json and a parsed tokenizer_config.json."""
         try:
             data = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise VocabularyError(f"[Vocabulary] expected JSON, got {error}") from error
         if not isinstance(data, dict):
             raise VocabularyError("[Vocabulary] expected a tokenizer.json with a model, got none")
@@ -105,7 +105,9 @@ class Vocabulary:
             described = describe(data, config or {})
         except (UnsupportedTokenizerError, VocabularyError):
             raise
-        except (AttributeError, LookupError, OverflowError, TypeError, ValueError) as error:
+        except (
+            AttributeError, LookupError, OverflowError, RecursionError, TypeError, ValueError
+        ) as error:  # fmt: skip
             raise VocabularyError(
                 f"[Vocabulary] expected a whole description of a tokeniser, got one with {error!r}"
             ) from error

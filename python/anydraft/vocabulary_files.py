@@ -80,7 +80,7 @@ def _gguf(path: Path, kind: str | None) -> Description:
 def _json(content: bytes, path: Path) -> Json:
     try:
         data: Json = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise VocabularyError(
             f"[Vocabulary.from_file] expected JSON in {path.name}, got {error}"
         ) from error
