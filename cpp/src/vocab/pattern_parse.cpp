@@ -25,6 +25,26 @@ constexpr NamedSet kNamed[] = {
     {"Zl", bits(kZl)}, {"Zp", bits(kZp)}, {"Cc", bits(kCc, kCcSpace)}, {"Cf", bits(kCf)},
 };
 
+// Oniguruma's \w: the regex crate's without joiners, but with Latin-1's fractions and powers.
+std::vector<std::pair<uint32_t, uint32_t>> word_ranges() {
+  const auto& property = unicode().property;
+  const auto is_word = [&](uint32_t point) {
+    const bool latin = point == 0xB2 || point == 0xB3 || point == 0xB9 ||
+                       (point >= 0xBC && point <= 0xBE);
+    return latin || ((property[point] & kWord) != 0 && point != 0x200C && point != 0x200D);
+  };
+  std::vector<std::pair<uint32_t, uint32_t>> ranges;
+  for (uint32_t point = 0; point < 0x110000; ++point) {
+    if (!is_word(point)) continue;
+    if (!ranges.empty() && ranges.back().second + 1 == point) {
+      ranges.back().second = point;
+    } else {
+      ranges.push_back({point, point});
+    }
+  }
+  return ranges;
+}
+
 class Parser {
  public:
   Parser(std::string_view text, PatternDialect dialect)
@@ -78,20 +98,24 @@ class Parser {
     Node node = atom(depth);
     while (at_ != end_) {
       uint32_t least = 0, most = kEndless;
+      const bool interval = next_is("{");
       if (take("*")) {
       } else if (take("+")) {
         least = 1;
       } else if (take("?")) {
         most = 1;
-      } else if (next_is("{") && counted(least, most)) {
+      } else if (interval && counted(least, most)) {
       } else {
         return node;
       }
       Node repeat = make(PatternNode::kRepeat);
       repeat->least = least;
       repeat->most = most;
+      // In Oniguruma a plus behind braces repeats once more, and {n}? is an option.
+      const bool ruby = interval && dialect_ == PatternDialect::kOniguruma;
+      if (ruby && least == most && next_is("?")) refuse("{n}?");
       repeat->lazy = take("?");
-      repeat->possessive = !repeat->lazy && take("+");
+      repeat->possessive = !repeat->lazy && !ruby && take("+");
       repeat->parts.push_back(std::move(node));
       node = std::move(repeat);
     }
@@ -207,7 +231,7 @@ class Parser {
         break;
       case 'w':
       case 'W':
-        set.properties = kWord;
+        set.ranges = word_ranges();
         break;
       case 'p':
       case 'P':
