@@ -19,6 +19,7 @@ from jinja2.utils import Namespace
 
 MOST_TURNS = 2_000_000  # of all loops of one rendering
 LONGEST_TEXT = 32_000_000  # characters, of any text on the way
+_MEASURED = ("batch", "center", "format", "indent", "replace", "slice", "truncate", "wordwrap")
 _BUILDERS = ("center", "ljust", "rjust", "zfill", "expandtabs")  # whose arguments are widths
 
 
@@ -81,9 +82,10 @@ class Sandbox(ImmutableSandboxedEnvironment):
             trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
         )
         self._turns = 0
-        self.filters |= {"tojson": _to_json, "_counted": self._counted, "_joined": _joined}
-        for name in ("replace", "join", "center", "indent", "format", "string"):
+        self.filters |= {"tojson": _to_json, "_counted": self._counted, "_joined": _joined, "join": _join}
+        for name in _MEASURED:
             self.filters[name] = _measured(self.filters[name], name)
+        del self.globals["lipsum"]
         self.globals |= {
             "raise_exception": _raise,
             "strftime_now": lambda form: datetime.now().strftime(form),
@@ -126,9 +128,17 @@ class Sandbox(ImmutableSandboxedEnvironment):
             _check_format(left)
         return super().call_binop(context, operator, left, right)
 
+    def wrap_str_format(self, value: Any) -> Any:
+        text = getattr(value, "__self__", None)
+        if isinstance(text, str) and getattr(value, "__name__", "") in ("format", "format_map"):
+            _check_format(text)
+        return super().wrap_str_format(value)
+
     def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805
         owner, name = getattr(__obj, "__self__", None), getattr(__obj, "__name__", "")
         if isinstance(owner, str):
+            if name == "join" and args:
+                args = (list(args[0]), *args[1:])
             _check_method(owner, name, args, kwargs)
         return super().call(__context, __obj, *args, **kwargs)
 
@@ -159,8 +169,6 @@ def _check_method(
         _check(sum(len(str(part)) + len(text) for part in given[0]))
     elif name in _BUILDERS:
         _check(len(text) * max(1, *(v for v in given if isinstance(v, int)), 0))
-    elif name == "format":
-        _check_format(text)
 
 
 def _measured(plain: Callable[..., Any], name: str) -> Callable[..., Any]:
@@ -186,6 +194,21 @@ def _joined(parts: Sequence[Any]) -> str:
     texts = [str(part) for part in parts]
     _check(sum(map(len, texts)))
     return "".join(texts)
+
+
+def _join(value: Iterable[Any], d: str = "", attribute: Any = None) -> str:
+    parts = list(value)
+    if attribute is not None:
+        parts = [_member(part, attribute) for part in parts]
+    texts = [str(part) for part in parts]
+    _check(sum(map(len, texts)) + len(str(d)) * len(texts))
+    return str(d).join(texts)
+
+
+def _member(part: Any, attribute: Any) -> Any:
+    for name in str(attribute).split("."):
+        part = part[name] if isinstance(part, Mapping) else jinja2.Undefined(name=name)
+    return part
 
 
 def _to_json(
