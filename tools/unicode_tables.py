@@ -141,6 +141,12 @@ def clusters() -> None:
     """What makes grapheme clusters: seen from what the normaliser Precompiled takes as one."""
     lone = normalizers.Precompiled(charsmap("61\t5A\n")).normalize_str
     ranges("kClusterExtendRuns", lambda c: c > 127 and lone("a" + chr(c)) == "Z")
+    # Two marks are one cluster where what stands before them takes none.
+    mark = normalizers.Precompiled(charsmap("301\t5A\n")).normalize_str
+    ranges(
+        "kClusterAloneRuns",
+        lambda c: c != 0x301 and mark(chr(c) + "\u0301\u0301").count("Z") == 1,
+    )
     pair = normalizers.Precompiled(charsmap("61 301\t5A\n")).normalize_str
     ranges("kClusterPrependRuns", lambda c: c > 127 and "Z" not in pair(chr(c) + "a\u0301"))
 

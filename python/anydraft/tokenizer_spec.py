@@ -357,6 +357,10 @@ def _roles(specials: dict[str, int], config: Json) -> dict[str, list[int]]:
         text = entry.get("content") if isinstance(entry, dict) else entry
         if text in specials and all(specials[text] not in ids for ids in roles.values()):
             roles[name].append(specials[text])
+    entry = config.get("eos_token")
+    text = entry.get("content") if isinstance(entry, dict) else entry
+    if text in specials:
+        roles["end"] = [specials[text]]
     return {name: ids for name, ids in roles.items() if ids}
 
 

@@ -37,6 +37,7 @@ UnicodeTables make() {
   mark(tables.property, kBertCjkRuns, kBertCjk);
   mark(tables.cluster, kClusterExtendRuns, kClusterExtends);
   mark(tables.cluster, kClusterPrependRuns, kClusterPrepends);
+  mark(tables.cluster, kClusterAloneRuns, kClusterAlone);
   return tables;
 }
 
@@ -62,9 +63,7 @@ uint32_t stand_in(uint8_t byte) {
 
 const char* cluster_end(const char* at, const char* end) {
   const auto& cluster = unicode().cluster;
-  const auto alone = [](uint32_t point) {
-    return (category_bit(point) & bits(kCc, kCcSpace, kZl, kZp)) != 0;
-  };
+  const auto alone = [&](uint32_t point) { return (cluster[point] & kClusterAlone) != 0; };
   const char* next = at;
   uint32_t point = decode(next);
   if (point == '\r') return next + (next != end && *next == '\n');

@@ -78,6 +78,7 @@ enum Property : uint8_t {
 enum Cluster : uint8_t {
   kClusterExtends = 1,   // belongs to what stands before it
   kClusterPrepends = 2,  // takes what follows
+  kClusterAlone = 4,     // stands for itself: controls, line ends
 };
 
 inline uint32_t category_bit(uint32_t point) { return 1u << unicode().category[point]; }
