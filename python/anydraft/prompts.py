@@ -66,9 +66,9 @@ def prompt_ids(
         ids = [operator.index(token) for token in prompt]
     except TypeError:
         raise InputError(f"[generate] expected ids, text or messages, got {prompt!r}") from None
-    wrong = [token for token in ids if not 0 <= token < 1 << 31]
+    wrong = [token for token in ids if not -(1 << 31) <= token < 1 << 31]
     if wrong:
-        raise InputError(f"[generate] expected ids in [0, 2^31), got {wrong[0]}")
+        raise InputError(f"[generate] expected prompt tokens in [0, 2^31), got {wrong[0]}")
     return ids
 
 
