@@ -11,12 +11,12 @@ from anydraft.errors import VocabularyError
 
 Json = dict[str, Any]
 _SAMPLE = "Hello,  world 1234\n\tdef f(x): return é ﬁ 日本 🎉 "
-_ADDS = ("Prepend", "NFC", "NFD", "NFKC", "NFKD", "Strip", "Lowercase", "StripAccents")
-_ADDS += ("BertNormalizer", "Precompiled", "Nmt")
+_ADDS = {"Prepend", "NFC", "NFD", "NFKC", "NFKD", "Strip", "Lowercase", "StripAccents"}
+_ADDS |= {"BertNormalizer", "Precompiled", "Nmt"}
 
 
 class OwnersTokenizer:
-    """`tokenizers` twice: as the owner has it, and set up to spell exactly the bytes it is given."""
+    """`tokenizers` twice: as the owner has it, and set up to spell exactly what it is given."""
 
     def __init__(self, data: Json, tokens: Sequence[bytes], fallbacks: Sequence[int]) -> None:
         from tokenizers import Tokenizer

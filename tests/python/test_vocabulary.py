@@ -16,7 +16,13 @@ from tokenizers import (
     trainers,
 )
 
-from anydraft import InputError, UnsupportedTokenizerError, Vocabulary, VocabularyError, VocabularyMap
+from anydraft import (
+    InputError,
+    UnsupportedTokenizerError,
+    Vocabulary,
+    VocabularyError,
+    VocabularyMap,
+)
 from anydraft._core import complete_utf8
 
 CORPUS = [
@@ -176,9 +182,7 @@ def test_parts_that_are_not_supported_are_named(tmp_path):
             Vocabulary.from_json(json.dumps(data))
 
     split = {"type": "Split", "behavior": "Isolated", "invert": False}
-    refused(
-        "pattern of Split.*group", pre_tokenizer=split | {"pattern": {"Regex": r"(?<=a)\d{2}"}}
-    )
+    refused("pattern of Split.*group", pre_tokenizer=split | {"pattern": {"Regex": r"(?<=a)\d{2}"}})
     refused("an empty match", pre_tokenizer=split | {"pattern": {"Regex": "a*"}})
     refused("Nmt", normalizer={"type": "Nmt"})
     refused("UnicodeScripts", pre_tokenizer={"type": "UnicodeScripts"})
