@@ -84,9 +84,8 @@ def _gguf_tokenizer(folder: Path) -> None:
     [file] = folder.glob("*.gguf")
     data, _ = describe_gguf(file)
     vocab = data["model"]["vocab"]
-    for token in data["added_tokens"]:  # where the library expects them
-        if token["special"]:
-            vocab[token["content"]] = token["id"]
+    # Where the library expects them: it numbers those anew that the model does not list.
+    vocab.update((token["content"], token["id"]) for token in data["added_tokens"])
     for part in (data.get("pre_tokenizer") or {}).get("pretokenizers", []):
         if part["type"] == "ByteLevel":
             part["trim_offsets"] = False
