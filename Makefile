@@ -69,7 +69,7 @@ $(STAMP)-run: $(STAMP)-torch
 $(STAMP)-test: $(STAMP)-run
 	@echo "== .venv: test tools"
 	$(PIP) install 'pytest>=9,<10' 'hypothesis>=6,<7' 'scipy>=1.15' \
-	  'tokenizers==0.23.3' 'sentencepiece==0.2.3' 'protobuf==7.36.*' 'tiktoken==0.12.0'
+	  'tokenizers==0.23.3' 'jinja2>=3.1.6' 'sentencepiece==0.2.3' 'protobuf==7.36.*' 'tiktoken==0.12.0'
 	@touch $@
 
 $(STAMP)-lint: pyproject.toml | $(STAMP)-venv

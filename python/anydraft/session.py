@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from anydraft import _core, stops
@@ -243,7 +243,8 @@ class SpeculativeSession:
         target, vocabulary = self.target, self.target.vocabulary
         strings, ids = stops.split(stop)
         own_strings, own_ids = stops.split(params.stop)
-        own = () if params.ignore_eos else model_stops(target)
+        listed = list(getattr(target, "stop_tokens", ()))
+        own = [] if params.ignore_eos else stops.end_tokens(vocabulary, listed)
         if isinstance(logits_processor, Penalties) and not params.changes(vocabulary).any:
             changes, logits_processor = logits_processor.changes(), None
         else:
@@ -345,16 +346,6 @@ class SpeculativeSession:
             for model, cache in ((self.target, id), (self.drafter, id + 1)):
                 if hasattr(model, "forget"):
                     model.forget(cache)
-
-
-def model_stops(target: Model) -> Iterable[int]:
-    """Ids with which the model itself ends a text."""
-    vocabulary = target.vocabulary
-    return [
-        *vocabulary.role("eos"),
-        *vocabulary.role("turn_end"),
-        *getattr(target, "stop_tokens", ()),
-    ]
 
 
 def _check_sampling(params: Any, name: str) -> None:
