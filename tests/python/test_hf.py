@@ -25,7 +25,7 @@ from hf_toys import (  # noqa: E402
     wrap,
 )
 
-from anydraft.contrib import hf  # noqa: E402
+from anydraft import hf  # noqa: E402
 
 
 @pytest.mark.parametrize("pack", [False, True])

@@ -1,9 +1,8 @@
-"""Key/value caches of one request, made to be cut back: speculation rejects tokens every round.
+"""The key/value cache of one request, made to be cut back: speculation rejects tokens every round.
 
-`RequestCache` serves transformers' models, `FlatCache` the lean forward pass. Every layer keeps
-full length, those of sliding-window models too. transformers' sliding layers drop old entries, so
-they cannot be cut back exactly; with full layers its mask (made from the cache's length) hides what
-lies outside the window, and a cut is exact.
+Every layer keeps full length, those of sliding-window models too. transformers' sliding layers drop
+old entries, so they cannot be cut back exactly; with full layers its mask (made from the cache's
+length) hides what lies outside the window, and a cut is exact.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ import torch
 from transformers.cache_utils import Cache, DynamicLayer
 
 _BLOCK = 256  # slots; growing copies the layer, so it happens rarely
-_Views = tuple[torch.Tensor, ...]  # one for each layer
 
 
 class _GrowingLayer(DynamicLayer):  # type: ignore[misc, unused-ignore]
@@ -51,10 +49,10 @@ class _GrowingLayer(DynamicLayer):  # type: ignore[misc, unused-ignore]
         self.values = self._value_buffer[:, :, :end]
 
     def _grow(self, keys: torch.Tensor, values: torch.Tensor, start: int, end: int) -> None:
-        capacity = _capacity(start, end)
+        size = capacity(start, end)
         buffers = []
         for new, old in ((keys, self.keys), (values, self.values)):
-            buffer = new.new_empty((*new.shape[:2], capacity, new.shape[-1]))
+            buffer = new.new_empty((*new.shape[:2], size, new.shape[-1]))
             if start:
                 buffer[:, :, :start] = old
             buffers.append(buffer)
@@ -77,35 +75,7 @@ class RequestCache(Cache):  # type: ignore[misc, unused-ignore]
                 layer.keep(first, moved)
 
 
-class FlatCache:
-    """Keys and values of all layers in one buffer; who calls knows how many slots are in use."""
-
-    def __init__(self, layers: int, heads: int, head_dim: int) -> None:
-        """heads: those of keys and those of values together."""
-        self._buffer = torch.empty(layers, 0, heads, head_dim)
-
-    def keep(self, first: int, moved: Sequence[int] = ()) -> None:
-        """Puts the slots in `moved` behind the first ones."""
-        if moved:
-            kept = self._buffer.index_select(1, torch.tensor(moved))
-            self._buffer[:, first : first + len(moved)] = kept
-
-    def extend(self, held: int, new: int) -> tuple[_Views, _Views, _Views]:
-        """Views for each layer, on a cache of `held` slots and remaining for `new` more.
-
-        Returns what to write to [new, heads, head_dim], keys first, and then all keys and all
-        values [1, heads / 2, held + new, head_dim].
-        """
-        end = held + new
-        if end > self._buffer.shape[1]:
-            layers, _, heads, width = self._buffer.shape
-            buffer = self._buffer.new_empty(layers, _capacity(held, end), heads, width)
-            buffer[:, :held] = self._buffer[:, :held]
-            self._buffer = buffer
-        keys, values = self._buffer[:, None, :end].transpose(2, 3).chunk(2, 2)
-        return self._buffer[:, held:end].unbind(), keys.unbind(), values.unbind()
-
-
-def _capacity(held: int, end: int) -> int:
+def capacity(held: int, end: int) -> int:
+    """Slots to reserve where `held` are in use and `end` are wanted."""
     # Half as much again: the copies of a long generation stay linear in its length.
     return -(-max(end, held + held // 2) // _BLOCK) * _BLOCK

@@ -7,9 +7,9 @@ from typing import Any, cast
 
 import torch
 
-from anydraft.contrib.kv_cache import RequestCache
-from anydraft.contrib.packing import ATTENTION
-from anydraft.contrib.slots import Part, Slots, additive
+from anydraft.hf.kv_cache import RequestCache
+from anydraft.hf.packing import ATTENTION
+from anydraft.hf.slots import Part, Slots, additive
 
 # Those that take a mask of four dimensions as it is.
 _MASKABLE = {"sdpa", "eager", ATTENTION}
