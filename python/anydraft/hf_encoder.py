@@ -15,8 +15,17 @@ Json = dict[str, Any]
 def exact_encoder(
     data: Json, tokens: Sequence[bytes], fallbacks: Sequence[int]
 ) -> Callable[[str], list[int]]:
-    """`tokenizers` set up so that its ids join to exactly the bytes it was given."""
-    from tokenizers import Tokenizer
+    """`tokenizers` set up so that its ids join to exactly the bytes it was given.
+
+    Raises:
+        ImportError: the library is missing.
+    """
+    try:
+        from tokenizers import Tokenizer
+    except ImportError as error:
+        raise ImportError(
+            f"fallback=True needs tokenizers: pip install 'anydraft[tokenizers]' ({error})"
+        ) from error
 
     data = copy.copy(data)
     data["post_processor"] = data["padding"] = data["truncation"] = None

@@ -8,7 +8,6 @@ import dataclasses
 import functools
 import itertools
 import math
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -94,10 +93,12 @@ def output_distribution(
     """
     import numpy as np
 
+    from anydraft._testing import enumerate as outcomes_of
+
     tree = TreeShape.parse(shape)
     depth = tree.depth if tree.max_nodes else len(tree.widths)
     sampling = sampling or SamplingParams()
-    outcomes = _testing.enumerate(
+    outcomes = outcomes_of(
         target_logits,
         draft_logits,
         list(tree.widths),
@@ -112,23 +113,23 @@ def output_distribution(
         draft_sampling or sampling,
         verifier,
     )
-    rounds: Counter[tuple[int, ...]] = Counter()
+    rounds: dict[tuple[int, ...], float] = {}
     for weight, emitted in outcomes:
-        rounds[tuple(emitted)] += weight
+        rounds[tuple(emitted)] = rounds.get(tuple(emitted), 0.0) + weight
     masses = np.array(_testing.distribution_masses(target_logits, sampling))
     vocab = masses.shape[1]
     joint = np.zeros((vocab,) * (depth + 1))
     for tokens in itertools.product(range(vocab), repeat=depth + 1):
         chances = [masses[row_of(tokens[:i], vocab), tokens[i]] for i in range(depth + 1)]
         for length in range(1, depth + 2):
-            joint[tokens] += rounds[tokens[:length]] * math.prod(chances[length:])
+            joint[tokens] += rounds.get(tokens[:length], 0.0) * math.prod(chances[length:])
     target = np.ones((vocab,) * (depth + 1))
     for tokens in itertools.product(range(vocab), repeat=depth + 1):
         target[tokens] = math.prod(
             masses[row_of(tokens[:i], vocab), tokens[i]] for i in range(depth + 1)
         )
     accepted = sum(weight * (len(tokens) - 1) for tokens, weight in rounds.items())
-    return OutputDistribution(joint, target, accepted, dict(rounds))
+    return OutputDistribution(joint, target, accepted, rounds)
 
 
 @dataclass(frozen=True)

@@ -55,11 +55,13 @@ class Vocabulary:
                 of the well-known ones needs the kind of its pattern ("gpt2", "cl100k", "llama3", …;
                 all of them in `anydraft.vocabulary_files.KINDS`).
             fallback: where a part of a tokenizer.json is not supported natively, encode with the
-                `tokenizers` library, with a warning that names the part.
+                `tokenizers` library (`pip install 'anydraft[tokenizers]'`), with a warning that
+                names the part.
 
         Raises:
             FileNotFoundError: no such file.
-            ImportError: a SentencePiece model without the library that parses it.
+            ImportError: a SentencePiece model without the library that parses it, `fallback`
+                without `tokenizers`.
             UnsupportedTokenizerError: a part of the tokeniser that is not supported, named, or a
                 rank file whose kind is not known.
             VocabularyError: a file that is none of these, damaged, or of a newer format.

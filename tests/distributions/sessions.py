@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 from toys import TableModel, vocabulary
 
-from anydraft import SamplingParams, Vocabulary, _core
+from anydraft import SamplingParams, Vocabulary, _core, _testing
 from anydraft.penalties import process
 
 PROMPT = (0, 1)
@@ -74,7 +74,7 @@ def play(
     stop = target.vocabulary.role("eos")
     draft_sampling = options.pop("draft_sampling", None)
     options = {"bridge": "slrs", "draft_length": tokens, **options}
-    branches = _core.testing.Branches(restate)
+    branches = _testing.Branches(restate)
     played = Played(Counter(), 0.0)
     tables = (target.vocabulary.table, drafter.vocabulary.table)
     shared = {"map": _core.VocabularyMapTable(*reversed(tables))}

@@ -6,7 +6,7 @@ import itertools
 import pytest
 from toys import TableModel
 
-from anydraft import SamplingParams, _core, verifiers
+from anydraft import SamplingParams, _testing, verifiers
 from anydraft.drafts import PROPOSAL_KINDS
 from tests.distributions.sessions import check, words
 
@@ -65,7 +65,7 @@ def test_every_combination(bridge, options, verifier):
 
 def test_a_key_that_repeats_is_refused():
     """Two draws of one key: the source that enumerates must not take them for independent."""
-    branches = _core.testing.Branches(None)
+    branches = _testing.Branches()
     branches.use(0, 5, 1, 0, 0)
     branches.use(0, 5, 1, 0, 1)
     with pytest.raises(RuntimeError, match="a key that is used once"):

@@ -7,7 +7,6 @@
 #include <anydraft/retokenizer.h>
 #include <anydraft/sampling.h>
 #include <anydraft/session.h>
-#include <anydraft/testing/enumerate.h>
 #include <anydraft/threads.h>
 #include <anydraft/verify.h>
 #include <anydraft/version.h>

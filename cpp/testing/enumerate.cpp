@@ -1,11 +1,11 @@
-#include "anydraft/testing/enumerate.h"
+#include "testing/enumerate.h"
 
 #include <algorithm>
 #include <string>
 
 #include "anydraft/detail/draws.h"
 #include "anydraft/error.h"
-#include "verify/branching.h"
+#include "testing/branching.h"
 #include "verify/check.h"
 
 namespace anydraft::testing {

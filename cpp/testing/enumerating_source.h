@@ -7,7 +7,7 @@
 
 #include "anydraft/detail/draws.h"
 #include "session/random_source.h"
-#include "verify/branching.h"
+#include "testing/branching.h"
 #include "verify/check.h"
 
 namespace anydraft::testing {

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "rows/cpu_rows.h"
-#include "verify/branches.h"
+#include "testing/branches.h"
 
 namespace anydraft::testing {
 
