@@ -185,7 +185,7 @@ def test_missing_models_say_where_they_were_looked_for(
     with pytest.raises(FileNotFoundError, match=r"config\.json"):
         hf.load(str(tmp_path))
     monkeypatch.setattr(
-        transformers.AutoModelForCausalLM,
+        transformers.AutoConfig,
         "from_pretrained",
         lambda *_, **__: (_ for _ in ()).throw(OSError("offline")),
     )

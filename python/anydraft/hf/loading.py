@@ -53,6 +53,10 @@ def load(
         from anydraft.hf.packing import pack_linears
 
         lean = lean_decoder(pack_linears(model.eval(), coarse=pack == "int4"))
+    if getattr(model.config, "is_encoder_decoder", False):
+        from anydraft.hf.encoder_decoder import HfEncoderDecoder
+
+        return HfEncoderDecoder(model, vocabulary, tokenizer)
     return HfModel(model, vocabulary, tokenizer, lean)
 
 
@@ -68,15 +72,15 @@ def _read(
     name: str | Path, tokenizer: Any, vocabulary: Any, dtype: Any, device: Any
 ) -> tuple[Path | None, Any, Any]:
     """(the folder, None for a hub name; the model; its tokenizer)."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoTokenizer
 
     folder = _folder(name)
     source = str(name if folder is None else folder)
     device = torch.device("cpu" if device is None else device)
     if dtype is None:
         dtype = torch.float32 if device.type == "cpu" else "auto"
-    read = AutoModelForCausalLM.from_pretrained
-    model = _from_pretrained(read, "a model", source, folder, dtype=dtype)
+    config = _from_pretrained(AutoConfig.from_pretrained, "a model", source, folder)
+    model = _with_weights(_model_class(config), source, folder, dtype)
     if tokenizer is None:
         try:
             tokenizer = _from_pretrained(
@@ -86,6 +90,37 @@ def _read(
             if vocabulary is None:
                 raise
     return folder, model.to(device), tokenizer
+
+
+def _model_class(config: Any) -> Any:
+    """The class of transformers that gives logits for a configuration."""
+    import transformers
+
+    if not getattr(config, "is_encoder_decoder", False):
+        return transformers.AutoModelForCausalLM
+    text: Any = transformers.models.auto.modeling_auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING
+    if type(config) in text:
+        return transformers.AutoModelForSeq2SeqLM
+    return transformers.AutoModelForSpeechSeq2Seq
+
+
+def _with_weights(kind: Any, source: str, folder: Path | None, dtype: Any) -> Any:
+    """The model, with all its weights from the file.
+
+    Raises:
+        ValueError: some are missing, and would be random.
+    """
+    read = kind.from_pretrained
+    model, loaded = _from_pretrained(
+        read, "a model", source, folder, dtype=dtype, output_loading_info=True
+    )
+    if missing := sorted(loaded["missing_keys"]):
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise ValueError(
+            f"[hf.load] expected all weights of {type(model).__name__} in {source!r}, got none for "
+            f"{', '.join(missing[:3])}{more}: is it a classifier, or a model without a head?"
+        )
+    return model
 
 
 def _folder(name: str | Path) -> Path | None:

@@ -7,28 +7,31 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
+from anydraft.hf import borders, checks, rules
 from anydraft.hf.feeds import Feed, check_feed, check_parents
 from anydraft.hf.lean.coarse import CoarseLinear
 from anydraft.hf.slots import Part, Slots
+from anydraft.hf.snapshots import RecurrentDecoder
 from anydraft.hf.stock import StockDecoder
 
 if TYPE_CHECKING:
     from anydraft.hf.lean.decoder import LeanDecoder
 
-# What a cache of full-length layers can serve; a recurrent state cannot be cut back.
-_LAYER_TYPES = {"full_attention", "sliding_attention", "chunked_attention"}
-
 
 class HfModel:
     """A transformers causal model as a callable f(feeds) -> logits, with a cache for each request.
 
-    Chains and trees alike: parents and positions say what each token sees. The lean pass takes the
-    feeds of all requests together, transformers' own takes them in turn. Not for concurrent calls:
-    the caches are shared by all of them.
+    Chains and trees alike: parents and positions say what each token sees; models with recurrent
+    layers take chains alone. The lean pass takes the feeds of all requests together, transformers'
+    own takes them in turn. Not for concurrent calls: the caches are shared by all of them.
 
     Attributes:
         drafts_only: whether weights are rounded (pack="int4"), so that a session refuses it as a
             target.
+        context_length: how many tokens a text may have, None for any number.
+
+    Raises:
+        NotImplementedError: a model whose text would not be its own, by name and with the reason.
     """
 
     def __init__(
@@ -36,18 +39,21 @@ class HfModel:
     ) -> None:
         """model: a transformers causal model, which must not be changed while this uses it.
         lean: a forward pass of the same model to take in place of its own."""
-        text_config = model.config.get_text_config(decoder=True)
-        _check_croppable(model, text_config)
+        checks.check_head(model)
         self.model = model.eval()
         self.vocabulary = vocabulary
         self.tokenizer = tokenizer
         self.lean = lean
+        # What torch packs is another model; one that was quantised before it came here is itself.
         self.drafts_only = any(isinstance(layer, CoarseLinear) for layer in model.modules())
-        limit = getattr(text_config, "max_position_embeddings", None)
-        self.context_length: int | None = limit
-        self._embeddings = int(model.get_input_embeddings().weight.shape[0])
-        self._decoder: Any = lean or StockDecoder(model)
+        self._config = model.config.get_text_config(decoder=True)
+        self.context_length = checks.context_length(self._config)
+        self._border = borders.longrope_border(self._config)
+        self._dynamic = borders.dynamic_border(self._config)
+        self._forbidden = rules.forbidden(model)
+        self._embeddings = self._count_embeddings()
         self._requests: dict[int, tuple[Slots, Any]] = {}
+        self._decoder: Any = lean or self._new_decoder()
 
     @property
     def device(self) -> torch.device:
@@ -58,20 +64,25 @@ class HfModel:
         """Feeds of distinct requests -> float32 logits [sum of feed.rows, vocab], in feed order."""
         for feed in feeds:
             check_feed(feed, self._embeddings)
+            self._check_length(feed)
         if len({feed.request for feed in feeds}) != len(feeds):
             raise ValueError("[HfModel] expected one feed a request, got several of one")
         with torch.inference_mode():
-            rows = [self._forward(group) for group in _groups(feeds, self._decoder.together)]
+            rows = [self._forward(group) for group in self._groups(feeds)]
             if not rows:
-                width = self.model.config.get_text_config(decoder=True).vocab_size
-                return torch.empty(0, width, device=self.device)
+                return torch.empty(0, self._config.vocab_size, device=self.device)
             return rows[0] if len(rows) == 1 else torch.cat(rows)
 
     @property
     def stop_tokens(self) -> list[int]:
         """Ids that end a text by the model's generation_config.json."""
-        eos = getattr(getattr(self.model, "generation_config", None), "eos_token_id", None)
-        return [eos] if isinstance(eos, int) else list(eos or ())
+        return rules.eos_tokens(self.model)
+
+    @property
+    def passes(self) -> tuple[int, int]:
+        """(forward passes so far, of these such as only moved a recurrent model's snapshot up)."""
+        decoder = self._decoder
+        return getattr(decoder, "passes", 0), getattr(decoder, "extra_passes", 0)
 
     def forget(self, request: int) -> None:
         """Drops the cache of a request; one that is not known is no error."""
@@ -92,9 +103,40 @@ class HfModel:
         )
         return [int(token) for token in ids]
 
+    def _new_decoder(self) -> Any:
+        """transformers' own pass, compared with itself."""
+        decoder = StockDecoder(self.model)
+        if decoder.new_cache().is_recurrent:
+            decoder = RecurrentDecoder(self.model)
+        elif getattr(self.model, "_is_stateful", False):
+            raise NotImplementedError(
+                f"[HfModel] expected a state that can be copied, got {type(self.model).__name__}: "
+                "its recurrent state is in a cache of its own kind, and what it has taken in "
+                "cannot be taken back when a draft is rejected"
+            )
+        self._check_rows(decoder)
+        return decoder
+
+    def _check_rows(self, decoder: Any) -> None:
+        quantised = getattr(self.model.config, "quantization_config", None) is not None
+        with torch.inference_mode():
+            checks.check_rows(decoder, self._config, self.model.dtype, quantised=quantised)
+
+    def _count_embeddings(self) -> int:
+        return int(self.model.get_input_embeddings().weight.shape[0])
+
     def _forward(self, feeds: Sequence[Feed]) -> torch.Tensor:
         """One pass of the decoder -> [sum of feed.rows, vocab]."""
         parts = [self._part(feed) for feed in feeds]
+        if len(feeds) == 1 and borders.crosses(feeds[0], self._border):
+            rows = torch.cat(
+                [self._run([part]) for part in borders.split(parts[0], cast("int", self._border))]
+            )
+        else:
+            rows = self._run(parts)
+        return self._forbidden.apply(rows, None)
+
+    def _run(self, parts: Sequence[Part]) -> torch.Tensor:
         rows: torch.Tensor = self._decoder(parts)
         for part in parts:
             part.slots.add(part.positions, part.parents)
@@ -108,25 +150,23 @@ class HfModel:
         self._requests[feed.request] = slots, cache
         return Part(feed.tokens, feed.positions, feed.parents, feed.rows, slots, cache)
 
+    def _check_length(self, feed: Feed) -> None:
+        if self._dynamic is not None and max(feed.positions) >= self._dynamic:
+            raise ValueError(
+                f"[HfModel] expected positions < {self._dynamic}, beyond which this model's rotary "
+                f"angles change with every token (dynamic NTK), got {max(feed.positions)}"
+            )
 
-def _groups(feeds: Sequence[Feed], together: int) -> list[list[Feed]]:
-    """Feeds to run in one pass: those of several requests with `together` tokens at most."""
-    groups, remaining = list[list[Feed]](), 0
-    for feed in feeds:
-        new = len(feed.tokens)
-        if new <= remaining:
-            groups[-1].append(feed)
-            remaining -= new
-        else:
-            groups.append([feed])
-            remaining = together - new
-    return groups
-
-
-def _check_croppable(model: Any, text_config: Any) -> None:
-    kinds = set(getattr(text_config, "layer_types", None) or ()) - _LAYER_TYPES
-    if kinds or getattr(model, "_is_stateful", False):
-        raise NotImplementedError(
-            f"[HfModel] expected attention layers, got {sorted(kinds) or 'a recurrent state'}: "
-            "what such a layer has taken in cannot be taken back when a draft is rejected"
-        )
+    def _groups(self, feeds: Sequence[Feed]) -> list[list[Feed]]:
+        """Feeds to run in one pass: those of several requests with `together` tokens at most."""
+        groups, remaining = list[list[Feed]](), 0
+        for feed in feeds:
+            new = len(feed.tokens)
+            alone = borders.crosses(feed, self._border)
+            if new <= remaining and not alone:
+                groups[-1].append(feed)
+                remaining -= new
+            else:
+                groups.append([feed])
+                remaining = 0 if alone else self._decoder.together - new
+        return groups
