@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "anydraft/detail/draws.h"
-#include "session/random_source.h"
+#include "draft/random_source.h"
 #include "testing/branching.h"
 #include "verify/check.h"
 

@@ -52,7 +52,7 @@ struct CudaVerifyRequest {
   int64_t nodes = 0;  // offsets[requests], which the host cannot read
   RowsView target_logits;
   ProposalsView proposals;  // ids of a sparse distribution are distinct: not checked here
-  RowsView draft_logits;        // [rows, target vocabulary], or the drafter's with a map
+  RowsView draft_logits;    // [rows, target vocabulary], or the drafter's with a map
   const DistributionParams* sampling = nullptr;        // [requests]
   const DistributionParams* draft_sampling = nullptr;  // [requests]
   Verifier verifier = Verifier::kTopDown;

@@ -40,7 +40,7 @@ struct VerifierInfo {
   const char* name;
   Verifier verifier;
   const char* proposals;  // kinds it takes, separated by ", "
-  const char* shapes;         // of the drafts
+  const char* shapes;     // of the drafts
   const char* devices;
   const char* cost;    // beyond reading each row it needs once
   const char* source;  // where it was published

@@ -47,6 +47,7 @@ PYBIND11_MODULE(_testing, module) {
              if (restate.is_none()) return std::make_shared<EnumeratingSource>();
              return std::make_shared<EnumeratingSource>(
                  [restate](const VerifyRequest& request, std::vector<float>& distributions) {
+                   const py::gil_scoped_acquire acquire;
                    const int64_t nodes = request.trees.nodes();
                    const TokenIds tokens(request.trees.tokens, request.trees.tokens + nodes),
                        parents(request.trees.parents, request.trees.parents + nodes),

@@ -1,4 +1,4 @@
-#include "session/draft_length.h"
+#include "draft/length.h"
 
 namespace anydraft {
 namespace {

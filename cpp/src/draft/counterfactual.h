@@ -12,14 +12,14 @@
 #include <string>
 #include <vector>
 
-#include "session/proposal.h"
+#include "draft/source.h"
 
 namespace anydraft {
 
-class Hindsight {
+class CounterfactualAcceptance {
  public:
   // For drafts of up to `longest` tokens; the references must outlive it.
-  Hindsight(const Pair& pair, const Request& request, int32_t longest);
+  CounterfactualAcceptance(const Pair& pair, const DraftRequest& request, int32_t longest);
 
   // A drafter's row, and what had been drafted of the round when it was given.
   struct Row {

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "anydraft/session.h"
+#include "anydraft/drafter.h"
 
 namespace anydraft {
 

@@ -1,12 +1,10 @@
-#include "session/auto_draft.h"
+#include "draft/auto_source.h"
 
 #include <algorithm>
 #include <limits>
 
 #include "bridge/tli.h"
-#include "session/draft_length.h"
-#include "session/slrs_draft.h"
-#include "session/string_draft.h"
+#include "draft/length.h"
 
 namespace anydraft {
 namespace {
@@ -16,35 +14,28 @@ constexpr double kForget = 0.9;  // a round of one bridge: what it costs
 
 }  // namespace
 
-AutoDraft::AutoDraft(const Pair& pair, const Request& request, Stats& stats)
+AutoSource::AutoSource(const Pair& pair, const DraftRequest& request, DraftStats& stats)
     : request_(request),
       stats_(stats),
       longest_(shape_for(pair.options, std::numeric_limits<int32_t>::max()).levels()),
       length_(longest_),
-      hindsight_(pair, request, static_cast<int32_t>(longest_)) {
+      acceptance_(pair, request, static_cast<int32_t>(longest_)) {
   const auto cache = std::make_shared<DrafterCache>();
-  const auto add = [&](Bridge bridge, auto make) {
+  const auto add = [&](Bridge bridge) {
     auto candidate = std::make_unique<Candidate>();
     candidate->pair = pair;
     candidate->pair.options.bridge = bridge;
-    candidate->drafting = make(candidate->pair);
+    candidate->source = std::make_unique<ModelSource>(candidate->pair, request, stats, cache);
     candidates_.push_back(std::move(candidate));
   };
-  if (pair.token_trie->size() > 0) {  // first of equals: it has the drafter's whole vocabulary
-    add(Bridge::kSlrs,
-        [&](const Pair& own) { return std::make_unique<SlrsDraft>(own, request, stats, cache); });
-  }
-  if (pair.map->shared > 0) {
-    add(Bridge::kTli,
-        [&](const Pair& own) { return std::make_unique<TokenDraft>(own, request, stats, cache); });
-  }
-  add(Bridge::kSlem,
-      [&](const Pair& own) { return std::make_unique<StringDraft>(own, request, stats, cache); });
+  if (pair.token_trie->size() > 0) add(Bridge::kSlrs);  // first of equals: the whole vocabulary
+  if (pair.map->shared > 0) add(Bridge::kTli);
+  add(Bridge::kSlem);
   report();
 }
 
-void AutoDraft::start(const TokenIds& committed, int64_t remaining) {
-  hindsight_.judge();
+void AutoSource::start(const TokenIds& committed, int64_t remaining) {
+  acceptance_.judge();
   length_ = std::clamp<int64_t>(remaining, 0, longest_);
   size_t best = now_;
   for (size_t i = 0; i < candidates_.size(); ++i) {
@@ -55,24 +46,24 @@ void AutoDraft::start(const TokenIds& committed, int64_t remaining) {
   drawn_.clear();
   calls_before_ = stats_.draft_calls;
   committed_before_ = committed.size();
-  now().drafting->start(committed, remaining);
+  now().source->start(committed, remaining);
 }
 
-void AutoDraft::take(const RowsView& rows, int64_t first) {
-  std::optional<std::string> text = now().drafting->drafted_text();
+void AutoSource::take(const RowsView& rows, int64_t first) {
+  std::optional<std::string> text = now().source->drafted_text();
   if (!text && drawn_.empty()) text = "";  // a tree's root
-  now().drafting->take(rows, first);
+  now().source->take(rows, first);
   if (!text) return;
   const int64_t known = std::min<int64_t>(rows.cols, candidates_[0]->pair.drafter->size());
-  Hindsight::Row row{std::move(*text), std::vector<float>(known)};
+  CounterfactualAcceptance::Row row{std::move(*text), std::vector<float>(known)};
   for (int64_t i = 0; i < known; ++i) {
     row.logits[i] = detail::load(rows.row(first), rows.dtype, i);
   }
   if (detail::has_mass(row.logits)) drawn_.push_back(std::move(row));
 }
 
-void AutoDraft::learn(const RowsView& target, int64_t first, const TokenIds& committed,
-                      const std::vector<int32_t>& path) {
+void AutoSource::learn(const RowsView& target, int64_t first, const TokenIds& committed,
+                       const std::vector<int32_t>& path) {
   if (drawn_.empty()) return;
   now().calls = kForget * now().calls + static_cast<double>(stats_.draft_calls - calls_before_);
   now().planned = kForget * now().planned + static_cast<double>(std::max<int64_t>(length_, 1));
@@ -84,30 +75,30 @@ void AutoDraft::learn(const RowsView& target, int64_t first, const TokenIds& com
         make_distribution(target, first + node, request_.sampling);
     target_probs.push_back(came[i] < distribution.size ? detail::mass(distribution, came[i]) : 0);
   }
-  hindsight_.add(came, target_probs, drawn_, target.cols);
+  acceptance_.add(came, target_probs, drawn_, target.cols);
   ++stats_.bridges[now_].rounds;
   report();
 }
 
-void AutoDraft::set_target_width(int64_t width) {
-  for (const auto& candidate : candidates_) candidate->drafting->set_target_width(width);
+void AutoSource::set_target_width(int64_t width) {
+  for (const auto& candidate : candidates_) candidate->source->set_target_width(width);
 }
 
-double AutoDraft::worth(const Candidate& candidate) const {
+double AutoSource::worth(const Candidate& candidate) const {
   // Until it has drafted, a bridge is taken to call the drafter as the one that drafts does.
   const Candidate& known = candidate.planned > 0 ? candidate : now();
   const double calls = known.asked_share() * static_cast<double>(length_);
   const double cost = round_cost(candidate.pair.options.draft_cost, calls, length_);
-  return (1 + hindsight_.accepted(candidate.pair.options.bridge, length_)) / cost;
+  return (1 + acceptance_.accepted(candidate.pair.options.bridge, length_)) / cost;
 }
 
-void AutoDraft::report() {
+void AutoSource::report() {
   stats_.bridges.resize(candidates_.size());
   for (size_t i = 0; i < candidates_.size(); ++i) {
     const Candidate& candidate = *candidates_[i];
     BridgeStats& told = stats_.bridges[i];
     told.bridge = candidate.pair.options.bridge;
-    told.acceptance = hindsight_.acceptance(told.bridge);
+    told.acceptance = acceptance_.acceptance(told.bridge);
     told.worth = worth(candidate);
   }
 }

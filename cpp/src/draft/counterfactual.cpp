@@ -1,4 +1,4 @@
-#include "session/hindsight.h"
+#include "draft/counterfactual.h"
 
 #include <algorithm>
 
@@ -35,7 +35,8 @@ double ratio_of(const std::vector<float>& distribution, const SamplingParams& pa
 
 }  // namespace
 
-Hindsight::Hindsight(const Pair& pair, const Request& request, int32_t longest)
+CounterfactualAcceptance::CounterfactualAcceptance(const Pair& pair, const DraftRequest& request,
+                                                   int32_t longest)
     : pair_(pair), sampling_(request.draft_sampling.value_or(request.sampling)) {
   for (Known& known : known_) {
     double power = 1;
@@ -48,8 +49,8 @@ Hindsight::Hindsight(const Pair& pair, const Request& request, int32_t longest)
   }
 }
 
-void Hindsight::add(const TokenIds& came, const std::vector<double>& target_probs,
-                    const std::vector<Row>& rows, int64_t width) {
+void CounterfactualAcceptance::add(const TokenIds& came, const std::vector<double>& target_probs,
+                                   const std::vector<Row>& rows, int64_t width) {
   const size_t begin = text_.size(), first = tokens_.size();
   for (int32_t token : came) {
     tokens_.push_back(token);
@@ -72,9 +73,9 @@ void Hindsight::add(const TokenIds& came, const std::vector<double>& target_prob
   while (oldest_ < places_.size() && places_[oldest_].byte < recent) ++oldest_;
 }
 
-Hindsight::Place Hindsight::place_of(const RowsView& row, int64_t token, const TokenIds& came,
-                                     const std::vector<double>& target_probs, size_t next,
-                                     int64_t width) const {
+CounterfactualAcceptance::Place CounterfactualAcceptance::place_of(
+    const RowsView& row, int64_t token, const TokenIds& came,
+    const std::vector<double>& target_probs, size_t next, int64_t width) const {
   Place place{0, token, {}, {}, {}, {}, -1};
   RowsView known = row;
   known.cols = std::min<int64_t>(row.cols, pair_.drafter->size());
@@ -90,9 +91,9 @@ Hindsight::Place Hindsight::place_of(const RowsView& row, int64_t token, const T
   return place;
 }
 
-std::vector<Hindsight::Step> Hindsight::spelt_steps(const RowsView& row, const TokenIds& came,
-                                                    const std::vector<double>& target_probs,
-                                                    size_t next, int64_t width) const {
+std::vector<CounterfactualAcceptance::Step> CounterfactualAcceptance::spelt_steps(
+    const RowsView& row, const TokenIds& came, const std::vector<double>& target_probs, size_t next,
+    int64_t width) const {
   const DraftTokenTrie& token_trie = *pair_.token_trie;
   SamplingParams weighing = sampling_, of_psi;
   if (sampling_.greedy()) weighing = {};
@@ -114,7 +115,7 @@ std::vector<Hindsight::Step> Hindsight::spelt_steps(const RowsView& row, const T
   return steps;
 }
 
-void Hindsight::count_first(const Place& place) {
+void CounterfactualAcceptance::count_first(const Place& place) {
   const std::string_view rest = std::string_view(text_).substr(place.byte);
   const size_t size = starts_[place.token + 1] - place.byte;
   const bool spelt = place.likely.size() >= size &&
@@ -128,7 +129,7 @@ void Hindsight::count_first(const Place& place) {
   }
 }
 
-void Hindsight::judge() {
+void CounterfactualAcceptance::judge() {
   for (int bridge : {kTli, kSlrs, kSlem}) {
     Known& known = known_[bridge];
     const size_t lengths = known.mean.size();
@@ -152,14 +153,14 @@ void Hindsight::judge() {
   }
 }
 
-const Hindsight::Place* Hindsight::find(size_t byte) const {
+const CounterfactualAcceptance::Place* CounterfactualAcceptance::find(size_t byte) const {
   const auto place =
       std::lower_bound(places_.begin() + static_cast<int64_t>(oldest_), places_.end(), byte,
                        [](const Place& at, size_t wanted) { return at.byte < wanted; });
   return place != places_.end() && place->byte == byte ? &*place : nullptr;
 }
 
-void Hindsight::keep(Reach& reach, double ratio) const {
+void CounterfactualAcceptance::keep(Reach& reach, double ratio) const {
   const Verifier verifier = pair_.options.verifier.value_or(Verifier::kTraversal);
   const bool together = verifier == Verifier::kTraversal || verifier == Verifier::kBlock;
   ++reach.length;
@@ -169,7 +170,8 @@ void Hindsight::keep(Reach& reach, double ratio) const {
 
 // Adds what a draft of target tokens that has come to `place` would have had kept from there on;
 // the mean where the drafter's row is not known.
-void Hindsight::along(int bridge, const Place& place, Reach reach, Values& values) const {
+void CounterfactualAcceptance::along(int bridge, const Place& place, Reach reach,
+                                     Values& values) const {
   const auto longest = static_cast<int64_t>(values.size()) - 1;
   size_t next = place.token;
   for (const Step& step : bridge == kTli ? place.tli : place.slrs) {
@@ -193,7 +195,7 @@ void Hindsight::along(int bridge, const Place& place, Reach reach, Values& value
 }
 
 // What a draft of the drafter's likeliest tokens would have had kept from `place` on.
-Hindsight::Values Hindsight::as_text(Place& place) const {
+CounterfactualAcceptance::Values CounterfactualAcceptance::as_text(Place& place) const {
   const Values& mean = known_[kSlem].mean;
   const std::string_view came = std::string_view(text_).substr(place.byte);
   Values values{0};  // as long as the draft is known and agrees
@@ -225,7 +227,8 @@ Hindsight::Values Hindsight::as_text(Place& place) const {
 
 // Tokens from `place` on that are also those of a draft which ends with the likeliest of `last`.
 // All of it is read at once: the end of a word that went astray may change the tokens before it.
-double Hindsight::agreeing(const Place& place, const std::string& draft, const Place& last) const {
+double CounterfactualAcceptance::agreeing(const Place& place, const std::string& draft,
+                                          const Place& last) const {
   TokenIds tokens;
   try {
     tokens = pair_.target->encode(std::string_view(draft).substr(0, complete_utf8(draft)));
@@ -241,17 +244,17 @@ double Hindsight::agreeing(const Place& place, const std::string& draft, const P
 }
 
 // Tokens that end in the first `bytes` of the text from `place` on.
-double Hindsight::ended(const Place& place, size_t bytes) const {
+double CounterfactualAcceptance::ended(const Place& place, size_t bytes) const {
   const auto end = std::upper_bound(starts_.begin(), starts_.end(), place.byte + bytes);
   return static_cast<double>(end - starts_.begin() - place.token - 1);
 }
 
-double Hindsight::accepted(Bridge bridge, int64_t length) const {
+double CounterfactualAcceptance::accepted(Bridge bridge, int64_t length) const {
   const Values& mean = known_[index_of(bridge)].mean;
   return mean[std::clamp<int64_t>(length, 0, static_cast<int64_t>(mean.size()) - 1)];
 }
 
-double Hindsight::acceptance(Bridge bridge) const {
+double CounterfactualAcceptance::acceptance(Bridge bridge) const {
   const Known& known = known_[index_of(bridge)];
   return known.first / known.asked;
 }

@@ -1,4 +1,4 @@
-#include "session/lookup.h"
+#include "draft/lookup.h"
 
 #include <algorithm>
 
@@ -32,16 +32,15 @@ TokenIds look_up(const TokenIds& text, size_t length) {
 
 }  // namespace detail
 
-void LookupDraft::start(const TokenIds& committed, int64_t remaining) {
-  proposal_ = {};
-  proposal_.tree.tokens[0] = committed.back();
+void LookupSource::start(const TokenIds& committed, int64_t remaining) {
+  draft_ = {};
+  draft_.tree.tokens[0] = committed.back();
   const size_t length = shape_for(pair_.options, remaining).levels();
-  // A prompt may hold ids that the target has no logits for, which it cannot say either.
-  const int64_t width = std::max<int64_t>(pair_.target->size(), target_width_);
   int32_t node = 0;
   for (int32_t token : detail::look_up(committed, length)) {
-    if (token >= width) break;
-    node = proposal_.tree.add(node, token);
+    // A prompt may hold ids that the target has no logits for, which it cannot say either.
+    if (token >= target_width_) break;
+    node = draft_.tree.add(node, token);
   }
 }
 

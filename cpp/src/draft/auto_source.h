@@ -1,7 +1,7 @@
 // The bridge that chooses itself: TLI, SLRS or SLEM, round by round.
 //
 // A round's rows say how far each bridge would have come on the text that was committed
-// (Hindsight). A bridge is worth
+// (CounterfactualAcceptance). A bridge is worth
 //   (1 + tokens kept of a draft) / (1 + draft_cost * drafter calls + kTokenCost * drafted tokens);
 // the next round takes the best, or stays where nothing is better by kMargin. Only the request's
 // own past counts, no clock, and never a target row of the round that is drafted.
@@ -10,32 +10,32 @@
 #include <memory>
 #include <vector>
 
-#include "session/hindsight.h"
-#include "session/model_draft.h"
+#include "draft/counterfactual.h"
+#include "draft/model_source.h"
 
 namespace anydraft {
 
-class AutoDraft : public Drafting {
+class AutoSource : public DraftSource {
  public:
-  AutoDraft(const Pair& pair, const Request& request, Stats& stats);
+  AutoSource(const Pair& pair, const DraftRequest& request, DraftStats& stats);
 
   void start(const TokenIds& committed, int64_t remaining) override;
-  bool wants_model() const override { return now().drafting->wants_model(); }
-  Feed feed() const override { return now().drafting->feed(); }
+  bool wants_model() const override { return now().source->wants_model(); }
+  Feed feed() const override { return now().source->feed(); }
   void take(const RowsView& rows, int64_t first) override;
   void learn(const RowsView& target, int64_t first, const TokenIds& committed,
              const std::vector<int32_t>& path) override;
   void settle(const TokenIds& committed, const std::vector<int32_t>& path) override {
-    now().drafting->settle(committed, path);
+    now().source->settle(committed, path);
   }
-  void failed() override { now().drafting->failed(); }
+  void failed() override { now().source->failed(); }
   void set_target_width(int64_t width) override;
-  const Proposal& proposal() const override { return now().drafting->proposal(); }
+  const Draft& draft() const override { return now().source->draft(); }
 
  private:
   struct Candidate {
     Pair pair;
-    std::unique_ptr<ModelDraft> drafting;
+    std::unique_ptr<ModelSource> source;
     double calls = 0, planned = 0;  // of the drafter in its rounds; lengths of these
     double asked_share() const { return planned > 0 ? calls / planned : 1; }
   };
@@ -44,15 +44,15 @@ class AutoDraft : public Drafting {
   double worth(const Candidate& candidate) const;
   void report();
 
-  const Request& request_;
-  Stats& stats_;
+  const DraftRequest& request_;
+  DraftStats& stats_;
   std::vector<std::unique_ptr<Candidate>> candidates_;
   size_t now_ = 0;
   int64_t longest_, length_;     // of a draft: at most; of this round
   int64_t calls_before_ = 0;     // of the drafter, when the round began
   size_t committed_before_ = 0;  // tokens, likewise
-  Hindsight hindsight_;
-  std::vector<Hindsight::Row> drawn_;  // of this round
+  CounterfactualAcceptance acceptance_;
+  std::vector<CounterfactualAcceptance::Row> drawn_;  // of this round
 };
 
 }  // namespace anydraft

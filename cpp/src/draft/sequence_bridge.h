@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "bridge/sequences.h"
-#include "session/slrs_draft.h"
+#include "draft/spelling_bridge.h"
 
 namespace anydraft {
 
@@ -13,18 +13,17 @@ namespace anydraft {
 // all of them together give psi, and a child is drawn from psi itself; the sequences that begin
 // with it are what its own children's psi is made of. So psi is never "of the drawn token only",
 // and verification needs no further call of the drafter for its residual.
-class SequenceDraft : public SlrsDraft {
+class SequenceBridge : public DraftBridge {
  public:
-  SequenceDraft(const Pair& pair, const Request& request, Stats& stats);
+  explicit SequenceBridge(DraftRound& round);
   void start(const TokenIds& committed, int64_t remaining) override;
-
- protected:
   // Keeps the row of a trie's node: what is drawn waits for others.
   Expansion draw(int32_t node, int32_t width, const RowsView& rows, int64_t row,
-                 int32_t uniform) override;
-  std::vector<int32_t> next_frontier(const RowsView& rows, int64_t row) override;
-  void finish() override {}
+                 int32_t number) override;
   bool ends(int32_t) const override { return false; }
+  bool weighs_itself() const override { return true; }
+  std::vector<int32_t> next_frontier() override;
+  void finish() override {}
   std::vector<int32_t> taken_path(const TokenIds& committed,
                                   const std::vector<int32_t>& path) const override;
 
@@ -40,8 +39,9 @@ class SequenceDraft : public SlrsDraft {
   void draw_children(int32_t node);
   void count(const Growth& growth);
 
-  SequenceTrie trie_;            // its nodes are those of tree_
-  std::vector<Growth> growths_;  // [nodes of the proposal's tree]
+  PsiSampling psi_;
+  SequenceTrie trie_;            // its nodes are those of the round's tree
+  std::vector<Growth> growths_;  // [nodes of the draft's tree]
 };
 
 }  // namespace anydraft

@@ -1,4 +1,4 @@
-#include "session/sequence_draft.h"
+#include "draft/sequence_bridge.h"
 
 #include <algorithm>
 #include <limits>
@@ -19,41 +19,43 @@ TreeShape any_shape() {
 
 }  // namespace
 
-SequenceDraft::SequenceDraft(const Pair& pair, const Request& request, Stats& stats)
-    : SlrsDraft(pair, request, stats),
-      trie_(*pair.drafter, *pair.target, *pair.map, *pair.token_trie, pair.options.stop_rule) {}
+SequenceBridge::SequenceBridge(DraftRound& round)
+    : DraftBridge(round),
+      psi_(round.sampling),
+      trie_(*round.pair.drafter, *round.pair.target, *round.pair.map, *round.pair.token_trie,
+            round.pair.options.stop_rule) {}
 
-void SequenceDraft::start(const TokenIds& committed, int64_t remaining) {
-  SlrsDraft::start(committed, remaining);
-  proposal_.tree = DraftTree(shape_for(pair_.options, remaining));
-  proposal_.tree.tokens[0] = committed.back();
-  proposal_.tree.paths[0] = tree_.paths[0];
-  tree_ = DraftTree(any_shape());
+void SequenceBridge::start(const TokenIds& committed, int64_t remaining) {
+  propose_over_target(psi_.of_psi);
+  round_.draft.tree = DraftTree(shape_for(round_.pair.options, remaining));
+  round_.draft.tree.tokens[0] = committed.back();
+  round_.draft.tree.paths[0] = round_.tree.paths[0];
+  round_.tree = DraftTree(any_shape());
   trie_.clear();
   growths_.assign(1, {{Sequence{}}, 0});
 }
 
-Expansion SequenceDraft::draw(int32_t node, int32_t, const RowsView& rows, int64_t row, int32_t) {
-  trie_.set_row(node, make_distribution(rows, row, weighing_));
+Expansion SequenceBridge::draw(int32_t node, int32_t, const RowsView& rows, int64_t row, int32_t) {
+  trie_.set_row(node, make_distribution(rows, row, psi_.weighing));
   return {};
 }
 
 // Where an encoder throws, what has been done so far stands and is not done again.
-std::vector<int32_t> SequenceDraft::next_frontier(const RowsView&, int64_t) {
-  const DraftTree& tree = proposal_.tree;
+std::vector<int32_t> SequenceBridge::next_frontier() {
+  const DraftTree& tree = round_.draft.tree;
   for (;;) {
     const std::vector<int32_t> frontier = tree.frontier();
     std::vector<int32_t> wanted;
     for (int32_t node : frontier) grow(growths_[node], wanted);
     if (!wanted.empty()) return wanted;
     for (int32_t node : frontier) draw_children(node);
-    const bool unsure = chain_ && confidence_ < pair_.options.draft_confidence;
+    const bool unsure = round_.chain && round_.confidence < round_.pair.options.draft_confidence;
     if (frontier.empty() || unsure) return {};
   }
 }
 
 // Sequences with rows go on; those that need one are added to `wanted`.
-void SequenceDraft::grow(Growth& growth, std::vector<int32_t>& wanted) {
+void SequenceBridge::grow(Growth& growth, std::vector<int32_t>& wanted) {
   for (bool grown = true; grown;) {
     grown = false;
     const std::vector<int32_t> chosen = likeliest(growth);
@@ -83,9 +85,9 @@ void SequenceDraft::grow(Growth& growth, std::vector<int32_t>& wanted) {
 }
 
 // Those that the rule lets go on now, the likeliest first: what one call of the drafter may ask.
-std::vector<int32_t> SequenceDraft::likeliest(Growth& growth) {
+std::vector<int32_t> SequenceBridge::likeliest(Growth& growth) {
   Sequences& all = growth.sequences;
-  const int32_t budget = pair_.options.stop_rule.rows;
+  const int32_t budget = round_.pair.options.stop_rule.rows;
   std::vector<int32_t> chosen;
   if (growth.rows >= budget) return chosen;
   for (size_t i = 0; i < all.size(); ++i) {
@@ -104,70 +106,70 @@ std::vector<int32_t> SequenceDraft::likeliest(Growth& growth) {
   return chosen;
 }
 
-int32_t SequenceDraft::node_of(const Sequence& sequence) {
+int32_t SequenceBridge::node_of(const Sequence& sequence) {
   const int32_t node = trie_.find(sequence);
   if (node < trie_.size()) return node;
   trie_.add(sequence);
-  add_certain(sequence.node, sequence.token);
+  round_.tree.add(sequence.node, sequence.token);
+  round_.feeder.add({sequence.token});
   return node;
 }
 
 // Whether the drafter's context has remaining for it.
-bool SequenceDraft::fits(const Sequence& sequence) const {
-  const int64_t longest = pair_.options.draft_context;
+bool SequenceBridge::fits(const Sequence& sequence) const {
+  const int64_t longest = round_.pair.options.draft_context;
   const int64_t depth = trie_.depth(sequence.node) + (sequence.token >= 0);
-  return longest == 0 || context_length() + depth <= longest;
+  return longest == 0 || round_.feeder.length() + depth <= longest;
 }
 
-void SequenceDraft::draw_children(int32_t node) {
-  DraftTree& tree = proposal_.tree;
+void SequenceBridge::draw_children(int32_t node) {
+  DraftTree& tree = round_.draft.tree;
   Growth& growth = growths_[node];
-  const int32_t width = merges() ? tree.paths[node] : tree.width_of(node);
+  const int32_t width = round_.pair.merges() ? tree.paths[node] : tree.width_of(node);
   Expansion drawn;
   if (width > 0) {
-    const float scale = static_cast<float>(1.4426950408889634 / of_psi_.temperature);
-    drawn.distribution = trie_.psi(growth.sequences, proposal_.width, scale);
+    const float scale = static_cast<float>(1.4426950408889634 / psi_.of_psi.temperature);
+    drawn.distribution = trie_.psi(growth.sequences, round_.draft.width, scale);
   }
   if (detail::has_mass(drawn.distribution)) {
-    const RowsView psi{drawn.distribution.data(), DType::kFloat32, 1,
-                       proposal_.width,           proposal_.width, 0};
-    draw_from(psi, 0, of_psi_, width, next_uniforms(width), drawn);
+    const RowsView psi{drawn.distribution.data(), DType::kFloat32,    1,
+                       round_.draft.width,        round_.draft.width, 0};
+    round_.draw_from(psi, 0, psi_.of_psi, width, round_.next_draws(width), drawn);
     count(growth);
   }
-  const bool from_row = drawn.kind != ProposalKind::kOneHot && !drawn.children.empty();
-  const auto rows = static_cast<int32_t>(proposal_.distributions.size() / proposal_.width);
-  if (from_row) keep_distribution(drawn);
   const int32_t first = tree.size();
-  tree.expand(node, drawn.kind, from_row ? rows : -1, drawn.children, drawn.masses, drawn.paths);
+  tree.expand(node, drawn.kind, round_.keep_distribution(drawn), drawn.children, drawn.masses,
+              drawn.paths);
   const Sequences sequences = std::move(growths_[node].sequences);
   growths_.resize(tree.size());
   for (int32_t child = first; child < tree.size(); ++child) {
     growths_[child].sequences = trie_.said(sequences, tree.tokens[child]);
-    if (growths_[child].sequences.empty() || request_.stops(tree.tokens[child])) tree.close(child);
+    if (growths_[child].sequences.empty() || round_.request.stops(tree.tokens[child]))
+      tree.close(child);
   }
 }
 
 // How much of the distribution the rule itself has stopped; and how sure the drafter is of the
 // draft so far.
-void SequenceDraft::count(const Growth& growth) {
+void SequenceBridge::count(const Growth& growth) {
   double all = 0, stopped = 0;
-  std::vector<double> by_token(proposal_.width, 0.0);
+  std::vector<double> by_token(round_.draft.width, 0.0);
   for (const Sequence& sequence : growth.sequences) {
     if (sequence.first < 0) continue;
     all += sequence.mass;
     by_token[sequence.first] += sequence.mass;
     if (sequence.stopped == 1) stopped += sequence.mass;
   }
-  confidence_ *= *std::max_element(by_token.begin(), by_token.end()) / all;
-  ++stats_.distributions;
-  stats_.stopped += stopped / all;
+  round_.confidence *= *std::max_element(by_token.begin(), by_token.end()) / all;
+  ++round_.stats.distributions;
+  round_.stats.stopped += stopped / all;
 }
 
 // Of the sequences fed the one that agrees longest with the text.
-std::vector<int32_t> SequenceDraft::taken_path(const TokenIds& committed,
-                                               const std::vector<int32_t>& path) const {
+std::vector<int32_t> SequenceBridge::taken_path(const TokenIds& committed,
+                                                const std::vector<int32_t>& path) const {
   const TokenIds added(committed.end() - static_cast<int64_t>(path.size()) - 1, committed.end());
-  const std::string text = pair_.target->decode(added);
+  const std::string text = round_.pair.target->decode(added);
   int32_t best = 0;
   for (int32_t node = 1; node < trie_.size(); ++node) {
     const std::string& drafted = trie_.text(node);

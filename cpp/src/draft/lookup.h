@@ -1,17 +1,23 @@
 // Prompt lookup: drafts without a model. Saxena 2023, "Prompt lookup decoding".
 #pragma once
 
-#include "session/proposal.h"
+#include "draft/source.h"
 
 namespace anydraft {
 
-class LookupDraft : public Drafting {
+class LookupSource : public DraftSource {
  public:
-  explicit LookupDraft(const Pair& pair) : pair_(pair) {}
+  explicit LookupSource(const Pair& pair) : pair_(pair), target_width_(pair.target->size()) {}
   void start(const TokenIds& committed, int64_t remaining) override;
+  const Draft& draft() const override { return draft_; }
+  void set_target_width(int64_t width) override {
+    target_width_ = std::max<int64_t>(width, pair_.target->size());
+  }
 
  private:
   const Pair& pair_;
+  int64_t target_width_;
+  Draft draft_;
 };
 
 namespace detail {
