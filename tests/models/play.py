@@ -78,6 +78,8 @@ def generated(model: Any, prompt: Any, tokens: int = TOKENS) -> list[int]:
     with torch.inference_mode(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         ids = model.generate(**inputs, **options)[0].tolist()
+    if model.config.model_type == "whisper":  # its own `generate` leaves the start out
+        return [1, *ids]
     if model.config.is_encoder_decoder:
         return ids
     return ids[len(prompt) :]

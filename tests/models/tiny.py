@@ -10,7 +10,7 @@ import transformers
 from transformers.models.auto import modeling_auto
 
 VOCAB = 64
-LARGEST = 4_000_000  # parameters; more: a size was not found, and the default taken
+LARGEST = 8_000_000  # parameters; more: a size was not found, and the default taken
 
 # Sizes by the names that configurations give them.
 _SIZES = {
@@ -164,7 +164,7 @@ def build(name: str, kind: str, seed: int = 0) -> Any:
     _spread(model, seed)
     generation = model.generation_config
     generation.eos_token_id, generation.pad_token_id = None, 0  # texts of one length
-    generation.forced_eos_token_id = None
+    generation.forced_eos_token_id = generation.encoder_no_repeat_ngram_size = None
     if generation.begin_suppress_tokens:
         generation.begin_suppress_tokens, generation.suppress_tokens = [7, 9], [11, 12]
     return model
@@ -184,6 +184,8 @@ def _config(kind: Any, special: dict[str, Any]) -> Any:
         inner = getattr(default, key, None)
         if isinstance(part, dict) and isinstance(inner, transformers.PreTrainedConfig):
             given[key] = _config(type(inner), {}).to_dict()
+    if "kv_lora_rank" in values and "num_key_value_heads" in given:
+        given["num_key_value_heads"] = given["num_attention_heads"]
     for key in ("layer_types", "mlp_layer_types", "rope_parameters"):
         given.pop(key, None)
     config = kind(**{**given, **special})
@@ -206,4 +208,13 @@ def _spread(model: Any, seed: int) -> None:
 
 _SPECIAL: dict[str, dict[str, Any]] = {
     "mamba2": {"num_heads": 8, "head_dim": 8},
+    "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1},
+    "bamba": {"attn_layer_indices": [1, 3]},
+    "granitemoehybrid": {"layer_types": ["mamba", "attention"] * 2, "mamba_n_heads": 8},
+    "zaya": {"num_experts_per_tok": 1},
+    "zamba2": {"layer_types": ["mamba", "hybrid"] * 2},
+    "roc_bert": {"enable_pronunciation": False, "enable_shape": False},
+    "reformer": {"axial_pos_shape": [8, 16], "axial_pos_embds_dim": [16, 16]},
+    "gpt_neo": {"attention_types": [[["global", "local"], 2]], "window_size": 8},
+    "gemma4_assistant": {},
 }

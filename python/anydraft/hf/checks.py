@@ -17,7 +17,9 @@ _NOISE = 5e-6  # below this nothing can be said
 _PIECES = ((0, 7), (7, 11), (11, 12), (12, 13))  # a prompt, several tokens behind it, single ones
 
 
-def check_rows(decoder: Any, config: Any, dtype: torch.dtype, *, quantised: bool) -> None:
+def check_rows(
+    decoder: Any, config: Any, name: str, dtype: torch.dtype, *, quantised: bool
+) -> None:
     """Compares rows on top of a cache with those of a pass without one, in inference mode.
 
     They differ where a model ignores its cache, cannot go on from it with several tokens, or
@@ -30,8 +32,12 @@ def check_rows(decoder: Any, config: Any, dtype: torch.dtype, *, quantised: bool
     coarse = quantised or dtype != torch.float32
     most, share = (_COARSE_ROUNDING, _COARSE_SHARE) if coarse else (_ROUNDING, _SHARE)
     found = []
-    for says_positions in (True, False):
-        decoder.says_positions = says_positions
+    ways = [(True, True), (False, True)]
+    if hasattr(decoder, "alone"):
+        ways += [(True, False), (False, False)]
+    for decoder.says_positions, alone in ways:
+        if not alone:
+            decoder.alone = False
         try:
             error, effect = _error(decoder, config)
         except NotImplementedError:
@@ -40,6 +46,14 @@ def check_rows(decoder: Any, config: Any, dtype: torch.dtype, *, quantised: bool
             found.append(f"it fails: {type(failure).__name__}: {failure}")
             continue
         if error <= most and error <= max(share * effect, _NOISE):
+            if not alone:
+                warnings.warn(
+                    f"[hf.load] {name} computes single tokens otherwise than several ({found[0]}): "
+                    "the pass for several is used for all, so a text may part from one decoded "
+                    "token by token",
+                    RuntimeWarning,
+                    stacklevel=4,
+                )
             return
         found.append(f"logits differ by {error:.2g} of their size")
         if quantised and error <= 3 * _COARSE_ROUNDING:
@@ -52,8 +66,8 @@ def check_rows(decoder: Any, config: Any, dtype: torch.dtype, *, quantised: bool
             return
     raise NotImplementedError(
         "[HfModel] expected a model that gives the same logits on top of a cache as without one, "
-        f"for one token as for several, got one that does not ({found[0]}): its cache is ignored "
-        "or cannot be continued by several tokens, or tokens see later ones"
+        f"for one token as for several, got {name} ({found[0]}): its cache is ignored or cannot be "
+        "continued by several tokens, or tokens see later ones"
     )
 
 

@@ -12,7 +12,7 @@ from transformers import DynamicCache, EncoderDecoderCache
 
 from anydraft.hf.feeds import Feed
 from anydraft.hf.kv_cache import RequestCache
-from anydraft.hf.model import HfModel
+from anydraft.hf.model import HfModel, embeddings
 from anydraft.hf.slots import Part, Slots
 from anydraft.hf.stock import StockDecoder, trial_tokens
 
@@ -169,8 +169,7 @@ class HfEncoderDecoder(HfModel):
         self._checked = True
 
     def _count_embeddings(self) -> int:
-        decoder: Any = self.model.get_decoder()
-        return int(decoder.get_input_embeddings().weight.shape[0])
+        return embeddings(self.model.get_decoder(), self._config)
 
     def _inputs(self, prompt: Any) -> dict[str, Any]:
         device = self.device

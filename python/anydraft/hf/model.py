@@ -120,10 +120,16 @@ class HfModel:
     def _check_rows(self, decoder: Any) -> None:
         quantised = getattr(self.model.config, "quantization_config", None) is not None
         with torch.inference_mode():
-            checks.check_rows(decoder, self._config, self.model.dtype, quantised=quantised)
+            checks.check_rows(
+                decoder,
+                self._config,
+                type(self.model).__name__,
+                self.model.dtype,
+                quantised=quantised,
+            )
 
     def _count_embeddings(self) -> int:
-        return int(self.model.get_input_embeddings().weight.shape[0])
+        return embeddings(self.model, self._config)
 
     def _forward(self, feeds: Sequence[Feed]) -> torch.Tensor:
         """One pass of the decoder -> [sum of feed.rows, vocab]."""
@@ -170,3 +176,21 @@ class HfModel:
                 groups.append([feed])
                 remaining = 0 if alone else self._decoder.together - new
         return groups
+
+
+def embeddings(model: Any, config: Any) -> int:
+    """How many ids a model, or its decoder, takes.
+
+    Raises:
+        NotImplementedError: one that takes several ids at a time.
+    """
+    try:
+        table = model.get_input_embeddings()
+    except (AttributeError, NotImplementedError):  # it does not say
+        return int(config.vocab_size)
+    if not hasattr(table, "weight"):
+        raise NotImplementedError(
+            f"[HfModel] expected one table of embeddings, got {type(table).__name__}: models of "
+            "several codebooks decode several ids at a time"
+        )
+    return int(table.weight.shape[0])

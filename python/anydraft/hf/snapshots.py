@@ -27,8 +27,9 @@ class SnapshotCache(RequestCache):
     Invariant: `snapshots` are ascending, the first one at or before every text that may be kept.
     """
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: Any, needed: int) -> None:
         super().__init__(config)
+        self.needed = needed
         self.tokens: list[int] = []
         self.snapshots: list[tuple[int, States]] = [(0, self.states())]
 
@@ -42,12 +43,14 @@ class SnapshotCache(RequestCache):
             self.settle()
 
     def settle(self) -> None:
-        """What is held now will not be cut: one snapshot is enough."""
-        del self.snapshots[:-1]
+        """What is held now will not be cut: one snapshot is enough, or two where the last token is
+        fed again."""
+        del self.snapshots[: -self.needed]
 
-    def resume(self) -> int:
-        """Goes back to a copy of the last snapshot; returns how many tokens it has taken in."""
-        position, states = self.snapshots[-1]
+    def resume(self, most: int) -> int:
+        """Goes back to a copy of the last snapshot of at most so many tokens; returns its own."""
+        reach = [kept for kept in self.snapshots if kept[0] <= most]
+        position, states = reach[-1] if reach else (0, self._empty_states())
         self.restore(states)
         super().keep(position)
         return position
@@ -80,15 +83,19 @@ class RecurrentDecoder(StockDecoder):
     Attributes:
         passes: forward passes so far.
         extra_passes: of these, such as took a snapshot up to the settled text and nothing else.
+        alone: whether single tokens are fed as such. Some models have another kernel for them that
+            gives other numbers; then the token before is fed again with each, so that all rows are
+            those of the kernel for several.
     """
 
     def __init__(self, model: Any) -> None:
         super().__init__(model)
         self.passes = self.extra_passes = 0
+        self.alone = True
 
     def new_cache(self) -> SnapshotCache:
         """An empty cache for one request."""
-        return SnapshotCache(self._config)
+        return SnapshotCache(self._config, 1 if self.alone else 2)
 
     def _forward(self, part: Part) -> torch.Tensor:
         if not part.slots.follows(part.positions, part.parents):
@@ -107,7 +114,7 @@ class RecurrentDecoder(StockDecoder):
         return self._take(cache, tokens, part.rows)
 
     def _take(self, cache: SnapshotCache, tokens: list[int], rows: int) -> torch.Tensor:
-        start = cache.resume()
+        start = cache.resume(len(cache.tokens) + len(tokens) - (1 if self.alone else 2))
         again = cache.tokens[start:]
         fed = [*again, *tokens]
         self.passes += 1

@@ -52,6 +52,8 @@ class StockDecoder:
         cache: one of `new_cache`, from which only what is not of the text is taken.
         """
         given = {self._names[0]: self._tensor(tokens)}
+        if self.says_positions and self._names[1] in self._parameters:
+            given[self._names[1]] = self._tensor(range(len(tokens)))
         if "use_cache" in self._parameters:
             given["use_cache"] = False
         return _logits(self._model(**given, **self._beside(cache)))[0].float()
