@@ -88,13 +88,23 @@ def generated(model: Any, prompt: Any, tokens: int = TOKENS) -> list[int]:
 def prompt_of(model: Any, length: int, seed: int) -> Any:
     """Random ids, with a repeated stretch that a lookup finds; features where these are wanted."""
     generator = torch.Generator().manual_seed(seed)
-    if getattr(model, "main_input_name", "input_ids") == "input_features":
-        config = model.config
-        shape = (1, config.num_mel_bins, 2 * config.max_source_positions)
-        return {"input_features": torch.randn(shape, generator=generator)}
+    name = getattr(model, "main_input_name", "input_ids")
+    if name != "input_ids":
+        return {name: torch.randn(_features(model.config), generator=generator)}
     size = min(model.config.get_text_config().vocab_size, 64)
     ids = torch.randint(5, size, (length,), generator=generator).tolist()
     return ids + ids[:3]
+
+
+def _features(config: Any) -> tuple[int, ...]:
+    """The shape of what a speech encoder takes."""
+    if config.model_type == "whisper":
+        return 1, config.num_mel_bins, 2 * config.max_source_positions
+    if config.model_type == "speech_to_text":
+        return 1, 40, config.input_feat_per_channel
+    if config.model_type in ("moonshine", "moonshine_streaming"):
+        return 1, 4000
+    return 1, 40, config.encoder_config.num_mel_bins
 
 
 def results(model: Any, other: Any) -> dict[str, str]:

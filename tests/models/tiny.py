@@ -59,7 +59,7 @@ _SIZES = {
     "qk_nope_head_dim": 8,
     "qk_rope_head_dim": 8,
     "v_head_dim": 8,
-    "index_n_heads": 2,
+    "index_n_heads": 8,
     "index_head_dim": 16,
     "index_topk": 8,
     "rotary_dim": 8,
@@ -172,6 +172,8 @@ def build(name: str, kind: str, seed: int = 0) -> Any:
 
 def _config(kind: Any, special: dict[str, Any]) -> Any:
     """A configuration with every size made small, those of its parts too."""
+    if "encoder" in special:
+        return kind(**special, decoder_start_token_id=1, pad_token_id=0, tie_word_embeddings=False)
     default = kind()
     values = default.to_dict()
     given = {key: _SIZES[key] for key, value in values.items() if key in _SIZES and value is not None}
@@ -181,8 +183,8 @@ def _config(kind: Any, special: dict[str, Any]) -> Any:
     if values.get("is_encoder_decoder"):
         given["decoder_start_token_id"] = 1
     for key, part in values.items():
-        inner = getattr(default, key, None)
-        if isinstance(part, dict) and isinstance(inner, transformers.PreTrainedConfig):
+        inner = getattr(default, key, None) if isinstance(part, dict) else None
+        if isinstance(inner, transformers.PreTrainedConfig):
             given[key] = _config(type(inner), {}).to_dict()
     if "kv_lora_rank" in values and "num_key_value_heads" in given:
         given["num_key_value_heads"] = given["num_attention_heads"]
@@ -206,6 +208,13 @@ def _spread(model: Any, seed: int) -> None:
             weight.copy_(torch.randn(weight.shape, generator=generator) * size)
 
 
+_BERT = {
+    "vocab_size": VOCAB,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+}
 _SPECIAL: dict[str, dict[str, Any]] = {
     "mamba2": {"num_heads": 8, "head_dim": 8},
     "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1},
@@ -213,7 +222,20 @@ _SPECIAL: dict[str, dict[str, Any]] = {
     "granitemoehybrid": {"layer_types": ["mamba", "attention"] * 2, "mamba_n_heads": 8},
     "zaya": {"num_experts_per_tok": 1},
     "zamba2": {"layer_types": ["mamba", "hybrid"] * 2},
-    "roc_bert": {"enable_pronunciation": False, "enable_shape": False},
+    "roc_bert": {"pronunciation_vocab_size": VOCAB, "shape_vocab_size": VOCAB},
+    "nemotron": {"num_key_value_heads": 2},
+    "ministral": {"head_dim": 8},
+    "hunyuan_v1_dense": {"head_dim": 8},
+    "hunyuan_v1_moe": {"head_dim": 8},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 2},
+    "dots1": {"n_routed_experts": 4},
+    "deepseek_v2": {"num_experts_per_tok": 2, "n_group": 1, "topk_group": 1},
+    "kimi_linear": {"layer_types": ["linear_attention", "full_attention"] * 2},
+    "bailing_hybrid": {"layer_group_size": 2},
+    "encoder-decoder": {
+        "encoder": {"model_type": "bert", **_BERT},
+        "decoder": {"model_type": "bert", **_BERT, "is_decoder": True, "add_cross_attention": True},
+    },
     "reformer": {"axial_pos_shape": [8, 16], "axial_pos_embds_dim": [16, 16]},
     "gpt_neo": {"attention_types": [[["global", "local"], 2]], "window_size": 8},
     "gemma4_assistant": {},

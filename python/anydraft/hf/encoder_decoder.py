@@ -158,7 +158,7 @@ class HfEncoderDecoder(HfModel):
         decoder = CrossDecoder(self.model)
         self._decoder = decoder
         if getattr(self.model, "main_input_name", "input_ids") == "input_ids":
-            size = self._encoder.get_input_embeddings().weight.shape[0]
+            size = embeddings(self._encoder, self._config)
             ids = [token % size for token in trial_tokens(self._config, 9)]
             self._check(self.encode(ids))
         return decoder  # one that takes features is compared at its first prompt

@@ -187,7 +187,7 @@ def embeddings(model: Any, config: Any) -> int:
     try:
         table = model.get_input_embeddings()
     except (AttributeError, NotImplementedError):  # it does not say
-        return int(config.vocab_size)
+        return int(getattr(config, "src_vocab_size", None) or config.vocab_size)
     if not hasattr(table, "weight"):
         raise NotImplementedError(
             f"[HfModel] expected one table of embeddings, got {type(table).__name__}: models of "
