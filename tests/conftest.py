@@ -1,4 +1,5 @@
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent / "python"))  # toys.py
+for folder in ("python", "models"):  # toys.py; tiny.py
+    sys.path.insert(0, str(Path(__file__).parent / folder))

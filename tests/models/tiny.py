@@ -10,7 +10,7 @@ import transformers
 from transformers.models.auto import modeling_auto
 
 VOCAB = 64
-LARGEST = 8_000_000  # parameters; more: a size was not found, and the default taken
+LARGEST = 20_000_000  # parameters; more: a size was not found, and the default taken
 
 # Sizes by the names that configurations give them.
 _SIZES = {
@@ -176,7 +176,9 @@ def _config(kind: Any, special: dict[str, Any]) -> Any:
         return kind(**special, decoder_start_token_id=1, pad_token_id=0, tie_word_embeddings=False)
     default = kind()
     values = default.to_dict()
-    given = {key: _SIZES[key] for key, value in values.items() if key in _SIZES and value is not None}
+    given = {
+        key: _SIZES[key] for key, value in values.items() if key in _SIZES and value is not None
+    }
     given |= {k: _SIZES[k] for k in ("pad_token_id", "bos_token_id", "eos_token_id") if k in values}
     if "tie_word_embeddings" in values:
         given["tie_word_embeddings"] = False  # tied, a token is likeliest behind itself
@@ -221,17 +223,36 @@ _SPECIAL: dict[str, dict[str, Any]] = {
     "bamba": {"attn_layer_indices": [1, 3]},
     "granitemoehybrid": {"layer_types": ["mamba", "attention"] * 2, "mamba_n_heads": 8},
     "zaya": {"num_experts_per_tok": 1},
-    "zamba2": {"layer_types": ["mamba", "hybrid"] * 2},
+    "zamba2": {"layers_block_type": ["linear_attention", "hybrid"] * 2},
     "roc_bert": {"pronunciation_vocab_size": VOCAB, "shape_vocab_size": VOCAB},
     "nemotron": {"num_key_value_heads": 2},
     "ministral": {"head_dim": 8},
     "hunyuan_v1_dense": {"head_dim": 8},
     "hunyuan_v1_moe": {"head_dim": 8},
+    "lfm2": {"layer_types": ["conv", "full_attention"] * 2},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 2},
-    "dots1": {"n_routed_experts": 4},
+    "dots1": {"n_routed_experts": 4, "n_shared_experts": 1, "num_experts_per_tok": 2},
     "deepseek_v2": {"num_experts_per_tok": 2, "n_group": 1, "topk_group": 1},
-    "kimi_linear": {"layer_types": ["linear_attention", "full_attention"] * 2},
-    "bailing_hybrid": {"layer_group_size": 2},
+    "kimi_linear": {
+        "layer_types": ["linear_attention", "full_attention"] * 2,
+        "num_experts_per_tok": 2,
+    },
+    "bailing_hybrid": {
+        "layer_group_size": 2,
+        "n_group": 1,
+        "topk_group": 1,
+        "num_experts_per_tok": 2,
+    },
+    "qwen4_exp": {
+        "indexer_n_heads": 8,
+        "indexer_kv_heads": 1,
+        "indexer_head_dim": 16,
+        "indexer_budget": 16,
+        "indexer_compress_ratio": 2,
+        "ngram_vocab_size_base": 100,
+        "split_ngram_parts": 1,
+        "hc_lowrank": 8,
+    },
     "encoder-decoder": {
         "encoder": {"model_type": "bert", **_BERT},
         "decoder": {"model_type": "bert", **_BERT, "is_decoder": True, "add_cross_attention": True},
