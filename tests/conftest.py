@@ -1,5 +1,4 @@
 import sys
 from pathlib import Path
 
-for folder in ("python", "models"):  # toys.py; tiny.py
-    sys.path.insert(0, str(Path(__file__).parent / folder))
+sys.path.insert(0, str(Path(__file__).parent / "python"))  # toys.py

@@ -2,8 +2,8 @@
 
     python tools/model_table.py [--write] [CLASS ...]
 
-Each class gets a tiny random model; its greedy text under speculation must be that of `generate`, or
-the model must be refused with the reason. Exits with 1 where a class is accepted and wrong.
+Each class gets a tiny random model; its greedy text under speculation must be that of `generate`,
+or the model must be refused with the reason. Exits with 1 where a class is accepted and wrong.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tests" / "models"))
+sys.path.insert(0, str(ROOT))
 
-import play  # noqa: E402
-import tiny  # noqa: E402
 import torch  # noqa: E402
 import transformers  # noqa: E402
+
+from tests.models import play, tiny  # noqa: E402
 
 SECONDS = 60  # for one class
 WAYS = ("plain", "lookup", "draft", "itself", "tree")
@@ -75,13 +75,14 @@ def document(rows: list[tuple[str, str, Any]]) -> str:
     lines = [
         "# Which models work",
         "",
-        f"Written by tools/model_table.py with transformers {transformers.__version__}: every class "
-        "that it lists for causal, text-to-text and speech-to-text models, as a tiny random model.",
-        f"{len(right)} of {len(rows)} classes decode greedily to the very ids of `generate`, plain, "
-        "with drafts from lookup, from another model of the class (draft) and from the model "
-        "itself (all accepted), two requests at a time; where the model's own forward pass takes "
-        "the mask, with trees of drafts. The others are refused with the reason, or could not be "
-        "tried.",
+        f"Written by tools/model_table.py with transformers {transformers.__version__}: every "
+        "class that it lists for causal, text-to-text and speech-to-text models, as a tiny random "
+        f"model. {len(right)} of {len(rows)} classes decode greedily to the very ids of "
+        "`generate`, plain, with drafts from lookup, from another model of the class (draft) and "
+        "from the model itself (all accepted), two requests at a time; where the model's own "
+        "forward pass takes the mask, with trees of drafts. Zamba-2 and Nemotron-H compute single "
+        "tokens otherwise than several; their text is that of passes without a cache. The other "
+        "classes are refused with the reason, or could not be tried.",
         "",
         "| class | " + " | ".join(WAYS) + " |",
         "|---|" + "---|" * len(WAYS),

@@ -85,9 +85,8 @@ def generated(model: Any, prompt: Any, tokens: int = TOKENS) -> list[int]:
             ids = model.generate(**inputs, **options)[0].tolist()
         except Exception as failure:
             raise NotTried(f"generate: {type(failure).__name__}: {failure}") from failure
-    if (
-        type(model).__name__ == "WhisperForConditionalGeneration"
-    ):  # its own `generate` leaves the start out
+    # Whisper's own `generate` leaves the start out.
+    if type(model).__name__ == "WhisperForConditionalGeneration":
         return [1, *ids]
     if model.config.is_encoder_decoder:
         return ids

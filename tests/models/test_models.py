@@ -7,9 +7,9 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-import play
-import tiny
 import torch
+
+from tests.models import play, tiny
 
 CLASSES = {**tiny.causal_classes(), **tiny.encoder_decoder_classes()}
 RIGHT = [

@@ -161,7 +161,7 @@ def build(name: str, kind: str, seed: int = 0) -> Any:
         raise ValueError(f"{size:,} parameters")
     torch.manual_seed(seed)
     model = model_class(config).eval()
-    _spread(model, seed)
+    spread(model, seed)
     generation = model.generation_config
     generation.eos_token_id, generation.pad_token_id = None, 0  # texts of one length
     generation.forced_eos_token_id = generation.encoder_no_repeat_ngram_size = None
@@ -198,7 +198,7 @@ def _config(kind: Any, special: dict[str, Any]) -> Any:
     return config
 
 
-def _spread(model: Any, seed: int) -> None:
+def spread(model: Any, seed: int) -> None:
     """Weights that make every token look back: small ones would hide what is wrong."""
     generator = torch.Generator().manual_seed(seed)
     tables = {m.weight for m in model.modules() if isinstance(m, torch.nn.Embedding)}

@@ -35,7 +35,8 @@ def check_rows(
     ways = [(True, True), (False, True)]
     if hasattr(decoder, "alone"):
         ways += [(True, False), (False, False)]
-    for decoder.says_positions, alone in ways:
+    for says_positions, alone in ways:
+        decoder.says_positions = says_positions
         if not alone:
             decoder.alone = False
         try:

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from transformers import DynamicCache, EncoderDecoderCache
 
+from anydraft.errors import UnsupportedTokenizerError
+from anydraft.hf import rules
 from anydraft.hf.feeds import Feed
 from anydraft.hf.kv_cache import RequestCache
 from anydraft.hf.model import HfModel, embeddings
@@ -44,7 +46,7 @@ class CrossCache(EncoderDecoderCache):  # type: ignore[misc, unused-ignore]
         self.self_attention_cache.keep(first, moved)
         if self.unfinished:  # a pass failed half way: nobody knows which layers it reached
             self.cross_attention_cache = DynamicCache()
-            self.is_updated = {}
+            self.is_updated: dict[int, bool] = {}
             self.unfinished = False
 
 
@@ -74,6 +76,14 @@ class CrossDecoder(StockDecoder):
         rows = super()._rows(*args, **options)
         cache.unfinished = False
         return rows
+
+    def whole(self, tokens: Sequence[int], cache: Any, **more: Any) -> torch.Tensor:
+        """As StockDecoder's."""
+        seen = torch.ones(1, len(tokens), dtype=torch.long, device=self._model.device)
+        with_mask = self._names[2] in self._parameters  # else padding in the text is not seen
+        if with_mask:
+            more[self._names[2]] = seen
+        return super().whole(tokens, cache, **more)
 
     def _beside(self, cache: Any) -> dict[str, Any]:
         given = {"encoder_outputs": cache.encoded.output}
@@ -121,12 +131,11 @@ class HfEncoderDecoder(HfModel):
         Raises:
             ValueError: a prompt that is none for the encoder.
         """
-        own = target is None or target is self
-        if own or not isinstance(target, HfEncoderDecoder):
-            encoded = self.encode(prompt)
-        else:
+        encoded: Encoded | None = None
+        if isinstance(target, HfEncoderDecoder) and target is not self:
             encoded = target.encoded(prompt) if self._shares(target) else None
-            encoded = encoded or self.encode(_in_words(prompt, target, self))
+            prompt = _in_words(prompt, target, self)
+        encoded = encoded or self.encode(prompt)
         self.forget(request)
         self._opened[request] = prompt, encoded
         self._firsts[request] = len(self.decoder_prompt(prompt)) - 1
@@ -195,8 +204,11 @@ class HfEncoderDecoder(HfModel):
         if self.tokenizer is not None:
             return [int(token) for token in self.tokenizer(prompt).input_ids]
         vocabulary = self.vocabulary
-        eos = self.model.config.eos_token_id
-        return [*vocabulary.prefix, *vocabulary.encode_as_owner(prompt, specials=False), eos]
+        try:
+            ids = vocabulary.encode_as_owner(prompt, specials=False)
+        except UnsupportedTokenizerError:
+            ids = vocabulary.encode(prompt)
+        return [*vocabulary.prefix, *ids, *rules.eos_tokens(self.model)[:1]]
 
     def _whisper_prompt(self, given: Mapping[str, Any]) -> list[int]:
         config = self.model.generation_config

@@ -46,17 +46,17 @@ class StockDecoder:
         """-> float32 logits [sum of rows, vocab]. In inference mode only."""
         return torch.cat([self._forward(part) for part in parts])
 
-    def whole(self, tokens: Sequence[int], cache: Any) -> torch.Tensor:
+    def whole(self, tokens: Sequence[int], cache: Any, **more: Any) -> torch.Tensor:
         """The rows [tokens, vocab] that the model gives without a cache: what must come out.
 
         cache: one of `new_cache`, from which only what is not of the text is taken.
         """
-        given = {self._names[0]: self._tensor(tokens)}
+        given: dict[str, Any] = {self._names[0]: self._tensor(tokens)}
         if self.says_positions and self._names[1] in self._parameters:
             given[self._names[1]] = self._tensor(range(len(tokens)))
         if "use_cache" in self._parameters:
             given["use_cache"] = False
-        return _logits(self._model(**given, **self._beside(cache)))[0].float()
+        return _logits(self._model(**given, **self._beside(cache), **more))[0].float()
 
     def _forward(self, part: Part) -> torch.Tensor:
         mask = None
@@ -75,7 +75,11 @@ class StockDecoder:
     ) -> torch.Tensor:
         """One pass on top of the cache -> float32 logits [rows, vocab] of the last tokens."""
         ids, places, masks = self._names
-        given = {ids: self._tensor(tokens), self._cache_name: cache, "use_cache": True}
+        given: dict[str, Any] = {
+            ids: self._tensor(tokens),
+            self._cache_name: cache,
+            "use_cache": True,
+        }
         if self.says_positions:
             given[places] = self._tensor(positions)
         if "logits_to_keep" in self._parameters:
