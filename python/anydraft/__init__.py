@@ -1,6 +1,9 @@
 """Lossless speculative decoding for any pair of language models."""
 
-from anydraft._core import Feed, SamplingParams, __version__, set_threads, threads
+from anydraft._core import Feed, __version__, set_threads, threads
+from anydraft.async_session import AsyncSession
+from anydraft.bridges import Slrs
+from anydraft.drafter import Draft, Drafter
 from anydraft.drafts import Proposal, Trees, TreeShape, draw_children
 from anydraft.errors import (
     CudaUnavailableError,
@@ -10,15 +13,20 @@ from anydraft.errors import (
     UnsupportedTokenizerError,
     VocabularyError,
 )
+from anydraft.model import Model
 from anydraft.penalties import LogitsProcessor, Penalties
-from anydraft.run import Event, Generation, GenerationStats, Run
-from anydraft.session import Model, SpeculativeSession
+from anydraft.request import Event, Generation, GenerationStats, RequestHandle, TokenLogprobs
+from anydraft.sampling import SamplingParams
+from anydraft.session import SpeculativeSession
 from anydraft.stateless import stateless
 from anydraft.verification import VerifyResult, logits_of, probs, sample, verifiers, verify
 from anydraft.vocabulary import Vocabulary, VocabularyMap
 
 __all__ = [
+    "AsyncSession",
     "CudaUnavailableError",
+    "Draft",
+    "Drafter",
     "Error",
     "Event",
     "Feed",
@@ -30,9 +38,11 @@ __all__ = [
     "NonFiniteLogitsError",
     "Penalties",
     "Proposal",
-    "Run",
+    "RequestHandle",
     "SamplingParams",
+    "Slrs",
     "SpeculativeSession",
+    "TokenLogprobs",
     "TreeShape",
     "Trees",
     "UnsupportedTokenizerError",

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from anydraft import _core
-from anydraft._core import SamplingParams
 from anydraft.errors import InputError
+from anydraft.sampling import SamplingParams
 from anydraft.vocabulary import Vocabulary
 
 # What the status of a request or row says.

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from anydraft import _core
-from anydraft._core import SamplingParams
 from anydraft.errors import InputError
+from anydraft.sampling import SamplingParams
 
 PROPOSAL_KINDS = {
     name: number

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
 
+from anydraft import _core
 from anydraft._core import Feed
 from anydraft.errors import InputError
 
@@ -69,6 +70,17 @@ class Penalties:
         """The least and the largest id whose logit is ruled out or let stand."""
         ids = [*(word[-1] for word in self.bad_words_ids), *(self.allowed_token_ids or ())]
         return min(ids, default=0), max(ids, default=0)
+
+    def changes(self) -> _core.LogitChanges:
+        """The same for the engine, which then asks nobody row by row."""
+        allowed = self.allowed_token_ids
+        return _core.LogitChanges(
+            repetition_penalty=self.repetition_penalty,
+            frequency_penalty=self.frequency_penalty,
+            presence_penalty=self.presence_penalty,
+            bad_words=[list(word) for word in self.bad_words_ids],
+            allowed=None if allowed is None else list(allowed),
+        )
 
     def __call__(self, prompt: Sequence[int], output: Sequence[int], row: Any) -> Any:
         """row: torch.float32 [vocab], changed in place and returned.

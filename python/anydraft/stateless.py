@@ -8,7 +8,7 @@ from typing import Any
 
 from anydraft._core import Feed
 from anydraft.errors import InputError
-from anydraft.session import Model
+from anydraft.model import Model
 from anydraft.vocabulary import Vocabulary
 
 

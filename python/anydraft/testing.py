@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from anydraft._core import SamplingParams
 from anydraft._core import testing as _testing
 from anydraft.drafts import Proposal, Trees, TreeShape, draw_children, kind_number
 from anydraft.errors import InputError
+from anydraft.sampling import SamplingParams
 from anydraft.verification import sample, verify
 
 

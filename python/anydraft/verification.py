@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from anydraft import _core
-from anydraft._core import SamplingParams
 from anydraft.drafts import Proposal, Trees, kind_number
 from anydraft.errors import InputError
+from anydraft.sampling import SamplingParams
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def verify(
     trees: Trees,
     target_logits: Any,
     *,
-    distributions: Sequence[Proposal],
+    proposals: Sequence[Proposal],
     draft_logits: Any = None,
     sampling: SamplingParams | Sequence[SamplingParams],
     draft_sampling: SamplingParams | Sequence[SamplingParams] | None = None,
@@ -116,13 +116,13 @@ def verify(
         trees: the drafts.
         target_logits: [nodes, vocab], the target's logits after each node; CPU (CUDA where built).
             Probabilities can be passed as `logits_of(probabilities)` at temperature 1.
-        distributions: one a node: the distribution of the node's children (what stands at a leaf
-            is not read).
+        proposals: one a node: how the node's children were drawn (what stands at a leaf is not
+            read).
         draft_logits: [rows, vocab] in target ids, for distributions over a row.
         sampling: the target's parameters, one for all or one a request; seeds key the uniforms
             (None: 0).
         draft_sampling: the drafter's, exactly as the drafts were drawn (None: as the target's).
-        verifier: a name out of `verifiers()`, which says what distributions and shapes each takes.
+        verifier: a name out of `verifiers()`, which says what proposals and shapes each takes.
         requests, positions: [requests] keys of the uniforms: request number and committed length.
         uniforms: instead of keys, (accept [nodes], pick [nodes]), each in (0, 1); "multipath"
             takes a third, select [nodes].
@@ -165,12 +165,9 @@ def verify(
             trees.offsets,
             trees.paths,
             target_logits,
-            [kind_number(distribution.kind) for distribution in distributions],
-            [
-                -1 if distribution.row is None else distribution.row
-                for distribution in distributions
-            ],
-            _sparse(distributions),
+            [kind_number(proposal.kind) for proposal in proposals],
+            [-1 if proposal.row is None else proposal.row for proposal in proposals],
+            _sparse(proposals),
             draft_logits,
             target_params,
             draft_params,
@@ -199,18 +196,18 @@ def _each(params: SamplingParams | Sequence[SamplingParams]) -> list[SamplingPar
     return [params] if isinstance(params, SamplingParams) else list(params)
 
 
-def _sparse(distributions: Sequence[Proposal]) -> tuple[list[int], list[int], list[float]] | None:
-    if not any(distribution.kind == "sparse" for distribution in distributions):
+def _sparse(proposals: Sequence[Proposal]) -> tuple[list[int], list[int], list[float]] | None:
+    if not any(proposal.kind == "sparse" for proposal in proposals):
         return None
     offsets, ids, masses = [0], list[int](), list[float]()
-    for distribution in distributions:
-        if len(distribution.ids) != len(distribution.masses):
+    for proposal in proposals:
+        if len(proposal.ids) != len(proposal.masses):
             raise InputError(
-                f"[Proposal] expected as many ids as masses, got {len(distribution.ids)} and "
-                f"{len(distribution.masses)}"
+                f"[Proposal] expected as many ids as masses, got {len(proposal.ids)} and "
+                f"{len(proposal.masses)}"
             )
-        ids.extend(distribution.ids)
-        masses.extend(distribution.masses)
+        ids.extend(proposal.ids)
+        masses.extend(proposal.masses)
         offsets.append(len(ids))
     return offsets, ids, masses
 
@@ -246,7 +243,7 @@ def logits_of(probabilities: Any) -> Any:
 
 
 def verifiers() -> list[dict[str, str]]:
-    """The verifiers of this build: name, distributions, shapes, devices, cost, source.
+    """The verifiers of this build: name, proposals, shapes, devices, cost, source.
 
     Cost is beyond reading each row that is needed once; a sweep reads one node's rows again.
     """

@@ -104,7 +104,8 @@ void bind_request(py::module_& module) {
            py::kw_only(), py::arg("logit_bias") = std::vector<std::pair<int32_t, float>>{},
            py::arg("repetition_penalty") = 1.0, py::arg("frequency_penalty") = 0.0,
            py::arg("presence_penalty") = 0.0, py::arg("bad_words") = std::vector<TokenIds>{},
-           py::arg("min_tokens") = 0, py::arg("allowed") = py::none());
+           py::arg("min_tokens") = 0, py::arg("allowed") = py::none())
+      .def_property_readonly("any", &LogitChanges::any);
 }
 
 void bind_work(py::module_& module) {
@@ -115,6 +116,13 @@ void bind_work(py::module_& module) {
       .def_readonly("parents", &Feed::parents)
       .def_property_readonly("keep", keep_of)
       .def_readonly("rows", &Feed::rows);
+  py::class_<Work>(module, "Work")
+      .def_property_readonly("model",
+                             [](const Work& work) {
+                               static const char* const kNames[] = {"idle", "drafter", "target"};
+                               return kNames[static_cast<int>(work.model)];
+                             })
+      .def_readonly("feeds", &Work::feeds);
   py::class_<Stats>(module, "Stats")
       .def_readonly("target_calls", &Stats::target_calls)
       .def_readonly("draft_calls", &Stats::draft_calls)
@@ -162,21 +170,17 @@ void bind_engine_class(py::module_& module) {
       .def(
           "next",
           [](Engine& engine, const std::optional<std::vector<int64_t>>& ids) {
-            static const char* const kNames[] = {"idle", "drafter", "target"};
-            Work work;
-            {
-              py::gil_scoped_release release;
-              work = ids ? engine.next(*ids) : engine.next();
-            }
-            return py::make_tuple(kNames[static_cast<int>(work.model)], std::move(work.feeds));
+            py::gil_scoped_release release;
+            return ids ? engine.next(*ids) : engine.next();
           },
           py::arg("ids") = py::none())
-      .def("failed", &Engine::failed)
+      .def("failed", py::overload_cast<const Work&>(&Engine::failed))
+      .def("drop", &Engine::drop)
       .def("feed",
-           [](Engine& engine, py::object logits) {
+           [](Engine& engine, const Work& work, py::object logits) {
              const Rows rows = cpu_rows_from(logits, "Engine.feed");
              py::gil_scoped_release release;
-             engine.feed(rows.view);
+             engine.feed(work, rows.view);
            })
       .def(
           "emitted",
@@ -222,12 +226,13 @@ void bind_drafter(py::module_& module) {
       .def("has", &Drafter::has)
       .def("forget", &Drafter::forget)
       .def("propose", &Drafter::propose, py::call_guard<py::gil_scoped_release>())
-      .def("next", py::overload_cast<>(&Drafter::next), py::call_guard<py::gil_scoped_release>())
+      .def("next", py::overload_cast<>(&Drafter::next, py::const_),
+           py::call_guard<py::gil_scoped_release>())
       .def("feed",
-           [](Drafter& drafter, py::object logits) {
+           [](Drafter& drafter, const std::vector<Feed>& feeds, py::object logits) {
              const Rows rows = cpu_rows_from(logits, "Drafter.feed");
              py::gil_scoped_release release;
-             drafter.feed(rows.view);
+             drafter.feed(feeds, rows.view);
            })
       .def("failed", &Drafter::failed)
       .def("check",

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 import pytest
-from toys import TableModel, vocabulary
+from toys import TableModel, engine, vocabulary
 
 from anydraft import SamplingParams, Vocabulary, _core, _testing
 from anydraft.penalties import process
@@ -80,22 +80,22 @@ def play(
     shared = {"map": _core.VocabularyMapTable(*reversed(tables))}
     while True:
         branches.restart()
-        core = _core.Session(*tables, **options, **shared, random_source=branches)
+        core = engine(*tables, **options, **shared, random_source=branches)
         job = core.add(
             list(prompt),
             sampling=params,
             draft_sampling=draft_sampling,
-            max_new_tokens=tokens,
+            max_tokens=tokens,
             stop=stop,
         )
         target.texts.clear()
         drafter.texts.clear()
-        while (work := core.next())[0] != "idle":
-            rows = (target if work[0] == "target" else drafter)(work[1])
-            if processor and work[0] == "target":
+        while (work := core.next()).model != "idle":
+            rows = (target if work.model == "target" else drafter)(work.feeds)
+            if processor and work.model == "target":
                 output = [token for token, _ in core.emitted(job)]
-                rows = process(processor, list(prompt), output, work[1][0], rows)
-            core.feed(rows)
+                rows = process(processor, list(prompt), output, work.feeds[0], rows)
+            core.feed(work, rows)
         core.check(job)
         emitted = core.emitted(job)
         played.distribution[tuple(token for token, _ in emitted)] += branches.weight

@@ -41,10 +41,11 @@ def test_lengths_follow_what_was_accepted():
             target, drafter, bridge="tli", draft_length="auto", draft_confidence=0,
             sampling=SamplingParams(seed=1),
         )  # fmt: skip
-        stats = session.generate([0], max_new_tokens=500).stats
+        stats = session.generate([0], max_tokens=500).stats
         assert least <= stats.drafted / stats.target_calls <= most
+    always.row_costs, target.row_costs = {1: -1.0}, {1: 1.0}
     with pytest.raises(ValueError, match="draft_cost >= 0"):
-        SpeculativeSession(target, always, draft_cost=-1)
+        SpeculativeSession(target, always)
 
 
 def used(generation):
@@ -59,7 +60,7 @@ def test_moves_to_what_the_request_s_past_speaks_for():
     for model, worse in ((lopsided, "tli"), (drafter, "slem")):
         session = SpeculativeSession(target, model, sampling=SamplingParams(seed=1))
         assert session.bridge == "auto"
-        generation = session.generate([0], max_new_tokens=200)
+        generation = session.generate([0], max_tokens=200)
         rounds = used(generation)
         assert rounds[worse] <= 5 < sum(rounds.values())
         told = generation.stats.bridges
@@ -75,7 +76,7 @@ def test_acceptances_are_those_of_the_rows():
         constant(words("a", "ab", "ba", "b"), drafter),
         sampling=SamplingParams(seed=1),
     )
-    told = session.generate([0], max_new_tokens=2000).stats.bridges
+    told = session.generate([0], max_tokens=2000).stats.bridges
     tli = np.array([0.2, 0.01]) / 0.21
     expected = {
         "tli": np.minimum(target, tli).sum(),
@@ -90,7 +91,7 @@ def told_of_bridges(session, runs, tokens):
     """The worth of each bridge in the middle of a text, on average."""
     told = []
     for seed in range(runs):
-        events = session.stream([0], max_new_tokens=2 * tokens, sampling=SamplingParams(seed=seed))
+        events = session.stream([0], max_tokens=2 * tokens, sampling=SamplingParams(seed=seed))
         for _ in itertools.islice(events, tokens):
             pass
         told.append({k: v["worth"] for k, v in session.last.generation.stats.bridges.items()})
@@ -113,17 +114,18 @@ def test_what_is_told_of_a_bridge_is_what_it_does(draft, verifier):
     several of the target's, and TLI leaves most of it out."""
     target = constant(words("a", "b", "aa"), [0.5, 0.3, 0.2])
     drafter = constant(words(*draft), list(draft.values()))
+    target.row_costs, drafter.row_costs = {1: 1.0}, {1: 0.0}
 
     def session(bridge):
         return SpeculativeSession(
             target, drafter, bridge=bridge, verifier="auto" if bridge == "slem" else verifier,
-            draft_length=4, draft_confidence=0, draft_cost=0, sampling=SamplingParams(seed=1),
+            draft_length=4, draft_confidence=0, sampling=SamplingParams(seed=1),
         )  # fmt: skip
 
     told = told_of_bridges(session("auto"), 30, 75)
     prior = sum(0.55**n for n in range(1, 5))  # as of 8 places; about 40 of 64 tokens count
     for bridge, worth in told.items():
-        stats = session(bridge).generate([0], max_new_tokens=2000).stats
+        stats = session(bridge).generate([0], max_tokens=2000).stats
         does = stats.accepted / stats.target_calls
         kept = worth * (1 + 4 * 0.05) - 1  # a drafted token costs 0.05
         assert kept == pytest.approx((8 * prior + 40 * does) / 48, abs=0.12), bridge
@@ -132,8 +134,8 @@ def test_what_is_told_of_a_bridge_is_what_it_does(draft, verifier):
 def test_seeded_texts_do_not_depend_on_the_run_or_on_neighbours():
     sampling = SamplingParams(seed=7)
     session = SpeculativeSession(TableModel(TARGET, 1), TableModel(DRAFTER, 2), sampling=sampling)
-    alone = session.generate([0, 1], max_new_tokens=40)
-    first, _ = session.generate([[0, 1], [1, 0]], max_new_tokens=40)
+    alone = session.generate([0, 1], max_tokens=40)
+    first, _ = session.generate([[0, 1], [1, 0]], max_tokens=40)
     assert alone.tokens == first.tokens
     assert used(alone) == used(first)
 

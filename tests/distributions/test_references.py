@@ -181,7 +181,7 @@ def test_stopping_after_an_unlikely_token_keeps_the_distribution():
 
     def grow(draft):
         last = len(draft.tokens) - 1
-        unsure = last and draft.schemes[last][draft.tokens[last]] < Fraction(1, 3)
+        unsure = last and draft.distributions[last][draft.tokens[last]] < Fraction(1, 3)
         return None if unsure or last == 3 else (last, 1)
 
     for seed in range(5):

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import chisquare
-from toys import DRAFTER, TARGET, TableModel
+from toys import DRAFTER, TARGET, TableModel, engine
 
-from anydraft import SamplingParams, _core, probs
+from anydraft import SamplingParams, probs
 from anydraft.drafts import PROPOSAL_KINDS
 
 TOKENS, PROMPT = 3, [0, 1]
@@ -21,7 +21,7 @@ def emitted(bridge, params, draft_params, runs, **options):
     counts = Counter()
     batch = 2_000
     for first in range(0, runs, batch):
-        core = _core.Session(
+        core = engine(
             TARGET.table, drafter.vocabulary.table, bridge=bridge, draft_length=3, **options
         )
         ids = [
@@ -29,7 +29,7 @@ def emitted(bridge, params, draft_params, runs, **options):
                 PROMPT,
                 sampling=params,
                 draft_sampling=draft_params,
-                max_new_tokens=TOKENS,
+                max_tokens=TOKENS,
                 stop=TARGET.role("eos"),
                 random_stream=stream,
             )
@@ -37,8 +37,8 @@ def emitted(bridge, params, draft_params, runs, **options):
         ]
         target.texts.clear()
         drafter.texts.clear()
-        while (work := core.next())[0] != "idle":
-            core.feed((target if work[0] == "target" else drafter)(work[1]))
+        while (work := core.next()).model != "idle":
+            core.feed(work, (target if work.model == "target" else drafter)(work.feeds))
         for i in ids:
             core.check(i)
             counts[tuple(token for token, _ in core.emitted(i))] += 1

@@ -15,6 +15,7 @@ from toys import DRAFTER, TARGET, TableModel, constant
 from anydraft import (
     InputError,
     SamplingParams,
+    Slrs,
     SpeculativeSession,
     Vocabulary,
     VocabularyError,
@@ -272,19 +273,20 @@ SEEDED = SamplingParams(temperature=1.1, seed=5)
 
 
 def session(**options):
-    options = {"bridge": "slrs", "stop_rule": "settled", "sampling": SEEDED, **options}
+    bridge = Slrs(options.pop("stop_rule", "settled"), options.pop("budget", 32))
+    options = {"bridge": bridge, "sampling": SEEDED, **options}
     return SpeculativeSession(TableModel(TARGET, 1), TableModel(DRAFTER, 2), **options)
 
 
 def test_a_budget_of_nothing_is_plain_decoding():
     for rule in (1, 3, "settled"):
-        stats = session(stop_rule=rule, draft_budget=0).generate([0, 1], max_new_tokens=20).stats
+        stats = session(stop_rule=rule, budget=0).generate([0, 1], max_tokens=20).stats
         assert stats.drafted == stats.draft_calls == 0 and stats.target_calls == stats.tokens
 
 
 def test_a_spent_budget_is_told():
     generous, tight = (
-        session(stop_rule=3, draft_budget=rows).generate([0, 1], max_new_tokens=20).stats
+        session(stop_rule=3, budget=rows).generate([0, 1], max_tokens=20).stats
         for rows in (5000, 3)
     )
     assert generous.stopped > 0.95 > 0.5 > tight.stopped
@@ -295,8 +297,8 @@ def test_a_drafter_that_says_nothing_is_plain_decoding():
     """All of its mass lies on tokens without bytes, and beside them on what cannot be spelt."""
     drafter = constant(words("a", "", "c", specials={"<pad>": 1}), [0.0, 0.5, 0.5])
     target = TableModel(words("a", "b"), 1)
-    options = {"bridge": "slrs", "stop_rule": 2, "sampling": SEEDED}
-    stats = SpeculativeSession(target, drafter, **options).generate([0], max_new_tokens=9).stats
+    options = {"bridge": Slrs(2), "sampling": SEEDED}
+    stats = SpeculativeSession(target, drafter, **options).generate([0], max_tokens=9).stats
     assert (stats.tokens, stats.drafted) == (9, 0)
 
 
@@ -305,8 +307,7 @@ def test_a_drafter_that_says_nothing_is_plain_decoding():
     [
         ({"stop_rule": 0}, "stop rule of 1, 2"),
         ({"stop_rule": "later"}, "stop rule of 1, 2"),
-        ({"draft_budget": -1}, "draft budget >= 0"),
-        ({"bridge": "tli"}, 'every bridge but "slrs"'),
+        ({"budget": -1}, "draft budget >= 0"),
     ],
 )
 def test_what_cannot_be_is_said(wrong, message):
@@ -317,12 +318,12 @@ def test_what_cannot_be_is_said(wrong, message):
 def test_a_pair_that_shares_no_byte_is_said():
     strangers = TableModel(words("a", "b"), 1), TableModel(words("x", "y"), 2)
     with pytest.raises(VocabularyError, match="can spell"):
-        SpeculativeSession(*strangers, bridge="slrs", stop_rule=2)
+        SpeculativeSession(*strangers, bridge=Slrs(2))
 
 
 @pytest.mark.parametrize("which", ["target", "drafter"])
 def test_a_model_that_raises_loses_nothing(which):
-    whole = session().generate([0, 1], max_new_tokens=30).tokens
+    whole = session().generate([0, 1], max_tokens=30).tokens
     broken, calls = session(), []
     model = getattr(broken, which)
 
@@ -334,7 +335,7 @@ def test_a_model_that_raises_loses_nothing(which):
 
     flaky.vocabulary = model.vocabulary
     setattr(broken, which, flaky)
-    run, seen = broken.stream([0, 1], max_new_tokens=30), []
+    run, seen = broken.stream([0, 1], max_tokens=30), []
     while run.generation.finish_reason is None:
         try:
             seen += [event.tokens[0] for event in run]

@@ -97,8 +97,10 @@ class OnDevice:
             ints(batch.trees.parents),
             ints(batch.trees.offsets),
             batch.target.cuda(),
-            kinds=ints([KINDS.index(scheme.kind) for scheme in batch.schemes]),
-            rows=ints([-1 if scheme.row is None else scheme.row for scheme in batch.schemes]),
+            kinds=ints([KINDS.index(proposal.kind) for proposal in batch.proposals]),
+            rows=ints(
+                [-1 if proposal.row is None else proposal.row for proposal in batch.proposals]
+            ),
             sampling=distribution_params([params] * requests, "cuda"),
             draft_sampling=distribution_params([draft_params or params] * requests, "cuda"),
             draft_logits=batch.draft.cuda(),

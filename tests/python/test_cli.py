@@ -78,7 +78,7 @@ def drafter(tmp_path_factory):
 
 def generate(target, drafter, *more, prompt=PROMPT, tokens=24):
     command = ["generate", "--target", target, "--drafter", drafter, "--prompt", prompt]
-    return cli.main([*command, "--max-new-tokens", str(tokens), *more])
+    return cli.main([*command, "--max-tokens", str(tokens), *more])
 
 
 def result(capsys):
@@ -161,7 +161,7 @@ def test_tie_gap_of_plain_tokens_is_nothing(target):
     for temperature in (0.0, 0.9):
         sampling = SamplingParams(temperature, seed=5)
         session = SpeculativeSession(model, sampling=sampling)
-        tokens = session.generate(PROMPT, max_new_tokens=6).tokens
+        tokens = session.generate(PROMPT, max_tokens=6).tokens
         for at, token in enumerate(tokens):
             text = [*session.last.prompt, *tokens[:at]]
             assert comparing.tie_gap(model, text, (token, token), sampling) < 1e-4
@@ -203,7 +203,7 @@ def test_colours_on_a_terminal(target, capsys, monkeypatch):
         ({"more": ["--draft-length", "-1"]}, "draft_length"),
         ({"more": ["--prompt", "b", "--compare"]}, "one --prompt with --compare"),
         ({"more": ["--threads", "0"]}, "threads"),
-        ({"tokens": -1}, "max_new_tokens"),
+        ({"tokens": -1}, "max_tokens"),
     ],
 )
 def test_bad_input_is_one_line_and_2(target, drafter, capsys, change, message):
@@ -260,7 +260,7 @@ def test_ctrl_c_keeps_what_was_written(target):
         "lookup",
         "--prompt",
         PROMPT,
-        "--max-new-tokens",
+        "--max-tokens",
         "50000",
         "--threads",
         "1",

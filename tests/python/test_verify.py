@@ -182,7 +182,7 @@ def test_what_does_not_fit_is_named():
         ({"target_logits": torch.zeros(4, 2)}, r"draft_logits \[rows, 2\], got 3 columns"),
         ({"proposals": [ROW] * 3}, "distribution kinds of length 4, got 3"),
         ({"proposals": [Proposal("iid", 1)] * 4}, r"row of draft_logits .* at request 0, node 0"),
-        ({"proposals": [Proposal("spechub")] * 4}, "a kind out of one_hot, row, .*, got 'spechub'"),
+        ({"proposals": [Proposal("hubs")] * 4}, "a kind out of one_hot, iid, .*, got 'hubs'"),
         (
             {"proposals": [Proposal("sparse")] * 4},
             "a sparse distribution with mass, got none at request 0, node 0",
@@ -204,7 +204,7 @@ def test_what_does_not_fit_is_named():
             "mass in its own distribution, got 1",
         ),
         ({"verifier": "best"}, "top_down, match, .*, got best"),
-        ({"verifier": "match"}, "distributions one_hot with verifier match, got row"),
+        ({"verifier": "match"}, "proposals one_hot with verifier match, got iid"),
         ({"verifier": "multipath", "uniforms": ([0.5] * 4, [0.5] * 4)}, "select uniforms"),
         ({"verifier": "multipath", "acceptance": True}, "acceptance can be told: multipath"),
         (

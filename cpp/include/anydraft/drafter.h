@@ -4,7 +4,7 @@
 //   drafter.add(id, request);
 //   drafter.propose(id, context, remaining);            // for every request of this round
 //   for (auto feeds = drafter.next(); !feeds.empty(); feeds = drafter.next())
-//     drafter.feed(run(feeds));                         // rows of logits, in the order of the
+//     drafter.feed(feeds, run(feeds));                  // rows of logits, in the order of the
 //     feeds
 //   verify with drafter.draft(id);                      // a tree and the distributions behind it
 //
@@ -143,14 +143,15 @@ class Drafter {
   // request is as before then.
   void propose(int64_t id, const TokenIds& context, int64_t remaining);
   // What the drafter model is to run now, for all requests or for these; empty: their drafts are
-  // done. Feed::request is the id. May be called again until feed() has taken its rows.
-  std::vector<Feed> next();
-  std::vector<Feed> next(const std::vector<int64_t>& ids);
-  // Rows for all feeds of the last next(), in order: [sum of rows, vocab]. A request whose rows are
-  // bad says so in error(), the others go on. Throws Error(kValue) for another shape.
-  void feed(const RowsView& logits);
-  // After a call of the model failed half way: its caches may have been cut already.
-  void failed();
+  // done. Feed::request is the id. Changes nothing: the same again until feed() has taken rows.
+  std::vector<Feed> next() const;
+  std::vector<Feed> next(const std::vector<int64_t>& ids) const;
+  // Rows for all of these feeds, in order: [sum of rows, vocab]; of requests that are forgotten
+  // they are passed over. A request whose rows are bad says so in error(), the others go on. Throws
+  // Error(kValue) for another shape.
+  void feed(const std::vector<Feed>& feeds, const RowsView& logits);
+  // After a call of the model with these feeds failed half way: its caches may have been cut.
+  void failed(const std::vector<Feed>& feeds);
 
   const Draft& draft(int64_t id) const;
   bool waits(int64_t id) const;                // for rows of the model
@@ -171,7 +172,6 @@ class Drafter {
   State& state(int64_t id) const;
   std::unique_ptr<Pair> pair_;
   std::map<int64_t, std::unique_ptr<State>> requests_;
-  std::vector<Feed> pending_;
 };
 
 }  // namespace anydraft

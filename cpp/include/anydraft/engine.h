@@ -108,11 +108,16 @@ class Engine {
   Work next(const std::vector<int64_t>& ids);
   // After a call of a model failed half way: its caches may have been cut already. next() then
   // keeps only slots that such a cut leaves in place.
-  void failed();
+  void failed() { failed(Work(pending_)); }
+  void failed(const Work& work);
+  // The rows that a request waits for are no good: feed() will pass it over, and next() asks again.
+  void drop(Work& work, int64_t id);
   // Rows for all feeds of the last next(), in order: [sum of rows, vocab]; those of requests that
   // have been cancelled or forgotten since are passed over. The trees of all requests are judged
   // together, on the threads there are (threads.h). Throws Error(kValue) for another shape.
-  void feed(const RowsView& logits);
+  void feed(const RowsView& logits) { feed(Work(pending_), logits); }
+  // Of an earlier next(): while a model runs, others of the engine's requests may be served.
+  void feed(const Work& work, const RowsView& logits);
 
   const std::vector<Emitted>& emitted(int64_t id) const;         // grows; owned by the engine
   const std::vector<TokenLogprobs>& logprobs(int64_t id) const;  // [emitted], where asked for
@@ -122,9 +127,9 @@ class Engine {
  private:
   class RequestState;
   RequestState& state(int64_t id) const;
-  void check_shape(const RowsView& logits) const;
-  void take_draft(const RowsView& logits);
-  void take_target(const RowsView& logits);
+  void check_shape(const Work& work, const RowsView& logits) const;
+  void take_draft(const Work& work, const RowsView& logits);
+  void take_target(const Work& work, const RowsView& logits);
 
   EngineOptions options_;
   Drafter drafter_;

@@ -200,31 +200,31 @@ void Drafter::propose(int64_t id, const TokenIds& context, int64_t remaining) {
   request.error = nullptr;
 }
 
-std::vector<Feed> Drafter::next() {
+std::vector<Feed> Drafter::next() const {
   std::vector<int64_t> ids;
   for (const auto& [id, request] : requests_) ids.push_back(id);
   return next(ids);
 }
 
-std::vector<Feed> Drafter::next(const std::vector<int64_t>& ids) {
-  pending_.clear();
+std::vector<Feed> Drafter::next(const std::vector<int64_t>& ids) const {
+  std::vector<Feed> feeds;
   for (int64_t id : ids) {
     if (!waits(id)) continue;
-    pending_.push_back(state(id).source->feed());
-    pending_.back().request = id;
+    feeds.push_back(state(id).source->feed());
+    feeds.back().request = id;
   }
-  return pending_;
+  return feeds;
 }
 
-void Drafter::feed(const RowsView& logits) {
+void Drafter::feed(const std::vector<Feed>& feeds, const RowsView& logits) {
   int64_t expected = 0, row = 0;
-  for (const Feed& feed : pending_) expected += feed.rows;
+  for (const Feed& feed : feeds) expected += feed.rows;
   if (logits.rows != expected || logits.cols < 1) {
-    failed();  // the model's cache holds what was fed, and the slots it kept have moved up
+    failed(feeds);  // the model's cache holds what was fed, and the slots it kept have moved up
     fail("logits [" + std::to_string(expected) + ", vocab] from the drafter, got [" +
          std::to_string(logits.rows) + ", " + std::to_string(logits.cols) + "]");
   }
-  for (const Feed& feed : std::exchange(pending_, {})) {
+  for (const Feed& feed : feeds) {
     const auto found = requests_.find(feed.request);
     if (found != requests_.end()) {
       State& request = *found->second;
@@ -239,8 +239,8 @@ void Drafter::feed(const RowsView& logits) {
   }
 }
 
-void Drafter::failed() {
-  for (const Feed& feed : std::exchange(pending_, {})) {
+void Drafter::failed(const std::vector<Feed>& feeds) {
+  for (const Feed& feed : feeds) {
     const auto found = requests_.find(feed.request);
     if (found != requests_.end()) found->second->source->failed();
   }

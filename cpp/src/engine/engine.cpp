@@ -17,6 +17,14 @@ namespace {
   throw Error(ErrorKind::kValue, "[Engine] expected " + what);
 }
 
+constexpr int64_t kNobody = -2;  // no request has this id, nor the drafter's cache of one
+
+// The drafter knows requests by their ids; its caches have the numbers behind them.
+std::vector<Feed> of_drafter(std::vector<Feed> feeds) {
+  for (Feed& feed : feeds) --feed.request;
+  return feeds;
+}
+
 }  // namespace
 
 Engine::Engine(std::shared_ptr<const Vocabulary> target, std::shared_ptr<const Vocabulary> drafter,
@@ -108,45 +116,53 @@ Work Engine::next(const std::vector<int64_t>& ids) {
   return pending_;
 }
 
-void Engine::failed() {
-  if (pending_.model == ModelRole::kDrafter) drafter_.failed();
-  for (const Feed& feed : pending_.feeds) {
+void Engine::failed(const Work& work) {
+  if (work.model == ModelRole::kDrafter) drafter_.failed(of_drafter(work.feeds));
+  for (const Feed& feed : work.feeds) {
     const auto found = requests_.find(feed.request);
-    if (pending_.model == ModelRole::kTarget && found != requests_.end()) {
+    if (work.model == ModelRole::kTarget && found != requests_.end()) {
       found->second->target_failed();
     }
   }
   pending_ = {};
 }
 
-void Engine::check_shape(const RowsView& logits) const {
+void Engine::drop(Work& work, int64_t id) {
+  for (Feed& feed : work.feeds) {
+    if (work.model != ModelRole::kTarget || feed.request != id) continue;
+    state(id).target_failed();
+    feed.request = kNobody;
+  }
+}
+
+void Engine::check_shape(const Work& work, const RowsView& logits) const {
   int64_t expected = 0;
-  for (const Feed& feed : pending_.feeds) expected += feed.rows;
+  for (const Feed& feed : work.feeds) expected += feed.rows;
   if (logits.rows == expected && logits.cols >= 1) return;
   fail("logits [" + std::to_string(expected) + ", vocab] from the " +
-       (pending_.model == ModelRole::kDrafter ? "drafter" : "target") + ", got [" +
+       (work.model == ModelRole::kDrafter ? "drafter" : "target") + ", got [" +
        std::to_string(logits.rows) + ", " + std::to_string(logits.cols) + "]");
 }
 
-void Engine::feed(const RowsView& logits) {
-  if (pending_.model == ModelRole::kIdle) fail("next() before feed(): no rows are wanted");
+void Engine::feed(const Work& work, const RowsView& logits) {
+  if (work.model == ModelRole::kIdle) fail("next() before feed(): no rows are wanted");
   try {
-    check_shape(logits);
+    check_shape(work, logits);
   } catch (...) {
-    failed();  // the models' caches hold what was fed, and the slots they kept have moved up
+    failed(work);  // the models' caches hold what was fed, and the slots they kept have moved up
     throw;
   }
-  if (pending_.model == ModelRole::kDrafter) {
-    take_draft(logits);
-  } else {
-    take_target(logits);
-  }
   pending_ = {};
+  if (work.model == ModelRole::kDrafter) {
+    take_draft(work, logits);
+  } else {
+    take_target(work, logits);
+  }
 }
 
-void Engine::take_draft(const RowsView& logits) {
-  drafter_.feed(logits);
-  for (const Feed& feed : pending_.feeds) {
+void Engine::take_draft(const Work& work, const RowsView& logits) {
+  drafter_.feed(of_drafter(work.feeds), logits);
+  for (const Feed& feed : work.feeds) {
     const auto found = requests_.find(feed.request - 1);
     if (found == requests_.end()) continue;
     if (const std::exception_ptr error = drafter_.error(found->first)) found->second->fail(error);
@@ -154,7 +170,7 @@ void Engine::take_draft(const RowsView& logits) {
 }
 
 // All trees are judged, then committed: a bad row ends its own request alone.
-void Engine::take_target(const RowsView& logits) {
+void Engine::take_target(const Work& work, const RowsView& logits) {
   struct Judged {
     RequestState* request;
     int64_t first;
@@ -162,7 +178,7 @@ void Engine::take_target(const RowsView& logits) {
   };
   std::vector<Judged> round;
   int64_t row = 0;
-  for (const Feed& feed : pending_.feeds) {
+  for (const Feed& feed : work.feeds) {
     const auto found = requests_.find(feed.request);
     if (found != requests_.end() && found->second->finish == Finish::kNot) {
       round.push_back({found->second.get(), row, nullptr});

@@ -35,8 +35,7 @@ Engine::RequestState::RequestState(Drafter& drafter, const EngineOptions& option
       id_(id),
       request_(std::move(request)),
       committed_(request_.prompt),
-      length_(drafter.pair().has_model() ? options.draft_cost : 0,
-              options.draft_length) {
+      length_(drafter.pair().has_model() ? options.draft_cost : 0, options.draft_length) {
   drafter_.add(id_,
                {request_.sampling, request_.draft_sampling, request_.stop, request_.random_stream});
   finish_if_full();

@@ -8,9 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from anydraft import _core
-from anydraft._core import Feed, SamplingParams
-from anydraft.batch import advance
-from anydraft.penalties import LogitsProcessor, process
+from anydraft.penalties import LogitsProcessor
 from anydraft.stops import StopStrings
 
 if TYPE_CHECKING:
@@ -81,6 +79,19 @@ class GenerationStats:
 
 
 @dataclass(frozen=True)
+class TokenLogprobs:
+    """Natural logarithms of the distribution that a token was drawn from.
+
+    Attributes:
+        logprob: of the token.
+        top: {id: log-probability} of the likeliest ones, likeliest first.
+    """
+
+    logprob: float
+    top: dict[int, float]
+
+
+@dataclass(frozen=True)
 class Generation:
     """A finished (or interrupted) request.
 
@@ -91,19 +102,22 @@ class Generation:
         tokens: the new ids, those that made a final EOS or stop string included.
         finish_reason: stop, length, context, cancelled; None while unfinished.
         stats: counts and seconds.
+        logprobs: [tokens], where the request asked for them.
     """
 
     text: str
     tokens: list[int]
     finish_reason: str | None
     stats: GenerationStats
+    logprobs: list[TokenLogprobs] = field(default_factory=list)
 
 
-class Run(Iterator[Event]):
+class RequestHandle(Iterator[Event]):
     """A request being decoded: iterate for events. Where a model's call raises, the exception comes
     through, `generation` still has all that was emitted, and iterating again goes on from there.
 
     Attributes:
+        id: names it in its session; models key their caches by it.
         prompt: the target ids it started from.
         error: what ended it before its time, among several decoded together.
     """
@@ -111,24 +125,22 @@ class Run(Iterator[Event]):
     def __init__(
         self,
         session: SpeculativeSession,
+        id: int,
         prompt: list[int],
-        sampling: SamplingParams,
         logits_processor: LogitsProcessor | None,
         stop_strings: Sequence[str],
-        **request: Any,
     ) -> None:
+        self.id = id
         self.prompt = prompt
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
+        self.processor = logits_processor
         self._session = session
-        self._processor = logits_processor
-        self._core = session._new_core()
-        self._id = self._core.add(
-            prompt, sampling=sampling, draft_sampling=session.draft_sampling, **request
-        )
-        # Models key their caches by the id: theirs goes when the request ends or is given up.
-        models = ((session.target, self._id), (session.drafter, self._id + 1))
-        self._forget = weakref.finalize(self, _forget, models)
-        self._tokens: list[int] = []
+        self._engine = session._engine
+        # The engine and the models keep what they know of it until it ends or is given up.
+        self._forget = weakref.finalize(self, session._given_up.append, id)
+        self._decode = session.target.vocabulary.decode
+        self._ended: tuple[str, Any, list[Any]] | None = None  # finish reason, counts, logprobs
+        self.tokens: list[int] = []
         self._events: list[Event] = []
         self._stops = StopStrings(stop_strings)
         self._held = b""
@@ -136,10 +148,9 @@ class Run(Iterator[Event]):
         self._stats = GenerationStats(bridge=session.bridge)
 
     def __next__(self) -> Event:
-        self._collect()  # what an interrupt between the core and here left behind
+        self._collect()  # what an interrupt between the engine and here left behind
         while not self._events and not self.ended:
-            self.error = None
-            advance([self])
+            self._session._advance([self])
             if self.error is not None:
                 raise self.error
         if self._events:
@@ -148,87 +159,82 @@ class Run(Iterator[Event]):
 
     def cancel(self) -> None:
         """End the request; what was emitted stays."""
-        self._core.cancel(self._id)
-        self._collect()
+        if self._ended is None:
+            self._engine.cancel(self.id)
+            self._collect()
 
     @property
     def ended(self) -> bool:
         """Whether nothing more will be emitted."""
-        return self._finish_reason is not None
+        return self._ended is not None
 
     @property
-    def _finish_reason(self) -> str | None:
-        reason: str | None = self._core.finish(self._id)
-        return None if reason == "error" else reason  # iterating goes on behind one
+    def pending(self) -> int:
+        """Events that have not been taken yet."""
+        return len(self._events)
 
     @property
     def generation(self) -> Generation:
         """What there is so far."""
         self._collect()
+        reason, core, logprobs = self._ended or self._told()
         names = ("target_calls", "draft_calls", "drafted", "bridges")
-        core = self._core.stats(self._id)
         counts = {name: getattr(core, name) for name in names}
         stopped = core.stopped / core.distributions if core.distributions else 1.0
-        stats = replace(self._stats, tokens=len(self._tokens), stopped=stopped, **counts)
-        finish = "stop" if self._stops.found else self._finish_reason
-        return Generation("".join(self._text), list(self._tokens), finish, stats)
+        stats = replace(self._stats, tokens=len(self.tokens), stopped=stopped, **counts)
+        told = [TokenLogprobs(one.logprob, dict(one.top)) for one in logprobs[: len(self.tokens)]]
+        return Generation("".join(self._text), list(self.tokens), reason, stats, told)
 
-    # What `batch` asks of a run.
+    def take(self) -> list[Event]:
+        """The events that have come since the last time."""
+        events, self._events = self._events, []
+        return events
 
-    def model(self, which: str) -> Any:
-        return self._session.target if which == "target" else self._session.drafter
-
-    def ask(self) -> tuple[str, Feed] | None:
-        """The model this run waits for and what to feed to it; None: ended, or an error."""
+    def _check(self) -> None:
+        """After a step of the engine: what it emitted, and what went wrong in this request."""
         self._collect()
+        if self._ended is not None or self.error is not None:
+            return
         try:
-            self._core.resume(self._id)
-            which, feeds = self._core.next()
-            self._core.check(self._id)
+            self._engine.check(self.id)
         except Exception as error:
             self.error = error
-            return None
-        return (which, feeds[0]) if feeds else None
 
-    def take(self, which: str, feed: Feed, rows: Any) -> None:
-        """The rows [feed.rows, vocab] that were asked for."""
-        try:
-            if which == "target" and self._processor is not None:
-                rows = process(self._processor, self.prompt, self._tokens, feed, rows)
-            self._core.feed(rows)
-            self._core.check(self._id)
-        except Exception as error:
-            self._core.failed()  # a processor's error: the model has taken the feed in
-            self.error = error
-        self._collect()
+    def _told(self) -> tuple[Any, Any, list[Any]]:
+        reason: str | None = self._engine.finish(self.id)
+        if self._stops.found:
+            reason = "stop"
+        unended = reason == "error"  # iterating goes on behind one
+        engine = self._engine
+        return None if unended else reason, engine.stats(self.id), engine.logprobs(self.id)
 
-    def failed(self) -> None:
-        """A model's call came to nothing, and may have changed its cache."""
-        self._core.failed()
-
-    def spend(self, what: str, seconds: float) -> None:
+    def _spend(self, what: str, seconds: float) -> None:
         """what: "seconds", "draft_seconds", "target_seconds"."""
         setattr(self._stats, what, getattr(self._stats, what) + seconds)
 
     def _collect(self) -> None:
-        """Take over what the core has emitted since the last time."""
-        if self._stops.found:
+        """Take over what the engine has emitted since the last time."""
+        if self._ended is not None:
             return
-        last = self.ended
-        new = self._core.emitted(self._id, len(self._tokens))
+        new = self._engine.emitted(self.id, len(self.tokens))
+        last = self._engine.finish(self.id) not in (None, "error")
         for i, (token, origin) in enumerate(new):
-            self._tokens.append(token)
+            self.tokens.append(token)
             text = self._show(token, flush=last and i == len(new) - 1)
             self._events.append(Event(text, (token,), origin))
             self._stats.accepted += origin == "accepted"
             if self._stops.found:  # what the round emitted behind it is dropped
-                self._core.cancel(self._id)
+                self._engine.cancel(self.id)
+                last = True
                 break
-        if self.ended:
+        if last:
+            reason, counts, logprobs = self._told()
+            self._ended = (reason, counts, logprobs)
             self._forget()
+            self._session._sweep()
 
     def _show(self, token: int, *, flush: bool) -> str:
-        self._held += self._stops.feed(self._session.target.vocabulary.decode([token]))
+        self._held += self._stops.feed(self._decode([token]))
         flush = flush or self._stops.found
         if flush:
             self._held += self._stops.rest()
@@ -236,9 +242,3 @@ class Run(Iterator[Event]):
         text, self._held = self._held[:end].decode("utf-8", "replace"), self._held[end:]
         self._text.append(text)
         return text
-
-
-def _forget(models: tuple[tuple[Any, int], ...]) -> None:
-    for model, cache in models:
-        if hasattr(model, "forget"):
-            model.forget(cache)
