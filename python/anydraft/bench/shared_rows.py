@@ -16,7 +16,7 @@ import torch
 
 from anydraft import SamplingParams, VocabularyMap, acceptance, sample, theory
 from anydraft.acceptance import DrawnTree, Prefix
-from anydraft.contrib.prefix_rows import PrefixRows
+from anydraft.bench.prefix_rows import PrefixRows
 
 DRAFTS = {  # name -> (distribution, children of a node)
     "one draft": ("iid", 1),
@@ -74,7 +74,7 @@ class Pair:
     """A target and a drafter, of one vocabulary or bridged by the tokens they share (TLI)."""
 
     def __init__(self, target: Any, drafter: Any, temperatures: Sequence[float]) -> None:
-        """target, drafter: as `anydraft.contrib.hf.load` gives them."""
+        """target, drafter: as `anydraft.hf.load` gives them."""
         self.target, self.drafter, self.temperatures = target, drafter, tuple(temperatures)
         self.same = target.vocabulary == drafter.vocabulary
         shared = None if self.same else VocabularyMap(drafter.vocabulary, target.vocabulary)
