@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -141,7 +142,7 @@ class RequestHandle(Iterator[Event]):
         self._decode = session.target.vocabulary.decode
         self._ended: tuple[str, Any, list[Any]] | None = None  # finish reason, counts, logprobs
         self.tokens: list[int] = []
-        self._events: list[Event] = []
+        self._events: deque[Event] = deque()  # filled by one thread, emptied by another
         self._stops = StopStrings(stop_strings)
         self._held = b""
         self._text: list[str] = []
@@ -154,7 +155,7 @@ class RequestHandle(Iterator[Event]):
             if self.error is not None:
                 raise self.error
         if self._events:
-            return self._events.pop(0)
+            return self._events.popleft()
         raise StopIteration
 
     def cancel(self) -> None:
@@ -185,10 +186,10 @@ class RequestHandle(Iterator[Event]):
         told = [TokenLogprobs(one.logprob, dict(one.top)) for one in logprobs[: len(self.tokens)]]
         return Generation("".join(self._text), list(self.tokens), reason, stats, told)
 
-    def take(self) -> list[Event]:
-        """The events that have come since the last time."""
-        events, self._events = self._events, []
-        return events
+    def take(self, most: int | None = None) -> list[Event]:
+        """The events that have come and were not taken yet, at most so many."""
+        count = len(self._events)
+        return [self._events.popleft() for _ in range(count if most is None else min(count, most))]
 
     def _check(self) -> None:
         """After a step of the engine: what it emitted, and what went wrong in this request."""

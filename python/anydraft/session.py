@@ -222,12 +222,13 @@ class SpeculativeSession:
             Whatever the models raise. An error of one request alone becomes its `error`; the
             request then leaves, and iterating over its handle goes on.
         """
-        self._advance(list(self._active.values()))
+        handles = list(self._active.values())
+        self._advance(handles)
         events: list[tuple[RequestHandle, Event]] = []
-        for handle in list(self._active.values()):
+        for handle in handles:
             events += [(handle, event) for event in handle.take()]
             if handle.ended or handle.error is not None:
-                del self._active[handle.id]
+                self._active.pop(handle.id, None)
         return events
 
     def _start(
@@ -244,10 +245,10 @@ class SpeculativeSession:
         strings, ids = stops.split(stop)
         own_strings, own_ids = stops.split(params.stop)
         own = () if params.ignore_eos else model_stops(target)
-        if isinstance(logits_processor, Penalties) and not params.changes(vocabulary).any:
+        changes = params.changes(vocabulary)
+        # A subclass may do anything; beside options of the request, the processor comes first.
+        if type(logits_processor) is Penalties and not changes.any:
             changes, logits_processor = logits_processor.changes(), None
-        else:
-            changes = params.changes(vocabulary)
         tokens = prompt_ids(target, prompt)
         id = self._engine.add(
             tokens,
@@ -312,7 +313,11 @@ class SpeculativeSession:
                     "target_seconds" if work.model == "target" else "draft_seconds", spent
                 )
         if work.model == "target":
-            logits = self._processed(work, by_id, logits)
+            try:
+                logits = self._processed(work, by_id, logits)
+            except BaseException:  # an interrupt, or rows that cannot be read
+                self._engine.failed(work)
+                raise
         self._engine.feed(work, logits)
 
     def _processed(self, work: _core.Work, by_id: dict[int, RequestHandle], logits: Any) -> Any:
@@ -341,7 +346,6 @@ class SpeculativeSession:
         while self._given_up:
             id = self._given_up.popleft()
             self._engine.forget(id)
-            self._active.pop(id, None)
             for model, cache in ((self.target, id), (self.drafter, id + 1)):
                 if hasattr(model, "forget"):
                     model.forget(cache)

@@ -190,7 +190,8 @@ void bind_engine_class(py::module_& module) {
           py::arg("id"), py::arg("from_index") = 0)
       .def("logprobs", &Engine::logprobs)
       .def("finish", [](const Engine& engine, int64_t id) { return finish_of(engine.finish(id)); })
-      .def("stats", &Engine::stats);
+      .def("stats", &Engine::stats)
+      .def("__len__", &Engine::size);
 }
 
 // Lists of a draft, as `verify` takes them.
