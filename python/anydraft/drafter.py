@@ -146,6 +146,8 @@ class Drafter:
                 f"[Drafter] expected as many contexts, sampling and remaining as distinct ids, got "
                 f"{len(contexts)}, {len(params)}, {len(most)} and {len(set(ids))}"
             )
+        if draft_sampling is not None:
+            draft_sampling.check_draft("Drafter")
         for id, one in zip(ids, params, strict=True):
             self._add(id, one, draft_sampling, stop)
         for id, context, left in zip(ids, contexts, most, strict=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -129,7 +129,7 @@ class RequestHandle(Iterator[Event]):
         id: int,
         prompt: list[int],
         logits_processor: LogitsProcessor | None,
-        stop_strings: Sequence[str],
+        stop_strings: StopStrings,
     ) -> None:
         self.id = id
         self.prompt = prompt
@@ -143,7 +143,7 @@ class RequestHandle(Iterator[Event]):
         self._ended: tuple[str, Any, list[Any]] | None = None  # finish reason, counts, logprobs
         self.tokens: list[int] = []
         self._events: deque[Event] = deque()  # filled by one thread, emptied by another
-        self._stops = StopStrings(stop_strings)
+        self._stops = stop_strings
         self._held = b""
         self._text: list[str] = []
         self._stats = GenerationStats(bridge=session.bridge)

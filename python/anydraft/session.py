@@ -16,7 +16,8 @@ from anydraft.model import Model, check_model
 from anydraft.penalties import LogitsProcessor, Penalties, process
 from anydraft.prompts import Prompt, is_list, one_for_each, prompt_ids
 from anydraft.request import Event, RequestHandle
-from anydraft.sampling import SamplingParams, Stop
+from anydraft.sampling import SamplingParams
+from anydraft.stops import Stop, StopStrings
 
 
 class SpeculativeSession:
@@ -91,6 +92,8 @@ class SpeculativeSession:
             check_model(drafter, "drafter")
         _check_sampling(sampling, "sampling")
         _check_sampling(draft_sampling, "draft_sampling")
+        if draft_sampling is not None:
+            draft_sampling.check_draft("Session")
         self.target = target
         self.drafter: Any = drafter
         self.sampling = sampling or SamplingParams()
@@ -250,17 +253,23 @@ class SpeculativeSession:
         if type(logits_processor) is Penalties and not changes.any:
             changes, logits_processor = logits_processor.changes(), None
         tokens = prompt_ids(target, prompt)
+        most = params.max_tokens if max_tokens is None else _whole(max_tokens)
+        if params.min_tokens > most:
+            raise InputError(
+                f"[generate] expected min_tokens <= max_tokens, got {params.min_tokens} and {most}"
+            )
         id = self._engine.add(
             tokens,
             sampling=params,
             draft_sampling=self.draft_sampling,
-            max_tokens=params.max_tokens if max_tokens is None else _whole(max_tokens),
+            max_tokens=most,
             stop=[*own, *ids, *own_ids, *params.stop_token_ids],
             random_stream=random_stream,
             changes=changes,
             logprobs=-1 if params.logprobs is None else params.logprobs,
         )
-        self.last = RequestHandle(self, id, tokens, logits_processor, [*strings, *own_strings])
+        ends = StopStrings([*strings, *own_strings], params.min_tokens)
+        self.last = RequestHandle(self, id, tokens, logits_processor, ends)
         return self.last
 
     def _finish(self, handles: Sequence[RequestHandle], batch_size: int) -> None:

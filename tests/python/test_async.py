@@ -47,16 +47,12 @@ async def others():
 def test_many_streams_give_what_generate_gives(bridge):
     alone = session(bridge)
     params = [seeded(i, max_tokens=i % 30) for i in range(len(PROMPTS))]
-    expected = [
-        alone.generate(p, sampling=s).text for p, s in zip(PROMPTS, params, strict=True)
-    ]
+    expected = [alone.generate(p, sampling=s).text for p, s in zip(PROMPTS, params, strict=True)]
     inner = session(bridge)
 
     async def main():
         async with AsyncSession(inner) as streams:
-            calls = [
-                text_of(streams, p, sampling=s) for p, s in zip(PROMPTS, params, strict=True)
-            ]
+            calls = [text_of(streams, p, sampling=s) for p, s in zip(PROMPTS, params, strict=True)]
             texts = await asyncio.gather(*calls)
             assert streams.active == 0 and not await others()
             return texts
