@@ -225,6 +225,7 @@ void bind_drafter(py::module_& module) {
           py::arg("id"), py::kw_only(), py::arg("sampling"), py::arg("draft_sampling") = py::none(),
           py::arg("stop") = TokenIds{}, py::arg("random_stream") = 0)
       .def("has", &Drafter::has)
+      .def("__len__", &Drafter::size)
       .def("forget", &Drafter::forget)
       .def("propose", &Drafter::propose, py::call_guard<py::gil_scoped_release>())
       .def("next", py::overload_cast<>(&Drafter::next, py::const_),
