@@ -12,4 +12,5 @@ PYBIND11_MODULE(_core, module) {
   bind_vocabulary_file(module);
   bind_engine(module);
   bind_testing(module);
+  bind_decoder(module);
 }

@@ -30,6 +30,9 @@ static void* counted(std::size_t size) noexcept {
 [[gnu::noinline]] void operator delete(void* block, std::size_t) noexcept { std::free(block); }
 
 namespace anydraft {
+
+int64_t allocations_so_far() { return allocations; }  // for other tests of this program
+
 namespace {
 
 TEST(Allocations, NoneForADistributionOrADraw) {

@@ -1,0 +1,199 @@
+#include "decoder/cache.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#include <string>
+
+#include "anydraft/error.h"
+
+namespace anydraft::detail {
+namespace {
+
+// To the nearest, ties to even; NaN stays NaN.
+uint16_t to_bfloat16(float value) {
+  uint32_t bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  if ((bits & 0x7fffffffu) > 0x7f800000u) return static_cast<uint16_t>(bits >> 16 | 0x40);
+  return static_cast<uint16_t>((bits + 0x7fffu + (bits >> 16 & 1)) >> 16);
+}
+
+[[noreturn]] void fail(const Feed& feed, const std::string& expected) {
+  throw Error(ErrorKind::kValue, "[Decoder.forward] expected " + expected + " (request " +
+                                     std::to_string(feed.request) + ')');
+}
+
+}  // namespace
+
+void PageStore::Free::operator()(uint8_t* page) const { std::free(page); }
+
+PageStore::PageStore(const CacheShape& shape) : shape_(shape), entry_(shape.half ? 2 : 4) {
+  keys_bytes_ = shape.head_size * kPageSlots * entry_;
+  head_bytes_ = keys_bytes_ + padded(shape.head_size) * kPageSlots * entry_;
+}
+
+uint8_t* PageStore::take() {
+  if (free_.empty()) {
+    const auto bytes = static_cast<size_t>(shape_.layers * shape_.kv_heads * head_bytes_);
+    void* page = std::aligned_alloc(64, (bytes + 63) / 64 * 64);
+    if (!page) throw std::bad_alloc();
+    std::memset(page, 0, bytes);
+    pages_.emplace_back(static_cast<uint8_t*>(page));
+    free_.reserve(pages_.size());
+    return pages_.back().get();
+  }
+  uint8_t* const page = free_.back();
+  free_.pop_back();
+  return page;
+}
+
+void PageStore::write(uint8_t* page, int64_t layer, int64_t head, int64_t slot, const float* key,
+                      const float* value) const {
+  auto* keys = const_cast<uint8_t*>(this->keys(page, layer, head));
+  auto* values = const_cast<uint8_t*>(this->values(page, layer, head)) + slot * value_stride();
+  const int64_t size = shape_.head_size, wide = padded(size);
+  if (shape_.half) {
+    auto* to = reinterpret_cast<uint16_t*>(keys);
+    for (int64_t i = 0; i < size; ++i) to[i * kPageSlots + slot] = to_bfloat16(key[i]);
+    to = reinterpret_cast<uint16_t*>(values);
+    for (int64_t i = 0; i < wide; ++i) to[i] = to_bfloat16(value[i]);
+  } else {
+    auto* to = reinterpret_cast<float*>(keys);
+    for (int64_t i = 0; i < size; ++i) to[i * kPageSlots + slot] = key[i];
+    std::memcpy(values, value, static_cast<size_t>(wide) * sizeof(float));
+  }
+}
+
+void PageStore::copy(const uint8_t* from_page, int64_t from, uint8_t* to_page, int64_t to) const {
+  const auto entry = static_cast<size_t>(entry_);
+  for (int64_t layer = 0; layer < shape_.layers; ++layer) {
+    for (int64_t head = 0; head < shape_.kv_heads; ++head) {
+      const uint8_t* source = keys(from_page, layer, head);
+      auto* target = const_cast<uint8_t*>(keys(to_page, layer, head));
+      for (int64_t i = 0; i < shape_.head_size; ++i) {
+        std::memcpy(target + (i * kPageSlots + to) * entry_,
+                    source + (i * kPageSlots + from) * entry_, entry);
+      }
+      std::memcpy(target + keys_bytes_ + to * value_stride(),
+                  source + keys_bytes_ + from * value_stride(),
+                  static_cast<size_t>(value_stride()));
+    }
+  }
+}
+
+int64_t RequestCache::parent_slot(const Feed& feed, size_t i, int64_t kept) {
+  const int64_t parent = feed.parents[i];
+  return parent >= 0 ? kept + parent : parent == -1 ? kept - 1 : -2 - parent;
+}
+
+void RequestCache::check(const Feed& feed) const {
+  const size_t count = feed.tokens.size();
+  if (count == 0 || feed.positions.size() != count || feed.parents.size() != count ||
+      feed.rows < 0 || feed.rows > static_cast<int64_t>(count)) {
+    fail(feed, "tokens, with a position and a parent for each, and at most as many rows");
+  }
+  int64_t last = feed.keep - 1;
+  for (const int32_t slot : feed.keep_also) {
+    if (slot <= last) fail(feed, "slots to keep that ascend");
+    last = slot;
+  }
+  if (feed.keep < 0 || last >= size()) {
+    fail(feed, "slots to keep below " + std::to_string(size()) + ", got " + std::to_string(last));
+  }
+  const auto moved = [&](int64_t slot) {  // where a slot lies after the cut; -2: nowhere
+    if (slot < feed.keep) return slot;
+    const auto found = std::lower_bound(feed.keep_also.begin(), feed.keep_also.end(), slot);
+    if (found == feed.keep_also.end() || *found != slot) return int64_t{-2};
+    return feed.keep + (found - feed.keep_also.begin());
+  };
+  for (const int32_t slot : feed.keep_also) {
+    if (moved(parent(slot)) == -2) fail(feed, "slots kept with their parents");
+  }
+  for (int64_t slot = chain_; slot < feed.keep; ++slot) {
+    if (parent(slot) >= feed.keep) fail(feed, "slots kept with their parents");
+  }
+  const auto kept = feed.keep + static_cast<int64_t>(feed.keep_also.size());
+  const auto old = [&](int64_t slot) {  // before the cut
+    return slot < feed.keep ? slot : feed.keep_also[static_cast<size_t>(slot - feed.keep)];
+  };
+  for (size_t i = 0; i < count; ++i) {
+    const int64_t from = parent_slot(feed, i, kept);
+    if (from >= kept + static_cast<int64_t>(i) || from < -1) {
+      fail(feed, "parents before their children");
+    }
+    const int64_t before = from < 0       ? -1
+                           : from >= kept ? feed.positions[static_cast<size_t>(from - kept)]
+                                          : position(old(from));
+    if (feed.positions[i] != before + 1) {
+      fail(feed, "position " + std::to_string(before + 1) + " behind its parent's, got " +
+                     std::to_string(feed.positions[i]));
+    }
+  }
+}
+
+void RequestCache::append(int64_t parent, int64_t position) {
+  if (parents_.empty() && position == chain_ && parent == chain_ - 1) {
+    ++chain_;
+  } else {
+    parents_.push_back(static_cast<int32_t>(parent));
+    positions_.push_back(static_cast<int32_t>(position));
+  }
+}
+
+void RequestCache::take(const Feed& feed, PageStore& store) {
+  const auto kept = feed.keep + static_cast<int64_t>(feed.keep_also.size());
+  const int64_t end = kept + static_cast<int64_t>(feed.tokens.size());
+  while (static_cast<int64_t>(pages_.size()) * kPageSlots < end) pages_.push_back(store.take());
+  // Slots move down, in order: none is overwritten before it has moved. Where what they hold is not
+  // in order, parents and positions move along.
+  const int64_t chain = std::min(chain_, feed.keep);
+  moved_parents_.clear();
+  moved_positions_.clear();
+  for (int64_t slot = chain; slot < kept; ++slot) {
+    const int64_t from =
+        slot < feed.keep ? slot : feed.keep_also[static_cast<size_t>(slot - feed.keep)];
+    if (from != slot) store.copy(page(from), from % kPageSlots, page(slot), slot % kPageSlots);
+    int64_t above = parent(from);
+    if (above >= feed.keep) {
+      above = feed.keep + (std::lower_bound(feed.keep_also.begin(), feed.keep_also.end(), above) -
+                           feed.keep_also.begin());
+    }
+    moved_parents_.push_back(static_cast<int32_t>(above));
+    moved_positions_.push_back(static_cast<int32_t>(position(from)));
+  }
+  chain_ = chain;
+  parents_.clear();
+  positions_.clear();
+  for (size_t i = 0; i < moved_parents_.size(); ++i) append(moved_parents_[i], moved_positions_[i]);
+  for (size_t i = 0; i < feed.tokens.size(); ++i) {
+    append(parent_slot(feed, i, kept), feed.positions[i]);
+  }
+  for (const auto pages = static_cast<size_t>((end + kPageSlots - 1) / kPageSlots);
+       pages_.size() > pages + 1;) {  // one stays, for the next token may want it
+    store.give_back(pages_.back());
+    pages_.pop_back();
+  }
+}
+
+int64_t RequestCache::visible(int64_t slot, std::vector<int32_t>& extras) const {
+  const size_t begin = extras.size();
+  for (; slot >= chain_; slot = parent(slot)) extras.push_back(static_cast<int32_t>(slot));
+  std::reverse(extras.begin() + static_cast<int64_t>(begin), extras.end());
+  int64_t prefix = slot + 1;
+  size_t in_order = begin;
+  while (in_order < extras.size() && extras[in_order] == prefix) ++in_order, ++prefix;
+  extras.erase(extras.begin() + static_cast<int64_t>(begin),
+               extras.begin() + static_cast<int64_t>(in_order));
+  return prefix;
+}
+
+void RequestCache::give_back(PageStore& store) {
+  for (uint8_t* page : pages_) store.give_back(page);
+  pages_.clear();
+  parents_.clear();
+  positions_.clear();
+  chain_ = 0;
+}
+
+}  // namespace anydraft::detail

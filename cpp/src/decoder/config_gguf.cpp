@@ -1,0 +1,157 @@
+// A GGUF file's metadata. What the files leave out is what their writer and reader agree on.
+#include <algorithm>
+#include <cmath>
+
+#include "anydraft/error.h"
+#include "decoder/config.h"
+
+namespace anydraft::detail {
+namespace {
+
+class Reader {
+ public:
+  explicit Reader(const GgufFile& file) : file_(file) {
+    architecture_ = text("general.architecture", "");
+  }
+  const std::string& architecture() const { return architecture_; }
+  const GgufValue* find(const std::string& key) const {
+    return file_.find(key.rfind("general.", 0) == 0 || key.rfind("tokenizer.", 0) == 0
+                          ? key
+                          : architecture_ + '.' + key);
+  }
+  [[noreturn]] void fail(const std::string& expected) const {
+    throw Error(ErrorKind::kValue, "[Decoder] expected " + expected + " in " + file_.file().path());
+  }
+  int64_t whole(const std::string& key, int64_t otherwise) const {
+    const GgufValue* value = find(key);
+    if (!value) return otherwise;
+    if (!value->whole()) fail(key + " as a whole number");
+    return *value->whole();
+  }
+  int64_t whole(const std::string& key) const {
+    if (!find(key)) fail(key);
+    return whole(key, 0);
+  }
+  double number(const std::string& key, double otherwise) const {
+    const GgufValue* value = find(key);
+    if (!value) return otherwise;
+    if (!value->number()) fail(key + " as a number");
+    return *value->number();
+  }
+  std::string text(const std::string& key, const char* otherwise) const {
+    const GgufValue* value = find(key);
+    if (!value) return otherwise;
+    if (!value->text()) fail(key + " as a text");
+    return std::string(*value->text());
+  }
+  std::vector<double> factors(const std::string& name) const {
+    const Tensor* tensor = file_.tensors().find(name + ".weight");
+    if (!tensor) return {};
+    if (tensor->type->id != kTypeF32) fail(name + " as F32");
+    std::vector<double> all;
+    for (uint64_t at = 0; at < tensor->bytes; at += 4) {
+      float value;
+      __builtin_memcpy(&value, tensor->data + at, 4);
+      all.push_back(value);
+    }
+    return all;
+  }
+
+ private:
+  const GgufFile& file_;
+  std::string architecture_;
+};
+
+Rope read_rope(const Reader& in, const DecoderConfig& config, double theta) {
+  Rope rope;
+  rope.theta = in.number("rope.freq_base", theta);
+  rope.dimensions = in.whole("rope.dimension_count", config.head_size);
+  rope.type = in.text("rope.scaling.type", "none");
+  if (rope.type == "none") rope.type = "default";
+  if (rope.type != "default" && rope.type != "linear" && rope.type != "yarn" &&
+      rope.type != "longrope") {
+    in.fail("rope.scaling.type none, linear, yarn or longrope");
+  }
+  rope.factor = in.number("rope.scaling.factor", 1);
+  rope.original_context =
+      in.number("rope.scaling.original_context_length", static_cast<double>(config.context));
+  rope.beta_fast = in.number("rope.scaling.yarn_beta_fast", 32);
+  rope.beta_slow = in.number("rope.scaling.yarn_beta_slow", 1);
+  rope.attention_factor = in.number("rope.scaling.attn_factor", 0);
+  rope.frequency_factors = in.factors("rope_freqs");
+  rope.short_factor = in.factors("rope_factors_short");
+  rope.long_factor = in.factors("rope_factors_long");
+  if (!rope.long_factor.empty()) {
+    rope.type = "longrope";
+    rope.factor = static_cast<double>(config.context) / rope.original_context;
+  } else if (rope.type == "yarn" && rope.attention_factor != 0) {  // on top of the usual one
+    rope.attention_factor *= 1 + 0.1 * std::log(rope.factor);
+  }
+  return rope;
+}
+
+void read_gemma(const Reader& in, DecoderConfig& config) {
+  for (const char* key : {"final_logit_softcapping", "attn_logit_softcapping"}) {
+    if (in.find(key)) in.fail("no soft-capped logits");
+  }
+  config.gelu = true;
+  config.embedding_scale = std::sqrt(static_cast<float>(config.hidden));
+  if (config.layers == 62) {  // the 27B model alone scales by the hidden size of a head
+    config.query_scale = static_cast<float>(
+        1 / std::sqrt(static_cast<double>(config.hidden) / static_cast<double>(config.heads)));
+  }
+  config.local_rope = {};
+  config.local_rope.theta = in.number("rope.freq_base_swa", 10000);
+  config.local_rope.dimensions = config.rope.dimensions;
+  for (int64_t i = 0; i < config.layers; ++i) {
+    config.kinds[static_cast<size_t>(i)].slides = (i + 1) % 6 != 0;
+  }
+}
+
+}  // namespace
+
+DecoderConfig config_of(const GgufFile& file) {
+  const Reader in(file);
+  DecoderConfig config;
+  const std::string& name = config.architecture = in.architecture();
+  const bool gemma = name == "gemma3", neighbours = name == "llama" || name == "smollm3";
+  if (!gemma && !neighbours && name != "qwen2" && name != "qwen3" && name != "phi3") {
+    in.fail("general.architecture out of llama, smollm3, qwen2, qwen3, gemma3, phi3, got \"" +
+            name + '"');
+  }
+  if (in.whole("expert_count", 0) > 0) in.fail("a model without experts");
+  config.layers = in.whole("block_count");
+  config.hidden = in.whole("embedding_length");
+  config.intermediate = in.whole("feed_forward_length");
+  config.heads = in.whole("attention.head_count");
+  config.kv_heads = in.whole("attention.head_count_kv", config.heads);
+  const int64_t usual = config.heads > 0 ? config.hidden / config.heads : 0;
+  config.head_size = in.whole("attention.key_length", usual);
+  if (in.whole("attention.value_length", config.head_size) != config.head_size) {
+    in.fail("values as long as keys");
+  }
+  config.context = in.whole("context_length");
+  config.epsilon = static_cast<float>(in.number("attention.layer_norm_rms_epsilon", 1e-6));
+  config.pairs_of_neighbours = neighbours;
+  config.head_norms = gemma || name == "qwen3";
+  config.post_norms = gemma;
+  const double scale = 1 / std::sqrt(static_cast<double>(std::max<int64_t>(config.head_size, 1)));
+  config.query_scale = static_cast<float>(in.number("attention.scale", scale));
+  config.window = in.whole("attention.sliding_window", 0);
+  if (config.layers < 1 || config.layers > 1 << 20) in.fail("block_count from 1 to 2^20");
+  config.kinds.assign(static_cast<size_t>(config.layers), {true, config.window > 0});
+  config.rope = config.local_rope = read_rope(in, config, gemma ? 1000000 : 10000);
+  if (gemma) read_gemma(in, config);
+  if (name == "smollm3") {
+    for (int64_t i = 3; i < config.layers; i += 4)
+      config.kinds[static_cast<size_t>(i)].turns = false;
+  }
+  for (const char* role : {"eos", "eot", "eom"}) {
+    const int64_t id = in.whole(std::string("tokenizer.ggml.") + role + "_token_id", -1);
+    if (id >= 0 && id <= INT32_MAX) config.stop_tokens.push_back(static_cast<int32_t>(id));
+  }
+  check(config);
+  return config;
+}
+
+}  // namespace anydraft::detail

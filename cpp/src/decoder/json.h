@@ -1,0 +1,38 @@
+// JSON as the files beside a model's weights hold it: RFC 8259, read strictly, without duplicates.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace anydraft::detail {
+
+class Json {
+ public:
+  enum class Kind { kNull, kBool, kNumber, kText, kArray, kObject };
+
+  // Throws Error(kValue) that begins with `what` and names the byte.
+  static Json parse(std::string_view text, const std::string& what);
+
+  Kind kind() const { return kind_; }
+  bool is(Kind kind) const { return kind_ == kind; }
+  bool truth() const { return number_ != 0; }
+  double number() const { return number_; }
+  const std::string& text() const { return text_; }
+  const std::vector<Json>& items() const { return items_; }
+  const std::vector<std::pair<std::string, Json>>& members() const { return members_; }
+  // Null where an object has no such member, where it is null, and in what is no object.
+  const Json* find(std::string_view key) const;
+
+ private:
+  friend class JsonReader;
+  Kind kind_ = Kind::kNull;
+  double number_ = 0;
+  std::string text_;
+  std::vector<Json> items_;
+  std::vector<std::pair<std::string, Json>> members_;  // sorted by key
+};
+
+}  // namespace anydraft::detail

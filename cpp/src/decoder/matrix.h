@@ -1,0 +1,101 @@
+// Weights of a linear layer, packed for reading once a pass.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+namespace anydraft::detail {
+
+// u4: w = code * scale + offset by group of 32, 64 or 128 inputs (scale and offset in float16).
+// i8: w = code * scale by group (float16 scale) or by row (float32 scale).
+// Those of GGUF files hold exactly the file's values, in the file's size.
+enum class WeightFormat {
+  kU4Group32,  // also Q4_1
+  kU4Group64,
+  kU4Group128,
+  kI8Group16,
+  kI8Group32,  // also Q8_0
+  kI8Row,
+  kQ4_0,
+  kQ4K,
+  kQ5_0,
+  kQ5_1,
+  kQ5K,
+  kQ6K,
+  kBfloat16,
+  kFloat16,
+  kFloat32,
+};
+
+const char* name_of(WeightFormat format);
+
+// Types of tensors in GGUF files, by their numbers there.
+enum class GgmlType : uint32_t {
+  kF32 = 0,
+  kF16 = 1,
+  kQ4_0 = 2,
+  kQ4_1 = 3,
+  kQ5_0 = 6,
+  kQ5_1 = 7,
+  kQ8_0 = 8,
+  kQ4K = 12,
+  kQ5K = 13,
+  kQ6K = 14,
+  kBF16 = 30,
+};
+
+// How many inputs a block of the type holds, its bytes, and the format that holds the same; zeros
+// for a type that is not supported.
+struct GgmlBlock {
+  int64_t inputs = 0;
+  int64_t bytes = 0;
+  WeightFormat format = WeightFormat::kFloat32;
+};
+GgmlBlock ggml_block(GgmlType type);
+
+// [outputs, inputs]. Packing runs on several threads; movable, not copyable.
+class WeightMatrix {
+ public:
+  WeightMatrix() = default;
+  // Rounds to `format`: u4 and i8 formats, kBfloat16, kFloat32. Throws Error(kValue) for others,
+  // and for weights that are not finite.
+  static WeightMatrix from_float(const float* weights, int64_t outputs, int64_t inputs,
+                                 WeightFormat format);
+  // The same from bfloat16 rows; kBfloat16 keeps them exactly.
+  static WeightMatrix from_bfloat16(const uint16_t* weights, int64_t outputs, int64_t inputs,
+                                    WeightFormat format);
+  // Exactly the file's values. `raw` holds the rows as they stand in the file, without alignment.
+  // Throws Error(kValue) for a type that is not supported, or inputs that don't fill its blocks.
+  static WeightMatrix from_ggml(GgmlType type, const void* raw, int64_t outputs, int64_t inputs);
+
+  WeightFormat format() const { return format_; }
+  int64_t outputs() const { return outputs_; }
+  int64_t inputs() const { return inputs_; }
+  bool empty() const { return outputs_ == 0; }
+  // What one pass reads.
+  int64_t bytes() const { return blocks() * block_bytes_; }
+  // out[inputs]: the weights of one output, say an embedding.
+  void dequantize_row(int64_t output, float* out) const;
+
+  // Blocks of 16 outputs, see matrix_layout.h.
+  int64_t blocks() const { return (outputs_ + 15) / 16; }
+  int64_t block_bytes() const { return block_bytes_; }
+  const uint8_t* block(int64_t index) const { return data_.get() + index * block_bytes_; }
+
+ private:
+  struct Free {
+    void operator()(uint8_t* data) const;
+  };
+  WeightMatrix(WeightFormat format, int64_t outputs, int64_t inputs);
+  template <class T>
+  static WeightMatrix rounded(const T* weights, int64_t outputs, int64_t inputs,
+                              WeightFormat format);
+
+  WeightFormat format_ = WeightFormat::kFloat32;
+  int64_t outputs_ = 0, inputs_ = 0, block_bytes_ = 0;
+  std::unique_ptr<uint8_t, Free> data_;
+};
+
+}  // namespace anydraft::detail

@@ -1,0 +1,106 @@
+// The blocks of GGUF files, as ggml's documentation of its types describes them.
+#include "decoder/matrix_pack.h"
+
+namespace anydraft::detail {
+namespace {
+
+// 16 bytes: inputs 0-15 in the low halves, 16-31 in the high ones.
+void low_halves(const uint8_t* packed, uint8_t* codes) {
+  for (int k = 0; k < 16; ++k) {
+    codes[k] = packed[k] & 15;
+    codes[16 + k] = packed[k] >> 4;
+  }
+}
+
+void fifth_bits(const uint8_t* packed, uint8_t* codes) {
+  const uint32_t bits = read_as<uint32_t>(packed);
+  for (int k = 0; k < 32; ++k) codes[k] |= static_cast<uint8_t>((bits >> k & 1) << 4);
+}
+
+// A block of 32 inputs: scale, perhaps offset, perhaps fifth bits, then codes.
+void read_small(GgmlType type, const uint8_t* raw, int group, Span& span) {
+  uint8_t* codes = span.codes + group * 32;
+  span.scales[group] = read_as<uint16_t>(raw);
+  raw += 2;
+  if (type == GgmlType::kQ4_1 || type == GgmlType::kQ5_1) {
+    span.offsets[group] = read_as<uint16_t>(raw);
+    raw += 2;
+  }
+  if (type == GgmlType::kQ8_0) {
+    for (int k = 0; k < 32; ++k) codes[k] = raw[k] ^ 128;
+  } else if (type == GgmlType::kQ5_0 || type == GgmlType::kQ5_1) {
+    low_halves(raw + 4, codes);
+    fifth_bits(raw, codes);
+  } else {
+    low_halves(raw, codes);
+  }
+}
+
+// 12 bytes: eight scales and minima of 6 bits.
+void six_bits(const uint8_t* packed, Span& span) {
+  for (int g = 0; g < 4; ++g) {
+    span.factors[g] = packed[g] & 63;
+    span.min_factors[g] = packed[g + 4] & 63;
+    span.factors[g + 4] = (packed[g + 8] & 15) | packed[g] >> 6 << 4;
+    span.min_factors[g + 4] = packed[g + 8] >> 4 | packed[g + 4] >> 6 << 4;
+  }
+}
+
+void read_q45k(bool five, const uint8_t* raw, Span& span) {
+  span.scale = read_as<uint16_t>(raw);
+  span.minimum = read_as<uint16_t>(raw + 2);
+  six_bits(raw + 4, span);
+  const uint8_t* high = raw + 16;
+  const uint8_t* low = five ? raw + 48 : raw + 16;
+  for (int k = 0; k < 256; ++k) {
+    const int pair = k / 64, l = k % 32, upper = k / 32 % 2;
+    const uint8_t byte = low[pair * 32 + l];
+    const int top = five ? (high[l] >> (pair * 2 + upper) & 1) << 4 : 0;
+    span.codes[k] = static_cast<uint8_t>((upper ? byte >> 4 : byte & 15) | top);
+  }
+}
+
+void read_q6k(const uint8_t* raw, Span& span) {
+  for (int k = 0; k < 256; ++k) {
+    const int half = k / 128, quarter = k / 32 % 4, l = k % 32;
+    const uint8_t byte = raw[half * 64 + quarter % 2 * 32 + l];
+    const int top = raw[128 + half * 32 + l] >> (quarter * 2) & 3;
+    span.codes[k] = static_cast<uint8_t>((quarter < 2 ? byte & 15 : byte >> 4) | top << 4);
+  }
+  std::memcpy(span.factors, raw + 192, 16);
+  span.scale = read_as<uint16_t>(raw + 208);
+}
+
+}  // namespace
+
+GgmlBlock ggml_block(GgmlType type) {
+  static constexpr struct {
+    GgmlType type;
+    GgmlBlock block;
+  } kTypes[] = {{GgmlType::kF32, {1, 4, WeightFormat::kFloat32}},
+                {GgmlType::kF16, {1, 2, WeightFormat::kFloat16}},
+                {GgmlType::kBF16, {1, 2, WeightFormat::kBfloat16}},
+                {GgmlType::kQ4_0, {32, 18, WeightFormat::kQ4_0}},
+                {GgmlType::kQ4_1, {32, 20, WeightFormat::kU4Group32}},
+                {GgmlType::kQ5_0, {32, 22, WeightFormat::kQ5_0}},
+                {GgmlType::kQ5_1, {32, 24, WeightFormat::kQ5_1}},
+                {GgmlType::kQ8_0, {32, 34, WeightFormat::kI8Group32}},
+                {GgmlType::kQ4K, {256, 144, WeightFormat::kQ4K}},
+                {GgmlType::kQ5K, {256, 176, WeightFormat::kQ5K}},
+                {GgmlType::kQ6K, {256, 210, WeightFormat::kQ6K}}};
+  for (const auto& known : kTypes) {
+    if (known.type == type) return known.block;
+  }
+  return {};
+}
+
+void read_ggml(GgmlType type, const uint8_t* raw, int64_t count, Span& span) {
+  if (type == GgmlType::kQ6K) return read_q6k(raw, span);
+  if (type == GgmlType::kQ4K || type == GgmlType::kQ5K) {
+    return read_q45k(type == GgmlType::kQ5K, raw, span);
+  }
+  const int64_t bytes = ggml_block(type).bytes;
+  for (int g = 0; g < count / 32; ++g) read_small(type, raw + g * bytes, g, span);
+}
+
+}  // namespace anydraft::detail

@@ -1,0 +1,69 @@
+// The tensors of a model's files, which stay mapped: nothing is read before it is used.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+namespace anydraft::detail {
+
+// A file's bytes. It must not be cut short while it is mapped.
+class MappedFile {
+ public:
+  explicit MappedFile(const std::string& path);  // throws Error(kValue) where it cannot be read
+  ~MappedFile();
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+
+  const std::string& path() const { return path_; }
+  const uint8_t* data() const { return data_; }
+  uint64_t size() const { return size_; }
+  // These bytes are not needed soon: they no longer count as this process's memory.
+  void release(const uint8_t* from, uint64_t bytes) const;
+
+ private:
+  std::string path_;
+  const uint8_t* data_ = nullptr;
+  uint64_t size_ = 0;
+};
+
+// How ggml stores numbers: `block` numbers in `bytes` bytes.
+struct ElementType {
+  int32_t id;  // as in GGUF files
+  const char* name;
+  int32_t block, bytes;
+};
+constexpr int32_t kTypeF32 = 0, kTypeF16 = 1, kTypeBF16 = 30;
+const ElementType* element_type(int64_t id);  // null: not known
+
+struct Tensor {
+  const ElementType* type = nullptr;
+  std::vector<int64_t> shape;  // outermost first; a matrix: [outputs, inputs]
+  const uint8_t* data = nullptr;
+  uint64_t bytes = 0;
+  const MappedFile* file = nullptr;
+};
+
+// Numbers of a tensor of `shape`, and its bytes, or false where they pass 2^62, a length is below 1
+// or rows are no whole blocks.
+bool measure(const std::vector<int64_t>& shape, const ElementType& type, uint64_t* bytes);
+
+// Named tensors that do not overlap.
+class Tensors {
+ public:
+  // Throws Error(kValue) for a name that is there already.
+  void add(std::string name, Tensor tensor);
+  // Throws Error(kValue) where two tensors share bytes.
+  void check_overlaps() const;
+  const Tensor* find(const std::string& name) const;
+  const std::unordered_map<std::string, Tensor>& all() const { return tensors_; }
+
+ private:
+  std::unordered_map<std::string, Tensor> tensors_;
+};
+
+}  // namespace anydraft::detail

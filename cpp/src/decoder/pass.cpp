@@ -1,0 +1,184 @@
+#include "decoder/pass.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "decoder/products.h"
+
+namespace anydraft::detail {
+namespace {
+
+constexpr int64_t kMostRows = 256;  // of a piece: buffers stay small, whatever a prompt's length
+constexpr int64_t kFewRows = 4;     // below it, threads are not worth waking for rows
+constexpr float kLog2e = 1.44269504f;
+
+const float* or_null(const Vector& bias) { return bias.empty() ? nullptr : bias.data(); }
+
+}  // namespace
+
+Pass::Pass(const Weights& weights)
+    : weights_(weights),
+      config_(weights.config),
+      rotary_(weights.config.rope),
+      local_rotary_(weights.config.local_rope),
+      qkv_width_((weights.config.heads + 2 * weights.config.kv_heads) * weights.config.head_size),
+      head_stride_(padded(weights.config.head_size)) {}
+
+template <class F>
+void Pass::each_row(F f) {
+  if (count_ < kFewRows) {
+    for (int64_t row = 0; row < count_; ++row) f(row);
+  } else {
+    team_.run(count_, f);
+  }
+}
+
+void Pass::run(const std::vector<PassRow>& rows, const std::vector<int32_t>& extras,
+               PageStore& store, float* logits) {
+  int64_t end = 0;
+  for (const PassRow& row : rows) end = std::max(end, row.position + 1);
+  rotary_.prepare(end);
+  local_rotary_.prepare(end);
+  extras_ = &extras;
+  store_ = &store;
+  const auto all = static_cast<int64_t>(rows.size());
+  for (int64_t begin = 0; begin < all; begin += kMostRows) {
+    rows_ = rows.data() + begin;
+    count_ = std::min(kMostRows, all - begin);
+    embed();
+    for (int64_t i = 0; i < config_.layers; ++i) {
+      const LayerWeights& layer = weights_.layers[static_cast<size_t>(i)];
+      attend(layer, i);
+      feed_forward(layer);
+    }
+    head(logits);
+  }
+}
+
+void Pass::embed() {
+  float* const hidden = hidden_.rows(count_, config_.hidden);
+  each_row([&](int64_t row) {
+    float* const to = hidden + row * config_.hidden;
+    weights_.embedding.dequantize_row(rows_[row].token, to);
+    if (config_.embedding_scale == 1) return;
+    for (int64_t i = 0; i < config_.hidden; ++i) to[i] *= config_.embedding_scale;
+  });
+}
+
+void Pass::norm_rows(const Vector& weight, float* out) {
+  const float* const hidden = hidden_.numbers.data();
+  each_row([&](int64_t row) {
+    row_ops().rms_norm(hidden + row * config_.hidden, weight.data(), config_.hidden,
+                       config_.epsilon, out + row * config_.hidden);
+  });
+}
+
+void Pass::attend(const LayerWeights& layer, int64_t index) {
+  float* const normed = normed_.rows(count_, config_.hidden);
+  float* const qkv = qkv_.rows(count_, qkv_width_);
+  norm_rows(layer.attention_norm, normed);
+  const Vector* const biases[] = {&layer.query_bias, &layer.key_bias, &layer.value_bias};
+  Product products[3];
+  int64_t parts = 0, at = 0;
+  for (const WeightMatrix& part : layer.queries_keys_values) {
+    products[parts] = {&part, qkv + at, qkv_width_, or_null(*biases[parts])};
+    at += part.outputs();
+    ++parts;
+  }
+  product(team_, normed, count_, config_.hidden, products, parts);
+
+  float* const queries = queries_.rows(count_, config_.heads * head_stride_);
+  keys_.rows(count_, 2 * head_stride_);
+  float* const attended = attended_.rows(count_, config_.heads * config_.head_size);
+  each_row([&](int64_t row) { place(layer, index, row); });
+  const LayerKind& kind = config_.kinds[static_cast<size_t>(index)];
+  attention_.run(
+      team_, {rows_, count_, extras_->data(), store_, index, config_.heads,
+              kind.slides ? config_.window : 0, config_.query_scale * kLog2e, queries, attended});
+  float* const out = out_.rows(count_, config_.hidden);
+  product(team_, layer.attention_output, attended, count_, out,
+          or_null(layer.attention_output_bias));
+  add(layer.post_attention_norm, out);
+}
+
+// Norms and turns a row's queries and keys; keys and values go into the cache.
+void Pass::place(const LayerWeights& layer, int64_t index, int64_t row) {
+  const RowOps& ops = row_ops();
+  const int64_t size = config_.head_size, slot = rows_[row].slot;
+  const LayerKind& kind = config_.kinds[static_cast<size_t>(index)];
+  const Rotary& rotary = kind.slides ? local_rotary_ : rotary_;
+  const float* const cosines = kind.turns ? rotary.cosines(rows_[row].position) : nullptr;
+  const auto made = [&](const float* from, const Vector& norm, float* to) {
+    if (norm.empty()) {
+      std::memcpy(to, from, static_cast<size_t>(size) * sizeof(float));
+    } else {
+      ops.rms_norm(from, norm.data(), size, config_.epsilon, to);
+    }
+    if (cosines) ops.rotate(to, cosines, cosines + rotary.half(), rotary.half());
+  };
+  const float* from = qkv_.numbers.data() + row * qkv_width_;
+  for (int64_t h = 0; h < config_.heads; ++h, from += size) {
+    made(from, layer.query_norm,
+         queries_.numbers.data() + (row * config_.heads + h) * head_stride_);
+  }
+  float* const key = keys_.numbers.data() + row * 2 * head_stride_;
+  float* const value = key + head_stride_;
+  uint8_t* const page = rows_[row].cache->page(slot);
+  for (int64_t h = 0; h < config_.kv_heads; ++h, from += size) {
+    made(from, layer.key_norm, key);
+    const float* const source = from + config_.kv_heads * size;
+    std::memcpy(value, source, static_cast<size_t>(size) * sizeof(float));
+    store_->write(page, index, h, slot % kPageSlots, key, value);
+  }
+}
+
+void Pass::feed_forward(const LayerWeights& layer) {
+  float* const normed = normed_.rows(count_, config_.hidden);
+  const int64_t wide = config_.intermediate;
+  float* const gate_up = gate_up_.rows(count_, 2 * wide);
+  norm_rows(layer.feed_forward_norm, normed);
+  const Vector* const biases[] = {&layer.gate_bias, &layer.up_bias};
+  Product products[2];
+  int64_t parts = 0;
+  for (const WeightMatrix& part : layer.gate_up) {
+    products[parts] = {&part, gate_up + parts * wide, 2 * wide, or_null(*biases[parts])};
+    ++parts;
+  }
+  product(team_, normed, count_, config_.hidden, products, parts);
+  each_row([&](int64_t row) {
+    float* const gate = gate_up + row * 2 * wide;
+    row_ops().gate(gate, gate + wide, wide, config_.gelu);
+  });
+  float* const out = out_.rows(count_, config_.hidden);
+  const Product down{&layer.down, out, config_.hidden, or_null(layer.down_bias)};
+  product(team_, gate_up, count_, 2 * wide, &down, 1);
+  add(layer.post_feed_forward_norm, out);
+}
+
+void Pass::add(const Vector& post_norm, float* x) {
+  const int64_t size = config_.hidden;
+  float* const hidden = hidden_.numbers.data();
+  each_row([&](int64_t row) {
+    float* const from = x + row * size;
+    if (!post_norm.empty()) {
+      row_ops().rms_norm(from, post_norm.data(), size, config_.epsilon, from);
+    }
+    row_ops().add(hidden + row * size, from, size);
+  });
+}
+
+// The rows that are wanted lie in order, so their logits do.
+void Pass::head(float* logits) {
+  const int64_t size = config_.hidden, vocab = weights_.head().outputs();
+  float* const wanted = wanted_.rows(count_, size);
+  int64_t first = -1, some = 0;
+  for (int64_t row = 0; row < count_; ++row) {
+    if (rows_[row].logits < 0) continue;
+    if (some == 0) first = rows_[row].logits;
+    row_ops().rms_norm(hidden_.numbers.data() + row * size, weights_.norm.data(), size,
+                       config_.epsilon, wanted + some++ * size);
+  }
+  if (some > 0) product(team_, weights_.head(), wanted, some, logits + first * vocab);
+}
+
+}  // namespace anydraft::detail

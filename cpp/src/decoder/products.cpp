@@ -1,0 +1,172 @@
+#include "decoder/products.h"
+
+#include <algorithm>
+#include <atomic>
+#include <string>
+
+#include "anydraft/error.h"
+#include "anydraft/threads.h"
+#include "decoder/products_kernels.h"
+
+namespace anydraft::detail {
+namespace {
+
+const ProductKernels* best() {
+#if defined(__x86_64__) && defined(__GNUC__)
+  __builtin_cpu_init();
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                    __builtin_cpu_supports("f16c");
+  if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+      __builtin_cpu_supports("avx512vnni")) {
+    return &avx512_product_kernels();
+  }
+  if (avx2) return &avx2_product_kernels();
+#endif
+  return &portable_product_kernels();
+}
+
+std::atomic<const ProductKernels*>& chosen() {
+  static std::atomic<const ProductKernels*> kernels{best()};
+  return kernels;
+}
+
+[[noreturn]] void refuse(const std::string& expected, int64_t got) {
+  throw Error(ErrorKind::kValue, "[product] expected " + expected + ", got " + std::to_string(got));
+}
+
+constexpr int64_t kMostProducts = 8;
+constexpr int64_t kPartBytes = 1 << 16;  // of weights, at least, for one thread to take
+constexpr int64_t kPassBytes = 1 << 22;  // of rows that meet a block of weights in turn
+
+// A call's tiles and the parts that threads take: some blocks of weights, and of many rows as many
+// as caches hold.
+class Call {
+ public:
+  Call(const ProductKernels& set, const float* x, int64_t rows, int64_t x_stride,
+       const Product* products, int64_t count)
+      : set_(set),
+        x_(x),
+        rows_(rows),
+        x_stride_(x_stride),
+        products_(products),
+        count_(count),
+        inputs_(products[0].weights->inputs()),
+        tiles_((rows + set.tile - 1) / set.tile) {
+    int64_t words = 0, most = 0, bytes = 0;
+    for (int64_t p = 0; p < count; ++p) {
+      const WeightMatrix& weights = *products[p].weights;
+      if (weights.inputs() != inputs_) {
+        refuse("matrices of " + std::to_string(inputs_) + " inputs", weights.inputs());
+      }
+      words_[p] = row_words(weights.format(), inputs_);
+      int64_t same = 0;  // the first that reads the same tiles
+      while (kind(same) != kind(p)) ++same;
+      offsets_[p] = same < p ? offsets_[same] : words;
+      if (same == p) makers_[kinds_++] = p, words += rows * words_[p];
+      most = std::max(most, words_[p]);
+      blocks_ += weights.blocks();
+      bytes += weights.bytes();
+    }
+    all_words_ = words;
+    pass_ = std::min(std::max<int64_t>(1, kPassBytes / (most * 4 * set.tile)), tiles_);
+    parts_ = std::min({blocks_, bytes * pass_ / kPartBytes, int64_t{threads()} * 16});
+    parts_ = std::max<int64_t>(parts_, 1);
+  }
+
+  void run(Team& team) {
+    std::vector<uint32_t>& scratch = team.scratch();
+    scratch.resize(std::max(scratch.size(), static_cast<size_t>(all_words_)));
+    words_at_ = scratch.data();
+    const int64_t to_make = tiles_ * kinds_;
+    if (tiles_ > 1) {
+      team.run(to_make, [&](int64_t index) { make_tile(index); });
+    } else {
+      for (int64_t i = 0; i < to_make; ++i) make_tile(i);
+    }
+    team.run((tiles_ + pass_ - 1) / pass_ * parts_, [&](int64_t index) { multiply(index); });
+  }
+
+ private:
+  int kind(int64_t p) const { return tile_kind(products_[p].weights->format()); }
+  int tile_rows(int64_t t) const {
+    return static_cast<int>(std::min<int64_t>(set_.tile, rows_ - t * set_.tile));
+  }
+  uint32_t* tile(int64_t p, int64_t t) const {
+    return words_at_ + offsets_[p] + t * set_.tile * words_[p];
+  }
+
+  void make_tile(int64_t index) const {
+    const int64_t t = index % tiles_, p = makers_[index / tiles_];
+    set_.make_tile(products_[p].weights->format(), x_ + t * set_.tile * x_stride_, x_stride_,
+                   tile_rows(t), inputs_, tile(p, t));
+  }
+
+  void multiply(int64_t index) const {
+    const int64_t pass = index / parts_, part = index % parts_;
+    int64_t begin = blocks_ * part / parts_, end = blocks_ * (part + 1) / parts_;
+    for (int64_t p = 0; p < count_; ++p) {
+      const int64_t here = products_[p].weights->blocks();
+      for (int64_t b = std::max<int64_t>(begin, 0); b < std::min(end, here); ++b) {
+        multiply_block(p, b, pass * pass_, std::min((pass + 1) * pass_, tiles_));
+      }
+      begin -= here;
+      end -= here;
+    }
+  }
+
+  void multiply_block(int64_t p, int64_t block, int64_t first_tile, int64_t end_tile) const {
+    const Product& product = products_[p];
+    const WeightMatrix& weights = *product.weights;
+    const int64_t first = block * kBlockOutputs;
+    const int64_t outputs = std::min<int64_t>(kBlockOutputs, weights.outputs() - first);
+    float bias[kBlockOutputs] = {}, out[kMostTile * kBlockOutputs];
+    if (product.bias) std::copy_n(product.bias + first, outputs, bias);
+    for (int64_t t = first_tile; t < end_tile; ++t) {
+      const int rows = tile_rows(t);
+      set_.multiply[static_cast<int>(weights.format())][rows - 1](weights.block(block), inputs_,
+                                                                  tile(p, t), out);
+      for (int i = 0; i < rows; ++i) {
+        float* y = product.y + (t * set_.tile + i) * product.y_stride + first;
+        for (int o = 0; o < outputs; ++o) y[o] = out[i * kBlockOutputs + o] + bias[o];
+      }
+    }
+  }
+
+  const ProductKernels& set_;
+  const float* x_;
+  int64_t rows_, x_stride_;
+  const Product* products_;
+  int64_t count_, inputs_, tiles_;
+  int64_t words_[kMostProducts], offsets_[kMostProducts];  // of a row; of a product's tiles
+  int64_t makers_[kMostProducts], kinds_ = 0;  // the first product of each kind of tiles
+  int64_t blocks_ = 0, all_words_ = 0;
+  int64_t pass_ = 1, parts_ = 1;  // tiles of a pass; parts of the blocks
+  uint32_t* words_at_ = nullptr;
+};
+
+}  // namespace
+
+const char* name_of(const ProductKernels* set) { return set->name; }
+
+std::vector<const ProductKernels*> runnable_product_kernels() {
+  std::vector<const ProductKernels*> all;
+  for (const ProductKernels* set :
+       {&portable_product_kernels(), &avx2_product_kernels(), &avx512_product_kernels()}) {
+    if (all.empty() || set != all.front()) all.push_back(set);
+    if (set == best()) break;
+  }
+  return all;
+}
+
+void use_product_kernels(const ProductKernels* set) { chosen().store(set ? set : best()); }
+
+void product(Team& team, const float* x, int64_t rows, int64_t x_stride, const Product* products,
+             int64_t count) {
+  if (rows < 0) refuse("rows >= 0", rows);
+  if (count < 0 || count > kMostProducts) refuse("0 to 8 products", count);
+  if (rows == 0 || count == 0) return;
+  Call(*chosen().load(std::memory_order_relaxed), x, rows, x_stride, products, count).run(team);
+}
+
+}  // namespace anydraft::detail

@@ -1,0 +1,46 @@
+// Products of few rows with packed weights: what a decoder's pass consists of.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "decoder/matrix.h"
+#include "decoder/team.h"
+
+namespace anydraft::detail {
+
+// y[rows, outputs] = x[rows, inputs] * W^T + bias.
+struct Product {
+  const WeightMatrix* weights;
+  float* y;                     // [rows, y_stride]
+  int64_t y_stride;             // >= outputs
+  const float* bias = nullptr;  // [outputs] or null
+};
+
+// All products of one x (queries, keys and values; gate and up) in one go over the threads: up to
+// 8 rows in one pass over the weights, more by tiles.
+//
+// Integer weights: x is rounded to 8 bits by row and group of 128, integer sums are exact. Float
+// weights: x stays float32, sums run in a fixed order. So the bits of a row's result depend neither
+// on the rows beside it, nor on the number of threads, nor on the instruction set. A row that isn't
+// finite gives NaN.
+//
+// At most 8 products. Throws Error(kValue) for more, where the matrices' inputs differ, or rows <
+// 0.
+void product(Team& team, const float* x, int64_t rows, int64_t x_stride, const Product* products,
+             int64_t count);
+
+inline void product(Team& team, const WeightMatrix& weights, const float* x, int64_t rows, float* y,
+                    const float* bias = nullptr) {
+  const Product one{&weights, y, weights.outputs(), bias};
+  product(team, x, rows, weights.inputs(), &one, 1);
+}
+
+// For tests and benches: the instruction sets this machine runs, the last being the best, and a
+// choice among them (null: the best again).
+struct ProductKernels;
+const char* name_of(const ProductKernels* set);
+std::vector<const ProductKernels*> runnable_product_kernels();
+void use_product_kernels(const ProductKernels* set);
+
+}  // namespace anydraft::detail

@@ -1,0 +1,12 @@
+// Compiled with the flags of its instruction set (CMakeLists.txt).
+#if defined(__AVX2__)
+#define KERNELS avx2_product_kernels
+#define KERNELS_NAME "avx2"
+#include "decoder/products.inc"
+#else
+#include "decoder/products_kernels.h"
+
+namespace anydraft::detail {
+const ProductKernels& avx2_product_kernels() { return portable_product_kernels(); }
+}  // namespace anydraft::detail
+#endif

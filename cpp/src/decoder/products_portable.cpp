@@ -1,0 +1,3 @@
+#define KERNELS portable_product_kernels
+#define KERNELS_NAME "portable"
+#include "decoder/products.inc"

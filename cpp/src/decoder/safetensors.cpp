@@ -1,0 +1,114 @@
+#include "decoder/safetensors.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <filesystem>
+#include <set>
+
+#include "anydraft/error.h"
+
+namespace anydraft::detail {
+namespace {
+
+struct Names {
+  const char* name;
+  int32_t type;  // as in GGUF files
+};
+constexpr Names kNames[] = {{"F32", kTypeF32}, {"F16", kTypeF16}, {"BF16", kTypeBF16}, {"F64", 28},
+                            {"I8", 24},        {"I16", 25},       {"I32", 26},         {"I64", 27}};
+
+[[noreturn]] void fail(const std::string& expected) {
+  throw Error(ErrorKind::kValue, "[SafetensorsFolder] expected " + expected);
+}
+
+// A whole number from 0 to 2^53, which a double holds exactly; -1: something else.
+int64_t whole(const Json& value) {
+  const double number = value.number();
+  const bool fits = value.is(Json::Kind::kNumber) && number >= 0 && number <= 0x1p53 &&
+                    number == std::floor(number);
+  return fits ? static_cast<int64_t>(number) : -1;
+}
+
+const std::vector<Json>& items_of(const Json& entry, const char* key, const std::string& name) {
+  const Json* value = entry.find(key);
+  if (!value || !value->is(Json::Kind::kArray)) fail(std::string(key) + " of tensor " + name);
+  return value->items();
+}
+
+Tensor read_tensor(const std::string& name, const Json& entry, const MappedFile& file,
+                   uint64_t begin) {
+  Tensor tensor;
+  const Json* dtype = entry.find("dtype");
+  for (const Names& known : kNames) {
+    if (dtype && dtype->text() == known.name) tensor.type = element_type(known.type);
+  }
+  if (!tensor.type) {
+    fail("a dtype out of F32, F16, BF16 and integers for tensor " + name + ", got " +
+         (dtype ? dtype->text() : "none"));
+  }
+  for (const Json& length : items_of(entry, "shape", name)) {
+    tensor.shape.push_back(whole(length));
+  }
+  const std::vector<Json>& offsets = items_of(entry, "data_offsets", name);
+  const int64_t from = offsets.size() == 2 ? whole(offsets[0]) : -1;
+  const int64_t to = offsets.size() == 2 ? whole(offsets[1]) : -1;
+  if (from < 0 || to < from || static_cast<uint64_t>(to) > file.size() - begin) {
+    fail("tensor " + name + " within " + file.path());
+  }
+  const bool sized = measure(tensor.shape, *tensor.type, &tensor.bytes);
+  if (!sized || tensor.bytes != static_cast<uint64_t>(to - from)) {
+    fail("as many bytes as its shape has for tensor " + name);
+  }
+  tensor.data = file.data() + begin + from;
+  tensor.file = &file;
+  return tensor;
+}
+
+}  // namespace
+
+Json read_json(const std::string& path) {
+  const MappedFile file(path);
+  return Json::parse({reinterpret_cast<const char*>(file.data()), file.size()}, "[" + path + "]");
+}
+
+void SafetensorsFolder::read(const std::string& path) {
+  files_.push_back(std::make_unique<MappedFile>(path));
+  const MappedFile& file = *files_.back();
+  uint64_t length = 0;
+  if (file.size() >= 8) std::memcpy(&length, file.data(), 8);
+  if (length == 0 || length > file.size() - 8) fail("a header within " + path);
+  const char* text = reinterpret_cast<const char*>(file.data() + 8);
+  const Json header = Json::parse({text, static_cast<size_t>(length)}, "[" + path + "]");
+  if (!header.is(Json::Kind::kObject)) fail("a header of tensors in " + path);
+  for (const auto& [name, entry] : header.members()) {
+    if (name == "__metadata__") continue;
+    tensors_.add(name, read_tensor(name, entry, file, 8 + length));
+  }
+}
+
+SafetensorsFolder::SafetensorsFolder(const std::string& folder) {
+  const std::filesystem::path base(folder);
+  const std::filesystem::path index = base / "model.safetensors.index.json";
+  if (!std::filesystem::exists(index)) {
+    read((base / "model.safetensors").string());
+  } else {
+    const Json json = read_json(index.string());
+    const Json* map = json.find("weight_map");
+    if (!map || !map->is(Json::Kind::kObject)) fail("weight_map in " + index.string());
+    std::set<std::string> names;
+    for (const auto& [tensor, file] : map->members()) {
+      if (!file.is(Json::Kind::kText) || std::filesystem::path(file.text()).has_parent_path()) {
+        fail("names of files of the same folder in " + index.string());
+      }
+      names.insert(file.text());
+    }
+    for (const std::string& name : names) read((base / name).string());
+    for (const auto& [tensor, file] : map->members()) {
+      if (!tensors_.find(tensor)) fail("tensor " + tensor + " in " + file.text());
+    }
+  }
+  tensors_.check_overlaps();
+}
+
+}  // namespace anydraft::detail

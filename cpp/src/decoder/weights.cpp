@@ -1,0 +1,286 @@
+#include "decoder/weights.h"
+
+#include <algorithm>
+#include <cstring>
+#include <filesystem>
+#include <set>
+
+#include "anydraft/detail/distribution.h"
+#include "anydraft/error.h"
+#include "decoder/model_file.h"
+#include "decoder/safetensors.h"
+
+namespace anydraft::detail {
+namespace {
+
+[[noreturn]] void fail(const std::string& expected) {
+  throw Error(ErrorKind::kValue, "[Decoder] expected " + expected);
+}
+
+template <class T>
+T read_as(const uint8_t* from) {
+  T value;
+  std::memcpy(&value, from, sizeof value);
+  return value;
+}
+
+// The names of a layer's parts in GGUF files and in safetensors.
+enum Part {
+  kAttentionNorm,
+  kQueries,
+  kKeys,
+  kValues,
+  kAll,
+  kOutput,
+  kQueryNorm,
+  kKeyNorm,
+  kPostAttention,
+  kFeedForwardNorm,
+  kGate,
+  kUp,
+  kGateUp,
+  kDown,
+  kPostFeedForward
+};
+constexpr const char* kGgufNames[] = {"attn_norm",   "attn_q",      "attn_k",
+                                      "attn_v",      "attn_qkv",    "attn_output",
+                                      "attn_q_norm", "attn_k_norm", "post_attention_norm",
+                                      "ffn_norm",    "ffn_gate",    "ffn_up",
+                                      "ffn_up",      "ffn_down",    "post_ffw_norm"};
+constexpr const char* kFolderNames[] = {
+    "input_layernorm",          "self_attn.q_proj",   "self_attn.k_proj",
+    "self_attn.v_proj",         "self_attn.qkv_proj", "self_attn.o_proj",
+    "self_attn.q_norm",         "self_attn.k_norm",   "",
+    "post_attention_layernorm", "mlp.gate_proj",      "mlp.up_proj",
+    "mlp.gate_up_proj",         "mlp.down_proj",      ""};
+
+class Loader {
+ public:
+  Loader(const Tensors& tensors, const DecoderConfig& config, DecoderWeights kind, bool gguf)
+      : tensors_(tensors), config_(config), kind_(kind), gguf_(gguf) {
+    if (gguf) return;
+    for (const char* prefix : {"model.", "language_model.model.", "model.language_model."}) {
+      prefix_ = prefix;
+      if (tensors.find(prefix_ + "embed_tokens.weight")) return;
+    }
+    fail("a tensor model.embed_tokens.weight");
+  }
+
+  Weights load() {
+    Weights weights;
+    const std::string embedding = gguf_ ? "token_embd" : prefix_ + "embed_tokens";
+    const Tensor& table = tensor(embedding + ".weight");
+    if (table.shape.size() != 2) fail("an embedding [vocabulary, hidden]");
+    const int64_t vocabulary = table.shape[0];
+    if (vocabulary > INT32_MAX) fail("at most 2^31 tokens");
+    weights.embedding = matrix(embedding, vocabulary, config_.hidden);
+    std::string head = gguf_ ? "output" : "lm_head";
+    if (!gguf_ && prefix_ == "language_model.model.") head = "language_model.lm_head";
+    const bool tied = gguf_ ? !tensors_.find("output.weight") : config_.tied;
+    if (!tied) weights.own_head = matrix(head, vocabulary, config_.hidden);
+    if (tensors_.find(head + ".bias")) fail("a head without a bias");
+    weights.norm = norm(gguf_ ? "output_norm" : prefix_ + "norm", config_.hidden);
+    for (int64_t i = 0; i < config_.layers; ++i) weights.layers.push_back(layer(i));
+    weights.config = config_;
+    weights.of_folder = !gguf_;
+    refuse_unused();
+    return weights;
+  }
+
+ private:
+  std::string name(int64_t layer, Part part) const {
+    const bool gemma = config_.architecture == "gemma3_text";
+    const char* stem = gguf_ ? kGgufNames[part] : kFolderNames[part];
+    if (gemma && part == kFeedForwardNorm) stem = "pre_feedforward_layernorm";
+    if (gemma && part == kPostAttention) stem = "post_attention_layernorm";
+    if (gemma && part == kPostFeedForward) stem = "post_feedforward_layernorm";
+    if (*stem == 0) return {};
+    return (gguf_ ? "blk." : prefix_ + "layers.") + std::to_string(layer) + '.' + stem;
+  }
+  bool has(int64_t layer, Part part) const {
+    return tensors_.find(name(layer, part) + ".weight") != nullptr;
+  }
+  const Tensor& tensor(const std::string& name) const {
+    const Tensor* found = tensors_.find(name);
+    if (!found) fail("a tensor " + name);
+    used_.insert(found);
+    return *found;
+  }
+  // A part of a layer that has been passed over would make another model of it.
+  void refuse_unused() const {
+    const std::string layers = gguf_ ? "blk." : prefix_ + "layers.";
+    for (const auto& [name, tensor] : tensors_.all()) {
+      const bool of_layer = name.compare(0, layers.size(), layers) == 0;
+      const bool made = name.size() > 8 && name.compare(name.size() - 8, 8, "inv_freq") == 0;
+      if (of_layer && !made && used_.count(&tensor) == 0) {
+        fail("no tensor " + name + " in a " + config_.architecture + " model");
+      }
+    }
+  }
+
+  LayerWeights layer(int64_t i) {
+    const int64_t hidden = config_.hidden, wide = config_.intermediate;
+    const int64_t queries = config_.heads * config_.head_size;
+    const int64_t keys = config_.kv_heads * config_.head_size;
+    LayerWeights layer;
+    layer.attention_norm = norm(name(i, kAttentionNorm), hidden);
+    layer.feed_forward_norm = norm(name(i, kFeedForwardNorm), hidden);
+    if (config_.head_norms) {
+      layer.query_norm = norm(name(i, kQueryNorm), config_.head_size);
+      layer.key_norm = norm(name(i, kKeyNorm), config_.head_size);
+    }
+    if (config_.post_norms) {
+      layer.post_attention_norm = norm(name(i, kPostAttention), hidden);
+      layer.post_feed_forward_norm = norm(name(i, kPostFeedForward), hidden);
+    }
+    auto& parts = layer.queries_keys_values;
+    if (has(i, kAll)) {
+      parts.push_back(matrix(name(i, kAll), queries + 2 * keys, hidden));
+    } else {
+      parts.push_back(matrix(name(i, kQueries), queries, hidden, config_.pairs_of_neighbours));
+      parts.push_back(matrix(name(i, kKeys), keys, hidden, config_.pairs_of_neighbours));
+      parts.push_back(matrix(name(i, kValues), keys, hidden));
+      layer.query_bias = bias(name(i, kQueries), queries, config_.pairs_of_neighbours);
+      layer.key_bias = bias(name(i, kKeys), keys, config_.pairs_of_neighbours);
+      layer.value_bias = bias(name(i, kValues), keys);
+    }
+    layer.attention_output = matrix(name(i, kOutput), hidden, queries);
+    layer.attention_output_bias = bias(name(i, kOutput), hidden);
+    if (has(i, kGate)) {
+      layer.gate_up.push_back(matrix(name(i, kGate), wide, hidden));
+      layer.gate_up.push_back(matrix(name(i, kUp), wide, hidden));
+      layer.gate_bias = bias(name(i, kGate), wide);
+      layer.up_bias = bias(name(i, kUp), wide);
+    } else {
+      layer.gate_up.push_back(matrix(name(i, kGateUp), 2 * wide, hidden));
+    }
+    layer.down = matrix(name(i, kDown), hidden, wide);
+    layer.down_bias = bias(name(i, kDown), hidden);
+    return layer;
+  }
+
+  Vector vector(const std::string& name, int64_t size) const {
+    const Tensor& from = tensor(name);
+    if (from.shape != std::vector<int64_t>{size}) {
+      fail(std::to_string(size) + " numbers in tensor " + name);
+    }
+    Vector numbers(static_cast<size_t>(size));
+    for (size_t i = 0; i < numbers.size(); ++i) numbers[i] = number(from, i, name);
+    return numbers;
+  }
+  static float number(const Tensor& from, size_t i, const std::string& name) {
+    switch (from.type->id) {
+      case kTypeF32:
+        return read_as<float>(from.data + 4 * i);
+      case kTypeF16:
+        return float_from_float16(read_as<uint16_t>(from.data + 2 * i));
+      case kTypeBF16:
+        return float_from_bfloat16(read_as<uint16_t>(from.data + 2 * i));
+      default:
+        fail("F32, F16 or BF16 in tensor " + name + ", got " + from.type->name);
+    }
+  }
+  Vector norm(const std::string& name, int64_t size) const {
+    Vector numbers = vector(name + ".weight", size);
+    if (tensors_.find(name + ".bias")) fail("RMS norms, got a bias of " + name);
+    if (config_.norm_plus_one) {
+      for (float& number : numbers) number += 1;
+    }
+    return numbers;
+  }
+  Vector bias(const std::string& name, int64_t size, bool pairs = false) const {
+    if (!tensors_.find(name + ".bias")) return {};
+    const Vector numbers = vector(name + ".bias", size);
+    if (!pairs) return numbers;
+    Vector ordered(numbers.size());
+    for (int64_t i = 0; i < size; ++i) {
+      ordered[static_cast<size_t>(i)] = numbers[static_cast<size_t>(row_of_pair(i))];
+    }
+    return ordered;
+  }
+  // Llama's GGUF files order a head's rows by neighbours that turn together; ours turns halves.
+  int64_t row_of_pair(int64_t row) const {
+    const int64_t size = config_.head_size, half = size / 2, i = row % size;
+    return row - i + (i < half ? 2 * i : 2 * (i - half) + 1);
+  }
+
+  WeightMatrix matrix(const std::string& stem, int64_t outputs, int64_t inputs,
+                      bool pairs = false) const {
+    const std::string name = stem + ".weight";
+    const Tensor& from = tensor(name);
+    if (from.shape != std::vector<int64_t>{outputs, inputs}) {
+      fail('[' + std::to_string(outputs) + ", " + std::to_string(inputs) +
+           "] as the shape of tensor " + name);
+    }
+    const auto type = static_cast<GgmlType>(from.type->id);
+    if (ggml_block(type).inputs == 0) {
+      fail("a supported type in tensor " + name + ", got " + from.type->name);
+    }
+    std::vector<uint8_t> ordered;
+    const uint8_t* data = from.data;
+    if (pairs) {
+      ordered.resize(from.bytes);
+      const auto row = static_cast<size_t>(from.bytes) / static_cast<size_t>(outputs);
+      for (int64_t i = 0; i < outputs; ++i) {
+        std::memcpy(&ordered[static_cast<size_t>(i) * row],
+                    from.data + static_cast<size_t>(row_of_pair(i)) * row, row);
+      }
+      data = ordered.data();
+    }
+    WeightMatrix made = pack(data, type, outputs, inputs);
+    from.file->release(from.data, from.bytes);
+    return made;
+  }
+
+  WeightMatrix pack(const uint8_t* data, GgmlType type, int64_t outputs, int64_t inputs) const {
+    WeightFormat format = WeightFormat::kBfloat16;
+    if (kind_ == DecoderWeights::kFloat32) format = WeightFormat::kFloat32;
+    if (kind_ == DecoderWeights::kInt8) format = WeightFormat::kI8Row;
+    if (kind_ == DecoderWeights::kInt4) format = WeightFormat::kU4Group64;
+    const bool as_it_is = gguf_ || (type == GgmlType::kF16 && kind_ == DecoderWeights::kDefault) ||
+                          (type == GgmlType::kF32 && format == WeightFormat::kFloat32) ||
+                          (type == GgmlType::kBF16 && format == WeightFormat::kBfloat16);
+    if (as_it_is) return WeightMatrix::from_ggml(type, data, outputs, inputs);
+    const auto count = static_cast<size_t>(outputs * inputs);
+    if (type == GgmlType::kF32 && reinterpret_cast<uintptr_t>(data) % alignof(float) == 0) {
+      return WeightMatrix::from_float(reinterpret_cast<const float*>(data), outputs, inputs,
+                                      format);
+    }
+    Vector wide(count);
+    Tensor tensor;
+    tensor.type = element_type(static_cast<int64_t>(type));
+    tensor.data = data;
+    for (size_t i = 0; i < count; ++i) wide[i] = number(tensor, i, "");
+    return WeightMatrix::from_float(wide.data(), outputs, inputs, format);
+  }
+
+  const Tensors& tensors_;
+  const DecoderConfig& config_;
+  DecoderWeights kind_;
+  bool gguf_;
+  std::string prefix_;  // of all but the head
+  mutable std::set<const Tensor*> used_;
+};
+
+}  // namespace
+
+Weights load_weights(const std::string& path, DecoderWeights kind) {
+  if (!std::filesystem::is_directory(path)) {
+    if (kind != DecoderWeights::kDefault) {
+      fail("no choice of weights with a GGUF file, which is taken as it is");
+    }
+    const GgufFile file(path);
+    const DecoderConfig config = config_of(file);
+    return Loader(file.tensors(), config, kind, true).load();
+  }
+  const std::filesystem::path folder(path), generation = folder / "generation_config.json";
+  const Json json = read_json((folder / "config.json").string());
+  Json said;
+  const bool has_generation = std::filesystem::exists(generation);
+  if (has_generation) said = read_json(generation.string());
+  const DecoderConfig config = config_of(json, has_generation ? &said : nullptr);
+  const SafetensorsFolder files(path);
+  return Loader(files.tensors(), config, kind, false).load();
+}
+
+}  // namespace anydraft::detail

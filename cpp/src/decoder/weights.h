@@ -1,0 +1,62 @@
+// The weights of a decoder, out of a GGUF file or a folder of safetensors.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "anydraft/decoder.h"
+#include "decoder/config.h"
+#include "decoder/matrix.h"
+
+namespace anydraft::detail {
+
+using Vector = std::vector<float>;  // empty: the model has none
+
+struct LayerWeights {
+  Vector attention_norm, feed_forward_norm;
+  Vector query_norm, key_norm;                         // [head_size]
+  Vector post_attention_norm, post_feed_forward_norm;  // Gemma
+  std::vector<WeightMatrix> queries_keys_values;       // one after another, or one of all
+  Vector query_bias, key_bias, value_bias;
+  WeightMatrix attention_output;
+  Vector attention_output_bias;
+  std::vector<WeightMatrix> gate_up;  // likewise
+  WeightMatrix down;
+  Vector gate_bias, up_bias, down_bias;
+};
+
+struct Weights {
+  DecoderConfig config;
+  std::vector<LayerWeights> layers;
+  Vector norm;
+  WeightMatrix embedding;  // [vocab, hidden]
+  WeightMatrix own_head;   // empty: the embedding is the head
+  const WeightMatrix& head() const { return own_head.empty() ? embedding : own_head; }
+  bool of_folder = false;
+  // Calls f(WeightMatrix) for each that a pass reads whole.
+  template <class F>
+  void each_of_step(F f) const {
+    f(head());
+    for (const LayerWeights& layer : layers) {
+      for (const WeightMatrix& part : layer.queries_keys_values) f(part);
+      for (const WeightMatrix& part : layer.gate_up) f(part);
+      f(layer.attention_output);
+      f(layer.down);
+    }
+  }
+  int64_t step_bytes() const {
+    int64_t bytes = 0;
+    each_of_step([&](const WeightMatrix& part) { bytes += part.bytes(); });
+    return bytes;
+  }
+  int64_t step_weights() const {
+    int64_t count = 0;
+    each_of_step([&](const WeightMatrix& part) { count += part.outputs() * part.inputs(); });
+    return count;
+  }
+};
+
+Weights load_weights(const std::string& path, DecoderWeights kind);
+
+}  // namespace anydraft::detail

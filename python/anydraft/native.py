@@ -1,0 +1,120 @@
+"""Models of the native decoder: a GGUF file, or a folder of safetensors, on a CPU without torch.
+
+>>> from anydraft import SpeculativeSession, native
+>>> target = native.load("Qwen2.5-1.5B-Instruct-Q4_K_M.gguf")   # doctest: +SKIP
+>>> session = SpeculativeSession(target, native.load("SmolLM2-135M.gguf"))  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from anydraft._core import Decoder
+from anydraft.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    import numpy
+    from numpy.typing import NDArray
+
+    from anydraft._core import Feed
+
+_TOKENIZERS = ("tokenizer.json", "tekken.json", "tokenizer.model")
+
+
+class NativeModel:
+    """A decoder as the model of a session.
+
+    The bits of a token's logits depend on the tokens before it alone, not on how many rows and
+    requests a call has, on how the text was fed, or on the number of threads. So greedy text with
+    any drafter is plain decoding's to the letter. Calls from several threads take turns.
+    """
+
+    def __init__(self, decoder: Decoder, vocabulary: Vocabulary) -> None:
+        self._decoder = decoder
+        self._turn = threading.Lock()
+        self.vocabulary = vocabulary
+
+    def __call__(self, feeds: Sequence[Feed], /) -> NDArray[numpy.float32]:
+        """Feeds of distinct requests -> float32 logits [sum of feed.rows, vocab], in feed order.
+
+        The array stays as it is as long as it lives; memory of those that are gone is used again.
+
+        Raises:
+            InputError: a feed that does not fit its request's cache, a token the model does not
+                have, a position at or beyond `context_length`. The caches stay as they were.
+        """
+        with self._turn:
+            return self._decoder.forward(feeds)
+
+    def forget(self, request: int) -> None:
+        """Drops the cache of a request; one that is not known is no error."""
+        with self._turn:
+            self._decoder.forget(request)
+
+    @property
+    def context_length(self) -> int:
+        """The longest text, in tokens."""
+        return self._decoder.context_length
+
+    @property
+    def stop_tokens(self) -> list[int]:
+        """Ids that end a text by the model's own files."""
+        return self._decoder.stop_tokens
+
+    @property
+    def description(self) -> str:
+        """One line: the architecture, what the weights are and what a step reads of them."""
+        return self._decoder.description
+
+    @property
+    def step_bytes(self) -> int:
+        """Bytes of weights that a call reads, however few its rows are."""
+        return self._decoder.step_bytes
+
+
+def load(
+    path: str | Path,
+    *,
+    weights: str | None = None,
+    cache: str = "float32",
+    vocabulary: Vocabulary | None = None,
+) -> NativeModel:
+    """A model of the native decoder.
+
+    Families: Llama, SmolLM2, SmolLM3, Mistral, Qwen2, Qwen2.5, Qwen3, Gemma 3, Phi-3.
+
+    Args:
+        path: a GGUF file, which is taken exactly as it is; or a folder with config.json and
+            safetensors.
+        weights: of a folder: "float32"; "bfloat16" (None: that, and float16 files as they are);
+            "int8" (one scale for each output) or "int4" (groups of 64), which make another model
+            of it: the text is that model's.
+        cache: "float32", or "bfloat16" for half the memory, whose logits differ a little.
+        vocabulary: read from the same place unless given.
+
+    Returns:
+        A callable for `SpeculativeSession`; `description` says what it holds.
+
+    Raises:
+        InputError: damaged files; an architecture, a type of weights or a part of the model that is
+            not supported, by name.
+        UnsupportedTokenizerError: no vocabulary could be read there: give one.
+    """
+    path = Path(path)
+    if vocabulary is None:
+        vocabulary = _vocabulary(path)
+    return NativeModel(Decoder(str(path), weights, cache), vocabulary)
+
+
+def _vocabulary(path: Path) -> Vocabulary:
+    if not path.is_dir():
+        return Vocabulary.from_file(path, kind="gguf")
+    for name in _TOKENIZERS:
+        if (path / name).is_file():
+            return Vocabulary.from_file(path / name)
+    raise FileNotFoundError(
+        f"[native.load] expected one of {', '.join(_TOKENIZERS)} in {path}, or vocabulary="
+    )

@@ -1,0 +1,157 @@
+#include "anydraft/decoder.h"
+
+#include <pybind11/numpy.h>
+#include <pybind11/stl.h>
+
+#include <optional>
+
+#include "anydraft/error.h"
+#include "bind.h"
+#include "decoder/gguf.h"
+#include "decoder/products.h"
+#include "rows/kernels.h"
+
+namespace anydraft::bindings {
+namespace {
+
+namespace py = pybind11;
+
+// Slots that lead the way as 0, 1, 2 ..., and the rest.
+void set_keep(Feed& feed, const py::object& keep) {
+  if (py::isinstance<py::int_>(keep)) {
+    feed.keep = keep.cast<int64_t>();
+    return;
+  }
+  if (PyRange_Check(keep.ptr()) && keep.attr("start").cast<int64_t>() == 0 &&
+      keep.attr("step").cast<int64_t>() == 1) {
+    feed.keep = static_cast<int64_t>(py::len(keep));
+    return;
+  }
+  for (const auto slot : keep.cast<std::vector<int32_t>>()) {
+    if (feed.keep_also.empty() && slot == feed.keep) {
+      ++feed.keep;
+    } else {
+      feed.keep_also.push_back(slot);
+    }
+  }
+}
+
+// The core's Feed, or anything with its attributes.
+Feed feed_of(const py::handle& object) {
+  if (py::isinstance<Feed>(object)) return object.cast<Feed>();
+  Feed feed;
+  feed.request = object.attr("request").cast<int64_t>();
+  feed.tokens = object.attr("tokens").cast<TokenIds>();
+  feed.positions = object.attr("positions").cast<std::vector<int32_t>>();
+  feed.parents = object.attr("parents").cast<std::vector<int32_t>>();
+  feed.rows = object.attr("rows").cast<int64_t>();
+  set_keep(feed, object.attr("keep"));
+  return feed;
+}
+
+// float32 [rows, vocab], which keeps the logits' memory from being used again.
+py::array array_of(const Logits& logits) {
+  const RowsView& rows = logits.rows();
+  using Owner = std::shared_ptr<const float[]>;
+  const py::capsule owner(new Owner(logits.numbers()),
+                          [](void* held) { delete static_cast<Owner*>(held); });
+  return py::array_t<float>({rows.rows, rows.cols}, static_cast<const float*>(rows.data), owner);
+}
+
+template <class Enum>
+Enum by_name(const std::string& what, const std::string& name,
+             std::initializer_list<std::pair<const char*, Enum>> known) {
+  std::string names;
+  for (const auto& [candidate, value] : known) {
+    if (name == candidate) return value;
+    names += (names.empty() ? "" : ", ") + std::string(candidate);
+  }
+  throw Error(ErrorKind::kValue,
+              "[native.load] expected " + what + " out of " + names + ", got " + name);
+}
+
+std::unique_ptr<Decoder> load(const std::string& path, const std::optional<std::string>& weights,
+                              const std::string& cache) {
+  DecoderOptions options;
+  if (weights) {
+    options.weights = by_name<DecoderWeights>("weights", *weights,
+                                              {{"float32", DecoderWeights::kFloat32},
+                                               {"bfloat16", DecoderWeights::kBFloat16},
+                                               {"int8", DecoderWeights::kInt8},
+                                               {"int4", DecoderWeights::kInt4}});
+  }
+  options.cache = by_name<DType>("cache", cache,
+                                 {{"float32", DType::kFloat32}, {"bfloat16", DType::kBFloat16}});
+  const py::gil_scoped_release release;
+  return std::make_unique<Decoder>(path, options);
+}
+
+py::object value_of(const detail::GgufValue& value) {
+  using detail::GgufType;
+  if (value.type == GgufType::kText) {
+    py::list texts;
+    value.each_text([&](std::string_view text) { texts.append(py::bytes(text)); });
+    return value.is_array ? py::object(texts) : py::object(texts[0]);
+  }
+  if (value.is_array) {
+    py::list numbers;
+    for (uint64_t i = 0; i < value.count; ++i) numbers.append(value.item(i));
+    return numbers;
+  }
+  if (const auto truth = value.truth()) return py::bool_(*truth);
+  if (const auto whole = value.whole()) return py::int_(*whole);
+  return py::float_(*value.number());
+}
+
+}  // namespace
+
+void bind_decoder(py::module_& module) {
+  py::class_<Decoder>(module, "Decoder")
+      .def(py::init(&load), py::arg("path"), py::arg("weights"), py::arg("cache"))
+      .def("forward",
+           [](Decoder& decoder, const py::iterable& feeds) {
+             std::vector<Feed> all;
+             for (const py::handle feed : feeds) all.push_back(feed_of(feed));
+             Logits logits;
+             {
+               const py::gil_scoped_release release;
+               logits = decoder.forward(all);
+             }
+             return array_of(logits);
+           })
+      .def("forget", &Decoder::forget)
+      .def_property_readonly("vocab_size", &Decoder::vocab_size)
+      .def_property_readonly("context_length", &Decoder::context_length)
+      .def_property_readonly("stop_tokens", &Decoder::stop_tokens)
+      .def_property_readonly("architecture", &Decoder::architecture)
+      .def_property_readonly("description", &Decoder::description)
+      .def_property_readonly("step_bytes", &Decoder::step_bytes);
+  py::module_ testing = module.attr("testing");
+  testing.def("decoder_instruction_sets", [] {
+    std::vector<std::string> names;
+    for (const auto* set : detail::runnable_product_kernels()) {
+      names.emplace_back(detail::name_of(set));
+    }
+    return names;
+  });
+  // All products and row operations use it from now on; "": the best again.
+  testing.def("use_decoder_instruction_set", [](const std::string& name) {
+    detail::use_product_kernels(nullptr);
+    detail::use_kernels(nullptr);
+    for (const auto* set : detail::runnable_product_kernels()) {
+      if (name == detail::name_of(set)) detail::use_product_kernels(set);
+    }
+    for (const detail::RowKernels* set : detail::runnable_kernels()) {
+      if (name == set->name) detail::use_kernels(set);
+    }
+  });
+  // Texts as bytes; the numbers of arrays as floats.
+  module.def("gguf_metadata", [](const std::string& path) {
+    const detail::GgufFile file(path);
+    py::dict all;
+    for (const auto& [key, value] : file.metadata()) all[py::str(key)] = value_of(value);
+    return all;
+  });
+}
+
+}  // namespace anydraft::bindings

@@ -1,0 +1,119 @@
+"""Real GGUF files in the native decoder. SmolLM2 always, the others where they can be had."""
+
+import functools
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+gguf = pytest.importorskip("gguf")
+
+from native_toys import chain  # noqa: E402
+
+from anydraft import SamplingParams, SpeculativeSession, _core, native  # noqa: E402
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "bench"))
+import models  # noqa: E402
+from packages import Unavailable, cache_folder, publish, scratch_folder  # noqa: E402
+
+NAMES = [
+    "smollm2-135m",
+    pytest.param("gemma3-270m", marks=pytest.mark.slow),
+    pytest.param("qwen2.5-coder-1.5b", marks=pytest.mark.slow),
+]
+
+
+@functools.cache
+def gguf_file(name):
+    """The file itself, kept in the cache beside what bench/models.py makes of it."""
+    path = cache_folder() / "gguf" / f"{name}.gguf"
+    if not path.exists():
+        try:
+            with scratch_folder(path.parent) as scratch:
+                models._download(models.MODELS[name], scratch / path.name)
+                publish(scratch / path.name, path)
+        except Unavailable as error:
+            pytest.skip(f"!!!! {name} cannot be had: {error}")
+    return path
+
+
+@functools.cache
+def folder(name):
+    """What transformers makes of it: a bfloat16 folder with a tokenizer.json."""
+    try:
+        return models.fetch(name)
+    except Unavailable as error:
+        pytest.skip(f"!!!! {name} cannot be had: {error}")
+
+
+def text_of(name, count):
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder(name))
+    return tokenizer("\n".join(models.humaneval_prompts(8)))["input_ids"][:count]
+
+
+def losses(logits, ids):
+    """Cross-entropy of each next token [count - 1]."""
+    return torch.nn.functional.cross_entropy(
+        torch.tensor(np.asarray(logits)[:-1]), torch.tensor(ids[1:]), reduction="none"
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_bfloat16_weights_give_the_logits_of_transformers(name):
+    ids = text_of(name, 160)
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder(name), dtype=torch.float32)
+    with torch.no_grad():
+        expected = model(torch.tensor([ids])).logits[0].numpy()
+    rows = _core.Decoder(str(folder(name)), None, "float32").forward([chain(ids)])
+    assert np.abs(rows - expected).max() <= 1e-4 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_gguf_file_says_what_its_dequantised_weights_say(name):
+    """Activations in 8 bits move single logits; the text is as likely as with exact ones. A file
+    whose rows, scales or norms were read wrongly would be nowhere near."""
+    ids = text_of(name, 600)
+    exact = _core.Decoder(str(folder(name)), None, "float32").forward([chain(ids)])
+    rows = _core.Decoder(str(gguf_file(name)), None, "float32").forward([chain(ids)])
+    assert abs((losses(rows, ids) - losses(exact, ids)).mean()) < 0.03
+    assert (rows.argmax(1) == exact.argmax(1)).mean() > 0.9
+
+
+def test_metadata_is_that_of_the_gguf_package():
+    reader = gguf.GGUFReader(gguf_file("smollm2-135m"))
+    metadata = _core.gguf_metadata(str(gguf_file("smollm2-135m")))
+    for key, field in reader.fields.items():
+        if key.startswith("GGUF."):
+            continue
+        expected, got = field.contents(), metadata.pop(key)
+        if isinstance(expected, str):
+            got = got.decode()
+        elif isinstance(expected, list) and isinstance(expected[0], str):
+            got = [text.decode() for text in got]
+        assert got == expected, key
+    assert not metadata
+
+
+def test_bits_and_texts_of_smollm2():
+    """A row alone and beside others; greedy texts plain, by lookup, by itself as the drafter."""
+    from anydraft import Vocabulary
+
+    vocabulary = Vocabulary.from_file(folder("smollm2-135m") / "tokenizer.json")
+    model = native.load(gguf_file("smollm2-135m"), vocabulary=vocabulary)
+    assert model.context_length == 8192
+    assert model.stop_tokens == [2]
+    ids = text_of("smollm2-135m", 96)
+    whole = model([chain(ids)]).view(np.uint32)
+    for step in (1, 2, 5, 8, 16):
+        rows = [model([chain(ids[at : at + step], at)]) for at in range(0, len(ids), step)]
+        np.testing.assert_array_equal(np.concatenate(rows).view(np.uint32), whole)
+    prompts = models.humaneval_prompts(4)
+    greedy = SamplingParams(temperature=0)
+    plain = SpeculativeSession(model).generate(prompts, max_new_tokens=48, sampling=greedy)
+    for drafter, more in (("lookup", {}), (model, {"draft_length": 6}), (model, {"tree": "2,2"})):
+        session = SpeculativeSession(model, drafter, **more)
+        texts = session.generate(prompts, max_new_tokens=48, sampling=greedy, batch_size=3)
+        assert [text.tokens for text in texts] == [text.tokens for text in plain]
