@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <optional>
 #include <utility>
 
 #include "anydraft/detail/draws.h"
@@ -17,7 +18,10 @@ class EnumeratingSource : public RandomSource {
   // Changes what the verifier is told, for tests of wrong distributions: given the tree and its
   // distribution rows.
   using Restate = std::function<void(const VerifyRequest&, std::vector<float>& distributions)>;
-  explicit EnumeratingSource(Restate restate = nullptr) : restate_(std::move(restate)) {}
+  // Of requests that share an engine only those of this random stream branch; the others draw by
+  // their keys.
+  explicit EnumeratingSource(Restate restate = nullptr, std::optional<uint32_t> only = {})
+      : restate_(std::move(restate)), only_(only) {}
 
   void restart() { branches_.restart(); }
   void use(const RandomKey& key) { branches_.use(key); }
@@ -26,6 +30,7 @@ class EnumeratingSource : public RandomSource {
 
   int32_t draw(ProposalKind kind, DraftRow& row, const SamplingParams& params, int32_t width,
                RandomKey key, int32_t* out) override {
+    if (!branches(key.request)) return RandomSource::draw(kind, row, params, width, key, out);
     BranchingDrawer drawer(row, params, branches_);
     const int32_t count = detail::draw_children(drawer, kind, width, out);
     const bool first_alone = kind == ProposalKind::kSpecHub || kind == ProposalKind::kGreedyK;
@@ -36,10 +41,12 @@ class EnumeratingSource : public RandomSource {
     return count;
   }
   bool chance(double part, double rest, RandomKey key) override {
+    if (!branches(key.request)) return RandomSource::chance(part, rest, key);
     branches_.use(key);
     return branches_.choose({part, rest}) == 0;
   }
   VerifyResult judge(const VerifyRequest& given) override {
+    if (!branches(given.uniforms.requests[0])) return RandomSource::judge(given);
     VerifyRequest request = given;
     std::vector<float> logits;
     std::vector<DraftRow> rows(given.draft_row_count);
@@ -70,9 +77,12 @@ class EnumeratingSource : public RandomSource {
   }
 
  private:
+  bool branches(uint32_t stream) const { return !only_ || stream == *only_; }
+
   Branches branches_;
   detail::CpuScratch scratch_;
   Restate restate_;
+  std::optional<uint32_t> only_;
 };
 
 }  // namespace anydraft::testing

@@ -16,7 +16,8 @@ from anydraft.model import Model, check_model
 from anydraft.penalties import LogitsProcessor, Penalties, process
 from anydraft.prompts import Prompt, is_list, one_for_each, prompt_ids
 from anydraft.request import Event, RequestHandle
-from anydraft.sampling import SamplingParams, Stop
+from anydraft.sampling import SamplingParams
+from anydraft.stops import Stop, StopStrings
 
 
 class SpeculativeSession:
@@ -91,6 +92,8 @@ class SpeculativeSession:
             check_model(drafter, "drafter")
         _check_sampling(sampling, "sampling")
         _check_sampling(draft_sampling, "draft_sampling")
+        if draft_sampling is not None:
+            draft_sampling.check_draft("Session")
         self.target = target
         self.drafter: Any = drafter
         self.sampling = sampling or SamplingParams()
@@ -222,12 +225,13 @@ class SpeculativeSession:
             Whatever the models raise. An error of one request alone becomes its `error`; the
             request then leaves, and iterating over its handle goes on.
         """
-        self._advance(list(self._active.values()))
+        handles = list(self._active.values())
+        self._advance(handles)
         events: list[tuple[RequestHandle, Event]] = []
-        for handle in list(self._active.values()):
+        for handle in handles:
             events += [(handle, event) for event in handle.take()]
             if handle.ended or handle.error is not None:
-                del self._active[handle.id]
+                self._active.pop(handle.id, None)
         return events
 
     def _start(
@@ -245,22 +249,28 @@ class SpeculativeSession:
         own_strings, own_ids = stops.split(params.stop)
         listed = list(getattr(target, "stop_tokens", ()))
         own = [] if params.ignore_eos else stops.end_tokens(vocabulary, listed)
-        if isinstance(logits_processor, Penalties) and not params.changes(vocabulary).any:
+        changes = params.changes(vocabulary)
+        # A subclass may do anything; beside options of the request, the processor comes first.
+        if type(logits_processor) is Penalties and not changes.any:
             changes, logits_processor = logits_processor.changes(), None
-        else:
-            changes = params.changes(vocabulary)
         tokens = prompt_ids(target, prompt)
+        most = params.max_tokens if max_tokens is None else _whole(max_tokens)
+        if params.min_tokens > most:
+            raise InputError(
+                f"[generate] expected min_tokens <= max_tokens, got {params.min_tokens} and {most}"
+            )
         id = self._engine.add(
             tokens,
             sampling=params,
             draft_sampling=self.draft_sampling,
-            max_tokens=params.max_tokens if max_tokens is None else _whole(max_tokens),
+            max_tokens=most,
             stop=[*own, *ids, *own_ids, *params.stop_token_ids],
             random_stream=random_stream,
             changes=changes,
             logprobs=-1 if params.logprobs is None else params.logprobs,
         )
-        self.last = RequestHandle(self, id, tokens, logits_processor, [*strings, *own_strings])
+        ends = StopStrings([*strings, *own_strings], params.min_tokens)
+        self.last = RequestHandle(self, id, tokens, logits_processor, ends)
         return self.last
 
     def _finish(self, handles: Sequence[RequestHandle], batch_size: int) -> None:
@@ -313,7 +323,11 @@ class SpeculativeSession:
                     "target_seconds" if work.model == "target" else "draft_seconds", spent
                 )
         if work.model == "target":
-            logits = self._processed(work, by_id, logits)
+            try:
+                logits = self._processed(work, by_id, logits)
+            except BaseException:  # an interrupt, or rows that cannot be read
+                self._engine.failed(work)
+                raise
         self._engine.feed(work, logits)
 
     def _processed(self, work: _core.Work, by_id: dict[int, RequestHandle], logits: Any) -> Any:
@@ -342,7 +356,6 @@ class SpeculativeSession:
         while self._given_up:
             id = self._given_up.popleft()
             self._engine.forget(id)
-            self._active.pop(id, None)
             for model, cache in ((self.target, id), (self.drafter, id + 1)):
                 if hasattr(model, "forget"):
                     model.forget(cache)

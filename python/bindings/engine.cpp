@@ -199,7 +199,8 @@ void bind_engine_class(py::module_& module) {
           py::arg("id"), py::arg("from_index") = 0)
       .def("logprobs", &Engine::logprobs)
       .def("finish", [](const Engine& engine, int64_t id) { return finish_of(engine.finish(id)); })
-      .def("stats", &Engine::stats);
+      .def("stats", &Engine::stats)
+      .def("__len__", &Engine::size);
 }
 
 // A draft as `verify` takes it, with dense rows over `width` target ids.
@@ -234,6 +235,7 @@ void bind_drafter(py::module_& module) {
           py::arg("id"), py::kw_only(), py::arg("sampling"), py::arg("draft_sampling") = py::none(),
           py::arg("stop") = TokenIds{}, py::arg("random_stream") = 0)
       .def("has", &Drafter::has)
+      .def("__len__", &Drafter::size)
       .def("forget", &Drafter::forget)
       .def("propose", &Drafter::propose, py::call_guard<py::gil_scoped_release>())
       .def("next", py::overload_cast<>(&Drafter::next, py::const_),

@@ -143,6 +143,7 @@ class Drafter {
   void add(int64_t id, DraftRequest request);
   void forget(int64_t id);
   bool has(int64_t id) const { return requests_.count(id) > 0; }
+  int64_t size() const { return static_cast<int64_t>(requests_.size()); }  // requests there are
 
   // Begins a draft below `context` (target ids, not empty), at most `remaining` tokens deep. The
   // context may have grown or have been cut since the last time. Throws what an encoder throws; the

@@ -128,6 +128,7 @@ class Engine {
   const std::vector<TokenLogprobs>& logprobs(int64_t id) const;  // [emitted], where asked for
   Finish finish(int64_t id) const;
   Stats stats(int64_t id) const;
+  int64_t size() const { return static_cast<int64_t>(requests_.size()); }  // requests there are
 
  private:
   class RequestState;

@@ -43,8 +43,8 @@ PYBIND11_MODULE(_testing, module) {
       py::arg("verifier"));
   using testing::EnumeratingSource;
   py::class_<EnumeratingSource, RandomSource, std::shared_ptr<EnumeratingSource>>(module, "Branches")
-      .def(py::init([](py::object restate) {
-             if (restate.is_none()) return std::make_shared<EnumeratingSource>();
+      .def(py::init([](py::object restate, std::optional<uint32_t> only) {
+             if (restate.is_none()) return std::make_shared<EnumeratingSource>(nullptr, only);
              return std::make_shared<EnumeratingSource>(
                  [restate](const VerifyRequest& request, std::vector<float>& distributions) {
                    const py::gil_scoped_acquire acquire;
@@ -53,9 +53,10 @@ PYBIND11_MODULE(_testing, module) {
                        parents(request.trees.parents, request.trees.parents + nodes),
                        rows(request.proposals.rows, request.proposals.rows + nodes);
                    distributions = restate(tokens, parents, rows, distributions).cast<std::vector<float>>();
-                 });
+                 },
+                 only);
            }),
-           py::arg("restate") = py::none())
+           py::arg("restate") = py::none(), py::arg("only") = py::none())
       .def("restart", &EnumeratingSource::restart)
       .def("use",
            [](EnumeratingSource& branches, uint32_t request, uint32_t position, uint32_t node,
