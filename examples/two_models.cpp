@@ -29,7 +29,7 @@ static void decode(char** args) {
 
   anydraft::Request request;
   request.prompt = vocabulary->prefix();  // BOS, where the model wants one
-  for (int32_t token : vocabulary->encode_as_owner(args[5])) request.prompt.push_back(token);
+  for (int32_t token : vocabulary->encode_as_owner(args[5], false)) request.prompt.push_back(token);
   request.sampling.temperature = 0;
   request.max_tokens = 64;
   request.stop = target.stop_tokens();
