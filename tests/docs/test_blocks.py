@@ -149,3 +149,9 @@ def test_cpp_compiles(source: Path | str, tmp_path: Path) -> None:
     command = [compiler, "-std=c++17", "-fsyntax-only", f"-I{ROOT / 'cpp' / 'include'}", source]
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_site_has_every_page() -> None:
+    named = set(re.findall(r"([\w/-]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE))
+    docs = ROOT / "docs"
+    assert named == {str(page.relative_to(docs)) for page in docs.rglob("*.md")}
