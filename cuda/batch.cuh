@@ -2,6 +2,7 @@
 #pragma once
 
 #include "anydraft/cuda.h"
+#include "anydraft/detail/algorithms.h"
 #include "anydraft/detail/play.h"
 #include "block.cuh"
 
@@ -69,7 +70,7 @@ ANYDRAFT_HD inline Distribution unread_draft(const CudaVerifyRequest& all, int64
 
 // Verifiers that sweep rows many times.
 ANYDRAFT_HD inline bool plays_paths(Verifier verifier) {
-  return verifier == Verifier::kMultipath || verifier == Verifier::kKseq;
+  return kernel_of(verifier) == CudaKernel::kSweeping;
 }
 
 // Workspace for the parts of rows, a request.
@@ -83,7 +84,7 @@ inline int64_t parts_of(const CudaVerifyRequest& request) {
 
 // Whether draws may wait for a sweep by the whole device: only where nothing else needs its sum.
 inline bool puts_off(const CudaVerifyRequest& request) {
-  return request.verifier == Verifier::kTopDown && request.draft_logits.data;
+  return kernel_of(request.verifier) == CudaKernel::kDeferring && request.draft_logits.data;
 }
 
 // Calls take(pointer of the workspace, count) for each array in it, larger alignments first.
@@ -95,7 +96,7 @@ void for_each_array(Workspace& workspace, const CudaVerifyRequest& request, Take
   take(workspace.left, deferred * chunks_of(request.target_logits.cols));
   take(workspace.distributions, request.nodes);
   take(workspace.saved, request.nodes);
-  take(workspace.selections, request.verifier == Verifier::kMultipath ? request.nodes : 0);
+  take(workspace.selections, traits_of(request.verifier).has(kSelects) ? request.nodes : 0);
   take(workspace.first_child, request.nodes);
   take(workspace.next_sibling, request.nodes);
   take(workspace.spent, request.nodes);
@@ -119,9 +120,7 @@ inline Batch batch_of(const CudaVerifyRequest& request, const CudaVerifyResult& 
     array = reinterpret_cast<std::remove_reference_t<decltype(array)>>(at);
     at += (static_cast<size_t>(count) * sizeof *array + 15) / 16 * 16;
   });
-  for (int kind = 0; kind <= static_cast<int>(ProposalKind::kSparse); ++kind) {
-    if (takes(request.verifier, static_cast<ProposalKind>(kind))) batch.kinds |= 1u << kind;
-  }
+  batch.kinds = traits_of(request.verifier).proposals;
   return batch;
 }
 

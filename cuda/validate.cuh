@@ -23,7 +23,7 @@ ANYDRAFT_HD inline bool valid_node(const Batch& batch, const Play& play, int64_t
   const int32_t parent = play.parents[node], token = play.tokens[node];
   if (node == 0) return parent == -1;
   if (parent < 0 || parent >= node) return false;
-  if (all.verifier == Verifier::kBlock && parent != node - 1) return false;
+  if (traits_of(all.verifier).shape == DraftShape::kChain && parent != node - 1) return false;
   if (token < 0 || token >= all.target_logits.cols) return false;
   if (play.paths && (play.paths[node] < 1 || play.paths[node] > kMostPaths)) return false;
   const auto kind = static_cast<uint32_t>(play.kinds[parent]);

@@ -24,7 +24,7 @@ void check(const CudaVerifyRequest& request, bool tells) {
          "a map with distributions of the drafter's tokens", 0);
   expect(!request.draft_places || request.draft_weighed,
          "places with distributions of the drafter's tokens", 0);
-  expect(!tells || request.verifier != Verifier::kMultipath,
+  expect(!tells || !traits_of(request.verifier).has(kSelects),
          "a verifier whose nodes' acceptance can be told", 0);
 }
 

@@ -24,9 +24,9 @@ class EnumeratingSource : public RandomSource {
   bool advance() { return branches_.advance(); }
   double weight() const { return branches_.weight(); }
 
-  int32_t draw(ProposalKind kind, const RowsView& rows, int64_t index, const SamplingParams& params,
-               int32_t width, RandomKey key, int32_t* out) override {
-    BranchingDrawer drawer(rows, index, params, branches_);
+  int32_t draw(ProposalKind kind, DraftRow& row, const SamplingParams& params, int32_t width,
+               RandomKey key, int32_t* out) override {
+    BranchingDrawer drawer(row, params, branches_);
     const int32_t count = detail::draw_children(drawer, kind, width, out);
     const bool first_alone = kind == ProposalKind::kSpecHub || kind == ProposalKind::kGreedyK;
     const int32_t drawn = kind == ProposalKind::kOneHot ? 0
@@ -41,12 +41,25 @@ class EnumeratingSource : public RandomSource {
   }
   VerifyResult judge(const VerifyRequest& given) override {
     VerifyRequest request = given;
-    std::vector<float> distributions;
-    if (restate_ && request.draft_logits.data) {
-      const auto* data = static_cast<const float*>(request.draft_logits.data);
-      distributions.assign(data, data + request.draft_logits.rows * request.draft_logits.cols);
-      restate_(request, distributions);
-      request.draft_logits.data = distributions.data();
+    std::vector<float> logits;
+    std::vector<DraftRow> rows(given.draft_row_count);
+    std::vector<const DraftRow*> pointers;
+    const int64_t vocab = given.vocabulary();
+    if (restate_ && given.draft_row_count > 0) {
+      for (int64_t i = 0; i < given.draft_row_count; ++i) {
+        detail::Distribution distribution = detail::unread_row(*given.draft_rows[i]);
+        detail::take_known(*given.draft_rows[i]->known, distribution);
+        for (int64_t token = 0; token < vocab; ++token) {
+          const bool there = token < distribution.size;
+          logits.push_back(there ? detail::logit_at(distribution, token) : -INFINITY);
+        }
+      }
+      restate_(request, logits);
+      for (int64_t i = 0; i < given.draft_row_count; ++i) {
+        rows[i].logits = {logits.data() + i * vocab, DType::kFloat32, vocab, i};
+        pointers.push_back(&rows[i]);
+      }
+      request.draft_rows = pointers.data();
     }
     detail::check(request);
     EnumeratingRows play(request, scratch_, branches_);

@@ -108,6 +108,7 @@ class Drafter:
             0.15,
         )
         self._model = draft_model
+        self._width = target_vocabulary.size
         table = None if lookup else draft_model.vocabulary.table
         self._core = _core.Drafter(target_vocabulary.table, table, options)
         self._numbers: dict[Hashable, int] = {}
@@ -193,7 +194,8 @@ class Drafter:
     def _draft(self, number: int, params: SamplingParams) -> Draft:
         import numpy as np
 
-        tokens, parents, paths, kinds, rows, data, count, width, made = self._core.draft(number)
+        width = self._width
+        tokens, parents, paths, kinds, rows, data, count, made = self._core.draft(number, width)
         logits = np.frombuffer(data, dtype=np.float32).reshape(count, width) if count else None
         proposals = [
             Proposal(_NAMES[kind], row if row >= 0 else None)
