@@ -2,16 +2,15 @@
 // template over the block, so that nvcc wraps it in thin kernels and the tests run it on a host
 // block of std::threads.
 //
-// A Block offers, called by all its threads alike:
-//   int thread(), threads()          threads is a multiple of 32
-//   void sync()                      barrier; what was written before it is seen after it
-//   T of_warp(T value, op)           over the 32 threads of a warp, in the fixed tree, to all
-//   T exchange(T value, mask)        the value of thread() ^ mask, mask < 32
-// and at any time
-//   uint64_t add(slot, value)        to a uint64_t, atomically; what was there before
-//   uint64_t publish(slot)           as add(slot, 1); who finds a number there sees what was
-//   written
-//                                    before the calls that added up to it
+// A Block offers these, which all its threads call together:
+//   int thread(), threads()      threads is a multiple of 32
+//   void sync()                  a barrier: writes before it are seen after it
+//   T of_warp(T value, op)       op over the 32 threads of a warp, in the fixed tree; all get it
+//   T exchange(T value, mask)    the value of thread() ^ mask, mask < 32
+// and these, which any thread may call at any time:
+//   uint64_t add(slot, value)    adds to a uint64_t atomically; gives what it was before
+//   uint64_t publish(slot)       add(slot, 1); whoever gets a number sees all that was written
+//                                before the calls that it counts
 #pragma once
 
 #include "anydraft/detail/distribution.h"
