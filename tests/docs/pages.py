@@ -17,7 +17,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_EDIT = re.compile(r"(?:In `([^`]+)`, (before|after|instead\s+of) `([^`]+)`|New\s+file `([^`]+)`):$")
+_EDIT = re.compile(
+    r"(?:In `([^`]+)`, (before|after|instead\s+of) `([^`]+)`|New\s+file `([^`]+)`):$"
+)
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,9 @@ def test_readme(method: str, file: str, figures: list[str]) -> None:
     for figure in figures:  # as it is written there, in one row
         rows = [line for line in _read(ROOT / file).splitlines() if f" {figure} " in line]
         assert rows, f"{method}: {figure} is not in {file}"
-    both = [line for line in _read(ROOT / file).splitlines() if all(f" {f} " in line for f in figures)]
+    both = [
+        line for line in _read(ROOT / file).splitlines() if all(f" {f} " in line for f in figures)
+    ]
     assert both, f"{method}: {figures} stand in different rows of {file}"
 
 

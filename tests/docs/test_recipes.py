@@ -19,7 +19,15 @@ from tests.docs.pages import ROOT, blocks_of, edits_of
 
 EXTENDING = ROOT / "docs" / "extending"
 RECIPES = [EXTENDING / "verifier.md", EXTENDING / "bridge.md"]
-SOURCES = ("CMakeLists.txt", "pyproject.toml", "cpp", "cuda", "python", "third_party", "bench/micro")
+SOURCES = (
+    "CMakeLists.txt",
+    "pyproject.toml",
+    "cpp",
+    "cuda",
+    "python",
+    "third_party",
+    "bench/micro",
+)
 
 
 def apply(pages: list[Path], root: Path) -> None:
@@ -189,3 +197,53 @@ def test_the_host_is_lossless() -> None:
             texts = torch.tensor(decode([[0]] * 500, samplings, 3, **options))
             counts += torch.bincount((texts[:, 1:] * place).sum(1), minlength=64)
         assert chi_square(counts, expected).p_value > 1e-4, options
+
+
+def letters(merges: list[tuple[str, str]]) -> str:
+    """A tokenizer.json of 96 tokens: printable letters and three merges."""
+    tokenizers = pytest.importorskip("tokenizers")
+    tokens = [chr(code) for code in range(33, 126)] + ["".join(pair) for pair in merges]
+    vocab = {token: i for i, token in enumerate(tokens)}
+    inner = tokenizers.Tokenizer(tokenizers.models.BPE(vocab, merges))
+    inner.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(
+        add_prefix_space=False, use_regex=False
+    )
+    inner.decoder = tokenizers.decoders.ByteLevel()
+    return str(inner.to_str())
+
+
+@pytest.mark.slow
+def test_the_example_in_cpp(changed: Path, tmp_path: Path) -> None:
+    """Built against the library, on two small models: plain decoding's text, in fewer calls."""
+    pytest.importorskip("transformers")
+    from native_toys import build
+
+    from anydraft import SamplingParams, SpeculativeSession, Vocabulary, native
+
+    compiler = shutil.which("g++") or shutil.which("clang++")
+    program = tmp_path / "two_models"
+    run(
+        [
+            *(str(compiler), "-std=c++17", "-O1", f"-I{changed / 'cpp' / 'include'}"),
+            *(ROOT / "examples" / "two_models.cpp", changed / "build" / "libanydraft.a"),
+            *("-lpthread", "-o", program),
+        ]
+    )
+    build("llama", tmp_path / "model")
+    merges = [("a", "b"), ("b", "c"), ("ab", "c")], [("b", "a"), ("c", "c"), ("a", "b")]
+    target, drafter = (Vocabulary.from_json(letters(one)) for one in merges)
+    target.export(tmp_path / "target.table")
+    drafter.export(tmp_path / "drafter.table")
+    said = run(
+        [
+            *(program, tmp_path / "model", tmp_path / "target.table"),
+            *(tmp_path / "model", tmp_path / "drafter.table", "abcab"),
+        ]
+    )
+    model = native.load(tmp_path / "model", vocabulary=target)
+    greedy = SamplingParams(temperature=0, max_tokens=64)
+    plain = SpeculativeSession(model, sampling=greedy).generate("abcab")
+    text, told = said.rstrip("\n").rsplit("\n", 1)
+    assert text == plain.text
+    assert told.startswith(f"{len(plain.tokens)} tokens in ")
+    assert int(told.split()[3]) <= len(plain.tokens)
