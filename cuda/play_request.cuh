@@ -16,7 +16,8 @@ ANYDRAFT_HD void play_by(Block& block, Scratch& scratch, const Batch& batch, int
   rows.report(verdict);
 }
 
-// The algorithms of one of the kernels, by the list: one without a function does not compile.
+// Plays the algorithms of one kernel, from the list. An algorithm without a function does not
+// compile.
 template <CudaKernel kernel, template <class> class Rows, class Block>
 ANYDRAFT_HD void play_algorithm(Block& block, Scratch& scratch, const Batch& batch, int64_t index) {
   switch (algorithm_of(batch.request.verifier)) {
@@ -52,8 +53,8 @@ ANYDRAFT_HD void play_paths(Block& block, Scratch& scratch, const Batch& batch, 
   play_algorithm<CudaKernel::kSweeping, BlockRows>(block, scratch, batch, index);
 }
 
-// After the verifier: how likely each node was to be accepted. A row that only this reads may be
-// bad: then the request fails as it does on the CPU.
+// Computes how likely each node was to be accepted, after the verifier. A row that only this reads
+// may be bad; the request then fails, as on the CPU.
 template <class Block>
 ANYDRAFT_HD void tell_request(Block& block, Scratch& scratch, const Batch& batch, int64_t index) {
   if (batch.result.status[index] != CudaStatus::kFine) return;

@@ -1,4 +1,4 @@
-// Whether a tree on the device can be followed without reading memory that is not there.
+// Checks that a tree on the device can be followed without reading outside its memory.
 #pragma once
 
 #include "batch.cuh"
@@ -48,7 +48,7 @@ ANYDRAFT_SHARED_CODE ANYDRAFT_HD int32_t first_invalid(BlockOps<Block>& ops, con
   return first < nodes ? static_cast<int32_t>(first) : -1;
 }
 
-// Children in their order: each thread looks for those of its nodes.
+// Links the children of each node in their order. Each thread searches for those of its own nodes.
 template <class Block>
 ANYDRAFT_SHARED_CODE ANYDRAFT_HD void link_nodes(BlockOps<Block>& ops, const Batch& batch,
                                                  const Play& play, int64_t base, int32_t nodes) {

@@ -1,5 +1,5 @@
-// Verification on a CUDA device: all rows are read once, then a block or a cluster a request plays
-// a verifier of detail/verifiers.h. See README.md for what that costs.
+// Verification on a CUDA device. All rows are read once; then a block or a cluster plays a verifier
+// of detail/verifiers.h for each request. README.md says what that costs.
 #include <string>
 
 #include "anydraft/error.h"

@@ -32,7 +32,7 @@ Error error_of(CudaStatus status, int64_t request, int64_t where) {
                                       number(request) + ", node " + number(where));
 }
 
-// A request's arrays in one copy up, its result in one copy down.
+// Copies a request's arrays to the device at once, and its result back at once.
 class HostCall {
  public:
   explicit HostCall(const VerifyRequest& from) : from_(from) {
