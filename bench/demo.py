@@ -122,7 +122,7 @@ def choose(target: Any, drafter: Any, prompt: str) -> SpeculativeSession:
                 sampling=GREEDY,
             )
             if not tried:
-                session.generate([prompt], max_new_tokens=2)
+                session.generate([prompt], max_tokens=2)
             stats = decode(session, prompt, 64, shown=False).stats
             print(
                 f"  {bridge} {length}: {stats.tokens_per_second:.2f} tokens/s, "
@@ -136,7 +136,7 @@ def choose(target: Any, drafter: Any, prompt: str) -> SpeculativeSession:
 def show(name: str, session: SpeculativeSession, prompt: Any, tokens: int) -> Outcome:
     """Decode speculatively (streamed) and plainly, compare, and print what it cost."""
     plain_session = SpeculativeSession(session.target, sampling=session.sampling)
-    session.generate([prompt], max_new_tokens=2)  # neither side is to pay for first calls
+    session.generate([prompt], max_tokens=2)  # neither side is to pay for first calls
     generation = run_whole(session, prompt, tokens, shown=True)
     plain = run_whole(plain_session, prompt, tokens, shown=False)
     assert plain_session.last is not None

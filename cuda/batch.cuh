@@ -1,4 +1,4 @@
-// What a launch of the verifier works on: the request, where its result goes, and room.
+// What a launch of the verifier works on: the request, where its result goes, and workspace.
 #pragma once
 
 #include "anydraft/cuda.h"
@@ -7,68 +7,72 @@
 
 namespace anydraft::detail {
 
-struct NodeLaws {
-  Law target, draft;
+struct NodeDistributions {
+  Distribution target, draft;
   bool bad_target, bad_draft;
   bool loaded;  // of rows that are read when needed
 };
 
-// A draw from what is left behind a node's last child, put off till all of the device sweeps the
-// rows: a walk's own few blocks would take long.
-struct PutOff {
+// A draw from what is left behind a node's last child, deferred till all of the device sweeps the
+// rows: a verifier's own few blocks would take long.
+struct DeferredDraw {
   Residual before, after;  // of that child's rejection; `after` is not summed yet
-  double coin;
+  double uniform;
   uint64_t swept;  // chunks
   bool waits;
 };
 
-// Room of a batch, [nodes] each unless said otherwise.
-struct Room {
-  NodeLaws* laws;
+// Workspace of a batch, [nodes] each unless said otherwise.
+struct Workspace {
+  NodeDistributions* distributions;
   Residual* saved;
   Selection* selections;  // multipath alone
   int32_t *first_child, *next_sibling;
   uint8_t* spent;
-  PutOff* put_off;  // [requests]; null: nothing is put off
-  double* left;     // [requests, chunks] totals of those residuals
-  Part* parts;      // [nodes, target and draft row, chunks]; null: rows are read when needed
+  DeferredDraw* deferred;  // [requests]; null: nothing is deferred
+  double* left;            // [requests, chunks] totals of those residuals
+  Part* parts;             // [nodes, target and draft row, chunks]; null: rows are read when needed
 };
 
 struct Batch {
   CudaVerifyRequest request;
   CudaVerifyResult result;
-  Room room;
-  uint32_t kinds;  // bit k: the verifier takes LawKind k
+  Workspace workspace;
+  uint32_t kinds;  // bit k: the verifier takes ProposalKind k
 
   ANYDRAFT_HD Part* parts(int64_t node, bool draft) const {
-    if (!room.parts) return nullptr;
-    return room.parts + (2 * node + draft) * chunks_of(request.target_logits.cols);
+    if (!workspace.parts) return nullptr;
+    return workspace.parts + (2 * node + draft) * chunks_of(request.target_logits.cols);
   }
 };
 
-// A row as its law has it before it is read.
-ANYDRAFT_HD inline Law unread_target(const CudaVerifyRequest& all, int64_t index, float scale) {
+// A row as its distribution has it before it is read.
+ANYDRAFT_HD inline Distribution unread_target(const CudaVerifyRequest& all, int64_t index,
+                                              float scale) {
   const RowsView& rows = all.target_logits;
-  return law_from(RowLaw{scale, 0, 0, -1, 0}, rows.row(index), rows.dtype, rows.cols);
+  return distribution_from(RowDistribution{scale, 0, 0, -1, 0}, rows.row(index), rows.dtype,
+                           rows.cols);
 }
-ANYDRAFT_HD inline Law draft_law(const CudaVerifyRequest& all, int64_t index, const RowLaw& known) {
-  Law law =
-      law_from(known, all.draft_logits.row(index), all.draft_logits.dtype, all.target_logits.cols);
-  law.map = all.draft_map;
-  law.weighed = all.draft_weighed ? all.draft_weighed + index : nullptr;
-  law.place = all.draft_places ? all.draft_places + index : nullptr;
-  return law;
+ANYDRAFT_HD inline Distribution draft_distribution(const CudaVerifyRequest& all, int64_t index,
+                                                   const RowDistribution& known) {
+  Distribution distribution = distribution_from(known, all.draft_logits.row(index),
+                                                all.draft_logits.dtype, all.target_logits.cols);
+  distribution.map = all.draft_map;
+  distribution.weighed = all.draft_weighed ? all.draft_weighed + index : nullptr;
+  distribution.place = all.draft_places ? all.draft_places + index : nullptr;
+  return distribution;
 }
-ANYDRAFT_HD inline Law unread_draft(const CudaVerifyRequest& all, int64_t index, float scale) {
-  return draft_law(all, index, RowLaw{scale, 0, 0, -1, 0});
+ANYDRAFT_HD inline Distribution unread_draft(const CudaVerifyRequest& all, int64_t index,
+                                             float scale) {
+  return draft_distribution(all, index, RowDistribution{scale, 0, 0, -1, 0});
 }
 
-// Walks that sweep rows many times.
+// Verifiers that sweep rows many times.
 ANYDRAFT_HD inline bool plays_paths(Verifier verifier) {
   return verifier == Verifier::kMultipath || verifier == Verifier::kKseq;
 }
 
-// Room for the parts of rows, a request.
+// Workspace for the parts of rows, a request.
 constexpr int64_t kMostPartBytes = 48 << 10;
 
 inline int64_t parts_of(const CudaVerifyRequest& request) {
@@ -82,25 +86,25 @@ inline bool puts_off(const CudaVerifyRequest& request) {
   return request.verifier == Verifier::kTopDown && request.draft_logits.data;
 }
 
-// Calls take(pointer of the room, count) for each array in it, larger alignments first.
+// Calls take(pointer of the workspace, count) for each array in it, larger alignments first.
 template <class Take>
-void for_each_array(Room& room, const CudaVerifyRequest& request, Take take) {
-  take(room.parts, parts_of(request));
-  const int64_t put_off = puts_off(request) ? request.trees.requests : 0;
-  take(room.put_off, put_off);
-  take(room.left, put_off * chunks_of(request.target_logits.cols));
-  take(room.laws, request.nodes);
-  take(room.saved, request.nodes);
-  take(room.selections, request.verifier == Verifier::kMultipath ? request.nodes : 0);
-  take(room.first_child, request.nodes);
-  take(room.next_sibling, request.nodes);
-  take(room.spent, request.nodes);
+void for_each_array(Workspace& workspace, const CudaVerifyRequest& request, Take take) {
+  take(workspace.parts, parts_of(request));
+  const int64_t deferred = puts_off(request) ? request.trees.requests : 0;
+  take(workspace.deferred, deferred);
+  take(workspace.left, deferred * chunks_of(request.target_logits.cols));
+  take(workspace.distributions, request.nodes);
+  take(workspace.saved, request.nodes);
+  take(workspace.selections, request.verifier == Verifier::kMultipath ? request.nodes : 0);
+  take(workspace.first_child, request.nodes);
+  take(workspace.next_sibling, request.nodes);
+  take(workspace.spent, request.nodes);
 }
 
-inline size_t room_of(const CudaVerifyRequest& request) {
+inline size_t workspace_of(const CudaVerifyRequest& request) {
   size_t bytes = 0;
-  Room room{};
-  for_each_array(room, request, [&](auto*& array, int64_t count) {
+  Workspace workspace{};
+  for_each_array(workspace, request, [&](auto*& array, int64_t count) {
     bytes += (static_cast<size_t>(count) * sizeof *array + 15) / 16 * 16;
   });
   return bytes;
@@ -110,13 +114,13 @@ inline Batch batch_of(const CudaVerifyRequest& request, const CudaVerifyResult& 
                       void* memory) {
   Batch batch{request, result, {}, 0};
   auto* at = static_cast<char*>(memory);
-  for_each_array(batch.room, request, [&](auto*& array, int64_t count) {
+  for_each_array(batch.workspace, request, [&](auto*& array, int64_t count) {
     if (count == 0) return;
     array = reinterpret_cast<std::remove_reference_t<decltype(array)>>(at);
     at += (static_cast<size_t>(count) * sizeof *array + 15) / 16 * 16;
   });
-  for (int kind = 0; kind <= static_cast<int>(LawKind::kSparse); ++kind) {
-    if (takes(request.verifier, static_cast<LawKind>(kind))) batch.kinds |= 1u << kind;
+  for (int kind = 0; kind <= static_cast<int>(ProposalKind::kSparse); ++kind) {
+    if (takes(request.verifier, static_cast<ProposalKind>(kind))) batch.kinds |= 1u << kind;
   }
   return batch;
 }

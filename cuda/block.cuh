@@ -14,7 +14,7 @@
 //                                    before the calls that added up to it
 #pragma once
 
-#include "anydraft/detail/law.h"
+#include "anydraft/detail/distribution.h"
 #include "anydraft/detail/play.h"
 
 namespace anydraft::detail {
@@ -80,8 +80,8 @@ struct Reader {
 
 // Of any type, or through a map.
 struct AnyReader {
-  const Law* law;
-  ANYDRAFT_HD float operator()(int64_t at) const { return logit_at(*law, at); }
+  const Distribution* distribution;
+  ANYDRAFT_HD float operator()(int64_t at) const { return logit_at(*distribution, at); }
 };
 
 // Calls f(at, x) for at = from, from + step, ... < end, in this order, with the entries there;
@@ -105,9 +105,9 @@ ANYDRAFT_HD auto with_plain_reader(const void* row, DType dtype, F f) {
   return f(Reader<DType::kFloat32>{row});
 }
 template <class F>
-ANYDRAFT_HD auto with_reader(const Law& law, F f) {
-  if (law.map) return f(AnyReader{&law});
-  return with_plain_reader(law.row, law.dtype, f);
+ANYDRAFT_HD auto with_reader(const Distribution& distribution, F f) {
+  if (distribution.map) return f(AnyReader{&distribution});
+  return with_plain_reader(distribution.row, distribution.dtype, f);
 }
 
 // scaled(power_of(x, scale), reference), to the bit, for |x * scale| < 2^22: rounds by adding
@@ -135,9 +135,9 @@ ANYDRAFT_HD inline float two_to_float(int32_t exponent) {
   return float_from_bits(static_cast<uint32_t>(exponent + 127) << 23);
 }
 template <class Block>
-class Crew {
+class BlockOps {
  public:
-  ANYDRAFT_HD Crew(Block& block, Scratch& scratch) : block_(block), scratch_(scratch) {}
+  ANYDRAFT_HD BlockOps(Block& block, Scratch& scratch) : block_(block), scratch_(scratch) {}
 
   ANYDRAFT_HD int thread() const { return block_.thread(); }
   ANYDRAFT_HD int threads() const { return block_.threads(); }
@@ -199,14 +199,14 @@ class Crew {
     return scratch_.place;
   }
 
-  // The token where the cumulative mass passes coin * total; never one without mass. `totals` are
-  // the chunk totals at any scale, `mass_at(token)` the masses.
+  // The token where the cumulative mass passes uniform * total; never one without mass. `totals`
+  // are the chunk totals at any scale, `mass_at(token)` the masses.
   template <class Mass>
-  ANYDRAFT_SHARED_CODE ANYDRAFT_HD int32_t pick(int64_t size, const double* totals, double coin,
+  ANYDRAFT_SHARED_CODE ANYDRAFT_HD int32_t pick(int64_t size, const double* totals, double uniform,
                                                 Mass mass_at) {
     once([&] {
       const int chunks = chunks_of(size);
-      double left = coin * plain_sum(totals, chunks);
+      double left = uniform * plain_sum(totals, chunks);
       scratch_.place = pass(totals, chunks, left);
       scratch_.left = left / totals[scratch_.place];
     });

@@ -1,19 +1,19 @@
-// The block instrument: a block of threads plays the walks of detail/walks.h for one request, with
-// the CPU engine's tokens: the same arithmetic for each entry, sums in the same order.
+// The block backend: a block of threads plays the verifiers of detail/verifiers.h for one request,
+// with the CPU engine's tokens: the same arithmetic for each entry, sums in the same order.
 #pragma once
 
-#include "anydraft/detail/instrument.h"
-#include "anydraft/detail/walks.h"
+#include "anydraft/detail/backend.h"
+#include "anydraft/detail/verifiers.h"
 #include "batch.cuh"
-#include "block_laws.cuh"
+#include "block_distributions.cuh"
 #include "entries.cuh"
-#include "sound.cuh"
+#include "validate.cuh"
 
 namespace anydraft::detail {
 
 template <class Block>
-class BlockRows : public Instrument<BlockRows<Block>> {
-  using Base = Instrument<BlockRows<Block>>;
+class BlockRows : public Backend<BlockRows<Block>> {
+  using Base = Backend<BlockRows<Block>>;
 
  protected:
   using Base::draft_;
@@ -22,58 +22,59 @@ class BlockRows : public Instrument<BlockRows<Block>> {
   using Base::target_;
 
  public:
-  // `again`: for a request whose walk has been played.
-  ANYDRAFT_HD BlockRows(Crew<Block>& crew, const Batch& batch, int64_t index, bool again = false)
-      : crew_(crew),
+  // `again`: for a request whose verifier has been played.
+  ANYDRAFT_HD BlockRows(BlockOps<Block>& ops, const Batch& batch, int64_t index, bool again = false)
+      : ops_(ops),
         batch_(batch),
         request_(index),
         base_(batch.request.trees.offsets[index]),
         nodes_(batch.request.trees.offsets[index + 1] - base_) {
     const CudaVerifyRequest& all = batch.request;
-    const CoinsView& coins = all.coins;
+    const UniformsView& uniforms = all.uniforms;
     play_ = {slice(all.trees.tokens),
              slice(all.trees.parents),
-             slice(batch.room.first_child),
-             slice(batch.room.next_sibling),
-             slice(all.laws.kinds),
+             slice(batch.workspace.first_child),
+             slice(batch.workspace.next_sibling),
+             slice(all.proposals.kinds),
              slice(all.trees.paths),
-             slice(all.laws.sparse_offsets),
-             all.laws.ids,
-             all.laws.masses,
-             slice(batch.room.spent),
-             slice(batch.room.saved),
-             slice(batch.room.selections),
-             slice(coins.accept),
-             slice(coins.pick),
-             slice(coins.select),
-             coins.seeds ? coins.seeds[index] : coins.seed,
-             coins.requests ? coins.requests[index] : static_cast<uint32_t>(index),
-             coins.positions ? coins.positions[index] : 0};
+             slice(all.proposals.sparse_offsets),
+             all.proposals.ids,
+             all.proposals.masses,
+             slice(batch.workspace.spent),
+             slice(batch.workspace.saved),
+             slice(batch.workspace.selections),
+             slice(uniforms.accept),
+             slice(uniforms.pick),
+             slice(uniforms.select),
+             uniforms.seeds ? uniforms.seeds[index] : uniforms.seed,
+             uniforms.requests ? uniforms.requests[index] : static_cast<uint32_t>(index),
+             uniforms.positions ? uniforms.positions[index] : 0};
     if (again) return;
-    const int32_t unsound = first_unsound(crew, batch, play_, base_, nodes_);
-    if (unsound >= 0) {
-      fail(CudaStatus::kMalformed, unsound);
+    const int32_t invalid = first_invalid(ops, batch, play_, base_, nodes_);
+    if (invalid >= 0) {
+      fail(CudaStatus::kMalformed, invalid);
     } else {
-      link_nodes(crew, batch, play_, base_, nodes_);
+      link_nodes(ops, batch, play_, base_, nodes_);
     }
   }
 
-  // What reads and sums rows; see detail/instrument.h.
+  // What reads and sums rows; see detail/backend.h.
   ANYDRAFT_SHARED_CODE ANYDRAFT_HD void load(int32_t node) {
-    const LawKind kind = play_.kinds[node];
-    has_draft_ =
-        this->first_child(node) >= 0 && kind != LawKind::kOneHot && kind != LawKind::kSparse;
-    NodeLaws& laws = batch_.room.laws[base_ + node];
-    const int32_t row = all().laws.rows[base_ + node];
-    if (!batch_.room.parts && !laws.loaded) read_laws(node, row, laws);
-    target_ = laws.target;
-    if (has_draft_ && all().draft_laws) {
-      draft_ = draft_law(all(), row, all().draft_laws[row]);
+    const ProposalKind kind = play_.kinds[node];
+    has_draft_ = this->first_child(node) >= 0 && kind != ProposalKind::kOneHot &&
+                 kind != ProposalKind::kSparse;
+    NodeDistributions& distributions = batch_.workspace.distributions[base_ + node];
+    const int32_t row = all().proposals.rows[base_ + node];
+    if (!batch_.workspace.parts && !distributions.loaded)
+      read_distributions(node, row, distributions);
+    target_ = distributions.target;
+    if (has_draft_ && all().draft_distributions) {
+      draft_ = draft_distribution(all(), row, all().draft_distributions[row]);
     } else if (has_draft_) {
-      draft_ = laws.draft;
-      if (laws.bad_draft) fail(CudaStatus::kDraftRow, row);
+      draft_ = distributions.draft;
+      if (distributions.bad_draft) fail(CudaStatus::kDraftRow, row);
     }
-    if (laws.bad_target) fail(CudaStatus::kTargetRow, base_ + node);
+    if (distributions.bad_target) fail(CudaStatus::kTargetRow, base_ + node);
   }
 
   ANYDRAFT_SHARED_CODE ANYDRAFT_HD double sum_of(const Residual& residual) {
@@ -90,8 +91,8 @@ class BlockRows : public Instrument<BlockRows<Block>> {
   ANYDRAFT_SHARED_CODE ANYDRAFT_HD double draft_without(int32_t child) {
     return sum_entries([&](auto entries, int64_t begin, int64_t end) {
       double sum = 0;
-      int64_t left_out = next_left_out(child, begin + crew_.lane(), end);
-      for (int64_t at = begin + crew_.lane(); at < end; at += kLanes) {
+      int64_t left_out = next_left_out(child, begin + ops_.lane(), end);
+      for (int64_t at = begin + ops_.lane(); at < end; at += kLanes) {
         if (at != left_out) {
           sum += entries.draft(at);
         } else {
@@ -104,55 +105,55 @@ class BlockRows : public Instrument<BlockRows<Block>> {
 
   ANYDRAFT_SHARED_CODE ANYDRAFT_HD double overlap_of(int32_t, double cap) {
     return sum_entries([&](auto entries, int64_t begin, int64_t end) {
-      return lane_overlap(entries, cap, begin + crew_.lane(), end);
+      return lane_overlap(entries, cap, begin + ops_.lane(), end);
     });
   }
 
   // In whole multiples of 2^-62, whose sums do not depend on their order.
   ANYDRAFT_SHARED_CODE ANYDRAFT_HD void histogram_of(double* target, double* draft) {
-    uint64_t* bins = crew_.scratch().bins;
-    crew_.sync();
-    for (int b = crew_.thread(); b < 2 * kBuckets; b += crew_.threads()) bins[b] = 0;
-    crew_.sync();
+    uint64_t* bins = ops_.scratch().bins;
+    ops_.sync();
+    for (int b = ops_.thread(); b < 2 * kBuckets; b += ops_.threads()) bins[b] = 0;
+    ops_.sync();
     with_entries([&](auto entries) {
-      for (int64_t at = crew_.thread(); at < target_.size; at += crew_.threads()) {
+      for (int64_t at = ops_.thread(); at < target_.size; at += ops_.threads()) {
         const double q = entries.draft(at);
         if (!(q > 0)) continue;
         const double p = entries.target(at);
         const int bucket = bucket_of(p, q);
-        crew_.block().add(&bins[bucket], static_cast<uint64_t>(p * 0x1p62));
-        crew_.block().add(&bins[kBuckets + bucket], static_cast<uint64_t>(q * 0x1p62));
+        ops_.block().add(&bins[bucket], static_cast<uint64_t>(p * 0x1p62));
+        ops_.block().add(&bins[kBuckets + bucket], static_cast<uint64_t>(q * 0x1p62));
       }
     });
-    crew_.sync();
+    ops_.sync();
     for (int b = 0; b < kBuckets; ++b) {
       target[b] = static_cast<double>(bins[b]) * 0x1p-62;
       draft[b] = static_cast<double>(bins[kBuckets + b]) * 0x1p-62;
     }
   }
 
-  ANYDRAFT_SHARED_CODE ANYDRAFT_HD int32_t pick_with(const Residual& residual, double coin) {
+  ANYDRAFT_SHARED_CODE ANYDRAFT_HD int32_t pick_with(const Residual& residual, double uniform) {
     if (target_.one_hot >= 0) return target_.one_hot;
     const bool untouched = residual.rejected < 0 && !(residual.drafted > 0);
     if (!untouched && sum_of(residual) > 0) {
       const Entries<AnyReader> entries = any_entries();
-      return crew_.pick(target_.size, crew_.scratch().totals, coin, [&](int64_t at) {
+      return ops_.pick(target_.size, ops_.scratch().totals, uniform, [&](int64_t at) {
         return next_patch(residual.node, at, at + 1, 1) == at
                    ? this->weight(residual, static_cast<int32_t>(at))
                    : left_at(residual, entries, at);
       });
     }
     know_totals(residual.node);
-    return crew_.pick(target_.size, crew_.scratch().target_totals, coin,
-                      [&](int64_t at) { return mass(target_, at); });
+    return ops_.pick(target_.size, ops_.scratch().target_totals, uniform,
+                     [&](int64_t at) { return mass(target_, at); });
   }
 
   ANYDRAFT_HD void mark_spent(int32_t child, uint8_t spent) {
     summed_.node = -1;
-    crew_.once([&] { play_.spent[child] = spent; });
+    ops_.once([&] { play_.spent[child] = spent; });
   }
   ANYDRAFT_HD void keep_child(int32_t node, int32_t child, const Selection& selection) {
-    crew_.once([&] {
+    ops_.once([&] {
       play_.first_child[node] = child;
       play_.next_sibling[child] = -1;
       play_.selections[node] = selection;
@@ -160,7 +161,7 @@ class BlockRows : public Instrument<BlockRows<Block>> {
     summed_.node = -1;
     selected_ = true;
   }
-  // A mass that merely underflowed is no mistake: the walk then goes by the target alone.
+  // A mass that merely underflowed is no mistake: the verifier then goes by the target alone.
   ANYDRAFT_HD void undrawable(int32_t child) {
     const int32_t token = this->token(child);
     const bool finite = has_draft_ && logit_at(draft_, token) > -INFINITY;
@@ -174,7 +175,7 @@ class BlockRows : public Instrument<BlockRows<Block>> {
     BlockRows& rows;
     T& place;
     ANYDRAFT_HD void operator=(const T& value) {
-      rows.crew_.once([&] { place = value; });
+      rows.ops_.once([&] { place = value; });
     }
     ANYDRAFT_HD operator T() const { return place; }
   };
@@ -187,21 +188,21 @@ class BlockRows : public Instrument<BlockRows<Block>> {
   ANYDRAFT_HD int32_t nodes() const { return nodes_; }
   ANYDRAFT_HD CudaStatus fault() const { return fault_; }
 
-  ANYDRAFT_HD void report(const Walked& walked) {
+  ANYDRAFT_HD void report(const Verdict& verdict) {
     const CudaVerifyResult& out = batch_.result;
     const bool fine = fault_ == CudaStatus::kFine;
     int32_t count = 0;
-    for (int32_t at = fine ? walked.node : 0; at > 0; at = play_.parents[at]) ++count;
+    for (int32_t at = fine ? verdict.node : 0; at > 0; at = play_.parents[at]) ++count;
     if (base_ >= 0 && base_ + nodes_ <= all().nodes) {
-      for (int32_t i = count + crew_.thread(); i < nodes_; i += crew_.threads()) {
+      for (int32_t i = count + ops_.thread(); i < nodes_; i += ops_.threads()) {
         out.accepted[base_ + i] = -1;
       }
     }
-    if (crew_.thread() != 0) return;
-    int32_t at = walked.node;
+    if (ops_.thread() != 0) return;
+    int32_t at = verdict.node;
     for (int32_t i = count - 1; i >= 0; --i, at = play_.parents[at]) out.accepted[base_ + i] = at;
     out.counts[request_] = count;
-    out.next_tokens[request_] = fine ? walked.next_token : -1;
+    out.next_tokens[request_] = fine ? verdict.next_token : -1;
     out.status[request_] = fault_;
     if (out.where) out.where[request_] = where_;
     if (out.degenerate) out.degenerate[request_] = this->degenerate();
@@ -225,8 +226,8 @@ class BlockRows : public Instrument<BlockRows<Block>> {
   ANYDRAFT_HD double sum_entries(Sum sum) {
     summed_.node = -1;
     return with_entries([&](auto entries) {
-      return crew_.sum_chunks(target_.size, crew_.scratch().totals,
-                              [&](int64_t begin, int64_t end) { return sum(entries, begin, end); });
+      return ops_.sum_chunks(target_.size, ops_.scratch().totals,
+                             [&](int64_t begin, int64_t end) { return sum(entries, begin, end); });
     });
   }
 
@@ -270,15 +271,15 @@ class BlockRows : public Instrument<BlockRows<Block>> {
   ANYDRAFT_HD double lane_left(const Residual& residual, const Entries<Read>& entries,
                                int64_t begin, int64_t end) {
     double sum = 0;
-    int64_t patch = next_patch(residual.node, begin + crew_.lane(), end, kLanes);
+    int64_t patch = next_patch(residual.node, begin + ops_.lane(), end, kLanes);
     if (patch >= end && is_plain(residual) && draft_.one_hot < 0) {
       const Left left(target_, draft_, residual.weight, residual.drafted);
       entries.template for_both<8>(
-          begin + crew_.lane(), end, kLanes,
+          begin + ops_.lane(), end, kLanes,
           [&](int64_t, float target, float draft) { sum += left(target, draft); });
       return sum;
     }
-    for (int64_t at = begin + crew_.lane(); at < end; at += kLanes) {
+    for (int64_t at = begin + ops_.lane(); at < end; at += kLanes) {
       if (at != patch) {
         sum += left_at(residual, entries, at);
       } else {
@@ -289,12 +290,12 @@ class BlockRows : public Instrument<BlockRows<Block>> {
     return sum;
   }
 
-  // Where only certain siblings took something: the law's own totals but for their chunks.
+  // Where only certain siblings took something: the distribution's own totals but for their chunks.
   ANYDRAFT_HD double sum_target(const Residual& residual) {
     know_totals(residual.node);
     summed_.node = -1;
-    double* totals = crew_.scratch().totals;
-    const double* own = crew_.scratch().target_totals;
+    double* totals = ops_.scratch().totals;
+    const double* own = ops_.scratch().target_totals;
     // A chunk's total less what was taken; `anew`: that is rounding, mostly.
     const auto total_less = [&](int chunk, int64_t begin, int64_t end, bool& anew) {
       const double whole = residual.weight * (own[chunk] * target_.inverse_total);
@@ -308,9 +309,9 @@ class BlockRows : public Instrument<BlockRows<Block>> {
       anew = patched && total < kThin * whole;
       return total;
     };
-    crew_.sync();
+    ops_.sync();
     with_entries([&](auto entries) {
-      crew_.for_chunks(
+      ops_.for_chunks(
           target_.size,
           [&](int chunk, int64_t begin, int64_t end) {
             bool anew = false;
@@ -325,13 +326,13 @@ class BlockRows : public Instrument<BlockRows<Block>> {
             totals[chunk] = anew ? total : quick;
           });
     });
-    return crew_.sum_of(totals, chunks_of(target_.size));
+    return ops_.sum_of(totals, chunks_of(target_.size));
   }
 
   ANYDRAFT_HD int64_t next_patch(int32_t node, int64_t from, int64_t end, int64_t step) const {
     return next_untold(play_, node, from, end, step);
   }
-  // The next sibling of a lane that the law of `child` leaves out.
+  // The next sibling of a lane that the distribution of `child` leaves out.
   ANYDRAFT_HD int64_t next_left_out(int32_t child, int64_t from, int64_t end) const {
     int64_t next = end;
     for (int32_t at = this->first_left_out(child); at >= 0 && at != child;
@@ -346,27 +347,29 @@ class BlockRows : public Instrument<BlockRows<Block>> {
   ANYDRAFT_SHARED_CODE ANYDRAFT_HD void know_totals(int32_t node) {
     if (totals_of_ == node) return;
     totals_of_ = node;
-    BlockLaws<Block>(crew_).know_totals(target_, batch_.parts(base_ + node, false),
-                                        crew_.scratch().target_totals);
+    BlockDistributions<Block>(ops_).know_totals(target_, batch_.parts(base_ + node, false),
+                                                ops_.scratch().target_totals);
   }
-  ANYDRAFT_HD Law target_law(int32_t node, bool& bad) {
+  ANYDRAFT_HD Distribution target_distribution(int32_t node, bool& bad) {
     totals_of_ = node;
-    const LawParams& params = all().sampling[request_];
-    return BlockLaws<Block>(crew_).law_of(unread_target(all(), base_ + node, params.scale), params,
-                                          batch_.parts(base_ + node, false),
-                                          crew_.scratch().target_totals, bad);
+    const DistributionParams& params = all().sampling[request_];
+    return BlockDistributions<Block>(ops_).distribution_of(
+        unread_target(all(), base_ + node, params.scale), params, batch_.parts(base_ + node, false),
+        ops_.scratch().target_totals, bad);
   }
-  ANYDRAFT_SHARED_CODE ANYDRAFT_HD void read_laws(int32_t node, int32_t row, NodeLaws& laws) {
+  ANYDRAFT_SHARED_CODE ANYDRAFT_HD void read_distributions(int32_t node, int32_t row,
+                                                           NodeDistributions& distributions) {
     summed_.node = -1;
-    NodeLaws read{};
-    read.target = target_law(node, read.bad_target);
-    if (has_draft_ && !all().draft_laws) {
-      const LawParams& params = all().draft_sampling[request_];
-      read.draft = BlockLaws<Block>(crew_).law_of(unread_draft(all(), row, params.scale), params,
-                                                  nullptr, crew_.scratch().totals, read.bad_draft);
+    NodeDistributions read{};
+    read.target = target_distribution(node, read.bad_target);
+    if (has_draft_ && !all().draft_distributions) {
+      const DistributionParams& params = all().draft_sampling[request_];
+      read.draft = BlockDistributions<Block>(ops_).distribution_of(
+          unread_draft(all(), row, params.scale), params, nullptr, ops_.scratch().totals,
+          read.bad_draft);
     }
     read.loaded = true;
-    crew_.once([&] { laws = read; });
+    ops_.once([&] { distributions = read; });
   }
 
   ANYDRAFT_HD void fail(CudaStatus fault, int32_t where) {
@@ -381,7 +384,7 @@ class BlockRows : public Instrument<BlockRows<Block>> {
     return array ? array + base_ : nullptr;
   }
 
-  Crew<Block>& crew_;
+  BlockOps<Block>& ops_;
   const Batch& batch_;
   const int64_t request_;
 

@@ -17,8 +17,8 @@ ANYDRAFT_HD inline float float_of(int32_t key) {
   return float_from_bits(bits);
 }
 
-// What an entry counts: 1, or its weight in a nucleus (detail/law.h): whole numbers, whose sums do
-// not depend on their order.
+// What an entry counts: 1, or its weight in a nucleus (detail/distribution.h): whole numbers, whose
+// sums do not depend on their order.
 struct Weigh {
   bool count_only;
   float scale;
@@ -68,9 +68,9 @@ struct Bins {
 template <class Block, class Read>
 class BlockSelect {
  public:
-  ANYDRAFT_HD BlockSelect(Crew<Block>& crew, Read read, int64_t size, const Part* parts,
+  ANYDRAFT_HD BlockSelect(BlockOps<Block>& ops, Read read, int64_t size, const Part* parts,
                           Weigh weigh)
-      : crew_(crew), read_(read), size_(size), parts_(parts), weigh_(weigh) {}
+      : ops_(ops), read_(read), size_(size), parts_(parts), weigh_(weigh) {}
 
   // The largest logit whose entries, those >= it, weigh at least `target` together; -inf where
   // even all candidates weigh less. What is sought lies most often within `reach` of the largest.
@@ -104,37 +104,37 @@ class BlockSelect {
   ANYDRAFT_HD void for_entries(int32_t low, int32_t high, F f) {
     const float lowest = float_of(low), highest = float_of(high);
     const int chunks = chunks_of(size_);
-    for (int chunk = crew_.warp(); chunk < chunks; chunk += crew_.warps()) {
+    for (int chunk = ops_.warp(); chunk < chunks; chunk += ops_.warps()) {
       if (parts_[chunk].largest < lowest) continue;
       const int64_t begin = static_cast<int64_t>(chunk) * kChunk;
       const int64_t end = begin + kChunk < size_ ? begin + kChunk : size_;
-      for_ahead(read_, begin + crew_.lane(), end, kLanes, [&](int64_t, float x) {
+      for_ahead(read_, begin + ops_.lane(), end, kLanes, [&](int64_t, float x) {
         if (x >= lowest && x <= highest) f(x);
       });
     }
   }
 
   ANYDRAFT_HD void fill(const Bins& bins) {
-    uint64_t* weights = crew_.scratch().bins;
-    crew_.sync();
-    for (int b = crew_.thread(); b < kBins; b += crew_.threads()) weights[b] = 0;
-    crew_.sync();
+    uint64_t* weights = ops_.scratch().bins;
+    ops_.sync();
+    for (int b = ops_.thread(); b < kBins; b += ops_.threads()) weights[b] = 0;
+    ops_.sync();
     for_entries(bins.low, bins.high,
-                [&](float x) { crew_.block().add(&weights[bins(x)], weigh_(x)); });
-    crew_.sync();
+                [&](float x) { ops_.block().add(&weights[bins(x)], weigh_(x)); });
+    ops_.sync();
     // Sums of 16 bins each, behind them.
-    for (int g = crew_.thread(); g < kBins / 16; g += crew_.threads()) {
+    for (int g = ops_.thread(); g < kBins / 16; g += ops_.threads()) {
       uint64_t sum = 0;
       for (int b = 0; b < 16; ++b) sum += weights[g * 16 + b];
       weights[kBins + g] = sum;
     }
-    crew_.sync();
+    ops_.sync();
   }
 
   // The bin where the running weight reaches `target`, which loses what comes before it.
   ANYDRAFT_HD int pass_bins(uint64_t& target) {
-    Scratch& scratch = crew_.scratch();
-    crew_.once([&] {
+    Scratch& scratch = ops_.scratch();
+    ops_.once([&] {
       const uint64_t* weights = scratch.bins;
       uint64_t left = target;
       int group = 0;
@@ -150,32 +150,32 @@ class BlockSelect {
 
   // Among the entries in [low, high], if they are few.
   ANYDRAFT_HD bool select_listed(int32_t low, int32_t high, uint64_t target, int32_t& found) {
-    Scratch& scratch = crew_.scratch();
-    crew_.once([&] { scratch.listed = 0; });
+    Scratch& scratch = ops_.scratch();
+    ops_.once([&] { scratch.listed = 0; });
     for_entries(low, high, [&](float x) {
-      const uint64_t place = crew_.block().add(&scratch.listed, 1);
+      const uint64_t place = ops_.block().add(&scratch.listed, 1);
       if (place < kList) scratch.list[place] = x;
     });
-    crew_.sync();
+    ops_.sync();
     if (scratch.listed > kList) return false;
     const int count = static_cast<int>(scratch.listed);
-    for (int i = crew_.thread(); i < count; i += crew_.threads()) {
+    for (int i = ops_.thread(); i < count; i += ops_.threads()) {
       scratch.weights[i] = weigh_(scratch.list[i]);
     }
-    crew_.sync();
+    ops_.sync();
     int64_t best = low;
-    for (int i = crew_.thread(); i < count; i += crew_.threads()) {
+    for (int i = ops_.thread(); i < count; i += ops_.threads()) {
       uint64_t sum = 0;
       for (int j = 0; j < count; ++j) {
         if (scratch.list[j] >= scratch.list[i]) sum += scratch.weights[j];
       }
       if (sum >= target) best = Larger{}(best, static_cast<int64_t>(key_of(scratch.list[i])));
     }
-    found = static_cast<int32_t>(-crew_.lowest(-best));
+    found = static_cast<int32_t>(-ops_.lowest(-best));
     return true;
   }
 
-  Crew<Block>& crew_;
+  BlockOps<Block>& ops_;
   Read read_;
   int64_t size_;
   const Part* parts_;

@@ -11,8 +11,10 @@ namespace anydraft::detail {
 struct RowFractions {
   float scale, lower;
   int32_t exponent;
-  ANYDRAFT_HD explicit RowFractions(const Law& law)
-      : scale(law.scale), lower(law.one_hot < 0 ? law.lower : INFINITY), exponent(law.exponent) {}
+  ANYDRAFT_HD explicit RowFractions(const Distribution& distribution)
+      : scale(distribution.scale),
+        lower(distribution.one_hot < 0 ? distribution.lower : INFINITY),
+        exponent(distribution.exponent) {}
   ANYDRAFT_HD double operator()(float x) const {
     const float fraction = scaled_power(Larger{}(x, lower), scale, exponent);
     return static_cast<double>(x >= lower ? fraction : 0.0f);
@@ -23,13 +25,14 @@ struct RowFractions {
 struct Left {
   RowFractions target, draft;
   double of_target, of_draft;
-  ANYDRAFT_HD Left(const Law& target, const Law& draft, double weight, double drafted)
+  ANYDRAFT_HD Left(const Distribution& target, const Distribution& draft, double weight,
+                   double drafted)
       : target(target),
         draft(draft),
         of_target(weight * scale_of(target)),
         of_draft(-drafted * scale_of(draft)) {}
-  ANYDRAFT_HD static double scale_of(const Law& law) {
-    return law.one_hot >= 0 ? 1 : law.inverse_total;
+  ANYDRAFT_HD static double scale_of(const Distribution& distribution) {
+    return distribution.one_hot >= 0 ? 1 : distribution.inverse_total;
   }
   ANYDRAFT_HD double operator()(float target_logit, float draft_logit) const {
     const double left = fma(of_draft, draft(draft_logit), of_target * target(target_logit));
@@ -37,28 +40,33 @@ struct Left {
   }
 };
 
-// Masses of the node's rows: mass() of detail/law.h.
+// Masses of the node's rows: mass() of detail/distribution.h.
 template <class Read>
 struct Entries {
-  Law target_law, draft_law;
+  Distribution target_distribution, draft_distribution;
   Read target_row, draft_row;
-  // A mass is a fraction times its law's scale.
-  ANYDRAFT_HD static double fraction_at(const Law& law, Read row, int64_t at) {
-    if (law.one_hot >= 0) return at == law.one_hot ? 1.0 : 0.0;
+  // A mass is a fraction times its distribution's scale.
+  ANYDRAFT_HD static double fraction_at(const Distribution& distribution, Read row, int64_t at) {
+    if (distribution.one_hot >= 0) return at == distribution.one_hot ? 1.0 : 0.0;
     const float x = row(at);
-    return x >= law.lower ? static_cast<double>(scaled_power(x, law.scale, law.exponent)) : 0.0;
+    return x >= distribution.lower
+               ? static_cast<double>(scaled_power(x, distribution.scale, distribution.exponent))
+               : 0.0;
   }
-  ANYDRAFT_HD static double scale_of(const Law& law) { return Left::scale_of(law); }
+  ANYDRAFT_HD static double scale_of(const Distribution& distribution) {
+    return Left::scale_of(distribution);
+  }
   ANYDRAFT_HD double target(int64_t at) const {
-    return fraction_at(target_law, target_row, at) * scale_of(target_law);
+    return fraction_at(target_distribution, target_row, at) * scale_of(target_distribution);
   }
   ANYDRAFT_HD double draft(int64_t at) const {
-    return fraction_at(draft_law, draft_row, at) * scale_of(draft_law);
+    return fraction_at(draft_distribution, draft_row, at) * scale_of(draft_distribution);
   }
   ANYDRAFT_HD double left(double weight, double drafted, int64_t at) const {
-    const double kept = weight * scale_of(target_law) * fraction_at(target_law, target_row, at);
-    const double left =
-        fma(-drafted * scale_of(draft_law), fraction_at(draft_law, draft_row, at), kept);
+    const double kept =
+        weight * scale_of(target_distribution) * fraction_at(target_distribution, target_row, at);
+    const double left = fma(-drafted * scale_of(draft_distribution),
+                            fraction_at(draft_distribution, draft_row, at), kept);
     return left > 0 ? left : 0;
   }
 
@@ -82,7 +90,7 @@ struct Entries {
 template <class Read>
 ANYDRAFT_HD double lane_overlap(const Entries<Read>& entries, double cap, int64_t from,
                                 int64_t end) {
-  const Law &target = entries.target_law, &draft = entries.draft_law;
+  const Distribution &target = entries.target_distribution, &draft = entries.draft_distribution;
   const double of_target = Left::scale_of(target), of_draft = Left::scale_of(draft);
   double sum = 0;
   const auto add = [&](double drafted, double kept) {
@@ -104,19 +112,19 @@ ANYDRAFT_HD double lane_overlap(const Entries<Read>& entries, double cap, int64_
 }
 
 // The next token from, from + step, ... below `end` whose U the rows do not tell: those of certain
-// children and of sparse laws; `end` where there is none.
+// children and of sparse distributions; `end` where there is none.
 ANYDRAFT_HD inline int64_t next_untold(const Play& play, int32_t node, int64_t from, int64_t end,
                                        int64_t step) {
   int64_t next = end;
   const auto offer = [&](int64_t id) {
     if (id >= from && id < next && (id - from) % step == 0) next = id;
   };
-  const LawKind kind = play.kinds[node];
-  if (kind == LawKind::kSparse) {
+  const ProposalKind kind = play.kinds[node];
+  if (kind == ProposalKind::kSparse) {
     for (int32_t i = play.sparse_offsets[node]; i < play.sparse_offsets[node + 1]; ++i) {
       offer(play.ids[i]);
     }
-  } else if (kind == LawKind::kOneHot || excludes_later(kind)) {
+  } else if (kind == ProposalKind::kOneHot || excludes_later(kind)) {
     for (int32_t c = play.first_child[node]; c >= 0; c = play.next_sibling[c]) {
       if (is_certain(play, c)) offer(play.tokens[c]);
     }

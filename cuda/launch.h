@@ -102,7 +102,7 @@ void launch_scan(Kernel by_chunk, Kernel narrow, Kernel wide, int64_t entries, i
 }
 
 // What both entry points ask of their arguments; `name` says which.
-inline void check_call(const char* name, int64_t vocab, size_t room, size_t needed) {
+inline void check_call(const char* name, int64_t vocab, size_t workspace, size_t needed) {
   const auto fail = [&](const std::string& expected, int64_t got) {
     throw Error(ErrorKind::kValue,
                 std::string(name) + " expected " + expected + ", got " + std::to_string(got));
@@ -110,8 +110,9 @@ inline void check_call(const char* name, int64_t vocab, size_t room, size_t need
   if (vocab < 1 || vocab > kLargestVocab) {
     fail("a vocabulary of 1 to " + std::to_string(kLargestVocab) + " tokens on CUDA rows", vocab);
   }
-  if (room < needed) {
-    fail("at least " + std::to_string(needed) + " bytes of room", static_cast<int64_t>(room));
+  if (workspace < needed) {
+    fail("at least " + std::to_string(needed) + " bytes of workspace",
+         static_cast<int64_t>(workspace));
   }
 }
 

@@ -15,12 +15,12 @@ namespace {
 
 bool cuda_built() { return false; }
 VerifyResult verify_cuda(const VerifyRequest&, void*) { fail(); }
-size_t verify_cuda_room(const CudaVerifyRequest&) { fail(); }
+size_t verify_cuda_workspace(const CudaVerifyRequest&) { fail(); }
 void verify_cuda_async(const CudaVerifyRequest&, const CudaVerifyResult&, void*, size_t, void*) {
   fail();
 }
 
-size_t sample_cuda_room(const CudaSampleRequest&) { fail(); }
+size_t sample_cuda_workspace(const CudaSampleRequest&) { fail(); }
 void sample_cuda_async(const CudaSampleRequest&, const CudaSampleResult&, void*, size_t, void*) {
   fail();
 }

@@ -1,4 +1,4 @@
-// The walks that sweep rows many times.
+// The verifiers that sweep rows many times.
 #include "kernels.h"
 #include "play_request.cuh"
 

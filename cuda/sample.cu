@@ -45,23 +45,24 @@ __global__ void __launch_bounds__(kThreads)
 
 }  // namespace
 
-size_t sample_cuda_room(const CudaSampleRequest& request) {
+size_t sample_cuda_workspace(const CudaSampleRequest& request) {
   return request.logits.rows * detail::chunks_of(detail::vocab_of(request)) * sizeof(detail::Part);
 }
 
-void sample_cuda_async(const CudaSampleRequest& request, const CudaSampleResult& result, void* room,
-                       size_t room_bytes, void* stream) {
+void sample_cuda_async(const CudaSampleRequest& request, const CudaSampleResult& result,
+                       void* workspace, size_t workspace_bytes, void* stream) {
   const RowsView& rows = request.logits;
   const int64_t vocab = detail::vocab_of(request);
-  detail::check_call("[sample]", vocab, room_bytes, sample_cuda_room(request));
+  detail::check_call("[sample]", vocab, workspace_bytes, sample_cuda_workspace(request));
   if (rows.rows == 0) return;
   const bool places = request.places || result.places;
-  if (places && (!request.weighed || (request.coins.pick && !request.coins.select))) {
-    throw Error(ErrorKind::kValue,
-                "[sample] expected laws of the drafter's tokens with places, and select coins "
-                "where coins are given, got none");
+  if (places && (!request.weighed || (request.uniforms.pick && !request.uniforms.select))) {
+    throw Error(
+        ErrorKind::kValue,
+        "[sample] expected distributions of the drafter's tokens with places, and select uniforms "
+        "where uniforms are given, got none");
   }
-  const SampleBatch batch{request, result, static_cast<detail::Part*>(room)};
+  const SampleBatch batch{request, result, static_cast<detail::Part*>(workspace)};
   detail::launch_scan(
       scan_chunk_kernel, scan_kernel<detail::kNarrow>, scan_kernel<detail::kWide>,
       rows.rows * vocab, rows.rows * detail::chunks_of(vocab),
@@ -70,27 +71,27 @@ void sample_cuda_async(const CudaSampleRequest& request, const CudaSampleResult&
                         "sample_kernel", batch);
 }
 
-void sample_cuda(const RowsView& rows, const SamplingParams& params, const double* coins,
+void sample_cuda(const RowsView& rows, const SamplingParams& params, const double* uniforms,
                  int64_t* tokens, void* stream_handle) {
   params.validate();
   if (rows.rows == 0) return;
   auto stream = static_cast<cudaStream_t>(stream_handle);
   CudaSampleRequest request;
   request.logits = rows;
-  const std::vector<LawParams> each(rows.rows, law_params(params));
+  const std::vector<DistributionParams> each(rows.rows, distribution_params(params));
   detail::Parcel up;
-  up.add<LawParams>(request.params, each.data(), rows.rows);
-  up.add(request.coins.pick, coins, rows.rows);
-  const size_t room = sample_cuda_room(request), down = rows.rows * 12;
-  const detail::DeviceMemory memory(up.size() + room + down, stream);
+  up.add<DistributionParams>(request.params, each.data(), rows.rows);
+  up.add(request.uniforms.pick, uniforms, rows.rows);
+  const size_t workspace = sample_cuda_workspace(request), down = rows.rows * 12;
+  const detail::DeviceMemory memory(up.size() + workspace + down, stream);
   char* at = memory.data();
   detail::check_cuda(cudaMemcpyAsync(at, up.data(), up.size(), cudaMemcpyHostToDevice, stream),
                      "upload");
   up.place(at);
   at += up.size();
-  auto* drawn = reinterpret_cast<int64_t*>(at + room);
+  auto* drawn = reinterpret_cast<int64_t*>(at + workspace);
   auto* status = reinterpret_cast<CudaStatus*>(drawn + rows.rows);
-  sample_cuda_async(request, {drawn, status}, at, room, stream);
+  sample_cuda_async(request, {drawn, status}, at, workspace, stream);
   std::vector<CudaStatus> said(rows.rows);
   detail::check_cuda(
       cudaMemcpyAsync(tokens, drawn, rows.rows * sizeof *tokens, cudaMemcpyDeviceToHost, stream),

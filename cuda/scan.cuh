@@ -217,10 +217,10 @@ struct WideReader {
   }
 };
 struct MappedReader {
-  const Law& law;
+  const Distribution& distribution;
   ANYDRAFT_HD Wide<DType::kFloat32, 1> operator()(int64_t at, int64_t end) const {
     Wide<DType::kFloat32, 1> wide;
-    const float x = at < end ? projected_logit(law, at) : -INFINITY;
+    const float x = at < end ? projected_logit(distribution, at) : -INFINITY;
     memcpy(wide.word, &x, sizeof x);
     return wide;
   }
@@ -229,18 +229,20 @@ struct MappedReader {
 // As many of a row's chunks, from `first` on, as chunks_at_once says. `scale`: of the totals; 0:
 // largest logits alone.
 template <int width16, class Block>
-ANYDRAFT_HD void scan_chunks(Block& block, const Law& law, int first, float scale, Part* parts) {
-  if (law.map) {
-    scan_some<DType::kFloat32, 1>(block, MappedReader{law}, law.size, first, scale, parts);
-  } else if (law.dtype == DType::kBFloat16) {
-    const WideReader<DType::kBFloat16, width16> read(law.row);
-    scan_some<DType::kBFloat16, width16>(block, read, law.size, first, scale, parts);
-  } else if (law.dtype == DType::kFloat16) {
-    const WideReader<DType::kFloat16, width16> read(law.row);
-    scan_some<DType::kFloat16, width16>(block, read, law.size, first, scale, parts);
+ANYDRAFT_HD void scan_chunks(Block& block, const Distribution& distribution, int first, float scale,
+                             Part* parts) {
+  if (distribution.map) {
+    scan_some<DType::kFloat32, 1>(block, MappedReader{distribution}, distribution.size, first,
+                                  scale, parts);
+  } else if (distribution.dtype == DType::kBFloat16) {
+    const WideReader<DType::kBFloat16, width16> read(distribution.row);
+    scan_some<DType::kBFloat16, width16>(block, read, distribution.size, first, scale, parts);
+  } else if (distribution.dtype == DType::kFloat16) {
+    const WideReader<DType::kFloat16, width16> read(distribution.row);
+    scan_some<DType::kFloat16, width16>(block, read, distribution.size, first, scale, parts);
   } else {
-    const WideReader<DType::kFloat32, width16 / 2> read(law.row);
-    scan_some<DType::kFloat32, width16 / 2>(block, read, law.size, first, scale, parts);
+    const WideReader<DType::kFloat32, width16 / 2> read(distribution.row);
+    scan_some<DType::kFloat32, width16 / 2>(block, read, distribution.size, first, scale, parts);
   }
 }
 

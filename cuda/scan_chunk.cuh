@@ -38,23 +38,23 @@ ANYDRAFT_HD float read_chunk(Block& block, const void* row, int64_t begin, int64
   return largest;
 }
 template <class Block>
-ANYDRAFT_HD float read_chunk(Block& block, const Law& law, int64_t begin, int64_t end,
-                             float* values) {
-  if (law.map) {
+ANYDRAFT_HD float read_chunk(Block& block, const Distribution& distribution, int64_t begin,
+                             int64_t end, float* values) {
+  if (distribution.map) {
     float largest = -INFINITY;
     for (int at = block.thread(); at < kChunk; at += block.threads()) {
-      values[at] = begin + at < end ? projected_logit(law, begin + at) : -INFINITY;
+      values[at] = begin + at < end ? projected_logit(distribution, begin + at) : -INFINITY;
       largest = larger_or_nan(largest, values[at]);
     }
     return largest;
   }
-  if (law.dtype == DType::kBFloat16) {
-    return read_chunk<DType::kBFloat16>(block, law.row, begin, end, values);
+  if (distribution.dtype == DType::kBFloat16) {
+    return read_chunk<DType::kBFloat16>(block, distribution.row, begin, end, values);
   }
-  if (law.dtype == DType::kFloat16) {
-    return read_chunk<DType::kFloat16>(block, law.row, begin, end, values);
+  if (distribution.dtype == DType::kFloat16) {
+    return read_chunk<DType::kFloat16>(block, distribution.row, begin, end, values);
   }
-  return read_chunk<DType::kFloat32>(block, law.row, begin, end, values);
+  return read_chunk<DType::kFloat32>(block, distribution.row, begin, end, values);
 }
 
 // The largest of all threads' values, by way of `warps`.
@@ -69,11 +69,11 @@ ANYDRAFT_HD float largest_of_block(Block& block, float value, float* warps) {
 
 // `scale`: of the total; 0: the largest logit alone. All threads take part, the first one is told.
 template <class Block>
-ANYDRAFT_HD Part scan_chunk_together(Block& block, ChunkScratch& scratch, const Law& law, int chunk,
-                                     float scale) {
+ANYDRAFT_HD Part scan_chunk_together(Block& block, ChunkScratch& scratch,
+                                     const Distribution& distribution, int chunk, float scale) {
   const int64_t begin = static_cast<int64_t>(chunk) * kChunk;
-  const int64_t end = begin + kChunk < law.size ? begin + kChunk : law.size;
-  const float own = read_chunk(block, law, begin, end, scratch.values);
+  const int64_t end = begin + kChunk < distribution.size ? begin + kChunk : distribution.size;
+  const float own = read_chunk(block, distribution, begin, end, scratch.values);
   const float largest = largest_of_block(block, own < INFINITY ? own : INFINITY, scratch.largest);
   if (!(scale > 0) || !(fabsf(largest) < INFINITY) || !resolved(largest, scale)) {
     return {0, largest, -INFINITY};

@@ -1,17 +1,17 @@
-// All rows of a batch at once, before the walks that need them: each warp reads a few chunks of one
-// row, then each block makes the law of one.
+// All rows of a batch at once, before the verifiers that need them: each warp reads a few chunks of
+// one row, then each block makes the distribution of one.
 #pragma once
 
 #include "batch.cuh"
-#include "block_laws.cuh"
+#include "block_distributions.cuh"
 #include "scan_chunk.cuh"
 
 namespace anydraft::detail {
 
-// A node's row of logits that its walk may need.
+// A node's row of logits that its verifier may need.
 struct RowTask {
-  const LawParams* params = nullptr;  // null: none
-  Law unread;
+  const DistributionParams* params = nullptr;  // null: none
+  Distribution unread;
 };
 
 // The request that a node belongs to: the last one that does not begin behind it.
@@ -42,19 +42,19 @@ ANYDRAFT_HD bool has_children(Block& block, const CudaVerifyRequest& all, int64_
   return block.of_warp(found, Larger{}) != 0;
 }
 
-// Nothing here is checked before: what does not make sense is not read, and the walk says so.
+// Nothing here is checked before: what does not make sense is not read, and the verifier says so.
 template <class Block>
 ANYDRAFT_HD RowTask task_of(Block& block, const Batch& batch, int64_t node, bool draft) {
   const CudaVerifyRequest& all = batch.request;
   const int64_t request = request_of(all.trees, node);
-  const LawParams* params = (draft ? all.draft_sampling : all.sampling) + request;
+  const DistributionParams* params = (draft ? all.draft_sampling : all.sampling) + request;
   if (!draft) return {params, unread_target(all, node, params->scale)};
-  const LawKind kind = all.laws.kinds[node];
-  const int64_t index = all.laws.rows[node];
+  const ProposalKind kind = all.proposals.kinds[node];
+  const int64_t index = all.proposals.rows[node];
   const bool inner = has_children(block, all, request, node);
-  const bool from_row = kind != LawKind::kOneHot && kind != LawKind::kSparse;
+  const bool from_row = kind != ProposalKind::kOneHot && kind != ProposalKind::kSparse;
   const bool there = index >= 0 && index < all.draft_logits.rows;
-  if (all.draft_laws || !inner || !from_row || !there) return {};
+  if (all.draft_distributions || !inner || !from_row || !there) return {};
   return {params, unread_draft(all, index, params->scale)};
 }
 
@@ -65,7 +65,7 @@ ANYDRAFT_HD inline int64_t units_a_row(const CudaVerifyRequest& all, bool draft,
 // Units that a batch's rows make: the target rows, then the draft rows.
 ANYDRAFT_HD inline int64_t units_of(const CudaVerifyRequest& all, int width16) {
   int64_t units = units_a_row(all, false, width16);
-  if (all.draft_logits.data && !all.draft_laws) units += units_a_row(all, true, width16);
+  if (all.draft_logits.data && !all.draft_distributions) units += units_a_row(all, true, width16);
   return all.nodes * units;
 }
 
@@ -81,7 +81,7 @@ ANYDRAFT_HD void scan_unit(Block& block, const Batch& batch, int64_t unit) {
   const int64_t node = unit / a_row;
   const RowTask task = task_of(block, batch, node, draft);
   if (!task.params) return;
-  const Law& row = task.unread;
+  const Distribution& row = task.unread;
   const int first = static_cast<int>(unit % a_row) * chunks_at_once(row.dtype, row.map, width16);
   scan_chunks<width16>(block, row, first, scale_of_parts(*task.params), batch.parts(node, draft));
 }
@@ -89,7 +89,7 @@ ANYDRAFT_HD void scan_unit(Block& block, const Batch& batch, int64_t unit) {
 // The same by a block a chunk.
 ANYDRAFT_HD inline int64_t chunks_of(const CudaVerifyRequest& all) {
   const int64_t chunks = all.nodes * chunks_of(all.target_logits.cols);
-  return all.draft_logits.data && !all.draft_laws ? 2 * chunks : chunks;
+  return all.draft_logits.data && !all.draft_distributions ? 2 * chunks : chunks;
 }
 template <class Block>
 ANYDRAFT_HD void scan_chunk_unit(Block& block, ChunkScratch& scratch, const Batch& batch,
@@ -105,21 +105,22 @@ ANYDRAFT_HD void scan_chunk_unit(Block& block, ChunkScratch& scratch, const Batc
   if (block.thread() == 0) batch.parts(node, draft)[chunk] = part;
 }
 
-// What one block does then: the law of a row, the target's of each node, then the draft's.
+// What one block does then: the distribution of a row, the target's of each node, then the draft's.
 template <class Block>
-ANYDRAFT_HD void finish_law(Block& block, Scratch& scratch, const Batch& batch, int64_t unit) {
+ANYDRAFT_HD void finish_distribution(Block& block, Scratch& scratch, const Batch& batch,
+                                     int64_t unit) {
   const bool draft = unit >= batch.request.nodes;
   const int64_t node = draft ? unit - batch.request.nodes : unit;
   const RowTask task = task_of(block, batch, node, draft);
   if (!task.params) return;
-  Crew<Block> crew(block, scratch);
+  BlockOps<Block> ops(block, scratch);
   bool bad = false;
-  const Law law = BlockLaws<Block>(crew).law_of(task.unread, *task.params, batch.parts(node, draft),
-                                                scratch.totals, bad);
+  const Distribution distribution = BlockDistributions<Block>(ops).distribution_of(
+      task.unread, *task.params, batch.parts(node, draft), scratch.totals, bad);
   if (block.thread() != 0) return;
-  NodeLaws& laws = batch.room.laws[node];
-  (draft ? laws.draft : laws.target) = law;
-  (draft ? laws.bad_draft : laws.bad_target) = bad;
+  NodeDistributions& distributions = batch.workspace.distributions[node];
+  (draft ? distributions.draft : distributions.target) = distribution;
+  (draft ? distributions.bad_draft : distributions.bad_target) = bad;
 }
 // A row without filters is done by one block: a cluster would only wait for itself.
 ANYDRAFT_HD inline bool cuts(const CudaVerifyRequest& all, int64_t unit) {
@@ -127,8 +128,8 @@ ANYDRAFT_HD inline bool cuts(const CudaVerifyRequest& all, int64_t unit) {
   const int64_t request = request_of(all.trees, draft ? unit - all.nodes : unit);
   return (draft ? all.draft_sampling : all.sampling)[request].cuts();
 }
-ANYDRAFT_HD inline int64_t laws_of(const CudaVerifyRequest& all) {
-  return all.draft_logits.data && !all.draft_laws ? 2 * all.nodes : all.nodes;
+ANYDRAFT_HD inline int64_t distributions_of(const CudaVerifyRequest& all) {
+  return all.draft_logits.data && !all.draft_distributions ? 2 * all.nodes : all.nodes;
 }
 
 }  // namespace anydraft::detail

@@ -1,5 +1,5 @@
 // Verification on a CUDA device: all rows are read once, then a block or a cluster a request plays
-// a walk of detail/walks.h. See README.md for what that costs.
+// a verifier of detail/verifiers.h. See README.md for what that costs.
 #include <string>
 
 #include "anydraft/error.h"
@@ -20,9 +20,10 @@ void check(const CudaVerifyRequest& request, bool tells) {
          request.target_logits.rows);
   expect(!request.draft_logits.data || request.draft_map || drafts == vocab,
          "draft_logits [rows, " + std::to_string(vocab) + "] where there is no map", drafts);
-  expect(!request.draft_weighed || request.draft_map, "a map with laws of the drafter's tokens", 0);
-  expect(!request.draft_places || request.draft_weighed, "places with laws of the drafter's tokens",
-         0);
+  expect(!request.draft_weighed || request.draft_map,
+         "a map with distributions of the drafter's tokens", 0);
+  expect(!request.draft_places || request.draft_weighed,
+         "places with distributions of the drafter's tokens", 0);
   expect(!tells || request.verifier != Verifier::kMultipath,
          "a verifier whose nodes' acceptance can be told", 0);
 }
@@ -31,17 +32,20 @@ void check(const CudaVerifyRequest& request, bool tells) {
 
 bool cuda_built() { return true; }
 
-size_t verify_cuda_room(const CudaVerifyRequest& request) { return detail::room_of(request); }
+size_t verify_cuda_workspace(const CudaVerifyRequest& request) {
+  return detail::workspace_of(request);
+}
 
-void verify_cuda_async(const CudaVerifyRequest& request, const CudaVerifyResult& result, void* room,
-                       size_t room_bytes, void* stream) {
+void verify_cuda_async(const CudaVerifyRequest& request, const CudaVerifyResult& result,
+                       void* workspace, size_t workspace_bytes, void* stream) {
   check(request, result.acceptance);
-  detail::check_call("[verify]", request.target_logits.cols, room_bytes, detail::room_of(request));
+  detail::check_call("[verify]", request.target_logits.cols, workspace_bytes,
+                     detail::workspace_of(request));
   if (request.trees.requests == 0) return;
-  const detail::Batch batch = detail::batch_of(request, result, room);
-  if (batch.room.parts) detail::launch_laws(batch, stream);
+  const detail::Batch batch = detail::batch_of(request, result, workspace);
+  if (batch.workspace.parts) detail::launch_distributions(batch, stream);
   const bool paths = detail::plays_paths(request.verifier);
-  paths ? detail::launch_paths(batch, stream) : detail::launch_walks(batch, stream);
+  paths ? detail::launch_paths(batch, stream) : detail::launch_verifiers(batch, stream);
   if (result.acceptance) detail::launch_acceptance(batch, stream);
 }
 

@@ -24,9 +24,10 @@ Error error_of(CudaStatus status, int64_t request, int64_t where) {
                      (status == CudaStatus::kTargetRow ? "target row " : "draft row ") +
                      number(where));
   }
-  const std::string expected = status == CudaStatus::kUndrawable
-                                   ? "a draft token with mass in its own law, got one without"
-                                   : "a tree that can be followed, got another";
+  const std::string expected =
+      status == CudaStatus::kUndrawable
+          ? "a draft token with mass in its own distribution, got one without"
+          : "a tree that can be followed, got another";
   return Error(ErrorKind::kValue, "[verify] expected " + expected + " at request " +
                                       number(request) + ", node " + number(where));
 }
@@ -37,46 +38,47 @@ class HostCall {
   explicit HostCall(const VerifyRequest& from) : from_(from) {
     const size_t nodes = from.trees.nodes(), requests = from.trees.requests;
     for (size_t i = 0; i < requests; ++i) {
-      target_.push_back(law_params(from.target_params(static_cast<int64_t>(i))));
-      draft_.push_back(law_params(from.draft_params(static_cast<int64_t>(i))));
+      target_.push_back(distribution_params(from.target_params(static_cast<int64_t>(i))));
+      draft_.push_back(distribution_params(from.draft_params(static_cast<int64_t>(i))));
     }
     to_.trees.requests = from.trees.requests;
     to_.nodes = from.trees.nodes();
     to_.target_logits = from.target_logits;
     to_.draft_logits = from.draft_logits;
     to_.verifier = from.verifier;
-    to_.coins.seed = from.coins.seed;
+    to_.uniforms.seed = from.uniforms.seed;
     up_.add(to_.trees.tokens, from.trees.tokens, nodes);
     up_.add(to_.trees.parents, from.trees.parents, nodes);
     up_.add(to_.trees.offsets, from.trees.offsets, requests + 1);
     up_.add(to_.trees.paths, from.trees.paths, nodes);
-    up_.add(to_.laws.kinds, from.laws.kinds, nodes);
-    up_.add(to_.laws.rows, from.laws.rows, nodes);
-    const size_t sparse = from.laws.sparse_offsets ? from.laws.sparse_offsets[nodes] : 0;
-    up_.add(to_.laws.sparse_offsets, from.laws.sparse_offsets, nodes + 1);
-    up_.add(to_.laws.ids, from.laws.ids, sparse);
-    up_.add(to_.laws.masses, from.laws.masses, sparse);
-    up_.add<LawParams>(to_.sampling, target_.data(), requests);
-    up_.add<LawParams>(to_.draft_sampling, draft_.data(), requests);
-    up_.add(to_.coins.seeds, from.coins.seeds, requests);
-    up_.add(to_.coins.requests, from.coins.requests, requests);
-    up_.add(to_.coins.positions, from.coins.positions, requests);
-    up_.add(to_.coins.accept, from.coins.accept, nodes);
-    up_.add(to_.coins.pick, from.coins.pick, nodes);
-    up_.add(to_.coins.select, from.coins.select, nodes);
+    up_.add(to_.proposals.kinds, from.proposals.kinds, nodes);
+    up_.add(to_.proposals.rows, from.proposals.rows, nodes);
+    const size_t sparse =
+        from.proposals.sparse_offsets ? from.proposals.sparse_offsets[nodes] : 0;
+    up_.add(to_.proposals.sparse_offsets, from.proposals.sparse_offsets, nodes + 1);
+    up_.add(to_.proposals.ids, from.proposals.ids, sparse);
+    up_.add(to_.proposals.masses, from.proposals.masses, sparse);
+    up_.add<DistributionParams>(to_.sampling, target_.data(), requests);
+    up_.add<DistributionParams>(to_.draft_sampling, draft_.data(), requests);
+    up_.add(to_.uniforms.seeds, from.uniforms.seeds, requests);
+    up_.add(to_.uniforms.requests, from.uniforms.requests, requests);
+    up_.add(to_.uniforms.positions, from.uniforms.positions, requests);
+    up_.add(to_.uniforms.accept, from.uniforms.accept, nodes);
+    up_.add(to_.uniforms.pick, from.uniforms.pick, nodes);
+    up_.add(to_.uniforms.select, from.uniforms.select, nodes);
   }
 
   void run(cudaStream_t stream) {
     const size_t nodes = to_.nodes, requests = to_.trees.requests;
     const size_t result = requests * 24 + nodes * (from_.want_acceptance ? 12 : 4);
-    const size_t down = (result + 15) / 16 * 16, room = verify_cuda_room(to_);
-    const detail::DeviceMemory memory(up_.size() + down + room, stream);
+    const size_t down = (result + 15) / 16 * 16, workspace = verify_cuda_workspace(to_);
+    const detail::DeviceMemory memory(up_.size() + down + workspace, stream);
     char* at = memory.data();
     check_cuda(cudaMemcpyAsync(at, up_.data(), up_.size(), cudaMemcpyHostToDevice, stream),
                "upload");
     up_.place(at);
     at += up_.size();
-    verify_cuda_async(to_, result_at(at), at + down, room, stream);
+    verify_cuda_async(to_, result_at(at), at + down, workspace, stream);
     bytes_.resize(result / 8 + 1);
     check_cuda(cudaMemcpyAsync(bytes_.data(), at, result, cudaMemcpyDeviceToHost, stream),
                "download");
@@ -105,7 +107,7 @@ class HostCall {
   }
 
   const VerifyRequest& from_;
-  std::vector<LawParams> target_, draft_;
+  std::vector<DistributionParams> target_, draft_;
   CudaVerifyRequest to_;
   detail::Parcel up_;
   std::vector<uint64_t> bytes_;

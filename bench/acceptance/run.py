@@ -1,4 +1,5 @@
-"""Accepted tokens of every draft law and walk on real models, on rows that all of them share.
+"""Accepted tokens of every draft distribution and verifier on real models, on rows that all of
+them share.
 
     python bench/acceptance/run.py [--drafter coarse|gemma] [--prompts N] [--out FILE]
 

@@ -87,7 +87,7 @@ def timed(
 ) -> tuple[list[list[int]], Clocks]:
     """The texts, and what they took."""
     began = time.perf_counter(), time.process_time()
-    done = session.generate(prompts, max_new_tokens=tokens, batch_size=size)
+    done = session.generate(prompts, max_tokens=tokens, batch_size=size)
     spent = time.perf_counter() - began[0], time.process_time() - began[1]
     return [generation.tokens for generation in done], spent
 

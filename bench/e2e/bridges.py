@@ -120,7 +120,7 @@ def measure(target: Any, drafter: Any, runs: list[Any], settings: dict[str, Any]
     )
     done = session.generate(
         [prompts_of(run["kind"])[run["prompt"]] for run in runs],
-        max_new_tokens=settings["new_tokens"],
+        max_tokens=settings["new_tokens"],
         sampling=[SamplingParams(run["T"], seed=run["prompt"] + 1) for run in runs],
     )
     names = ("tokens", "target_calls", "draft_calls", "drafted", "accepted", "bridges", "stopped")

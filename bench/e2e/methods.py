@@ -106,7 +106,7 @@ def of_session(name: str, session: SpeculativeSession) -> Method:
     """anydraft as the session is set up."""
 
     def decode(prompt: list[int], new_tokens: int) -> tuple[list[int], dict[str, Any]]:
-        generation = session.generate(prompt, max_new_tokens=new_tokens)
+        generation = session.generate(prompt, max_tokens=new_tokens)
         stats = generation.stats
         return generation.tokens, asdict(stats) | {
             "acceptance_rate": stats.acceptance_rate,

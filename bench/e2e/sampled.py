@@ -4,8 +4,9 @@
 
 Qwen2.5-Coder-1.5B drafted by SmolLM2-135M with 4-bit weights, prompts of three kinds in turn, 64
 new tokens. Sampled texts differ from method to method, so what is compared is seconds a token, not
-texts: their laws are equal (tests/laws). Every method has each prompt in turn, on an idle machine.
-transformers' universal sampling is left out: its law is not the target's (sampled_law.py).
+texts: their distributions are equal (tests/distributions). Every method has each prompt in turn,
+on an idle machine. transformers' universal sampling is left out: its distribution is not the
+target's (sampled_distribution.py).
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ METHODS: dict[str, dict[str, Any]] = {  # of anydraft
     "slem, up to 8, confidence 0.4": {"bridge": "slem"} | LONG,
     "slrs, 4": {"bridge": "slrs", "draft_confidence": 0},
     "auto, draft_length auto": {"draft_length": "auto", "draft_confidence": 0},
-    "tli, tree 2,1,1 hub": {"bridge": "tli", "tree": "2,1,1", "draft": "hub"},
-    "slrs, tree 2,1,1 hub": {"bridge": "slrs", "tree": "2,1,1", "draft": "hub"},
+    "tli, tree 2,1,1 hub": {"bridge": "tli", "tree": "2,1,1", "draft": "spechub"},
+    "slrs, tree 2,1,1 hub": {"bridge": "slrs", "tree": "2,1,1", "draft": "spechub"},
 }
 NEW_TOKENS = 64
 

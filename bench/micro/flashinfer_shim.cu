@@ -13,10 +13,10 @@ cudaStream_t stream_of(void* stream) { return static_cast<cudaStream_t>(stream);
 
 extern "C" {
 
-int anydraft_softmax(float* logits, float* out, void* room, int64_t room_bytes, int rows, int vocab,
-                     float temperature, void* stream) {
-  return sampling::OnlineSoftmax<float>(logits, out, rows, vocab, nullptr, temperature, room,
-                                        room_bytes, false, stream_of(stream));
+int anydraft_softmax(float* logits, float* out, void* remaining, int64_t workspace_bytes, int rows,
+                     int vocab, float temperature, void* stream) {
+  return sampling::OnlineSoftmax<float>(logits, out, rows, vocab, nullptr, temperature, remaining,
+                                        workspace_bytes, false, stream_of(stream));
 }
 
 // valid [rows] is written.

@@ -41,16 +41,16 @@ def main() -> None:
     else:
         target, drafter = made_up(128_000, 0), made_up(150_000, 1)
     table = _core.VocabularyMapTable(drafter.table, target.table)
-    spellings = _core.Spellings(drafter.table, target.table, table)
+    token_trie = _core.DraftTokenTrie(drafter.table, target.table, table)
     lengths = Counter(
-        len(spellings.of(i)) for i in range(0, drafter.size, max(1, drafter.size // 500))
+        len(token_trie.of(i)) for i in range(0, drafter.size, max(1, drafter.size // 500))
     )
     print(f"drafter {drafter.size} tokens, target {target.size}, shared {table.shared}")
     print(f"target tokens that a drafter token spells, of 500: {sorted(lengths.items())}")
     row = np.random.default_rng(0).standard_normal((1, drafter.size), np.float32) * 3
     for params in (SamplingParams(), SamplingParams(temperature=0.6, top_p=0.95)):
         runs = [
-            _core.testing.time_psi(spellings, row, params, target.size, 3)[:2] for _ in range(100)
+            _core.testing.time_psi(token_trie, row, params, target.size, 3)[:2] for _ in range(100)
         ]
         psi, plain = (min(run[i] for run in runs) * 1e6 for i in range(2))
         print(f"{params}: psi {psi:.0f} us, plain scatter-add {plain:.0f} us: {psi / plain:.2f} x")

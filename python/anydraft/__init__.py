@@ -1,7 +1,10 @@
 """Lossless speculative decoding for any pair of language models."""
 
-from anydraft._core import Feed, SamplingParams, __version__, set_threads, threads
-from anydraft.drafts import Law, Trees, TreeShape, draw_children
+from anydraft._core import Feed, __version__, set_threads, threads
+from anydraft.async_session import AsyncSession
+from anydraft.bridges import Slrs
+from anydraft.drafter import Draft, Drafter
+from anydraft.drafts import Proposal, Trees, TreeShape, draw_children
 from anydraft.errors import (
     CudaUnavailableError,
     Error,
@@ -10,29 +13,36 @@ from anydraft.errors import (
     UnsupportedTokenizerError,
     VocabularyError,
 )
+from anydraft.model import Model
 from anydraft.penalties import LogitsProcessor, Penalties
-from anydraft.run import Event, Generation, GenerationStats, Run
-from anydraft.session import Model, SpeculativeSession
-from anydraft.uncached import stateless
+from anydraft.request import Event, Generation, GenerationStats, RequestHandle, TokenLogprobs
+from anydraft.sampling import SamplingParams
+from anydraft.session import SpeculativeSession
+from anydraft.stateless import stateless
 from anydraft.verification import VerifyResult, logits_of, probs, sample, verifiers, verify
 from anydraft.vocabulary import Vocabulary, VocabularyMap
 
 __all__ = [
+    "AsyncSession",
     "CudaUnavailableError",
+    "Draft",
+    "Drafter",
     "Error",
     "Event",
     "Feed",
     "Generation",
     "GenerationStats",
     "InputError",
-    "Law",
     "LogitsProcessor",
     "Model",
     "NonFiniteLogitsError",
     "Penalties",
-    "Run",
+    "Proposal",
+    "RequestHandle",
     "SamplingParams",
+    "Slrs",
     "SpeculativeSession",
+    "TokenLogprobs",
     "TreeShape",
     "Trees",
     "UnsupportedTokenizerError",

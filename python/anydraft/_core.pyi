@@ -42,7 +42,7 @@ class SamplingParams:
 
 def write_probs(logits: Any, params: SamplingParams, out: Any) -> None: ...
 def sample_rows(
-    logits: Any, params: SamplingParams, coins: Sequence[float], stream: int = 0
+    logits: Any, params: SamplingParams, uniforms: Sequence[float], stream: int = 0
 ) -> list[int]: ...
 def set_threads(count: int) -> None:
     """Let one call of the engine use `count` threads, the calling one among them.
@@ -60,7 +60,7 @@ def set_threads(count: int) -> None:
 def threads() -> int:
     """How many threads one call may use."""
 
-def coin(
+def uniform(
     seed: int,
     request: int = 0,
     position: int = 0,
@@ -74,8 +74,8 @@ def verify(
     offsets: Sequence[int],
     paths: Sequence[int] | None,
     target_logits: Any,
-    law_kinds: Sequence[int],
-    law_rows: Sequence[int],
+    proposal_kinds: Sequence[int],
+    proposal_rows: Sequence[int],
     sparse: tuple[Sequence[int], Sequence[int], Sequence[float]] | None,
     draft_logits: Any,
     sampling: Sequence[SamplingParams],
@@ -104,12 +104,12 @@ def draw_children(
     /,
 ) -> list[int]: ...
 def cuda_built() -> bool: ...
-def law_params(params: SamplingParams) -> list[int]: ...
-def law_params_bytes() -> int: ...
-def row_law_bytes() -> int: ...
+def distribution_params(params: SamplingParams) -> list[int]: ...
+def distribution_params_bytes() -> int: ...
+def row_distribution_bytes() -> int: ...
 def pack_map(map: VocabularyMapTable, target_vocab: int, draft_vocab: int, /) -> list[int]: ...
-def pack_spellings(
-    spellings: Spellings, draft_size: int, target_vocab: int, draft_vocab: int, /
+def pack_token_trie(
+    token_trie: DraftTokenTrie, draft_size: int, target_vocab: int, draft_vocab: int, /
 ) -> list[int]: ...
 def projected_rows(
     logits: Any, map: VocabularyMapTable, width: int, params: SamplingParams, /
@@ -120,7 +120,7 @@ def projected_rows(
         NonFiniteLogitsError: NaN or +inf.
     """
 
-def psi_rows(logits: Any, spellings: Spellings, width: int, params: SamplingParams, /) -> Any:
+def psi_rows(logits: Any, token_trie: DraftTokenTrie, width: int, params: SamplingParams, /) -> Any:
     """As `projected_rows`, of `bridge="slrs"` where a drafter token begins: filters are in it."""
 
 class CudaVerification:
@@ -141,7 +141,7 @@ class CudaVerification:
         draft_sampling: int,
         verifier: str,
         seed: int,
-        coins: Sequence[int],
+        uniforms: Sequence[int],
         drafts: Sequence[int],
         splits: int,
         lazy: bool,
@@ -149,8 +149,8 @@ class CudaVerification:
         said: Sequence[int],
     ) -> None: ...
     @property
-    def room(self) -> int: ...
-    def run(self, room: int, stream: int) -> None: ...
+    def remaining(self) -> int: ...
+    def run(self, remaining: int, stream: int) -> None: ...
 
 class CudaSampling:
     """As `CudaVerification`."""
@@ -160,7 +160,7 @@ class CudaSampling:
         logits: Any,
         sampling: int,
         seed: int,
-        coins: Sequence[int],
+        uniforms: Sequence[int],
         nodes: int,
         purpose: int,
         splits: int,
@@ -169,8 +169,8 @@ class CudaSampling:
         out: Sequence[int],
     ) -> None: ...
     @property
-    def room(self) -> int: ...
-    def run(self, room: int, stream: int) -> None: ...
+    def remaining(self) -> int: ...
+    def run(self, remaining: int, stream: int) -> None: ...
 
 def complete_utf8(data: bytes, /) -> int: ...
 
@@ -231,7 +231,7 @@ class VocabularyMapTable:
     @property
     def to_draft(self) -> list[int]: ...
 
-class Spellings:
+class DraftTokenTrie:
     """What each drafter token spells in the target's tokens."""
 
     def __init__(
@@ -241,7 +241,7 @@ class Spellings:
     def size(self) -> int: ...
     def of(self, token: int, /) -> list[int]: ...
 
-class Chooser: ...
+class RandomSource: ...
 
 class Feed:
     """What one call feeds to one request of a model.
@@ -276,7 +276,7 @@ class Stats:
     @property
     def accepted(self) -> int: ...
     @property
-    def laws(self) -> int: ...
+    def distributions(self) -> int: ...
     @property
     def stopped(self) -> float: ...
     @property
@@ -296,17 +296,17 @@ class Session:
         target_context: int = 0,
         draft_context: int = 0,
         map: VocabularyMapTable | None = None,
-        spellings: Spellings | None = None,
+        token_trie: DraftTokenTrie | None = None,
         widths: Sequence[int] = (),
         max_nodes: int = 0,
         depth: int = 0,
         beam: int = 0,
-        law: int = 1,
+        distribution: int = 1,
         verifier: str | None = None,
         stop_tokens: int = 1,
         draft_budget: int = 32,
         draft_terms: int = 64,
-        chooser: Chooser | None = None,
+        random_source: RandomSource | None = None,
         auto_length: bool = False,
         draft_cost: float = 0.15,
     ) -> None: ...
@@ -318,7 +318,7 @@ class Session:
         draft_sampling: SamplingParams | None = None,
         max_new_tokens: int = 256,
         stop: Sequence[int] = (),
-        coin_stream: int = 0,
+        random_stream: int = 0,
     ) -> int: ...
     def cancel(self, id: int, /) -> None: ...
     def forget(self, id: int, /) -> None: ...

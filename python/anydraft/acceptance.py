@@ -1,11 +1,12 @@
-"""How many drafted tokens each draft law and walk keeps, on rows that all of them share.
+"""How many drafted tokens each draft distribution and verifier keeps, on rows that all of them
+share.
 
 Top-down verification needs no tree: a lossless rule accepts a token with at most the target's mass
 of it, so along a text that the target wrote, accepted mass / target mass is the probability that a
-tree's path goes on, whatever else is drawn (`accepted_along`). Other walks see drawn trees: the
-laws after every continuation of a text are fixed, the engine draws with coins that depend on the
-prefix alone, and the expected number of accepted tokens of a (tree, walk) comes from the walk's own
-acceptance probabilities, without coins.
+tree's path goes on, whatever else is drawn (`accepted_along`). Other verifiers see drawn trees: the
+distributions after every continuation of a text are fixed, the engine draws with uniforms that
+depend on the prefix alone, and the expected number of accepted tokens of a (tree, verifier) comes
+from the verifier's own acceptance probabilities, without uniforms.
 
 A verifier is a function (tree, target logits, draft log masses, temperature) -> expected accepted
 tokens; `tree_verifier` and `path_verifier` make one of each of the engine's.
@@ -18,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from anydraft import Law, SamplingParams, Trees, VerifyResult, verify
+from anydraft import Proposal, SamplingParams, Trees, VerifyResult, verify
 from anydraft.drafts import draw_children
 
 Prefix = tuple[int, ...]
@@ -30,7 +31,7 @@ class DrawnTree:
     """A tree below one place of a text; node 0 is the root, levels one after another.
 
     Attributes:
-        kind: the law of every group of siblings.
+        kind: the distribution of every group of siblings.
         parents: [nodes], -1: the root.
         prefixes: [nodes], the tokens from the root to the node.
         paths: [nodes] or None: how many of the i.i.d. paths run through the node.
@@ -74,7 +75,7 @@ class DrawnTree:
 
 def draw_path(draft_rows: Rows, prefix: Prefix, seed: int, number: int) -> Prefix:
     """One more token on path `number`; paths are independent of each other."""
-    return (*prefix, *_draw("row", draft_rows[prefix], 1, (number, *prefix), seed))
+    return (*prefix, *_draw("iid", draft_rows[prefix], 1, (number, *prefix), seed))
 
 
 def _draw(kind: str, row: Any, width: int, key: Prefix, seed: int) -> list[int]:
@@ -84,19 +85,19 @@ def _draw(kind: str, row: Any, width: int, key: Prefix, seed: int) -> list[int]:
 
 
 def merged_paths(paths: Sequence[Prefix]) -> DrawnTree:
-    """The paths as a tree of distinct nodes with their multiplicities (walk "multipath")."""
+    """The paths as a tree of distinct nodes with their multiplicities (verifier "multipath")."""
     counts: dict[Prefix, int] = {}
     for depth in range(len(paths[0]) + 1):
         for path in paths:
             counts[path[:depth]] = counts.get(path[:depth], 0) + 1
     place = {prefix: i for i, prefix in enumerate(counts)}
     parents = [place[prefix[:-1]] if prefix else -1 for prefix in counts]
-    return DrawnTree("row", parents, list(counts), list(counts.values()))
+    return DrawnTree("iid", parents, list(counts), list(counts.values()))
 
 
 def sibling_paths(paths: Sequence[Prefix]) -> DrawnTree:
     """The paths as a tree whose siblings are i.i.d.: a token that two paths share stands twice."""
-    level, tree = [(0, list(paths))], DrawnTree("row")
+    level, tree = [(0, list(paths))], DrawnTree("iid")
     for depth in range(1, len(paths[0]) + 1):
         below: list[tuple[int, list[Prefix]]] = []
         for node, active in level:
@@ -139,27 +140,30 @@ def rows_of(tree: DrawnTree, target_rows: Rows, draft_rows: Rows) -> tuple[Any, 
     )
 
 
-def tree_verifier(walk: str) -> Verifier:
-    """Expected accepted tokens of a walk that reports each node's acceptance probability.
+def tree_verifier(verifier: str) -> Verifier:
+    """Expected accepted tokens of a verifier that reports each node's acceptance probability.
 
     "top_down": exact for the tree. "traversal", "block": what lies below a node is averaged over
     its draws: a node of joint weight w is kept, or one below it, in a share w of them.
     """
 
     def expected(tree: DrawnTree, target: Any, draft: Any, temperature: float) -> float:
-        result = play(tree, target, draft, temperature, walk, acceptance=True)
-        through = reached if walk == "top_down" else kept_through
+        result = play(tree, target, draft, temperature, verifier, acceptance=True)
+        through = reached if verifier == "top_down" else kept_through
         return sum(through(tree, result.acceptance or [])[1:])
 
     return expected
 
 
-def path_verifier(walk: str, plays: int) -> Verifier:
-    """Mean accepted tokens over `plays` sets of coins: for walks that select before they verify."""
+def path_verifier(verifier: str, plays: int) -> Verifier:
+    """Mean accepted tokens over `plays` sets of uniforms: for verifiers that select before they
+    verify.
+    """
 
     def mean(tree: DrawnTree, target: Any, draft: Any, temperature: float) -> float:
         results = (
-            play(tree, target, draft, temperature, walk, request=number) for number in range(plays)
+            play(tree, target, draft, temperature, verifier, request=number)
+            for number in range(plays)
         )
         return sum(len(result.accepted) for result in results) / plays
 
@@ -167,7 +171,7 @@ def path_verifier(walk: str, plays: int) -> Verifier:
 
 
 def reached(tree: DrawnTree, acceptance: Sequence[float]) -> list[float]:
-    """[nodes]: the probability that the kept path of a top-down walk runs through each node."""
+    """[nodes]: the probability that the kept path of a top-down verifier runs through each node."""
     open_mass = [0.0] * len(tree.parents)  # of a node: not yet gone down to a child
     through = [0.0] * len(tree.parents)
     through[0] = open_mass[0] = 1.0
@@ -178,8 +182,8 @@ def reached(tree: DrawnTree, acceptance: Sequence[float]) -> list[float]:
 
 
 def kept_through(tree: DrawnTree, weights: Sequence[float]) -> list[float]:
-    """[nodes]: as `reached`, for a walk from the leaves: a node is asked once its earlier siblings,
-    and those of its ancestors, are rejected."""
+    """[nodes]: as `reached`, for a verifier from the leaves: a node is asked once its earlier
+    siblings, and those of its ancestors, are rejected."""
     asked = [1.0] * len(tree.parents)
     asked_next = [1.0] * len(tree.parents)  # of a node: its next child
     for node, parent in enumerate(tree.parents[1:], 1):
@@ -193,24 +197,24 @@ def play(
     target: Any,
     draft: Any,
     temperature: float,
-    walk: str,
+    verifier: str,
     *,
     request: int = 0,
     acceptance: bool = False,
 ) -> VerifyResult:
     """One call of the engine. target, draft: as `rows_of`, or of a deeper tree that was cut."""
-    laws, inner = [Law("one_hot")] * len(tree.parents), tree.inner()
+    schemes, inner = [Proposal("one_hot")] * len(tree.parents), tree.inner()
     for row, node in enumerate(inner):
-        laws[node] = Law(tree.kind, row=row)
+        schemes[node] = Proposal(tree.kind, row=row)
     tokens = [prefix[-1] if prefix else 0 for prefix in tree.prefixes]
     return verify(
         Trees(tokens, tree.parents, [0, len(tokens)], tree.paths),
         target[: len(tokens)],
-        laws=laws,
+        proposals=schemes,
         draft_logits=draft[: len(inner)],
         sampling=SamplingParams(temperature=temperature),
         draft_sampling=SamplingParams(temperature=1),  # the rows carry their temperature already
-        verifier=walk,
+        verifier=verifier,
         requests=[request],
         acceptance=acceptance,
     )

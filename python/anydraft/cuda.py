@@ -1,8 +1,9 @@
 """Verification and sampling that stay on the CUDA device: no host synchronisation, no allocation in
 a call, so a CUDA graph can hold them.
 
-Everything is a torch tensor on one device. Objects here own their outputs and their room; build
-them once, fill the inputs in place, call them (or replay a graph that called them) each round.
+Everything is a torch tensor on one device. Objects here own their outputs and their workspace;
+build them once, fill the inputs in place, call them (or replay a graph that called them) each
+round.
 """
 
 from __future__ import annotations
@@ -12,31 +13,32 @@ from dataclasses import dataclass
 from typing import Any
 
 from anydraft import _core
-from anydraft._core import SamplingParams
 from anydraft.errors import InputError
+from anydraft.sampling import SamplingParams
 from anydraft.vocabulary import Vocabulary
 
 # What the status of a request or row says.
 STATUS = ("fine", "target_row", "draft_row", "undrawable", "malformed")
 
 
-def law_params(params: Sequence[SamplingParams], device: Any) -> Any:
+def distribution_params(params: Sequence[SamplingParams], device: Any) -> Any:
     """Parameters in the form kernels read: torch.uint8 [requests, bytes] on the device."""
     import torch
 
-    rows = [list(_core.law_params(each)) for each in params]
+    rows = [list(_core.distribution_params(each)) for each in params]
     return torch.tensor(rows, dtype=torch.uint8).to(device)
 
 
 @dataclass(frozen=True)
-class Coins:
-    """Keys of the coins, or the coins themselves; tensors on the device, None where not given.
+class Uniforms:
+    """Keys of the uniforms, or the uniforms themselves; tensors on the device, None where not
+    given.
 
     Attributes:
         seed: for all requests, where `seeds` is None.
         seeds: int64 [requests].
         requests, positions: int32 [requests]; None: 0, 1, ... and 0.
-        accept, pick, select: float64 [nodes], coins in (0, 1); `select` for multipath. For
+        accept, pick, select: float64 [nodes], uniforms in (0, 1); `select` for multipath. For
             sampling, `pick` [rows] alone.
     """
 
@@ -65,13 +67,15 @@ class Projection:
     """A drafter's rows read by target ids on the device: no row over the target's is written.
 
     Build it once a pair of vocabularies and device; any number of `Sampler` and `Verification` take
-    it. Their tokens, and their laws to the bit, are those of rows over the target that the bridges
+    it. Their tokens, and their distributions to the bit, are those of rows over the target that
+    the bridges
     write on the CPU: "tli" (token-level intersection, Timor et al. 2025, algorithm 4: the drafter's
-    law on shared tokens, several ids of one token summed), or with `spelled` "slrs" (algorithm 3:
-    the target tokens that a drafter's token spells, one after another). For the latter give
-    `weighed`, the laws of the drafter's own tokens (`Sampler.laws` of the same rows, drawn without
-    a projection, filters included), to `Sampler` or `Verification`, whose own
-    parameters of the drafter are then the temperature alone. A drafter's token may spell several
+    distribution on shared tokens, several ids of one token summed), or with `spelled` "slrs"
+    (algorithm 3: the target tokens that a drafter's token spells, one after another). For the
+    latter give `weighed`, the distributions of the drafter's own tokens (`Sampler.distributions`
+    of the same rows, drawn without a projection, filters included), to `Sampler` or
+    `Verification`, whose own parameters of the drafter are then the temperature alone. A drafter's
+    token may spell several
     target tokens: `Sampler.places` says where it stands behind the one drawn, and `places` of the
     next `Sampler` (of the same logits, where nothing was fed) and of `Verification` take that.
 
@@ -105,8 +109,8 @@ class Projection:
 
         table = _core.VocabularyMapTable(draft.table, target.table)
         if spelled:
-            spellings = _core.Spellings(draft.table, target.table, table)
-            packed = _core.pack_spellings(spellings, draft.size, target_vocab, draft_vocab)
+            token_trie = _core.DraftTokenTrie(draft.table, target.table, table)
+            packed = _core.pack_token_trie(token_trie, draft.size, target_vocab, draft_vocab)
         else:
             packed = _core.pack_map(table, target_vocab, draft_vocab)
         self.target_vocab, self.draft_vocab = target_vocab, draft_vocab
@@ -125,7 +129,7 @@ class Projection:
                 f"{None if logits is None else logits.shape[-1]} and {vocab}"
             )
         if weighed is not None:
-            _expect(weighed, "weighed", [logits.shape[0], _core.row_law_bytes()])
+            _expect(weighed, "weighed", [logits.shape[0], _core.row_distribution_bytes()])
         if places is not None:
             _expect(places, "places", [logits.shape[0], 3])
             if weighed is None:
@@ -142,17 +146,19 @@ class Verification:
 
     Args:
         tokens, parents: int32 [nodes]; offsets: int32 [requests + 1]; `nodes` is offsets[-1], or
-            more: room for the largest batch a graph will see.
+            more: workspace for the largest batch a graph will see.
         target_logits: [nodes, vocab]; draft_logits: [rows, vocab], with a projection [rows,
             drafter's vocab], or None.
-        kinds, rows: int32 [nodes], number of each node's kind of law and its row of draft_logits.
-        sampling, draft_sampling: of `law_params`, a request a row.
+        kinds, rows: int32 [nodes], number of each node's kind of distribution and its row of
+            draft_logits.
+        sampling, draft_sampling: of `distribution_params`, a request a row.
         verifier: as for `verify`.
         paths: int32 [nodes] or None.
-        draft_laws: of `Sampler.laws`: spares reading the draft rows to normalise them.
+        draft_distributions: of `Sampler.distributions`: spares reading the draft rows to normalise
+            them.
         projection, weighed, places: of a drafter with another vocabulary; places int32 [rows, 3].
         splits: blocks that play one request, 1, 2, 4 or 8; 0: by the number of requests.
-        lazy: rows are read when the walk comes to them.
+        lazy: rows are read when the verifier comes to them.
         acceptance: also tell how likely each node was to be accepted: one more launch, which reads
             every inner node.
 
@@ -183,8 +189,8 @@ class Verification:
         draft_sampling: Any = None,
         verifier: str = "top_down",
         paths: Any = None,
-        coins: Coins | None = None,
-        draft_laws: Any = None,
+        uniforms: Uniforms | None = None,
+        draft_distributions: Any = None,
         projection: Projection | None = None,
         weighed: Any = None,
         places: Any = None,
@@ -202,12 +208,16 @@ class Verification:
         _expect(rows, "rows", [nodes])
         draft_sampling = sampling if draft_sampling is None else draft_sampling
         for name, given in (("sampling", sampling), ("draft_sampling", draft_sampling)):
-            _expect(given, name, [requests, _core.law_params_bytes()])
-        coins = coins or Coins()
+            _expect(given, name, [requests, _core.distribution_params_bytes()])
+        uniforms = uniforms or Uniforms()
         vocab = target_logits.shape[-1]
         mapped = _map(projection, draft_logits, vocab, weighed, places, device)
-        if draft_laws is not None and draft_logits is not None:
-            _expect(draft_laws, "draft_laws", [draft_logits.shape[0], _core.row_law_bytes()])
+        if draft_distributions is not None and draft_logits is not None:
+            _expect(
+                draft_distributions,
+                "draft_distributions",
+                [draft_logits.shape[0], _core.row_distribution_bytes()],
+            )
         int32, uint8 = torch.int32, torch.uint8
         self.accepted = torch.full((nodes,), -1, dtype=int32, device=device)
         self.counts, self.status, self.where = torch.zeros(
@@ -232,9 +242,9 @@ class Verification:
             _pointer(sampling, uint8, device, "sampling"),
             _pointer(draft_sampling, uint8, device, "draft_sampling"),
             verifier,
-            coins.seed,
-            coins.pointers(device),
-            [_pointer(draft_laws, uint8, device, "draft_laws"), *mapped],
+            uniforms.seed,
+            uniforms.pointers(device),
+            [_pointer(draft_distributions, uint8, device, "draft_distributions"), *mapped],
             splits,
             lazy,
             [self.accepted.data_ptr(), self.counts.data_ptr(), self.next_token.data_ptr()],
@@ -245,15 +255,23 @@ class Verification:
                 _pointer(self.acceptance, torch.float64, device, "acceptance"),
             ],
         )
-        self._room = torch.empty(self._call.room, dtype=uint8, device=device)
+        self._room = torch.empty(self._call.workspace, dtype=uint8, device=device)
         trees = (tokens, parents, offsets, paths)
-        laws = (kinds, rows, draft_laws, projection, weighed, places)
-        self._kept = (trees, laws, target_logits, draft_logits, sampling, draft_sampling, coins)
+        distributions = (kinds, rows, draft_distributions, projection, weighed, places)
+        self._kept = (
+            trees,
+            distributions,
+            target_logits,
+            draft_logits,
+            sampling,
+            draft_sampling,
+            uniforms,
+        )
 
     @property
-    def room(self) -> int:
+    def workspace(self) -> int:
         """Bytes of device memory beyond inputs and outputs."""
-        return int(self._call.room)
+        return int(self._call.workspace)
 
     def __call__(self) -> None:
         """Launches on torch's current stream; the outputs are there when the stream comes to it."""
@@ -269,8 +287,8 @@ class Sampler:
 
     Args:
         logits: [rows, vocab], with a projection [rows, drafter's vocab].
-        sampling: of `law_params`, a row each.
-        coins: keys or `pick` coins, a row each.
+        sampling: of `distribution_params`, a row each.
+        uniforms: keys or `pick` uniforms, a row each.
         nodes: int32 [rows] of the keys, or None: 0.
         purpose: of the keys, 0 (drafts) or 5 (plain decoding).
         projection, weighed: of a drafter with another vocabulary; tokens are then the target's.
@@ -279,7 +297,8 @@ class Sampler:
     Attributes:
         tokens: int64 [rows]; -1 where the row is bad.
         status: int32 [rows], index into STATUS.
-        laws: uint8 [rows, bytes], the rows' laws for `Verification(draft_laws=...)`.
+        distributions: uint8 [rows, bytes], the rows' distributions for
+            `Verification(draft_distributions=...)`.
         drafter_ids: int32 [rows], what the drafter is fed: the token, or with a projection the
             likeliest of its own ids that stand for it. Spelled: one that ends with it, by chance as
             much as those weigh, or -1 where the drafter's token goes on (nothing is fed).
@@ -290,7 +309,7 @@ class Sampler:
         self,
         logits: Any,
         sampling: Any,
-        coins: Coins,
+        uniforms: Uniforms,
         *,
         nodes: Any = None,
         purpose: int = 5,
@@ -302,11 +321,13 @@ class Sampler:
         import torch
 
         rows, device, uint8 = logits.shape[0], logits.device, torch.uint8
-        _expect(sampling, "sampling", [rows, _core.law_params_bytes()])
+        _expect(sampling, "sampling", [rows, _core.distribution_params_bytes()])
         self.tokens = torch.full((rows,), -1, dtype=torch.int64, device=device)
         self.status, self.drafter_ids = torch.zeros((2, rows), dtype=torch.int32, device=device)
         vocab = projection.target_vocab if projection else logits.shape[-1]
-        self.laws = torch.zeros((rows, _core.row_law_bytes()), dtype=uint8, device=device)
+        self.distributions = torch.zeros(
+            (rows, _core.row_distribution_bytes()), dtype=uint8, device=device
+        )
         self.places = None
         if weighed is not None:
             self.places = torch.zeros((rows, 3), dtype=torch.int32, device=device)
@@ -314,8 +335,8 @@ class Sampler:
         self._call = _core.CudaSampling(
             logits,
             _pointer(sampling, uint8, device, "sampling"),
-            coins.seed,
-            coins.pointers(device),
+            uniforms.seed,
+            uniforms.pointers(device),
             _pointer(nodes, torch.int32, device, "nodes"),
             purpose,
             splits,
@@ -324,13 +345,13 @@ class Sampler:
             [
                 self.tokens.data_ptr(),
                 self.status.data_ptr(),
-                self.laws.data_ptr(),
+                self.distributions.data_ptr(),
                 self.drafter_ids.data_ptr(),
                 _pointer(self.places, torch.int32, device, "places"),
             ],
         )
-        self._room = torch.empty(self._call.room, dtype=uint8, device=device)
-        self._kept = (logits, sampling, coins, nodes, projection, weighed, places)
+        self._room = torch.empty(self._call.workspace, dtype=uint8, device=device)
+        self._kept = (logits, sampling, uniforms, nodes, projection, weighed, places)
 
     def __call__(self) -> None:
         """As `Verification.__call__`."""

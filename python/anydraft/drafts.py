@@ -1,4 +1,6 @@
-"""Draft trees, the laws their tokens are proposed from, and drawing from these laws."""
+"""Draft trees, the distributions their tokens are proposed from, and drawing from these
+distributions.
+"""
 
 from __future__ import annotations
 
@@ -7,22 +9,24 @@ from dataclasses import dataclass
 from typing import Any
 
 from anydraft import _core
-from anydraft._core import SamplingParams
 from anydraft.errors import InputError
+from anydraft.sampling import SamplingParams
 
-LAW_KINDS = {
+PROPOSAL_KINDS = {
     name: number
     for number, name in enumerate(
-        ("one_hot", "row", "without_replacement", "hub", "greedy_k", "sparse")
+        ("one_hot", "iid", "without_replacement", "spechub", "greedy_k", "sparse")
     )
 }
 
 
 def kind_number(kind: str) -> int:
-    """The engine's number of a kind of law."""
-    if kind not in LAW_KINDS:
-        raise InputError(f"[Law] expected a kind out of {', '.join(LAW_KINDS)}, got {kind!r}")
-    return LAW_KINDS[kind]
+    """The engine's number of a kind of distribution."""
+    if kind not in PROPOSAL_KINDS:
+        raise InputError(
+            f"[Proposal] expected a kind out of {', '.join(PROPOSAL_KINDS)}, got {kind!r}"
+        )
+    return PROPOSAL_KINDS[kind]
 
 
 @dataclass(frozen=True)
@@ -97,20 +101,21 @@ class Trees:
 
 
 @dataclass(frozen=True)
-class Law:
+class Proposal:
     """What the children of one node were proposed from, each given its earlier siblings.
 
     Attributes:
-        kind: "row": drawn independently from a row of draft logits; "without_replacement": from the
-            row without the earlier siblings; "hub" (SpecHub): the first from the row without the
-            second, which is the row's likeliest token and certain; "greedy_k": the same with
+        kind: "iid": drawn independently from a row of draft logits; "without_replacement": from the
+            row without the earlier siblings; "spechub" (SpecHub): the first from the row without
+            the second, which is the row's likeliest token and certain; "greedy_k": the same with
             several certain tokens behind the first; "one_hot": certain; "sparse": drawn
             independently from `ids` with `masses`.
         row: index into `draft_logits`, for the kinds over a row.
-        ids, masses: of a sparse law: distinct token ids and what they weigh (renormalised).
+        ids, masses: of a sparse distribution: distinct token ids and what they weigh
+            (renormalised).
     """
 
-    kind: str = "row"
+    kind: str = "iid"
     row: int | None = None
     ids: Sequence[int] = ()
     masses: Sequence[float] = ()
@@ -166,16 +171,16 @@ def draw_children(
     """Draw the children of one node, in verification order.
 
     Args:
-        kind: of law, as in `Law` (not sparse).
+        kind: of distribution, as in `Proposal` (not sparse).
         draft_logits: torch tensor [vocab], CPU.
-        sampling: the drafter's parameters; its seed keys the coins (None: 0).
+        sampling: the drafter's parameters; its seed keys the uniforms (None: 0).
         width: how many at most; hub draws two. Fewer come out where the row holds fewer tokens.
-        request, position, node: keys of the coins; child j takes node + j.
+        request, position, node: keys of the uniforms; child j takes node + j.
 
-    Verify them with Law(kind, row) and the same sampling.
+    Verify them with Proposal(kind, row) and the same sampling.
 
     >>> import torch
-    >>> draw_children("hub", torch.tensor([0.0, 9.0, -50.0]), SamplingParams(seed=1), 2)
+    >>> draw_children("spechub", torch.tensor([0.0, 9.0, -50.0]), SamplingParams(seed=1), 2)
     [0, 1]
     """
     return _core.draw_children(

@@ -1,8 +1,9 @@
 """What changes the target's logits by the text before them: penalties, masks, one's own function.
 
-The target's law at every node of a draft tree becomes that of the changed row, with the node's own
-path as its text. So a speculative text still has exactly the law of decoding token by token with
-the same changes; drafters do not know of them, which costs acceptance and nothing else.
+The target's distribution at every node of a draft tree becomes that of the changed row, with the
+node's own path as its text. So a speculative text still has exactly the distribution of decoding
+token by token with the same changes; drafters do not know of them, which costs acceptance and
+nothing else.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
 
+from anydraft import _core
 from anydraft._core import Feed
 from anydraft.errors import InputError
 
@@ -69,6 +71,17 @@ class Penalties:
         ids = [*(word[-1] for word in self.bad_words_ids), *(self.allowed_token_ids or ())]
         return min(ids, default=0), max(ids, default=0)
 
+    def changes(self) -> _core.LogitChanges:
+        """The same for the engine, which then asks nobody row by row."""
+        allowed = self.allowed_token_ids
+        return _core.LogitChanges(
+            repetition_penalty=self.repetition_penalty,
+            frequency_penalty=self.frequency_penalty,
+            presence_penalty=self.presence_penalty,
+            bad_words=[list(word) for word in self.bad_words_ids],
+            allowed=None if allowed is None else list(allowed),
+        )
+
     def __call__(self, prompt: Sequence[int], output: Sequence[int], row: Any) -> Any:
         """row: torch.float32 [vocab], changed in place and returned.
 
@@ -121,7 +134,9 @@ def process(
         paths.append([*paths[parents[node] - root], tokens[node]])
     for row, path in zip(changed, paths, strict=True):
         new = processor(prompt, [*output, *path], row)
-        if getattr(new, "shape", None) != row.shape:  # one number would become a uniform law
+        if (
+            getattr(new, "shape", None) != row.shape
+        ):  # one number would become a uniform distribution
             got = f"shape {list(new.shape)}" if hasattr(new, "shape") else type(new).__name__
             raise InputError(
                 f"[generate] expected the logits [{len(row)}] back from logits_processor, got {got}"

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeAlias
 
 from anydraft.errors import InputError
-
-Stop: TypeAlias = str | Sequence[str | int]
+from anydraft.sampling import Stop
 
 
 def split(stop: Stop) -> tuple[list[str], list[int]]:

@@ -1,19 +1,21 @@
-"""Is a verifier lossless? Its exact output law on a small case, a seeded audit on a large one."""
+"""Is a verifier lossless? Its exact output distribution on a small case, a seeded audit on a large
+one.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 import math
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from anydraft._core import SamplingParams
 from anydraft._core import testing as _testing
-from anydraft.drafts import Law, Trees, TreeShape, draw_children, kind_number
+from anydraft.drafts import Proposal, Trees, TreeShape, draw_children, kind_number
 from anydraft.errors import InputError
+from anydraft.sampling import SamplingParams
 from anydraft.verification import sample, verify
 
 
@@ -31,11 +33,12 @@ def rows_for(vocab: int, length: int) -> int:
 
 
 @dataclass(frozen=True)
-class OutputLaw:
-    """The law of the first tokens: one round's, then, where it emitted fewer, the target's own.
+class OutputDistribution:
+    """The distribution of the first tokens: one round's, then, where it emitted fewer, the
+    target's own.
 
     Attributes:
-        emitted: float64 [vocab] * (depth + 1], the law of depth + 1 tokens.
+        emitted: float64 [vocab] * (depth + 1], the distribution of depth + 1 tokens.
         target: the same for the target alone.
         accepted: mean number of drafted tokens a round keeps.
         rounds: {emitted tokens of the round: probability}.
@@ -48,27 +51,29 @@ class OutputLaw:
 
     @property
     def error(self) -> float:
-        """Largest difference between the two laws; rounding (below 1e-12) where lossless."""
+        """Largest difference between the two distributions; rounding (below 1e-12) where
+        lossless.
+        """
         return float(abs(self.emitted - self.target).max())
 
 
-def output_law(
+def output_distribution(
     verifier: str,
     target_logits: Any,
     draft_logits: Any,
     shape: str | TreeShape,
     *,
-    law: str = "row",
-    stated_law: str | None = None,
+    scheme: str = "iid",
+    stated_scheme: str | None = None,
     sampling: SamplingParams | None = None,
     draft_sampling: SamplingParams | None = None,
     sparse: int = 2,
     merge: bool | None = None,
-) -> OutputLaw:
-    """The exact law of what a verifier of this build emits, from its shipped source.
+) -> OutputDistribution:
+    """The exact distribution of what a verifier of this build emits, from its shipped source.
 
     Drafting and verification are played along every branch with its exact weight (the enumerating
-    instrument), so the cost grows with the number of branches: vocabularies up to 5 and trees up to
+    backend), so the cost grows with the number of branches: vocabularies up to 5 and trees up to
     7 nodes take well under a second.
 
     Args:
@@ -77,26 +82,28 @@ def output_law(
             prefix, see `row_of`; as many rows as `rows_for(vocab, depth)`.
         shape: of the tree, as `TreeShape.parse` takes it; for "multipath" the first width is the
             number of paths.
-        law: how children are drawn; "sparse": from the `sparse` likeliest tokens.
-        stated_law: what the verifier is told they were drawn by (None: the truth).
+        scheme: how children are drawn; "sparse": from the `sparse` likeliest tokens.
+        stated_scheme: what the verifier is told they were drawn by (None: the truth).
         merge: whether equal siblings become one node with several paths (None: for "multipath").
 
     >>> import numpy as np
     >>> tables = np.random.default_rng(0).standard_normal((2, rows_for(3, 2), 3), np.float32)
-    >>> output_law("top_down", *tables, "2x2", law="hub").error < 1e-12
+    >>> output_distribution("top_down", *tables, "2x2", scheme="spechub").error < 1e-12
     True
     """
     import numpy as np
 
+    from anydraft._testing import enumerate as outcomes_of
+
     tree = TreeShape.parse(shape)
     depth = tree.depth if tree.max_nodes else len(tree.widths)
     sampling = sampling or SamplingParams()
-    outcomes = _testing.enumerate(
+    outcomes = outcomes_of(
         target_logits,
         draft_logits,
         list(tree.widths),
-        kind_number(law),
-        kind_number(stated_law or law),
+        kind_number(scheme),
+        kind_number(stated_scheme or scheme),
         sparse,
         verifier == "multipath" if merge is None else merge,
         tree.max_nodes,
@@ -106,34 +113,35 @@ def output_law(
         draft_sampling or sampling,
         verifier,
     )
-    rounds: Counter[tuple[int, ...]] = Counter()
+    rounds: dict[tuple[int, ...], float] = {}
     for weight, emitted in outcomes:
-        rounds[tuple(emitted)] += weight
-    masses = np.array(_testing.law_masses(target_logits, sampling))
+        rounds[tuple(emitted)] = rounds.get(tuple(emitted), 0.0) + weight
+    masses = np.array(_testing.distribution_masses(target_logits, sampling))
     vocab = masses.shape[1]
     joint = np.zeros((vocab,) * (depth + 1))
     for tokens in itertools.product(range(vocab), repeat=depth + 1):
         chances = [masses[row_of(tokens[:i], vocab), tokens[i]] for i in range(depth + 1)]
         for length in range(1, depth + 2):
-            joint[tokens] += rounds[tokens[:length]] * math.prod(chances[length:])
+            joint[tokens] += rounds.get(tokens[:length], 0.0) * math.prod(chances[length:])
     target = np.ones((vocab,) * (depth + 1))
     for tokens in itertools.product(range(vocab), repeat=depth + 1):
         target[tokens] = math.prod(
             masses[row_of(tokens[:i], vocab), tokens[i]] for i in range(depth + 1)
         )
     accepted = sum(weight * (len(tokens) - 1) for tokens, weight in rounds.items())
-    return OutputLaw(joint, target, accepted, dict(rounds))
+    return OutputDistribution(joint, target, accepted, rounds)
 
 
 @dataclass(frozen=True)
 class Audit:
-    """A chi-square test of emitted tokens against the target's law.
+    """A chi-square test of emitted tokens against the target's distribution.
 
     Attributes:
         statistic, degrees: of the chi-square.
-        p_value: chance of a statistic as large, were the law the target's (Wilson and Hilferty's
-            approximation). Seeded: the same on every run.
-        runs: how many rounds were played.
+        p_value: chance of a statistic as large, were the distribution the target's (Wilson and
+            Hilferty's approximation), times the number of depths played. Seeded: the same on every
+            run.
+        runs: how many rounds of a depth were played.
     """
 
     statistic: float
@@ -148,24 +156,27 @@ def audit(
     draft_logits: Any,
     *,
     width: int = 2,
-    law: str = "row",
+    scheme: str = "iid",
     sampling: SamplingParams | None = None,
     runs: int = 20000,
     bins: int = 40,
     seed: int = 0,
 ) -> Audit:
-    """Whether what a verifier emits has the target's law, on rows of any size.
+    """Whether what a verifier emits has the target's distribution, on rows of any size.
 
     Args:
         verifier: a name, or any callable with the signature of `anydraft.verify` (called with
-            trees, target_logits, laws=, draft_logits=, sampling=, requests=, positions=).
-        target_logits, draft_logits: float32 torch tensors [vocab]: the laws at every node; the
-            first token is looked at. Or [depth + 1, vocab] and [depth, vocab], the laws level by
-            level: the first depth + 1 tokens are looked at together. A verifier that is right about
-            the first may be wrong about the next, so audit both.
+            trees, target_logits, proposals=, draft_logits=, sampling=, requests=, positions=).
+        target_logits, draft_logits: float32 torch tensors [vocab]: the distributions at every
+            node. Rounds with drafts of one level and of two are played, and the first two and
+            three tokens are
+            looked at together: a verifier may be right about the first and wrong about the next,
+            or wrong only below a second level. Or [depth + 1, vocab] and [depth, vocab], the
+            distributions
+            level by level: the first depth + 1 tokens are looked at together.
         width: children drawn at a node.
-        runs: rounds, each with coins of its own; in batches of 500 requests.
-        bins: outcomes are put together by their mass in the target's law.
+        runs: rounds of each depth, each with uniforms of its own; in batches of 500 requests.
+        bins: outcomes are put together by their mass in the target's distribution.
 
     Raises:
         InputError: rows that do not fit each other.
@@ -177,11 +188,9 @@ def audit(
     >>> audit("top_down", rows[:3], rows[3:], runs=2000).p_value > 1e-4
     True
     """
-    import torch
-
-    levels = draft_logits.shape[0] if draft_logits.dim() == 2 else 1
-    looked_at = levels + 1 if draft_logits.dim() == 2 else 1
-    wanted = (looked_at, *draft_logits.shape[1:]) if looked_at > 1 else draft_logits.shape
+    by_level = draft_logits.dim() == 2
+    depth = draft_logits.shape[0] if by_level else 0
+    wanted = (depth + 1, *draft_logits.shape[1:]) if by_level else draft_logits.shape
     if target_logits.shape != wanted or target_logits.dim() not in (1, 2):
         raise InputError(
             "[audit] expected two rows [vocab], or [depth + 1, vocab] and [depth, vocab], got "
@@ -190,22 +199,52 @@ def audit(
     params = _with_seed(sampling or SamplingParams(), seed)
     judge = verifier if callable(verifier) else functools.partial(verify, verifier=verifier)
     vocab = target_logits.shape[-1]
-    draft_rows = draft_logits.reshape(levels, vocab)
-    # The row at a node of each depth: of one row, the same everywhere.
-    target_rows = target_logits.reshape(-1, vocab).expand(levels + 1, vocab)
-    masses = torch.tensor(_testing.law_masses(target_rows[:looked_at].contiguous(), params))
-    groups = _groups(masses, vocab if looked_at == 1 else round(bins ** (1 / looked_at)) + 1)
+    found = [
+        _audit_depth(
+            judge,
+            target_logits.reshape(-1, vocab).expand(levels + 1, vocab),
+            draft_logits.reshape(-1, vocab).expand(levels, vocab),
+            width,
+            scheme,
+            params,
+            runs,
+            bins,
+            seed,
+        )
+        for levels in ((depth,) if by_level else (1, 2))
+    ]
+    worst = min(found, key=lambda one: one.p_value)
+    return dataclasses.replace(worst, p_value=min(1.0, len(found) * worst.p_value))
+
+
+def _audit_depth(
+    judge: Callable[..., Any],
+    target_rows: Any,
+    draft_rows: Any,
+    width: int,
+    scheme: str,
+    params: SamplingParams,
+    runs: int,
+    bins: int,
+    seed: int,
+) -> Audit:
+    """The first tokens of rounds with drafts as deep as `draft_rows` [levels, vocab] has levels."""
+    import torch
+
+    levels, looked_at = draft_rows.shape[0], target_rows.shape[0]
+    masses = torch.tensor(_testing.distribution_masses(target_rows.contiguous(), params))
+    groups = _groups(masses, round(bins ** (1 / looked_at)) + 1)
     counts, expected = _joint(masses, groups)
     for begin in range(0, runs, 500):
         requests = list(range(begin, min(begin + 500, runs)))
-        drawn = [_draw_tree(law, draft_rows, params, width, request) for request in requests]
+        drawn = [_draw_tree(scheme, draft_rows, params, width, request) for request in requests]
         offsets = [0, *itertools.accumulate(len(tree.tokens) for tree in drawn)]
         tokens = [token for tree in drawn for token in tree.tokens]
         depths = [depth for tree in drawn for depth in tree.depths]
         result = judge(
             Trees(tokens, [parent for tree in drawn for parent in tree.parents], offsets),
             target_rows[depths],
-            laws=[Law(law, d) if d < levels else Law("one_hot") for d in depths],
+            proposals=[Proposal(scheme, d) if d < levels else Proposal("one_hot") for d in depths],
             draft_logits=draft_rows,
             sampling=params,
             requests=requests,
@@ -214,7 +253,7 @@ def audit(
         # Where a round emits less than is looked at, the target goes on by itself.
         alone = [
             sample(row.expand(len(requests), -1), _with_seed(params, seed + 1), keys).tolist()
-            for level, row in enumerate(target_rows[:looked_at])
+            for level, row in enumerate(target_rows)
             for keys in [[(request, level) for request in requests]]
         ]
         for i, begins in enumerate(offsets[:-1]):
@@ -241,15 +280,17 @@ def _groups(masses: Any, count: int) -> Any:
 
 
 def _joint(masses: Any, groups: Any) -> tuple[Any, Any]:
-    """Counts of nothing yet, and the law, of the groups of all levels: [groups] * levels."""
+    """Counts of nothing yet, and the distribution, of the groups of all levels: [groups] *
+    levels.
+    """
     import torch
 
     size = int(groups.max()) + 1
-    law = torch.ones((), dtype=torch.float64)
+    scheme = torch.ones((), dtype=torch.float64)
     for mass, group in zip(masses, groups, strict=True):
         grouped = torch.zeros(size, dtype=torch.float64).index_add_(0, group, mass.double())
-        law = law[..., None] * grouped
-    return torch.zeros(law.shape, dtype=torch.int64), law
+        scheme = scheme[..., None] * grouped
+    return torch.zeros(scheme.shape, dtype=torch.int64), scheme
 
 
 def _with_seed(params: SamplingParams, seed: int) -> SamplingParams:
@@ -265,13 +306,13 @@ class _Tree:
     depths: list[int]
 
 
-def _draw_tree(law: str, rows: Any, params: SamplingParams, width: int, request: int) -> _Tree:
-    """A tree of as many levels as rows; no two nodes draw with one coin."""
+def _draw_tree(scheme: str, rows: Any, params: SamplingParams, width: int, request: int) -> _Tree:
+    """A tree of as many levels as rows; no two nodes draw with one uniform."""
     tree = _Tree([0], [-1], [0])
     for level, row in enumerate(rows):
         for node in [node for node, depth in enumerate(tree.depths) if depth == level]:
-            coin = len(tree.tokens) - 1
-            children = draw_children(law, row, params, width, request=request, node=coin)
+            uniform = len(tree.tokens) - 1
+            children = draw_children(scheme, row, params, width, request=request, node=uniform)
             tree.tokens += children
             tree.parents += [node] * len(children)
             tree.depths += [level + 1] * len(children)
@@ -282,11 +323,11 @@ _EXPECTED = 5  # counts in a bin, at least
 
 
 def chi_square(counts: Any, masses: Any, bins: int = 40) -> Audit:
-    """Counts [outcomes] against a law [outcomes], outcomes put together to about equal masses, so
-    that at least five counts are expected in each.
+    """Counts [outcomes] against a distribution [outcomes], outcomes put together to about equal
+    masses, so that at least five counts are expected in each.
 
     Raises:
-        InputError: a count where the law has no mass.
+        InputError: a count where the distribution has no mass.
     """
     import torch
 
@@ -296,11 +337,11 @@ def chi_square(counts: Any, masses: Any, bins: int = 40) -> Audit:
     order = torch.argsort(masses, descending=True)
     place = masses[order].cumsum(0) - masses[order]
     index = (place * bins / masses.sum()).long().clamp(max=bins - 1)
-    law = torch.zeros(bins, dtype=torch.float64).index_add_(0, index, masses[order].double())
+    scheme = torch.zeros(bins, dtype=torch.float64).index_add_(0, index, masses[order].double())
     seen = torch.zeros(bins, dtype=torch.float64).index_add_(0, index, counts[order].double())
-    law *= runs / law.sum()
+    scheme *= runs / scheme.sum()
     expected, counted = [0.0], [0.0]
-    for mass, count in zip(law.flip(0).tolist(), seen.flip(0).tolist(), strict=True):
+    for mass, count in zip(scheme.flip(0).tolist(), seen.flip(0).tolist(), strict=True):
         if expected[-1] >= _EXPECTED:  # else the statistic is no chi-square, and cries wolf
             expected.append(0.0)
             counted.append(0.0)

@@ -1,4 +1,6 @@
-"""Laws and draws from rows of logits, and the verification of draft trees: pure functions."""
+"""Distributions and draws from rows of logits, and the verification of draft trees: pure
+functions.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from anydraft import _core
-from anydraft._core import SamplingParams
-from anydraft.drafts import Law, Trees, kind_number
+from anydraft.drafts import Proposal, Trees, kind_number
 from anydraft.errors import InputError
+from anydraft.sampling import SamplingParams
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class VerifyResult:
 
 
 def probs(logits: Any, params: SamplingParams) -> Any:
-    """The law of each row as the engine defines it, for looking.
+    """The distribution of each row as the engine defines it, for looking.
 
     Args:
         logits: torch tensor [rows, vocab], CPU, float32, bfloat16 or float16.
@@ -69,11 +71,11 @@ def probs(logits: Any, params: SamplingParams) -> Any:
 
 
 def sample(logits: Any, params: SamplingParams, keys: Sequence[tuple[int, int]]) -> Any:
-    """One token a row, drawn with the coin of plain decoding (purpose `target`).
+    """One token a row, drawn with the uniform of plain decoding (purpose `target`).
 
     Args:
         logits: torch tensor [rows, vocab], as for `probs`; CUDA where built (waits for it).
-        params: its `seed` keys the coins (None: 0).
+        params: its `seed` keys the uniforms (None: 0).
         keys: (request, position) a row.
 
     Returns:
@@ -85,9 +87,11 @@ def sample(logits: Any, params: SamplingParams, keys: Sequence[tuple[int, int]])
     """
     import torch
 
-    coins = [_core.coin(params.seed or 0, request, position, 0, 5) for request, position in keys]
+    uniforms = [
+        _core.uniform(params.seed or 0, request, position, 0, 5) for request, position in keys
+    ]
     with _device_of(logits) as stream:
-        tokens = _core.sample_rows(logits, params, coins, stream)
+        tokens = _core.sample_rows(logits, params, uniforms, stream)
     return torch.tensor(tokens, dtype=torch.int64)
 
 
@@ -95,32 +99,33 @@ def verify(
     trees: Trees,
     target_logits: Any,
     *,
-    laws: Sequence[Law],
+    proposals: Sequence[Proposal],
     draft_logits: Any = None,
     sampling: SamplingParams | Sequence[SamplingParams],
     draft_sampling: SamplingParams | Sequence[SamplingParams] | None = None,
     verifier: str = "top_down",
     requests: Sequence[int] | None = None,
     positions: Sequence[int] | None = None,
-    coins: tuple[Sequence[float], ...] | None = None,
+    uniforms: tuple[Sequence[float], ...] | None = None,
     on_error: Literal["raise", "status"] = "raise",
     acceptance: bool = False,
 ) -> VerifyResult:
-    """Keep a path of each tree and one more token, so that the text has the target's law.
+    """Keep a path of each tree and one more token, so that the text has the target's distribution.
 
     Args:
         trees: the drafts.
         target_logits: [nodes, vocab], the target's logits after each node; CPU (CUDA where built).
             Probabilities can be passed as `logits_of(probabilities)` at temperature 1.
-        laws: one a node: the law of the node's children (what stands at a leaf is not read).
-        draft_logits: [rows, vocab] in target ids, for laws over a row.
-        sampling: the target's parameters, one for all or one a request; seeds key the coins
+        proposals: one a node: how the node's children were drawn (what stands at a leaf is not
+            read).
+        draft_logits: [rows, vocab] in target ids, for distributions over a row.
+        sampling: the target's parameters, one for all or one a request; seeds key the uniforms
             (None: 0).
         draft_sampling: the drafter's, exactly as the drafts were drawn (None: as the target's).
-        verifier: a name out of `verifiers()`, which says what laws and shapes each takes.
-        requests, positions: [requests] keys of the coins: request number and committed length.
-        coins: instead of keys, (accept [nodes], pick [nodes]), each in (0, 1); "multipath" takes a
-            third, select [nodes].
+        verifier: a name out of `verifiers()`, which says what proposals and shapes each takes.
+        requests, positions: [requests] keys of the uniforms: request number and committed length.
+        uniforms: instead of keys, (accept [nodes], pick [nodes]), each in (0, 1); "multipath"
+            takes a third, select [nodes].
         on_error: "status": a request that fails says so in the result, the others go on.
         acceptance: also report each node's probability of acceptance (reads every inner node).
 
@@ -129,16 +134,17 @@ def verify(
         in the batch.
 
     Raises:
-        InputError: arrays that do not fit each other, a draft token without mass in its own law;
-            the message names request and node.
-        NonFiniteLogitsError: a row that the walk reads holds NaN or +inf; it is named.
+        InputError: arrays that do not fit each other, a draft token without mass in its own
+            distribution; the message names request and node.
+        NonFiniteLogitsError: a row that the verifier reads holds NaN or +inf; it is named.
 
-    Source: of each walk in `verifiers()`.
+    Source: of each verifier in `verifiers()`.
 
     >>> import torch
     >>> tree = Trees.chains([[0, 1, 1]])
     >>> rows = torch.tensor([[0.0, 40.0], [40.0, 0.0], [0.0, 0.0]])
-    >>> kept = verify(tree, rows, laws=[Law("one_hot")] * 3, sampling=SamplingParams(temperature=0))
+    >>> greedy = SamplingParams(temperature=0)
+    >>> kept = verify(tree, rows, proposals=[Proposal("one_hot")] * 3, sampling=greedy)
     >>> kept.path(), kept.next_token
     ([1], [0])
     """
@@ -151,7 +157,7 @@ def verify(
         target_params = target_params * count if len(target_params) == 1 else target_params
         draft_params = draft_params * count if len(draft_params) == 1 else draft_params
     seeds = [params.seed or 0 for params in target_params]
-    accept, pick, select = (None,) * 3 if coins is None else _given(coins)
+    accept, pick, select = (None,) * 3 if uniforms is None else _given(uniforms)
     with _device_of(target_logits) as stream:
         accepted, offsets, next_token, status, degenerate, probabilities = _core.verify(
             trees.tokens,
@@ -159,9 +165,9 @@ def verify(
             trees.offsets,
             trees.paths,
             target_logits,
-            [kind_number(law.kind) for law in laws],
-            [-1 if law.row is None else law.row for law in laws],
-            _sparse(laws),
+            [kind_number(proposal.kind) for proposal in proposals],
+            [-1 if proposal.row is None else proposal.row for proposal in proposals],
+            _sparse(proposals),
             draft_logits,
             target_params,
             draft_params,
@@ -190,17 +196,18 @@ def _each(params: SamplingParams | Sequence[SamplingParams]) -> list[SamplingPar
     return [params] if isinstance(params, SamplingParams) else list(params)
 
 
-def _sparse(laws: Sequence[Law]) -> tuple[list[int], list[int], list[float]] | None:
-    if not any(law.kind == "sparse" for law in laws):
+def _sparse(proposals: Sequence[Proposal]) -> tuple[list[int], list[int], list[float]] | None:
+    if not any(proposal.kind == "sparse" for proposal in proposals):
         return None
     offsets, ids, masses = [0], list[int](), list[float]()
-    for law in laws:
-        if len(law.ids) != len(law.masses):
+    for proposal in proposals:
+        if len(proposal.ids) != len(proposal.masses):
             raise InputError(
-                f"[Law] expected as many ids as masses, got {len(law.ids)} and {len(law.masses)}"
+                f"[Proposal] expected as many ids as masses, got {len(proposal.ids)} and "
+                f"{len(proposal.masses)}"
             )
-        ids.extend(law.ids)
-        masses.extend(law.masses)
+        ids.extend(proposal.ids)
+        masses.extend(proposal.masses)
         offsets.append(len(ids))
     return offsets, ids, masses
 
@@ -222,7 +229,8 @@ def _on_cuda(logits: Any) -> Iterator[int]:
 
 
 def logits_of(probabilities: Any) -> Any:
-    """float32 logits whose law at temperature 1 is the given one, within float32's rounding.
+    """float32 logits whose distribution at temperature 1 is the given one, within float32's
+    rounding.
 
     Args:
         probabilities: torch tensor [rows, vocab], each row of any positive sum.
@@ -235,19 +243,21 @@ def logits_of(probabilities: Any) -> Any:
 
 
 def verifiers() -> list[dict[str, str]]:
-    """The walks of this build: name, laws, shapes, devices, cost, source.
+    """The verifiers of this build: name, proposals, shapes, devices, cost, source.
 
     Cost is beyond reading each row that is needed once; a sweep reads one node's rows again.
     """
-    names = ("name", "laws", "shapes", "devices", "cost", "source")
+    names = ("name", "proposals", "shapes", "devices", "cost", "source")
     return [dict(zip(names, row, strict=True)) for row in _core.verifiers()]
 
 
-def _given(coins: Sequence[Sequence[float]]) -> Sequence[Any]:
+def _given(uniforms: Sequence[Sequence[float]]) -> Sequence[Any]:
     """accept, pick, select or None."""
-    if len(coins) not in (2, 3):
-        raise InputError(f"[verify] expected coins (accept, pick[, select]), got {len(coins)}")
-    outside = [coin for of_kind in coins for coin in of_kind if not 0 < coin < 1]
+    if len(uniforms) not in (2, 3):
+        raise InputError(
+            f"[verify] expected uniforms (accept, pick[, select]), got {len(uniforms)}"
+        )
+    outside = [uniform for of_kind in uniforms for uniform in of_kind if not 0 < uniform < 1]
     if outside:
-        raise InputError(f"[verify] expected coins in (0, 1), got {outside[0]}")
-    return (*coins, None)[:3]
+        raise InputError(f"[verify] expected uniforms in (0, 1), got {outside[0]}")
+    return (*uniforms, None)[:3]

@@ -20,8 +20,8 @@ from anydraft._core import (
     read_vocabulary,
     write_vocabulary,
 )
-from anydraft.description import describe
 from anydraft.errors import UnsupportedTokenizerError, VocabularyError
+from anydraft.tokenizer_spec import describe
 from anydraft.vocabulary_files import TABLE_MAGIC, read_description
 
 Json = dict[str, Any]
@@ -55,11 +55,13 @@ class Vocabulary:
                 of the well-known ones needs the kind of its pattern ("gpt2", "cl100k", "llama3", …;
                 all of them in `anydraft.vocabulary_files.KINDS`).
             fallback: where a part of a tokenizer.json is not supported natively, encode with the
-                `tokenizers` library, with a warning that names the part.
+                `tokenizers` library (`pip install 'anydraft[tokenizers]'`), with a warning that
+                names the part.
 
         Raises:
             FileNotFoundError: no such file.
-            ImportError: a SentencePiece model without the library that parses it.
+            ImportError: a SentencePiece model without the library that parses it, `fallback`
+                without `tokenizers`.
             UnsupportedTokenizerError: a part of the tokeniser that is not supported, named, or a
                 rank file whose kind is not known.
             VocabularyError: a file that is none of these, damaged, or of a newer format.
@@ -100,7 +102,7 @@ class Vocabulary:
     def from_description(
         cls, data: Json, *, config: Json | None = None, fallback: bool = False
     ) -> Vocabulary:
-        """From a parsed tokenizer.json, or another file in its terms (anydraft.description)."""
+        """From a parsed tokenizer.json, or another file in its terms (anydraft.tokenizer_spec)."""
         try:
             described = describe(data, config or {})
         except (UnsupportedTokenizerError, VocabularyError):
@@ -119,7 +121,7 @@ class Vocabulary:
 
     @classmethod
     def _with_owner(cls, data: Json, described: Json) -> Vocabulary:
-        from anydraft.fallback import exact_encoder
+        from anydraft.hf_encoder import exact_encoder
 
         names = ("tokens", "specials", "roles", "prefix", "byte_fallbacks")
         tokens, specials, roles, prefix, fallbacks = (described[name] for name in names)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from anydraft.errors import UnsupportedTokenizerError, VocabularyError
-from anydraft.rank_kinds import RANK_KINDS, RankKind
+from anydraft.tiktoken_presets import RANK_KINDS, RankKind
 
 Json = dict[str, Any]
 

@@ -11,7 +11,7 @@ void bind_cuda(pybind11::module_& module);
 void bind_verify(pybind11::module_& module);
 void bind_vocabulary(pybind11::module_& module);
 void bind_vocabulary_file(pybind11::module_& module);
-void bind_session(pybind11::module_& module);
+void bind_engine(pybind11::module_& module);
 void bind_decoder(pybind11::module_& module);
 void bind_testing(pybind11::module_& module);
 

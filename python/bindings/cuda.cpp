@@ -32,28 +32,28 @@ Rows cuda_rows_from(const py::object& tensor, const std::string& what) {
   return rows;
 }
 
-CoinsView coins_from(uint64_t seed, const std::array<Address, 6>& from) {
-  CoinsView coins;
-  coins.seed = seed;
-  coins.seeds = at<const uint64_t>(from[0]);
-  coins.requests = at<const uint32_t>(from[1]);
-  coins.positions = at<const uint32_t>(from[2]);
-  coins.accept = at<const double>(from[3]);
-  coins.pick = at<const double>(from[4]);
-  coins.select = at<const double>(from[5]);
-  return coins;
+UniformsView uniforms_from(uint64_t seed, const std::array<Address, 6>& from) {
+  UniformsView uniforms;
+  uniforms.seed = seed;
+  uniforms.seeds = at<const uint64_t>(from[0]);
+  uniforms.requests = at<const uint32_t>(from[1]);
+  uniforms.positions = at<const uint32_t>(from[2]);
+  uniforms.accept = at<const double>(from[3]);
+  uniforms.pick = at<const double>(from[4]);
+  uniforms.select = at<const double>(from[5]);
+  return uniforms;
 }
 
 struct CudaVerification {
   CudaVerifyRequest request;
   CudaVerifyResult result;
-  size_t room = 0;
+  size_t workspace = 0;
 
   CudaVerification(Address tokens, Address parents, Address offsets, Address paths,
                    int64_t requests, const py::object& target_logits,
                    const py::object& draft_logits, Address kinds, Address rows, Address sampling,
                    Address draft_sampling, const std::string& verifier, uint64_t seed,
-                   const std::array<Address, 6>& coins, const std::array<Address, 4>& drafts,
+                   const std::array<Address, 6>& uniforms, const std::array<Address, 4>& drafts,
                    int splits, bool lazy, const std::array<Address, 3>& kept,
                    const std::array<Address, 4>& said) {
     request.trees = {at<const int32_t>(tokens), at<const int32_t>(parents),
@@ -63,47 +63,47 @@ struct CudaVerification {
     if (!draft_logits.is_none()) {
       request.draft_logits = cuda_rows_from(draft_logits, "draft_logits").view;
     }
-    request.laws.kinds = at<const LawKind>(kinds);
-    request.laws.rows = at<const int32_t>(rows);
-    request.sampling = at<const LawParams>(sampling);
-    request.draft_sampling = at<const LawParams>(draft_sampling);
+    request.proposals.kinds = at<const ProposalKind>(kinds);
+    request.proposals.rows = at<const int32_t>(rows);
+    request.sampling = at<const DistributionParams>(sampling);
+    request.draft_sampling = at<const DistributionParams>(draft_sampling);
     request.verifier = verifier_by_name(verifier);
-    request.coins = coins_from(seed, coins);
-    request.draft_laws = at<const RowLaw>(drafts[0]);
+    request.uniforms = uniforms_from(seed, uniforms);
+    request.draft_distributions = at<const RowDistribution>(drafts[0]);
     request.draft_map = at<const int32_t>(drafts[1]);
-    request.draft_weighed = at<const RowLaw>(drafts[2]);
-    request.draft_places = at<const SpellingPlace>(drafts[3]);
+    request.draft_weighed = at<const RowDistribution>(drafts[2]);
+    request.draft_places = at<const TriePlace>(drafts[3]);
     request.splits = splits;
     request.lazy = lazy;
     result = {at<int32_t>(kept[0]),    at<int32_t>(kept[1]), at<int64_t>(kept[2]),
               at<CudaStatus>(said[0]), at<int32_t>(said[1]), at<uint8_t>(said[2]),
               at<double>(said[3])};
-    room = verify_cuda_room(request);
+    workspace = verify_cuda_workspace(request);
   }
 };
 
 struct CudaSampling {
   CudaSampleRequest request;
   CudaSampleResult result;
-  size_t room = 0;
+  size_t workspace = 0;
 
   CudaSampling(const py::object& logits, Address sampling, uint64_t seed,
-               const std::array<Address, 6>& coins, Address nodes, uint32_t purpose, int splits,
+               const std::array<Address, 6>& uniforms, Address nodes, uint32_t purpose, int splits,
                const std::array<Address, 3>& map, int64_t vocab,
                const std::array<Address, 5>& out) {
     request.logits = cuda_rows_from(logits, "logits").view;
-    request.params = at<const LawParams>(sampling);
-    request.coins = coins_from(seed, coins);
+    request.params = at<const DistributionParams>(sampling);
+    request.uniforms = uniforms_from(seed, uniforms);
     request.nodes = at<const uint32_t>(nodes);
     request.purpose = static_cast<Purpose>(purpose);
     request.splits = splits;
     request.map = at<const int32_t>(map[0]);
-    request.weighed = at<const RowLaw>(map[1]);
-    request.places = at<const SpellingPlace>(map[2]);
+    request.weighed = at<const RowDistribution>(map[1]);
+    request.places = at<const TriePlace>(map[2]);
     request.vocab = vocab;
-    result = {at<int64_t>(out[0]), at<CudaStatus>(out[1]), at<RowLaw>(out[2]), at<int32_t>(out[3]),
-              at<SpellingPlace>(out[4])};
-    room = sample_cuda_room(request);
+    result = {at<int64_t>(out[0]), at<CudaStatus>(out[1]), at<RowDistribution>(out[2]),
+              at<int32_t>(out[3]), at<TriePlace>(out[4])};
+    workspace = sample_cuda_workspace(request);
   }
 };
 
@@ -111,16 +111,16 @@ struct CudaSampling {
 
 void bind_cuda(py::module_& module) {
   module.def("cuda_built", cuda_built);
-  module.def("law_params", [](const SamplingParams& params) {
-    std::vector<uint8_t> bytes(sizeof(LawParams));
-    const LawParams law = law_params(params);
-    std::memcpy(bytes.data(), &law, sizeof law);
+  module.def("distribution_params", [](const SamplingParams& params) {
+    std::vector<uint8_t> bytes(sizeof(DistributionParams));
+    const DistributionParams distribution = distribution_params(params);
+    std::memcpy(bytes.data(), &distribution, sizeof distribution);
     return bytes;
   });
-  module.def("law_params_bytes", [] { return sizeof(LawParams); });
-  module.def("row_law_bytes", [] { return sizeof(RowLaw); });
+  module.def("distribution_params_bytes", [] { return sizeof(DistributionParams); });
+  module.def("row_distribution_bytes", [] { return sizeof(RowDistribution); });
   module.def("pack_map", &pack_map);
-  module.def("pack_spellings", &pack_spellings);
+  module.def("pack_token_trie", &pack_token_trie);
   module.def("projected_rows", [](const py::object& logits, const VocabularyMap& map, int64_t width,
                                   const SamplingParams& params) {
     const Rows rows = cpu_rows_from(logits, "draft_logits");
@@ -131,13 +131,13 @@ void bind_cuda(py::module_& module) {
     }
     return all;
   });
-  module.def("psi_rows", [](const py::object& logits, const Spellings& spellings, int64_t width,
-                            const SamplingParams& params) {
+  module.def("psi_rows", [](const py::object& logits, const DraftTokenTrie& token_trie,
+                            int64_t width, const SamplingParams& params) {
     const Rows rows = cpu_rows_from(logits, "draft_logits");
     py::array_t<float> all({rows.view.rows, width});
     for (int64_t row = 0; row < rows.view.rows; ++row) {
-      const detail::Law law = make_law(rows.view, row, params);
-      const std::vector<float> one = spellings.psi(law, spellings.root(), width);
+      const detail::Distribution distribution = make_distribution(rows.view, row, params);
+      const std::vector<float> one = token_trie.psi(distribution, token_trie.root(), width);
       std::copy(one.begin(), one.end(), all.mutable_data(row, 0));
     }
     return all;
@@ -147,17 +147,19 @@ void bind_cuda(py::module_& module) {
                     const py::object&, Address, Address, Address, Address, const std::string&,
                     uint64_t, const std::array<Address, 6>&, const std::array<Address, 4>&, int,
                     bool, const std::array<Address, 3>&, const std::array<Address, 4>&>())
-      .def_readonly("room", &CudaVerification::room)
-      .def("run", [](const CudaVerification& call, Address room, Address stream) {
-        verify_cuda_async(call.request, call.result, at<void>(room), call.room, at<void>(stream));
+      .def_readonly("workspace", &CudaVerification::workspace)
+      .def("run", [](const CudaVerification& call, Address workspace, Address stream) {
+        verify_cuda_async(call.request, call.result, at<void>(workspace), call.workspace,
+                          at<void>(stream));
       });
   py::class_<CudaSampling>(module, "CudaSampling")
       .def(py::init<const py::object&, Address, uint64_t, const std::array<Address, 6>&, Address,
                     uint32_t, int, const std::array<Address, 3>&, int64_t,
                     const std::array<Address, 5>&>())
-      .def_readonly("room", &CudaSampling::room)
-      .def("run", [](const CudaSampling& call, Address room, Address stream) {
-        sample_cuda_async(call.request, call.result, at<void>(room), call.room, at<void>(stream));
+      .def_readonly("workspace", &CudaSampling::workspace)
+      .def("run", [](const CudaSampling& call, Address workspace, Address stream) {
+        sample_cuda_async(call.request, call.result, at<void>(workspace), call.workspace,
+                          at<void>(stream));
       });
 }
 

@@ -10,7 +10,7 @@ PYBIND11_MODULE(_core, module) {
   bind_cuda(module);
   bind_vocabulary(module);
   bind_vocabulary_file(module);
-  bind_session(module);
+  bind_engine(module);
   bind_testing(module);
   bind_decoder(module);
 }

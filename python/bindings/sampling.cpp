@@ -70,32 +70,32 @@ void bind_sampling(py::module_& module) {
   });
   module.def(
       "sample_rows",
-      [](py::object logits, const SamplingParams& params, const std::vector<double>& coins,
+      [](py::object logits, const SamplingParams& params, const std::vector<double>& uniforms,
          uint64_t stream) {
         const Rows rows = rows_from(logits, "sample");
-        if (static_cast<int64_t>(coins.size()) != rows.view.rows) {
+        if (static_cast<int64_t>(uniforms.size()) != rows.view.rows) {
           throw Error(ErrorKind::kValue, "[sample] expected one key a row (" +
                                              std::to_string(rows.view.rows) + "), got " +
-                                             std::to_string(coins.size()));
+                                             std::to_string(uniforms.size()));
         }
         py::gil_scoped_release release;
         std::vector<int64_t> tokens(rows.view.rows);
         if (rows.on_cuda) {
-          sample_cuda(rows.view, params, coins.data(), tokens.data(),
+          sample_cuda(rows.view, params, uniforms.data(), tokens.data(),
                       reinterpret_cast<void*>(stream));
         } else {
-          sample_rows(rows.view, params, coins.data(), tokens.data());
+          sample_rows(rows.view, params, uniforms.data(), tokens.data());
         }
         return tokens;
       },
-      py::arg("logits"), py::arg("params"), py::arg("coins"), py::arg("stream") = 0);
+      py::arg("logits"), py::arg("params"), py::arg("uniforms"), py::arg("stream") = 0);
   module.def("set_threads", set_threads, py::arg("count"));
   module.def("threads", threads);
   module.def(
-      "coin",
+      "uniform",
       [](uint64_t seed, uint32_t request, uint32_t position, uint32_t node, uint32_t purpose,
          uint32_t attempt) {
-        return coin({seed, request, position, node, static_cast<Purpose>(purpose), attempt});
+        return uniform({seed, request, position, node, static_cast<Purpose>(purpose), attempt});
       },
       py::arg("seed"), py::arg("request") = 0, py::arg("position") = 0, py::arg("node") = 0,
       py::arg("purpose") = 0, py::arg("attempt") = 0);

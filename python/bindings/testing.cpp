@@ -4,7 +4,6 @@
 #include <thread>
 
 #include "anydraft/error.h"
-#include "anydraft/testing/enumerate.h"
 #include "anydraft/vocabulary.h"
 #include "bind.h"
 #include "bridge/settled.h"
@@ -12,39 +11,40 @@
 #include "dlpack.h"
 #include "rows/kernels.h"
 #include "rows/sweeps.h"
-#include "session/branching_chooser.h"
 
 namespace anydraft::bindings {
 
 namespace {
 
-using detail::Law;
+using detail::Distribution;
 
-// One reading and the exponentials of a row, relative to its first entry: what no law of it can do
-// without. Right only where no entry lies far above the first.
-Law bare_law(const RowsView& rows, int64_t index, double temperature) {
-  Law law;
-  law.row = rows.row(index);
-  law.dtype = rows.dtype;
-  law.size = rows.cols;
-  law.scale = static_cast<float>(1.4426950408889634 / temperature);
-  const float first = detail::load(law.row, law.dtype, 0);
-  law.exponent = detail::power_of(first, law.scale).exponent;
-  law.lower = detail::lowest_logit(first, law.scale);
+// One reading and the exponentials of a row, relative to its first entry: what no distribution of
+// it can do without. Right only where no entry lies far above the first.
+Distribution bare_distribution(const RowsView& rows, int64_t index, double temperature) {
+  Distribution distribution;
+  distribution.row = rows.row(index);
+  distribution.dtype = rows.dtype;
+  distribution.size = rows.cols;
+  distribution.scale = static_cast<float>(1.4426950408889634 / temperature);
+  const float first = detail::load(distribution.row, distribution.dtype, 0);
+  distribution.exponent = detail::power_of(first, distribution.scale).exponent;
+  distribution.lower = detail::lowest_logit(first, distribution.scale);
   double total = 0;
-  for (int64_t begin = 0; begin < law.size; begin += detail::kChunk) {
-    const int64_t end = std::min<int64_t>(begin + detail::kChunk, law.size);
+  for (int64_t begin = 0; begin < distribution.size; begin += detail::kChunk) {
+    const int64_t end = std::min<int64_t>(begin + detail::kChunk, distribution.size);
     total += detail::kernels()
-                 .scan(law.row, law.dtype, begin, end, law.scale, law.lower, law.exponent, nullptr)
+                 .scan(distribution.row, distribution.dtype, begin, end, distribution.scale,
+                       distribution.lower, distribution.exponent, nullptr)
                  .total;
   }
-  law.inverse_total = 1 / total;
-  return law;
+  distribution.inverse_total = 1 / total;
+  return distribution;
 }
 
 // The sum of relu(target - z * draft), both rows' exponentials once more, chunk by chunk; `terms`,
 // where not null, receives them.
-double bare_residual(const Law& target, const Law& draft, double z, double* terms) {
+double bare_residual(const Distribution& target, const Distribution& draft, double z,
+                     double* terms) {
   float left[detail::kChunk], right[detail::kChunk];
   double sum = 0;
   for (int64_t begin = 0; begin < target.size; begin += detail::kChunk) {
@@ -67,7 +67,8 @@ static void bind_bare(py::module_& module) {
       [](py::object logits, double temperature, const std::vector<int64_t>& which) {
         const Rows rows = cpu_rows_from(logits, "logits");
         double total = 0;
-        for (int64_t row : which) total += bare_law(rows.view, row, temperature).inverse_total;
+        for (int64_t row : which)
+          total += bare_distribution(rows.view, row, temperature).inverse_total;
         return total;
       },
       py::arg("logits"), py::arg("temperature"), py::arg("rows") = std::vector<int64_t>{0});
@@ -79,7 +80,8 @@ static void bind_bare(py::module_& module) {
     std::vector<double> totals(count);
     const auto work = [&](int thread) {
       for (int64_t i = thread; i < rows.view.rows * repeats; i += count) {
-        totals[thread] += bare_law(rows.view, i % rows.view.rows, temperature).inverse_total;
+        totals[thread] +=
+            bare_distribution(rows.view, i % rows.view.rows, temperature).inverse_total;
       }
     };
     const auto started = std::chrono::steady_clock::now();
@@ -95,68 +97,26 @@ static void bind_bare(py::module_& module) {
                                      int64_t accepted, double temperature) {
     const Rows target = cpu_rows_from(target_logits, "target_logits");
     const Rows draft = cpu_rows_from(draft_logits, "draft_logits");
-    Law target_law, draft_law;
+    Distribution target_distribution, draft_distribution;
     for (int64_t row = 0; row <= accepted; ++row) {
-      target_law = bare_law(target.view, row, temperature);
-      if (row < draft.view.rows) draft_law = bare_law(draft.view, row, temperature);
+      target_distribution = bare_distribution(target.view, row, temperature);
+      if (row < draft.view.rows)
+        draft_distribution = bare_distribution(draft.view, row, temperature);
     }
-    if (accepted == draft.view.rows) return target_law.inverse_total;
-    return bare_residual(target_law, draft_law, 1, nullptr);
+    if (accepted == draft.view.rows) return target_distribution.inverse_total;
+    return bare_residual(target_distribution, draft_distribution, 1, nullptr);
   });
 }
 
 void bind_testing(py::module_& parent) {
   py::module_ module = parent.def_submodule("testing");
-  module.def(
-      "enumerate",
-      [](py::object target, py::object draft, const std::vector<int32_t>& widths, int32_t drawn,
-         int32_t stated, int32_t sparse, bool merge, int32_t max_nodes, int32_t depth, int32_t beam,
-         const SamplingParams& sampling, const SamplingParams& draft_sampling,
-         const std::string& verifier) {
-        const Rows target_rows = cpu_rows_from(target, "target_logits");
-        const Rows draft_rows = cpu_rows_from(draft, "draft_logits");
-        py::list outcomes;
-        for (const testing::Outcome& outcome : testing::enumerate({target_rows.view,
-                                                                   draft_rows.view,
-                                                                   {widths, max_nodes, depth, beam},
-                                                                   static_cast<LawKind>(drawn),
-                                                                   static_cast<LawKind>(stated),
-                                                                   sparse,
-                                                                   merge,
-                                                                   sampling,
-                                                                   draft_sampling,
-                                                                   verifier_by_name(verifier)})) {
-          outcomes.append(py::make_tuple(outcome.weight, outcome.emitted));
-        }
-        return outcomes;
-      },
-      py::arg("target_logits"), py::arg("draft_logits"), py::arg("widths"), py::arg("drawn"),
-      py::arg("stated"), py::arg("sparse"), py::arg("merge"), py::arg("max_nodes"),
-      py::arg("depth"), py::arg("beam"), py::arg("sampling"), py::arg("draft_sampling"),
-      py::arg("verifier"));
-  using testing::BranchingChooser;
-  py::class_<BranchingChooser, Chooser, std::shared_ptr<BranchingChooser>>(module, "Branches")
-      .def(py::init([](py::object restate) {
-             if (restate.is_none()) return std::make_shared<BranchingChooser>();
-             return std::make_shared<BranchingChooser>(
-                 [restate](const VerifyRequest& request, std::vector<float>& laws) {
-                   const int64_t nodes = request.trees.nodes();
-                   const TokenIds tokens(request.trees.tokens, request.trees.tokens + nodes),
-                       parents(request.trees.parents, request.trees.parents + nodes),
-                       rows(request.laws.rows, request.laws.rows + nodes);
-                   laws = restate(tokens, parents, rows, laws).cast<std::vector<float>>();
-                 });
-           }),
-           py::arg("restate") = py::none())
-      .def("restart", &BranchingChooser::restart)
-      .def("advance", &BranchingChooser::advance)
-      .def_property_readonly("weight", &BranchingChooser::weight);
-  module.def("law_masses", [](py::object logits, const SamplingParams& params) {
+  module.def("distribution_masses", [](py::object logits, const SamplingParams& params) {
     const Rows rows = cpu_rows_from(logits, "logits");
     std::vector<std::vector<double>> all(rows.view.rows);
     for (int64_t i = 0; i < rows.view.rows; ++i) {
-      const detail::Law law = make_law(rows.view, i, params);
-      for (int64_t token = 0; token < law.size; ++token) all[i].push_back(mass(law, token));
+      const detail::Distribution distribution = make_distribution(rows.view, i, params);
+      for (int64_t token = 0; token < distribution.size; ++token)
+        all[i].push_back(mass(distribution, token));
     }
     return all;
   });
@@ -173,13 +133,14 @@ void bind_testing(py::module_& parent) {
   });
   // Seconds of psi at the root, and of a plain scatter-add of the same row: its masses, each added
   // to the first token its drafter token spells.
-  module.def("time_psi", [](const Spellings& spellings, py::object logits,
+  module.def("time_psi", [](const DraftTokenTrie& token_trie, py::object logits,
                             const SamplingParams& params, int64_t width, int repeats) {
     const Rows rows = cpu_rows_from(logits, "logits");
-    const detail::Law law = make_law(rows.view, 0, params);
-    TokenIds first(law.size, static_cast<int32_t>(width));
-    for (int32_t i = 0; i < spellings.size(); ++i) {
-      if (spellings.drafter_id(i) < law.size) first[spellings.drafter_id(i)] = spellings.first(i);
+    const detail::Distribution distribution = make_distribution(rows.view, 0, params);
+    TokenIds first(distribution.size, static_cast<int32_t>(width));
+    for (int32_t i = 0; i < token_trie.size(); ++i) {
+      if (token_trie.drafter_id(i) < distribution.size)
+        first[token_trie.drafter_id(i)] = token_trie.first(i);
     }
     const auto time = [repeats](const auto& work) {
       const auto started = std::chrono::steady_clock::now();
@@ -191,24 +152,26 @@ void bind_testing(py::module_& parent) {
     const double plain = time([&] {
       std::vector<double> sums(width + 1, 0.0);
       double masses[detail::kChunk];
-      for (int64_t begin = 0; begin < law.size; begin += detail::kChunk) {
-        const int64_t end = std::min<int64_t>(begin + detail::kChunk, law.size);
-        detail::kernels().masses(law, begin, end, masses);
+      for (int64_t begin = 0; begin < distribution.size; begin += detail::kChunk) {
+        const int64_t end = std::min<int64_t>(begin + detail::kChunk, distribution.size);
+        detail::kernels().masses(distribution, begin, end, masses);
         for (int64_t i = begin; i < end; ++i) sums[first[i]] += masses[i - begin];
       }
       check += sums[0];
     });
-    const double psi = time([&] { check += spellings.psi(law, spellings.root(), width)[0]; });
+    const double psi =
+        time([&] { check += token_trie.psi(distribution, token_trie.root(), width)[0]; });
     return py::make_tuple(psi, plain, check);
   });
   bind_bare(module);
-  // Of the rows as laws of temperature 1: the sum of relu(target - z * draft) and its terms.
+  // Of the rows as distributions of temperature 1: the sum of relu(target - z * draft) and its
+  // terms.
   module.def("residual_of", [](py::object target_logits, py::object draft_logits, double z) {
     const Rows target = cpu_rows_from(target_logits, "target_logits");
     const Rows draft = cpu_rows_from(draft_logits, "draft_logits");
     std::vector<double> terms(target.view.cols);
-    const double sum =
-        bare_residual(make_law(target.view, 0, {}), make_law(draft.view, 0, {}), z, terms.data());
+    const double sum = bare_residual(make_distribution(target.view, 0, {}),
+                                     make_distribution(draft.view, 0, {}), z, terms.data());
     return py::make_tuple(sum, terms);
   });
   module.def("instruction_sets", [] {
@@ -224,16 +187,19 @@ void bind_testing(py::module_& parent) {
     detail::use_kernels(nullptr);
   });
   // Of row 0: (scale, lower, exponent, inverse_total, chunk totals, each of them summed anew).
-  module.def("law_of", [](py::object logits, const SamplingParams& params) {
+  module.def("distribution_of", [](py::object logits, const SamplingParams& params) {
     const Rows rows = cpu_rows_from(logits, "logits");
     std::vector<double> totals, anew;
-    const detail::Law law = make_law(rows.view, 0, params, &totals);
-    for (int64_t begin = 0; begin < law.size && law.one_hot < 0; begin += detail::kChunk) {
-      const int64_t end = std::min<int64_t>(begin + detail::kChunk, law.size);
-      anew.push_back(detail::kernels().sum(law.row, law.dtype, begin, end, law.scale, law.lower,
-                                           law.exponent));
+    const detail::Distribution distribution = make_distribution(rows.view, 0, params, &totals);
+    for (int64_t begin = 0; begin < distribution.size && distribution.one_hot < 0;
+         begin += detail::kChunk) {
+      const int64_t end = std::min<int64_t>(begin + detail::kChunk, distribution.size);
+      anew.push_back(detail::kernels().sum(distribution.row, distribution.dtype, begin, end,
+                                           distribution.scale, distribution.lower,
+                                           distribution.exponent));
     }
-    return py::make_tuple(law.scale, law.lower, law.exponent, law.inverse_total, totals, anew);
+    return py::make_tuple(distribution.scale, distribution.lower, distribution.exponent,
+                          distribution.inverse_total, totals, anew);
   });
 }
 

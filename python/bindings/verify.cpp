@@ -42,7 +42,7 @@ void check_offsets(const Ints& offsets) {
 
 py::tuple call_verify(const Ints& tokens, const Ints& parents, const Ints& offsets,
                       const std::optional<Ints>& paths, py::object target_logits,
-                      const Ints& law_kinds, const Ints& law_rows,
+                      const Ints& proposal_kinds, const Ints& proposal_rows,
                       const std::optional<std::tuple<Ints, Ints, Doubles>>& sparse,
                       py::object draft_logits, const std::vector<SamplingParams>& sampling,
                       const std::vector<SamplingParams>& draft_sampling,
@@ -56,8 +56,8 @@ py::tuple call_verify(const Ints& tokens, const Ints& parents, const Ints& offse
   const size_t nodes = offsets.back(), count = offsets.size() - 1;
   expect_size("tokens", nodes, tokens.size());
   expect_size("parents", nodes, parents.size());
-  expect_size("law kinds", nodes, law_kinds.size());
-  expect_size("law rows", nodes, law_rows.size());
+  expect_size("distribution kinds", nodes, proposal_kinds.size());
+  expect_size("distribution rows", nodes, proposal_rows.size());
   VerifyRequest request;
   request.params_per_request = sampling.size() != 1 || draft_sampling.size() != 1;
   if (request.params_per_request) {
@@ -65,8 +65,8 @@ py::tuple call_verify(const Ints& tokens, const Ints& parents, const Ints& offse
     expect_size("draft_sampling", count, draft_sampling.size());
   }
   expect_size("seeds", count, seeds.size());
-  std::vector<LawKind> kinds;
-  for (int32_t kind : law_kinds) kinds.push_back(static_cast<LawKind>(kind));
+  std::vector<ProposalKind> kinds;
+  for (int32_t kind : proposal_kinds) kinds.push_back(static_cast<ProposalKind>(kind));
   const Rows target = rows_from(target_logits, "target_logits");
   Rows draft;
   if (!draft_logits.is_none()) draft = rows_from(draft_logits, "draft_logits");
@@ -77,28 +77,28 @@ py::tuple call_verify(const Ints& tokens, const Ints& parents, const Ints& offse
   request.trees = {tokens.data(), parents.data(), offsets.data(), static_cast<int64_t>(count),
                    or_null(paths, "paths", nodes)};
   request.target_logits = target.view;
-  request.laws.kinds = kinds.data();
-  request.laws.rows = law_rows.data();
+  request.proposals.kinds = kinds.data();
+  request.proposals.rows = proposal_rows.data();
   if (sparse) {
     const auto& [sparse_offsets, ids, masses] = *sparse;
     expect_size("sparse offsets", nodes + 1, sparse_offsets.size());
     check_offsets(sparse_offsets);
     expect_size("sparse ids", sparse_offsets.back(), ids.size());
     expect_size("sparse masses", ids.size(), masses.size());
-    request.laws.sparse_offsets = sparse_offsets.data();
-    request.laws.ids = ids.data();
-    request.laws.masses = masses.data();
+    request.proposals.sparse_offsets = sparse_offsets.data();
+    request.proposals.ids = ids.data();
+    request.proposals.masses = masses.data();
   }
   request.draft_logits = draft.view;
   request.sampling = sampling.data();
   request.draft_sampling = draft_sampling.data();
   request.verifier = verifier_by_name(verifier);
-  request.coins.seeds = seeds.data();
-  request.coins.requests = or_null(requests, "requests", count);
-  request.coins.positions = or_null(positions, "positions", count);
-  request.coins.accept = or_null(accept, "accept coins", nodes);
-  request.coins.pick = or_null(pick, "pick coins", nodes);
-  request.coins.select = or_null(select, "select coins", nodes);
+  request.uniforms.seeds = seeds.data();
+  request.uniforms.requests = or_null(requests, "requests", count);
+  request.uniforms.positions = or_null(positions, "positions", count);
+  request.uniforms.accept = or_null(accept, "accept uniforms", nodes);
+  request.uniforms.pick = or_null(pick, "pick uniforms", nodes);
+  request.uniforms.select = or_null(select, "select uniforms", nodes);
   request.report_status = report_status;
   request.want_acceptance = acceptance;
   VerifyResult result;
@@ -119,8 +119,8 @@ void bind_verify(py::module_& module) {
   module.def("verifiers", [] {
     py::list all;
     for (const VerifierInfo& info : verifiers()) {
-      all.append(
-          py::make_tuple(info.name, info.laws, info.shapes, info.devices, info.cost, info.source));
+      all.append(py::make_tuple(info.name, info.proposals, info.shapes, info.devices, info.cost,
+                                info.source));
     }
     return all;
   });
@@ -130,8 +130,8 @@ void bind_verify(py::module_& module) {
         const Rows rows = cpu_rows_from(logits, "draft_logits");
         if (width < 0) fail("width >= 0, got " + std::to_string(width));
         Ints out(width);
-        const CoinKey key{params.seed.value_or(0), request, position, node, Purpose::kDraft, 0};
-        out.resize(draw_children(static_cast<LawKind>(kind), rows.view, 0, params, width, key,
+        const RandomKey key{params.seed.value_or(0), request, position, node, Purpose::kDraft, 0};
+        out.resize(draw_children(static_cast<ProposalKind>(kind), rows.view, 0, params, width, key,
                                  out.data()));
         return out;
       });

@@ -163,11 +163,11 @@ void bind_vocabulary(py::module_& module) {
       .def_property_readonly("ids", &Retokenizer::ids)
       .def_property_readonly("ends", &Retokenizer::ends)
       .def_property_readonly("stable", &Retokenizer::stable);
-  py::class_<Spellings, std::shared_ptr<Spellings>>(module, "Spellings")
+  py::class_<DraftTokenTrie, std::shared_ptr<DraftTokenTrie>>(module, "DraftTokenTrie")
       .def(py::init<const Vocabulary&, const Vocabulary&, const VocabularyMap&>(), py::arg("draft"),
            py::arg("target"), py::arg("map"))
-      .def_property_readonly("size", &Spellings::size)
-      .def("of", &Spellings::of);
+      .def_property_readonly("size", &DraftTokenTrie::size)
+      .def("of", &DraftTokenTrie::of);
   module.def("complete_utf8", [](const std::string& bytes) { return complete_utf8(bytes); });
 }
 

@@ -1,4 +1,4 @@
-// Laws and draws allocate nothing once a thread has seen a row of that size.
+// Distributions and draws allocate nothing once a thread has seen a row of that size.
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -35,14 +35,14 @@ int64_t allocations_so_far() { return allocations; }  // for other tests of this
 
 namespace {
 
-TEST(Allocations, NoneForALawOrADraw) {
+TEST(Allocations, NoneForADistributionOrADraw) {
   constexpr int64_t kVocab = 50257, kRows = 4;
   std::vector<float> logits(kVocab * kRows);
   std::mt19937_64 random(1);
   std::normal_distribution<float> normal(0, 2);
   for (float& x : logits) x = normal(random);
   const RowsView rows{logits.data(), DType::kFloat32, kRows, kVocab, kVocab};
-  const std::vector<double> coins(kRows, 0.3);
+  const std::vector<double> uniforms(kRows, 0.3);
   std::vector<int64_t> tokens(kRows);
   std::vector<double> totals;
   set_threads(1);
@@ -52,15 +52,15 @@ TEST(Allocations, NoneForALawOrADraw) {
     int64_t before = 0;
     for (int turn = 0; turn < 3; ++turn) {
       if (turn == 2) before = allocations;
-      for (int64_t row = 0; row < kRows; ++row) make_law(rows, row, params, &totals);
-      sample_rows(rows, params, coins.data(), tokens.data());
+      for (int64_t row = 0; row < kRows; ++row) make_distribution(rows, row, params, &totals);
+      sample_rows(rows, params, uniforms.data(), tokens.data());
     }
     EXPECT_EQ(allocations - before, 0) << params.top_k << ' ' << params.top_p;
   }
   set_threads(0);
 }
 
-// A batch of trees, every walk: the second call of a size allocates nothing.
+// A batch of trees, every verifier: the second call of a size allocates nothing.
 TEST(Allocations, NoneForAVerification) {
   constexpr int64_t kVocab = 20000, kNodes = 7, kRequests = 2;
   std::vector<float> logits(kVocab * kNodes * kRequests), draft(kVocab * kNodes);
@@ -76,24 +76,25 @@ TEST(Allocations, NoneForAVerification) {
   const SamplingParams params;
   set_threads(1);
   for (const VerifierInfo& info : verifiers()) {
-    for (LawKind kind : {LawKind::kOneHot, LawKind::kRow, LawKind::kWithoutReplacement,
-                         LawKind::kHub, LawKind::kGreedyK}) {
+    for (ProposalKind kind :
+         {ProposalKind::kOneHot, ProposalKind::kIid, ProposalKind::kWithoutReplacement,
+          ProposalKind::kSpecHub, ProposalKind::kGreedyK}) {
       if (!takes(info.verifier, kind)) continue;
-      const std::vector<LawKind> kinds(2 * kNodes, kind);
+      const std::vector<ProposalKind> kinds(2 * kNodes, kind);
       VerifyRequest request;
       const auto& parents = info.verifier == Verifier::kBlock ? chain : tree;
       request.trees = {tokens.data(), parents.data(), offsets.data(), kRequests, nullptr};
       request.target_logits = {logits.data(), DType::kFloat32, 2 * kNodes, kVocab, kVocab};
       request.draft_logits = {draft.data(), DType::kFloat32, kNodes, kVocab, kVocab};
-      request.laws.kinds = kinds.data();
-      request.laws.rows = rows.data();
+      request.proposals.kinds = kinds.data();
+      request.proposals.rows = rows.data();
       request.sampling = request.draft_sampling = &params;
       request.verifier = info.verifier;
       VerifyResult result;
       int64_t before = 0;
       for (uint32_t turn = 0; turn < 40; ++turn) {
         const uint32_t positions[] = {turn % 20, turn % 20};
-        request.coins.positions = positions;
+        request.uniforms.positions = positions;
         if (turn == 20) before = allocations;
         verify(request, result);
       }

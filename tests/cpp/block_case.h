@@ -12,11 +12,12 @@
 namespace anydraft::testing {
 
 // A ragged batch over a vocabulary: chains, and trees whose nodes have up to three children, drawn
-// by any law of a verifier.
+// by any distribution of a verifier.
 struct Case {
-  std::vector<int32_t> tokens, parents, offsets = {0}, paths, law_rows, sparse_offsets = {0}, ids;
+  std::vector<int32_t> tokens, parents, offsets = {0}, paths, proposal_rows, sparse_offsets = {0},
+                                        ids;
   std::vector<double> masses;
-  std::vector<LawKind> kinds;
+  std::vector<ProposalKind> kinds;
   std::vector<float> target, draft;
   std::vector<uint16_t> target_half, draft_half;
   std::vector<double> accept, pick, select;
@@ -24,10 +25,10 @@ struct Case {
   VerifyRequest request;
 
   Case(Verifier verifier, int64_t vocab, int requests, uint64_t seed) : random_(seed) {
-    std::vector<LawKind> allowed;
-    for (int kind = 0; kind <= static_cast<int>(LawKind::kSparse); ++kind) {
-      if (takes(verifier, static_cast<LawKind>(kind))) {
-        allowed.push_back(static_cast<LawKind>(kind));
+    std::vector<ProposalKind> allowed;
+    for (int kind = 0; kind <= static_cast<int>(ProposalKind::kSparse); ++kind) {
+      if (takes(verifier, static_cast<ProposalKind>(kind))) {
+        allowed.push_back(static_cast<ProposalKind>(kind));
       }
     }
     for (int i = 0; i < requests; ++i) {
@@ -37,9 +38,9 @@ struct Case {
     std::normal_distribution<float> normal;
     for (size_t node = 0; node < tokens.size(); ++node) {
       kinds.push_back(allowed[random_() % allowed.size()]);
-      law_rows.push_back(static_cast<int32_t>(node));
+      proposal_rows.push_back(static_cast<int32_t>(node));
       paths.push_back(1 + static_cast<int32_t>(random_() % 3));
-      const bool sparse = kinds[node] == LawKind::kSparse;
+      const bool sparse = kinds[node] == ProposalKind::kSparse;
       for (int32_t id = 0; sparse && id < std::min<int64_t>(vocab, 7); ++id) {
         ids.push_back(id);
         masses.push_back(1 + id % 3);
@@ -56,9 +57,9 @@ struct Case {
     request.trees = {tokens.data(), parents.data(), offsets.data(), requests, paths.data()};
     request.target_logits = {target.data(), DType::kFloat32, nodes, vocab, vocab};
     request.draft_logits = {draft.data(), DType::kFloat32, nodes, vocab, vocab};
-    request.laws = {kinds.data(), law_rows.data(), sparse_offsets.data(), ids.data(),
-                    masses.data()};
-    request.coins.seed = seed;
+    request.proposals = {kinds.data(), proposal_rows.data(), sparse_offsets.data(), ids.data(),
+                         masses.data()};
+    request.uniforms.seed = seed;
     request.sampling = &params;
     request.draft_sampling = &draft_params;
     request.verifier = verifier;
@@ -73,14 +74,14 @@ struct Case {
     }
   }
 
-  void give_coins() {
+  void give_uniforms() {
     std::uniform_real_distribution<double> uniform(1e-9, 1 - 1e-9);
     for (size_t node = 0; node < tokens.size(); ++node) {
-      for (auto* coins : {&accept, &pick, &select}) coins->push_back(uniform(random_));
+      for (auto* uniforms : {&accept, &pick, &select}) uniforms->push_back(uniform(random_));
     }
-    request.coins.accept = accept.data();
-    request.coins.pick = pick.data();
-    request.coins.select = select.data();
+    request.uniforms.accept = accept.data();
+    request.uniforms.pick = pick.data();
+    request.uniforms.select = select.data();
   }
 
   // The rows as 16-bit ones.

@@ -30,21 +30,23 @@ inline void play_scan(const detail::Batch& batch, int threads) {
   });
 }
 
-inline void play_laws(const detail::Batch& batch, int threads) {
+inline void play_distributions(const detail::Batch& batch, int threads) {
   play_scan(batch, threads);
-  for (int64_t law = 0; law < detail::laws_of(batch.request); ++law) {
+  for (int64_t distribution = 0; distribution < detail::distributions_of(batch.request);
+       ++distribution) {
     run_block(threads, [&](Block& block, detail::Scratch& scratch) {
-      detail::finish_law(block, scratch, batch, law);
+      detail::finish_distribution(block, scratch, batch, distribution);
     });
   }
 }
 
 inline void play_request(const detail::Batch& batch, int64_t index, int threads) {
   run_block(threads, [&](Block& block, detail::Scratch& scratch) {
-    detail::plays_paths(batch.request.verifier) ? detail::play_paths(block, scratch, batch, index)
-                                                : detail::play_walk(block, scratch, batch, index);
+    detail::plays_paths(batch.request.verifier)
+        ? detail::play_paths(block, scratch, batch, index)
+        : detail::play_verifier(block, scratch, batch, index);
   });
-  const bool waits = batch.room.put_off && batch.room.put_off[index].waits;
+  const bool waits = batch.workspace.deferred && batch.workspace.deferred[index].waits;
   const int chunks = waits ? detail::chunks_of(batch.request.target_logits.cols) : 0;
   for (int chunk = 0; chunk < chunks; ++chunk) {
     run_block<detail::SweepScratch>(threads, [&](Block& block, detail::SweepScratch& scratch) {
@@ -57,9 +59,9 @@ inline void play_request(const detail::Batch& batch, int64_t index, int threads)
   });
 }
 
-// All requests; `batch.room.parts` says whether rows are read beforehand.
+// All requests; `batch.workspace.parts` says whether rows are read beforehand.
 inline void play_batch(const detail::Batch& batch, int threads) {
-  if (batch.room.parts) play_laws(batch, threads);
+  if (batch.workspace.parts) play_distributions(batch, threads);
   for (int64_t i = 0; i < batch.request.trees.requests; ++i) play_request(batch, i, threads);
 }
 

@@ -19,27 +19,28 @@ TEST(BlockSampling, SamplesAsTheCpu) {
   for (int64_t vocab : {1, 77, 4097, 20000}) {
     Case rows(Verifier::kTopDown, vocab, 3, 31);
     const int64_t count = rows.request.target_logits.rows;
-    std::vector<LawParams> params;
-    std::vector<double> coins;
+    std::vector<DistributionParams> params;
+    std::vector<double> uniforms;
     std::vector<int64_t> wanted;
     for (int64_t i = 0; i < count; ++i) {
       SamplingParams each;
       each.temperature = std::array{0.0, 0.3, 1.0, 2.0}[random() % 4];
       each.top_p = std::array{1.0, 0.9}[random() % 2];
       each.top_k = std::array{0, 40}[random() % 2];
-      params.push_back(law_params(each));
-      coins.push_back((static_cast<double>(random() % 1000) + 0.5) / 1000);
-      wanted.push_back(sample_row(rows.request.target_logits, i, each, coins.back()));
+      params.push_back(distribution_params(each));
+      uniforms.push_back((static_cast<double>(random() % 1000) + 0.5) / 1000);
+      wanted.push_back(sample_row(rows.request.target_logits, i, each, uniforms.back()));
     }
     CudaSampleRequest all;
     all.logits = rows.request.target_logits;
     all.params = params.data();
-    all.coins.pick = coins.data();
+    all.uniforms.pick = uniforms.data();
     std::vector<int64_t> tokens(count);
     std::vector<CudaStatus> status(count);
-    std::vector<RowLaw> laws(count);
+    std::vector<RowDistribution> distributions(count);
     std::vector<detail::Part> parts(count * detail::chunks_of(vocab));
-    const detail::SampleBatch batch{all, {tokens.data(), status.data(), laws.data()}, parts.data()};
+    const detail::SampleBatch batch{
+        all, {tokens.data(), status.data(), distributions.data()}, parts.data()};
     testing::play_samples(batch, count);
     EXPECT_EQ(tokens, wanted);
     EXPECT_EQ(status, std::vector<CudaStatus>(count, CudaStatus::kFine));
@@ -77,14 +78,14 @@ TEST(BlockSampling, SelectsExactly) {
       const auto target = std::max<uint64_t>(1, static_cast<uint64_t>(share * total));
       float found = 0;
       testing::run_block(64, [&](Block& block, detail::Scratch& scratch) {
-        detail::Crew<Block> crew(block, scratch);
+        detail::BlockOps<Block> ops(block, scratch);
         const detail::Reader<DType::kFloat32> read{row.data()};
-        if (crew.thread() == 0) std::fill_n(scratch.parts, 8, detail::Part{0, largest, 0});
-        crew.sync();
-        detail::BlockSelect<Block, detail::Reader<DType::kFloat32>> from(crew, read, size,
+        if (ops.thread() == 0) std::fill_n(scratch.parts, 8, detail::Part{0, largest, 0});
+        ops.sync();
+        detail::BlockSelect<Block, detail::Reader<DType::kFloat32>> from(ops, read, size,
                                                                          scratch.parts, weigh);
         const float mine = from.select(lower, largest, 3, target);
-        if (crew.thread() == 0) found = mine;
+        if (ops.thread() == 0) found = mine;
       });
       ASSERT_EQ(found, cutoff_by_sorting(row, lower, weigh, target)) << turn << " " << share;
     }

@@ -31,14 +31,14 @@ enum class Reading { kBefore, kLazy };
 template <class Use>
 Played on_block(const VerifyRequest& request, Use use, Reading reading = Reading::kLazy) {
   const size_t nodes = request.trees.nodes(), requests = request.trees.requests;
-  std::vector<LawParams> target, draft;
+  std::vector<DistributionParams> target, draft;
   for (size_t i = 0; i < requests; ++i) {
-    target.push_back(law_params(request.target_params(i)));
-    draft.push_back(law_params(request.draft_params(i)));
+    target.push_back(distribution_params(request.target_params(i)));
+    draft.push_back(distribution_params(request.draft_params(i)));
   }
-  CudaVerifyRequest all{request.trees, request.trees.nodes(), request.target_logits,
-                        request.laws,  request.draft_logits,  target.data(),
-                        draft.data(),  request.verifier,      request.coins};
+  CudaVerifyRequest all{request.trees,     request.trees.nodes(), request.target_logits,
+                        request.proposals, request.draft_logits,  target.data(),
+                        draft.data(),      request.verifier,      request.uniforms};
   all.lazy = reading == Reading::kLazy;
   Played played;
   played.accepted.resize(nodes, 7);
@@ -48,13 +48,13 @@ Played on_block(const VerifyRequest& request, Use use, Reading reading = Reading
   played.status.resize(requests);
   played.degenerate.resize(requests);
   played.acceptance.resize(nodes, -1);
-  std::vector<std::max_align_t> room(detail::room_of(all) / sizeof(std::max_align_t) + 1);
+  std::vector<std::max_align_t> workspace(detail::workspace_of(all) / sizeof(std::max_align_t) + 1);
   const detail::Batch batch =
       detail::batch_of(all,
                        {played.accepted.data(), played.counts.data(), played.next_tokens.data(),
                         played.status.data(), played.where.data(), played.degenerate.data(),
                         request.want_acceptance ? played.acceptance.data() : nullptr},
-                       room.data());
+                       workspace.data());
   use(batch);
   return played;
 }
@@ -110,13 +110,13 @@ TEST_P(EachVerifier, RowsReadBeforehand) {
   }
 }
 
-TEST_P(EachVerifier, GivenCoins) {
+TEST_P(EachVerifier, GivenUniforms) {
   Case given(GetParam().verifier, 200, 20, 4);
-  given.give_coins();
+  given.give_uniforms();
   expect_same(given.request, 32);
 }
 
-// To the bit; also where only a row that the walk does not come to is bad.
+// To the bit; also where only a row that the verifier does not come to is bad.
 TEST_P(EachVerifier, AcceptanceOfNodes) {
   if (GetParam().verifier == Verifier::kMultipath) return;
   for (int64_t vocab : {7, 4097}) {
@@ -190,10 +190,10 @@ TEST(Block, SumsAreTheCpusToTheBit) {
         std::vector<double> block_sums;
         on_block(rows.request, [&](const detail::Batch& batch) {
           testing::run_block(64, [&](Block& block, detail::Scratch& shared) {
-            detail::Crew<Block> crew(block, shared);
-            detail::BlockRows<Block> play(crew, batch, i);
+            detail::BlockOps<Block> ops(block, shared);
+            detail::BlockRows<Block> play(ops, batch, i);
             const std::vector<double> mine = sums_of(play, weight);
-            if (crew.thread() == 0) block_sums = mine;
+            if (ops.thread() == 0) block_sums = mine;
           });
         });
         EXPECT_EQ(block_sums, sums_of(cpu, weight));
@@ -202,16 +202,16 @@ TEST(Block, SumsAreTheCpusToTheBit) {
   }
 }
 
-TEST(Block, DrawsBehindRejectedLastChildrenArePutOff) {
+TEST(Block, DrawsBehindRejectedLastChildrenAreDeferred) {
   Case rows(Verifier::kTopDown, 5000, 48, 43);
-  std::fill(rows.kinds.begin(), rows.kinds.end(), LawKind::kRow);
+  std::fill(rows.kinds.begin(), rows.kinds.end(), ProposalKind::kIid);
   int waiting = 0, last = 0;
   on_block(rows.request, [&](const detail::Batch& batch) {
     testing::play_batch(batch, 64);
     for (int64_t i = 0; i < 48; ++i) {
-      const detail::PutOff& put_off = batch.room.put_off[i];
-      waiting += put_off.waits;
-      last += put_off.waits && put_off.swept == 2 && batch.result.next_tokens[i] >= 0;
+      const detail::DeferredDraw& deferred = batch.workspace.deferred[i];
+      waiting += deferred.waits;
+      last += deferred.waits && deferred.swept == 2 && batch.result.next_tokens[i] >= 0;
     }
   });
   EXPECT_GT(waiting, 5);
@@ -240,11 +240,11 @@ TEST(Block, FollowsNothingMalformed) {
   EXPECT_EQ(status_of([&](Case& c) { last(c.tokens) = 50; }), CudaStatus::kMalformed);
   EXPECT_EQ(status_of([&](Case& c) { last(c.paths) = 0; }), CudaStatus::kMalformed);
   EXPECT_EQ(status_of([&](Case& c) { last(c.paths) = 65537; }), CudaStatus::kMalformed);
-  EXPECT_EQ(status_of([&](Case& c) { c.kinds[last(c.parents)] = static_cast<LawKind>(77); }),
+  EXPECT_EQ(status_of([&](Case& c) { c.kinds[last(c.parents)] = static_cast<ProposalKind>(77); }),
             CudaStatus::kMalformed);
   EXPECT_EQ(status_of([&](Case& c) {
-              c.kinds[last(c.parents)] = LawKind::kRow;
-              c.law_rows[last(c.parents)] = 99;
+              c.kinds[last(c.parents)] = ProposalKind::kIid;
+              c.proposal_rows[last(c.parents)] = 99;
             }),
             CudaStatus::kMalformed);
 }

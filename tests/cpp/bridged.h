@@ -60,9 +60,10 @@ struct Bridged {
   Vocabulary target = vocabulary(words(4700, 3, 0, random));
   Vocabulary drafter = vocabulary(words(2000, 2, 250, random));
   VocabularyMap map{drafter, target};
-  Spellings spellings{drafter, target, map};
+  DraftTokenTrie token_trie{drafter, target, map};
   std::vector<int32_t> by_bytes = pack_map(map, kVocab, kDraftVocab);
-  std::vector<int32_t> by_spelling = pack_spellings(spellings, drafter.size(), kVocab, kDraftVocab);
+  std::vector<int32_t> by_spelling =
+      pack_token_trie(token_trie, drafter.size(), kVocab, kDraftVocab);
   std::vector<float> logits;
   RowsView rows;
 
@@ -83,27 +84,28 @@ struct Bridged {
     }
     return all;
   }
-  std::vector<float> psi(const std::vector<detail::Law>& weighed) const {
+  std::vector<float> psi(const std::vector<detail::Distribution>& weighed) const {
     std::vector<float> all;
-    for (const detail::Law& law : weighed) {
-      const std::vector<float> one = spellings.psi(law, spellings.root(), kVocab);
+    for (const detail::Distribution& distribution : weighed) {
+      const std::vector<float> one = token_trie.psi(distribution, token_trie.root(), kVocab);
       all.insert(all.end(), one.begin(), one.end());
     }
     return all;
   }
-  std::vector<detail::Law> laws(const SamplingParams& params) const {
-    std::vector<detail::Law> all;
-    for (int64_t row = 0; row < kRows; ++row) all.push_back(make_law(rows, row, params));
+  std::vector<detail::Distribution> distributions(const SamplingParams& params) const {
+    std::vector<detail::Distribution> all;
+    for (int64_t row = 0; row < kRows; ++row) all.push_back(make_distribution(rows, row, params));
     return all;
   }
 };
 
-inline RowLaw known(const detail::Law& law) {
-  return {law.scale, law.lower, law.exponent, law.one_hot, law.inverse_total};
+inline RowDistribution known(const detail::Distribution& distribution) {
+  return {distribution.scale, distribution.lower, distribution.exponent, distribution.one_hot,
+          distribution.inverse_total};
 }
-inline std::vector<RowLaw> known(const std::vector<detail::Law>& laws) {
-  std::vector<RowLaw> all;
-  for (const detail::Law& law : laws) all.push_back(known(law));
+inline std::vector<RowDistribution> known(const std::vector<detail::Distribution>& distributions) {
+  std::vector<RowDistribution> all;
+  for (const detail::Distribution& distribution : distributions) all.push_back(known(distribution));
   return all;
 }
 

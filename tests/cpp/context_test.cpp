@@ -40,26 +40,26 @@ Vocabulary byte_level(const std::vector<std::string>& words, bool bytes = true) 
 const std::vector<std::string> kWords = {"he",  "ll",   "llo",   "hello", " w",   "or", " wor",
                                          " he", " hel", " hell", "  ",    "\n  ", "12", "123"};
 
-std::string random_text(std::mt19937& coins, size_t length) {
+std::string random_text(std::mt19937& uniforms, size_t length) {
   static const char* const kParts[] = {"hello", " world", "  ",       "\n",
                                        "12345", "'ll",    "\xC3\xA9", "\xF0\x9F\x8E\x89",
                                        "\xE2",  "!",      "h",        "wor"};
   std::string text;
-  while (text.size() < length) text += kParts[coins() % 12];
+  while (text.size() < length) text += kParts[uniforms() % 12];
   return text;
 }
 
 TEST(DraftContext, SaysTheTextInTheDraftersOwnTokens) {
   const Vocabulary target = byte_level({}), drafter = byte_level(kWords);
   const VocabularyMap map(drafter, target);
-  std::mt19937 coins(1);
+  std::mt19937 uniforms(1);
   for (int round = 0; round < 300; ++round) {
     DraftContext context(target, drafter, map);
-    const std::string text = random_text(coins, 60);
+    const std::string text = random_text(uniforms, 60);
     const TokenIds all = target.encode(text);
     TokenIds committed;
     for (size_t at = 0; at < all.size();) {
-      const size_t step = std::min<size_t>(1 + coins() % 9, all.size() - at);
+      const size_t step = std::min<size_t>(1 + uniforms() % 9, all.size() - at);
       committed.insert(committed.end(), all.begin() + at, all.begin() + at + step);
       at += step;
       context.sync(committed);
@@ -73,12 +73,12 @@ TEST(DraftContext, SaysTheTextInTheDraftersOwnTokens) {
 TEST(DraftContext, KeepsWhatTheDrafterDrewWhereItFits) {
   const Vocabulary target = byte_level({}), drafter = byte_level(kWords);
   const VocabularyMap map(drafter, target);
-  std::mt19937 coins(2);
+  std::mt19937 uniforms(2);
   int kept = 0;
   for (int round = 0; round < 1000; ++round) {
     DraftContext context(target, drafter, map);
-    const TokenIds all = target.encode(random_text(coins, 30));
-    const size_t at = 1 + coins() % (all.size() - 5);
+    const TokenIds all = target.encode(random_text(uniforms, 30));
+    const size_t at = 1 + uniforms() % (all.size() - 5);
     context.sync(TokenIds(all.begin(), all.begin() + at));
     TokenIds expected = context.ids();
     for (size_t i = 0; i < 4; ++i) context.append(all[at + i]);

@@ -1,5 +1,5 @@
-// The laws of filtered rows from every instruction set beside a plain sort; under ASan and UBSan
-// the kernels' reads at the ends of rows, under TSan nothing.
+// The distributions of filtered rows from every instruction set beside a plain sort; under ASan and
+// UBSan the kernels' reads at the ends of rows, under TSan nothing.
 #include <gtest/gtest.h>
 
 #include <algorithm>

@@ -46,9 +46,10 @@ TEST_F(Fractions, AreTheMassesToTheBit) {
       const RowsView rows{row.data(), DType::kFloat32, 1, 12345, 12345};
       for (const SamplingParams& params : sets) {
         detail::Fractions kept;
-        const detail::Law law = make_law(rows, 0, params, nullptr, &kept);
+        const detail::Distribution distribution =
+            make_distribution(rows, 0, params, nullptr, &kept);
         for (int64_t i = 0; i < rows.cols; ++i) {
-          ASSERT_EQ(kept.of[i] * kept.scales[i / detail::kChunk], detail::mass(law, i))
+          ASSERT_EQ(kept.of[i] * kept.scales[i / detail::kChunk], detail::mass(distribution, i))
               << set->name << " step " << step << " entry " << i;
         }
       }
@@ -64,8 +65,8 @@ TEST_F(Fractions, AddUpAsEntriesDo) {
   for (const detail::RowKernels* set : detail::runnable_kernels()) {
     detail::use_kernels(set);
     detail::Fractions left, right;
-    make_law(target_rows, 0, {}, nullptr, &left);
-    make_law(draft_rows, 0, {}, nullptr, &right);
+    make_distribution(target_rows, 0, {}, nullptr, &left);
+    make_distribution(draft_rows, 0, {}, nullptr, &right);
     for (int64_t chunk = 0; chunk < 2; ++chunk) {
       const int64_t begin = chunk * detail::kChunk, count = chunk ? size - begin : detail::kChunk;
       const detail::Pair pair{left.of.data() + begin, right.of.data() + begin, left.scales[chunk],

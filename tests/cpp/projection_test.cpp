@@ -1,5 +1,5 @@
-// A drafter's rows read through a map by kernels' bodies: the laws, to the bit, and the tokens of
-// the rows that the bridges write out on the CPU.
+// A drafter's rows read through a map by kernels' bodies: the distributions, to the bit, and the
+// tokens of the rows that the bridges write out on the CPU.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -27,22 +27,22 @@ using testing::several_params;
 struct Drawn {
   std::vector<int64_t> tokens;
   std::vector<int32_t> drafter_ids;
-  std::vector<RowLaw> laws;
-  std::vector<SpellingPlace> places;
+  std::vector<RowDistribution> distributions;
+  std::vector<TriePlace> places;
 };
-Drawn draw(CudaSampleRequest all, const SamplingParams& params, const std::vector<double>& coins,
+Drawn draw(CudaSampleRequest all, const SamplingParams& params, const std::vector<double>& uniforms,
            bool with_places = false) {
   const int64_t count = all.logits.rows;
-  const std::vector<LawParams> each(count, law_params(params));
+  const std::vector<DistributionParams> each(count, distribution_params(params));
   all.params = each.data();
-  all.coins.pick = coins.data();
-  Drawn drawn{std::vector<int64_t>(count), std::vector<int32_t>(count), std::vector<RowLaw>(count),
-              std::vector<SpellingPlace>(count)};
+  all.uniforms.pick = uniforms.data();
+  Drawn drawn{std::vector<int64_t>(count), std::vector<int32_t>(count),
+              std::vector<RowDistribution>(count), std::vector<TriePlace>(count)};
   std::vector<CudaStatus> status(count);
   std::vector<detail::Part> parts(count * detail::chunks_of(all.vocab));
   const detail::SampleBatch batch{
       all,
-      {drawn.tokens.data(), status.data(), drawn.laws.data(), drawn.drafter_ids.data(),
+      {drawn.tokens.data(), status.data(), drawn.distributions.data(), drawn.drafter_ids.data(),
        with_places ? drawn.places.data() : nullptr},
       parts.data()};
   testing::play_samples(batch, count);
@@ -50,7 +50,7 @@ Drawn draw(CudaSampleRequest all, const SamplingParams& params, const std::vecto
   return drawn;
 }
 
-void expect_equal(const RowLaw& a, const RowLaw& b) {
+void expect_equal(const RowDistribution& a, const RowDistribution& b) {
   EXPECT_EQ(a.one_hot, b.one_hot);
   if (a.one_hot >= 0) return;
   EXPECT_EQ(a.scale, b.scale);
@@ -65,18 +65,18 @@ TEST(Projection, EntriesAreThoseOfTheRowsTheBridgesWrite) {
   for (const SamplingParams& params : several_params()) {
     const std::vector<float> rows = pair.projected(params);
     const SamplingParams weighing = params.greedy() ? SamplingParams{} : params;
-    const std::vector<detail::Law> laws = pair.laws(weighing);
-    const std::vector<float> psi = pair.psi(laws);
+    const std::vector<detail::Distribution> distributions = pair.distributions(weighing);
+    const std::vector<float> psi = pair.psi(distributions);
     for (int64_t row = 0; row < pair.kRows; ++row) {
-      detail::Law law{pair.rows.row(row), DType::kFloat32, pair.kVocab};
-      law.scale = law_params(params).scale;
-      law.map = pair.by_bytes.data();
-      const RowLaw own = known(laws[row]);
-      detail::Law spelled = law;
+      detail::Distribution distribution{pair.rows.row(row), DType::kFloat32, pair.kVocab};
+      distribution.scale = distribution_params(params).scale;
+      distribution.map = pair.by_bytes.data();
+      const RowDistribution own = known(distributions[row]);
+      detail::Distribution spelled = distribution;
       spelled.map = pair.by_spelling.data();
       spelled.weighed = &own;
       for (int64_t token = 0; token < pair.kVocab; ++token) {
-        ASSERT_EQ(logit_at(law, token), rows[row * pair.kVocab + token]) << token;
+        ASSERT_EQ(logit_at(distribution, token), rows[row * pair.kVocab + token]) << token;
         ASSERT_EQ(logit_at(spelled, token), psi[row * pair.kVocab + token]) << token;
       }
     }
@@ -91,10 +91,11 @@ TEST(Projection, ColumnsThatAreMissingHaveNoMass) {
   const std::vector<int32_t> map = pack_map(pair.map, pair.kVocab, cols);
   const SamplingParams params;
   const std::vector<float> row = detail::project(narrow, 1, pair.map, pair.kVocab, params);
-  detail::Law law{narrow.row(1), DType::kFloat32, pair.kVocab};
-  law.scale = law_params(params).scale;
-  law.map = map.data();
-  for (int64_t token = 0; token < pair.kVocab; ++token) ASSERT_EQ(logit_at(law, token), row[token]);
+  detail::Distribution distribution{narrow.row(1), DType::kFloat32, pair.kVocab};
+  distribution.scale = distribution_params(params).scale;
+  distribution.map = map.data();
+  for (int64_t token = 0; token < pair.kVocab; ++token)
+    ASSERT_EQ(logit_at(distribution, token), row[token]);
   EXPECT_THROW(pack_map(pair.map, 0, cols), Error);
 }
 
@@ -103,58 +104,58 @@ TEST(Projection, DrawsAsTheCpu) {
   for (const SamplingParams& params : several_params()) {
     const std::vector<float> rows = pair.projected(params);
     const RowsView view{rows.data(), DType::kFloat32, pair.kRows, pair.kVocab, pair.kVocab};
-    std::vector<double> coins;
-    for (int64_t i = 0; i < pair.kRows; ++i) coins.push_back((i + 0.37) / 6.1);
+    std::vector<double> uniforms;
+    for (int64_t i = 0; i < pair.kRows; ++i) uniforms.push_back((i + 0.37) / 6.1);
     CudaSampleRequest all;
     all.logits = pair.rows;
     all.map = pair.by_bytes.data();
     all.vocab = pair.kVocab;
-    const Drawn drawn = draw(all, params, coins);
+    const Drawn drawn = draw(all, params, uniforms);
     for (int64_t row = 0; row < pair.kRows; ++row) {
-      EXPECT_EQ(drawn.tokens[row], sample_row(view, row, params, coins[row]));
+      EXPECT_EQ(drawn.tokens[row], sample_row(view, row, params, uniforms[row]));
       const auto token = static_cast<int32_t>(drawn.tokens[row]);
       EXPECT_EQ(drawn.drafter_ids[row], detail::drafter_id(pair.rows, row, pair.map, token));
-      expect_equal(drawn.laws[row], known(make_law(view, row, params)));
+      expect_equal(drawn.distributions[row], known(make_distribution(view, row, params)));
     }
   }
 }
 
 // Every place that a text reaches inside drafter tokens: from the root, and from where it went on.
-std::vector<Spellings::Place> inner_places(const Spellings& spellings) {
-  std::vector<Spellings::Place> all;
-  for (int32_t i = 0; i < spellings.size(); i += 7) {
-    Spellings::Place place = spellings.root();
-    for (int32_t token : spellings.of(spellings.drafter_id(i))) {
-      place = spellings.next(place, token);
-      if (spellings.ending(place) < place.end - place.begin) all.push_back(place);
+std::vector<DraftTokenTrie::Place> inner_places(const DraftTokenTrie& token_trie) {
+  std::vector<DraftTokenTrie::Place> all;
+  for (int32_t i = 0; i < token_trie.size(); i += 7) {
+    DraftTokenTrie::Place place = token_trie.root();
+    for (int32_t token : token_trie.of(token_trie.drafter_id(i))) {
+      place = token_trie.next(place, token);
+      if (token_trie.ending(place) < place.end - place.begin) all.push_back(place);
     }
   }
   return all;
 }
 
-TEST(Projection, LawsInsideADrafterTokenAreTheBridgesToTheBit) {
+TEST(Projection, DistributionsInsideADrafterTokenAreTheBridgesToTheBit) {
   const Bridged pair;
-  const std::vector<Spellings::Place> places = inner_places(pair.spellings);
+  const std::vector<DraftTokenTrie::Place> places = inner_places(pair.token_trie);
   ASSERT_GT(places.size(), 50u);
-  const int64_t cols = 2100;  // some spellings have no logit
+  const int64_t cols = 2100;  // some token_trie have no logit
   const std::vector<int32_t> narrow =
-      pack_spellings(pair.spellings, pair.drafter.size(), pair.kVocab, cols);
+      pack_token_trie(pair.token_trie, pair.drafter.size(), pair.kVocab, cols);
   for (const SamplingParams& params : {several_params()[1], several_params()[5]}) {
     for (bool all_there : {true, false}) {
       RowsView rows = pair.rows;
       if (!all_there) rows.cols = cols;
-      const detail::Law own = make_law(rows, 2, params);
-      const RowLaw weighed = known(own);
-      for (const Spellings::Place& at : places) {
-        const SpellingPlace place{at.begin, at.end, at.depth};
-        const std::vector<float> psi = pair.spellings.psi(own, at, pair.kVocab);
-        detail::Law law{pair.rows.row(2), DType::kFloat32, pair.kVocab};
-        law.scale = own.scale;
-        law.map = all_there ? pair.by_spelling.data() : narrow.data();
-        law.weighed = &weighed;
-        law.place = &place;
+      const detail::Distribution own = make_distribution(rows, 2, params);
+      const RowDistribution weighed = known(own);
+      for (const DraftTokenTrie::Place& at : places) {
+        const TriePlace place{at.begin, at.end, at.depth};
+        const std::vector<float> psi = pair.token_trie.psi(own, at, pair.kVocab);
+        detail::Distribution distribution{pair.rows.row(2), DType::kFloat32, pair.kVocab};
+        distribution.scale = own.scale;
+        distribution.map = all_there ? pair.by_spelling.data() : narrow.data();
+        distribution.weighed = &weighed;
+        distribution.place = &place;
         for (int64_t token = 0; token < pair.kVocab; ++token) {
-          ASSERT_EQ(logit_at(law, token), psi[token]) << at.begin << " " << at.depth;
+          ASSERT_EQ(logit_at(distribution, token), psi[token]) << at.begin << " " << at.depth;
         }
       }
     }
@@ -168,15 +169,15 @@ TEST(Projection, DrawsOnInsideADrafterToken) {
   const SamplingParams params = several_params()[1];
   std::mt19937_64 random(8);
   int went_on = 0, ended = 0;
-  const std::vector<detail::Law> own = pair.laws(params);
-  const std::vector<RowLaw> weighed = known(own);
-  std::vector<Spellings::Place> at(pair.kRows, pair.spellings.root());
+  const std::vector<detail::Distribution> own = pair.distributions(params);
+  const std::vector<RowDistribution> weighed = known(own);
+  std::vector<DraftTokenTrie::Place> at(pair.kRows, pair.token_trie.root());
   for (int step = 0; step < 12; ++step) {
-    std::vector<SpellingPlace> places;
-    std::vector<double> coins, second;
+    std::vector<TriePlace> places;
+    std::vector<double> uniforms, second;
     for (int64_t row = 0; row < pair.kRows; ++row) {
       places.push_back({at[row].begin, at[row].end, at[row].depth});
-      coins.push_back((static_cast<double>(random() % 1000) + 0.5) / 1000);
+      uniforms.push_back((static_cast<double>(random() % 1000) + 0.5) / 1000);
       second.push_back((static_cast<double>(random() % 1000) + 0.5) / 1000);
     }
     CudaSampleRequest all;
@@ -185,27 +186,27 @@ TEST(Projection, DrawsOnInsideADrafterToken) {
     all.weighed = weighed.data();
     all.places = places.data();
     all.vocab = pair.kVocab;
-    all.coins.select = second.data();
-    const Drawn drawn = draw(all, params, coins, true);
+    all.uniforms.select = second.data();
+    const Drawn drawn = draw(all, params, uniforms, true);
     for (int64_t row = 0; row < pair.kRows; ++row) {
-      const std::vector<float> psi = pair.spellings.psi(own[row], at[row], pair.kVocab);
+      const std::vector<float> psi = pair.token_trie.psi(own[row], at[row], pair.kVocab);
       const RowsView view{psi.data(), DType::kFloat32, 1, pair.kVocab, pair.kVocab};
       const auto token = static_cast<int32_t>(drawn.tokens[row]);
-      ASSERT_EQ(token, sample_row(view, 0, params, coins[row]));
-      expect_equal(drawn.laws[row], known(make_law(view, 0, params)));
-      Spellings::Place next = pair.spellings.next(at[row], token);
-      const int32_t end = next.begin + pair.spellings.ending(next);
-      const double ends = detail::mass_of(own[row], pair.spellings, next.begin, end);
-      const double goes_on = detail::mass_of(own[row], pair.spellings, end, next.end);
+      ASSERT_EQ(token, sample_row(view, 0, params, uniforms[row]));
+      expect_equal(drawn.distributions[row], known(make_distribution(view, 0, params)));
+      DraftTokenTrie::Place next = pair.token_trie.next(at[row], token);
+      const int32_t end = next.begin + pair.token_trie.ending(next);
+      const double ends = detail::mass_of(own[row], pair.token_trie, next.begin, end);
+      const double goes_on = detail::mass_of(own[row], pair.token_trie, end, next.end);
       if (second[row] * (ends + goes_on) < ends) {
-        next = pair.spellings.root();
+        next = pair.token_trie.root();
         ASSERT_GE(drawn.drafter_ids[row], 0);
         ++ended;
       } else {
         ASSERT_EQ(drawn.drafter_ids[row], -1);
         ++went_on;
       }
-      const SpellingPlace& told = drawn.places[row];
+      const TriePlace& told = drawn.places[row];
       ASSERT_EQ((std::array{told.begin, told.end, told.depth}),
                 (std::array{next.begin, next.end, next.depth}));
       at[row] = next;
@@ -221,8 +222,8 @@ class Verified : public ::testing::TestWithParam<VerifierInfo> {
   static constexpr int32_t kNodes = 6;  // one tree: two chains and a sibling; block: a chain
   Bridged pair;
   std::vector<int32_t> parents, tokens, offsets{0, kNodes}, paths{2, 1, 1, 1, 1, 1};
-  std::vector<int32_t> law_rows{0, 1, 2, 3, 4, 5};
-  std::vector<LawKind> kinds;
+  std::vector<int32_t> proposal_rows{0, 1, 2, 3, 4, 5};
+  std::vector<ProposalKind> kinds;
   std::vector<float> target;
 
   void set_up(Verifier verifier, const std::vector<float>& rows, const SamplingParams& params) {
@@ -237,10 +238,11 @@ class Verified : public ::testing::TestWithParam<VerifierInfo> {
     const RowsView view{rows.data(), DType::kFloat32, kNodes, pair.kVocab, pair.kVocab};
     tokens.assign(kNodes, 0);
     for (int32_t node = 1; node < kNodes; ++node) {
-      const double coin = (static_cast<double>(random() % 1000) + 0.5) / 1000;
-      tokens[node] = sample_row(view, parents[node], params, coin);
+      const double uniform = (static_cast<double>(random() % 1000) + 0.5) / 1000;
+      tokens[node] = sample_row(view, parents[node], params, uniform);
     }
-    kinds.assign(kNodes, takes(verifier, LawKind::kRow) ? LawKind::kRow : LawKind::kOneHot);
+    kinds.assign(kNodes,
+                 takes(verifier, ProposalKind::kIid) ? ProposalKind::kIid : ProposalKind::kOneHot);
   }
 
   VerifyRequest request(Verifier verifier, const RowsView& draft_rows,
@@ -249,7 +251,7 @@ class Verified : public ::testing::TestWithParam<VerifierInfo> {
     all.trees = {tokens.data(), parents.data(), offsets.data(), 1, paths.data()};
     all.target_logits = {target.data(), DType::kFloat32, kNodes, pair.kVocab, pair.kVocab};
     all.draft_logits = draft_rows;
-    all.laws = {kinds.data(), law_rows.data()};
+    all.proposals = {kinds.data(), proposal_rows.data()};
     all.sampling = &target_params;
     all.draft_sampling = &draft_params;
     all.verifier = verifier;
@@ -266,11 +268,12 @@ class Verified : public ::testing::TestWithParam<VerifierInfo> {
       std::vector<int64_t> next(1);
       std::vector<CudaStatus> status(1);
       std::vector<uint8_t> degenerate(1);
-      std::vector<std::max_align_t> room(detail::room_of(all) / sizeof(std::max_align_t) + 1);
+      std::vector<std::max_align_t> workspace(detail::workspace_of(all) / sizeof(std::max_align_t) +
+                                              1);
       const detail::Batch batch = detail::batch_of(all,
                                                    {accepted.data(), counts.data(), next.data(),
                                                     status.data(), where.data(), degenerate.data()},
-                                                   room.data());
+                                                   workspace.data());
       testing::play_batch(batch, 64);
       EXPECT_EQ(status[0], CudaStatus::kFine);
       EXPECT_EQ(next[0], wanted.next_tokens[0]);
@@ -282,9 +285,10 @@ class Verified : public ::testing::TestWithParam<VerifierInfo> {
   }
 
   CudaVerifyRequest mapped(const VerifyRequest& cpu, const RowsView& rows,
-                           const LawParams& of_target, const LawParams& of_draft) {
-    return {cpu.trees,  kNodes,    cpu.target_logits, cpu.laws, rows,
-            &of_target, &of_draft, cpu.verifier,      cpu.coins};
+                           const DistributionParams& of_target,
+                           const DistributionParams& of_draft) {
+    return {cpu.trees,  kNodes,    cpu.target_logits, cpu.proposals, rows,
+            &of_target, &of_draft, cpu.verifier,      cpu.uniforms};
   }
 };
 
@@ -295,56 +299,58 @@ TEST_P(Verified, TokenLevelIntersection) {
     set_up(GetParam().verifier, rows, params);
     const RowsView view{rows.data(), DType::kFloat32, kNodes, pair.kVocab, pair.kVocab};
     VerifyRequest cpu = request(GetParam().verifier, view, params, params);
-    cpu.coins.seed = seed;
-    const LawParams law = law_params(params);
-    CudaVerifyRequest all = mapped(cpu, pair.rows, law, law);
+    cpu.uniforms.seed = seed;
+    const DistributionParams distribution = distribution_params(params);
+    CudaVerifyRequest all = mapped(cpu, pair.rows, distribution, distribution);
     all.draft_map = pair.by_bytes.data();
     expect_same(cpu, all);
-    std::vector<RowLaw> drawn;
-    for (int64_t row = 0; row < kNodes; ++row) drawn.push_back(known(make_law(view, row, params)));
-    all.draft_laws = drawn.data();  // as those who drew the drafts know them
+    std::vector<RowDistribution> drawn;
+    for (int64_t row = 0; row < kNodes; ++row)
+      drawn.push_back(known(make_distribution(view, row, params)));
+    all.draft_distributions = drawn.data();  // as those who drew the drafts know them
     expect_same(cpu, all);
   }
 }
 
 TEST_P(Verified, InsideADrafterToken) {
   const SamplingParams params = several_params()[1];
-  const std::vector<detail::Law> laws = pair.laws(params);
-  const std::vector<Spellings::Place> inner = inner_places(pair.spellings);
-  std::vector<SpellingPlace> places;
+  const std::vector<detail::Distribution> distributions = pair.distributions(params);
+  const std::vector<DraftTokenTrie::Place> inner = inner_places(pair.token_trie);
+  std::vector<TriePlace> places;
   std::vector<float> rows;
   for (int32_t row = 0; row < kNodes; ++row) {  // every other one where a drafter token begins
     const bool begins = row % 2;
-    const Spellings::Place at = begins ? pair.spellings.root() : inner[row * 9 + 4];
+    const DraftTokenTrie::Place at = begins ? pair.token_trie.root() : inner[row * 9 + 4];
     places.push_back({at.begin, at.end, at.depth});
-    const std::vector<float> psi = pair.spellings.psi(laws[row], at, pair.kVocab);
+    const std::vector<float> psi = pair.token_trie.psi(distributions[row], at, pair.kVocab);
     rows.insert(rows.end(), psi.begin(), psi.end());
   }
   set_up(GetParam().verifier, rows, params);
   const RowsView view{rows.data(), DType::kFloat32, kNodes, pair.kVocab, pair.kVocab};
   const VerifyRequest cpu = request(GetParam().verifier, view, params, params);
-  const LawParams law = law_params(params);
-  CudaVerifyRequest all = mapped(cpu, pair.rows, law, law);
-  const std::vector<RowLaw> weighed = known(laws);
+  const DistributionParams distribution = distribution_params(params);
+  CudaVerifyRequest all = mapped(cpu, pair.rows, distribution, distribution);
+  const std::vector<RowDistribution> weighed = known(distributions);
   all.draft_map = pair.by_spelling.data();
   all.draft_weighed = weighed.data();
   all.draft_places = places.data();
   expect_same(cpu, all);
 }
 
-TEST_P(Verified, FirstTokensOfSpellings) {
+TEST_P(Verified, FirstTokensOfTheDraftTokenTrie) {
   for (uint64_t seed : {1, 4}) {
     SamplingParams params = several_params()[seed], of_psi;
     of_psi.temperature = params.temperature;
-    const std::vector<detail::Law> laws = pair.laws(params);
-    const std::vector<float> rows = pair.psi(laws);
+    const std::vector<detail::Distribution> distributions = pair.distributions(params);
+    const std::vector<float> rows = pair.psi(distributions);
     set_up(GetParam().verifier, rows, of_psi);
     const RowsView view{rows.data(), DType::kFloat32, kNodes, pair.kVocab, pair.kVocab};
     VerifyRequest cpu = request(GetParam().verifier, view, params, of_psi);
-    cpu.coins.seed = seed;
-    const LawParams of_target = law_params(params), of_draft = law_params(of_psi);
+    cpu.uniforms.seed = seed;
+    const DistributionParams of_target = distribution_params(params),
+                             of_draft = distribution_params(of_psi);
     CudaVerifyRequest all = mapped(cpu, pair.rows, of_target, of_draft);
-    const std::vector<RowLaw> weighed = known(laws);
+    const std::vector<RowDistribution> weighed = known(distributions);
     all.draft_map = pair.by_spelling.data();
     all.draft_weighed = weighed.data();
     expect_same(cpu, all);

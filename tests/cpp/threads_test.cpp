@@ -116,12 +116,12 @@ std::vector<int64_t> likeliest(int64_t first, int64_t second) {
   std::vector<float> logits(2 * kVocab);
   logits[first] = logits[kVocab + second] = 1;
   const std::vector<int32_t> tokens = {0, 0}, parents = {-1, -1}, offsets = {0, 1, 2};
-  const std::vector<LawKind> kinds(2, LawKind::kOneHot);
+  const std::vector<ProposalKind> kinds(2, ProposalKind::kOneHot);
   const SamplingParams greedy{0, 0, 1, 0, {}};
   VerifyRequest request;
   request.trees = {tokens.data(), parents.data(), offsets.data(), 2, nullptr};
   request.target_logits = {logits.data(), DType::kFloat32, 2, kVocab, kVocab};
-  request.laws.kinds = kinds.data();
+  request.proposals.kinds = kinds.data();
   request.sampling = request.draft_sampling = &greedy;
   return verify(request).next_tokens;
 }

@@ -60,16 +60,16 @@ RowsView view(const uint16_t* data, int64_t rows, int64_t vocab) {
   return {data, DType::kBFloat16, rows, vocab, vocab + 1};
 }
 
-// Three requests' trees, chains for block, by any law of the verifier but sparse ones.
+// Three requests' trees, chains for block, by any distribution of the verifier but sparse ones.
 struct Trees {
   std::vector<int32_t> tokens, parents, offsets{0}, rows, paths;
-  std::vector<LawKind> kinds;
+  std::vector<ProposalKind> kinds;
 
   Trees(Verifier verifier, int64_t vocab, std::mt19937_64& random) {
-    std::vector<LawKind> allowed;
-    for (int kind = 0; kind < static_cast<int>(LawKind::kSparse); ++kind) {
-      if (takes(verifier, static_cast<LawKind>(kind)))
-        allowed.push_back(static_cast<LawKind>(kind));
+    std::vector<ProposalKind> allowed;
+    for (int kind = 0; kind < static_cast<int>(ProposalKind::kSparse); ++kind) {
+      if (takes(verifier, static_cast<ProposalKind>(kind)))
+        allowed.push_back(static_cast<ProposalKind>(kind));
     }
     for (int request = 0; request < 3; ++request) {
       const int nodes = 1 + static_cast<int>(random() % 6);
@@ -105,7 +105,7 @@ bool same_tree(Verifier verifier, int64_t vocab, int filter, int splits, bool la
                trees.paths.data()};
   cpu.target_logits = view(target.data(), nodes, vocab);
   cpu.draft_logits = view(draft.data(), nodes, vocab);
-  cpu.laws = {trees.kinds.data(), trees.rows.data()};
+  cpu.proposals = {trees.kinds.data(), trees.rows.data()};
   cpu.sampling = cpu.draft_sampling = &params;
   cpu.verifier = verifier;
   cpu.report_status = true;
@@ -114,28 +114,29 @@ bool same_tree(Verifier verifier, int64_t vocab, int filter, int splits, bool la
 
   const OnDevice<int32_t> tokens(trees.tokens), parents(trees.parents), offsets(trees.offsets),
       rows(trees.rows), paths(trees.paths);
-  const OnDevice<LawKind> kinds(trees.kinds);
+  const OnDevice<ProposalKind> kinds(trees.kinds);
   const OnDevice<uint16_t> target_rows(target), draft_rows(draft);
-  const OnDevice<LawParams> laws(std::vector<LawParams>(3, law_params(params)));
+  const OnDevice<DistributionParams> distributions(
+      std::vector<DistributionParams>(3, distribution_params(params)));
   CudaVerifyRequest all;
   all.trees = {tokens.get(), parents.get(), offsets.get(), 3, paths.get()};
   all.nodes = nodes;
   all.target_logits = view(target_rows.get(), nodes, vocab);
   all.draft_logits = view(draft_rows.get(), nodes, vocab);
-  all.laws = {kinds.get(), rows.get()};
-  all.sampling = all.draft_sampling = laws.get();
+  all.proposals = {kinds.get(), rows.get()};
+  all.sampling = all.draft_sampling = distributions.get();
   all.verifier = verifier;
   all.splits = splits;
   all.lazy = lazy;
   const OnDevice<int32_t> accepted(nodes), counts(3), where(3);
   const OnDevice<int64_t> next(3);
   const OnDevice<CudaStatus> status(3);
-  const OnDevice<uint8_t> degenerate(3), room(verify_cuda_room(all));
+  const OnDevice<uint8_t> degenerate(3), workspace(verify_cuda_workspace(all));
   const OnDevice<double> acceptance(wanted.acceptance.size());
   verify_cuda_async(all,
                     {accepted.get(), counts.get(), next.get(), status.get(), where.get(),
                      degenerate.get(), cpu.want_acceptance ? acceptance.get() : nullptr},
-                    room.get(), verify_cuda_room(all), nullptr);
+                    workspace.get(), verify_cuda_workspace(all), nullptr);
   check_cuda(cudaDeviceSynchronize(), "verification");
   std::vector<int32_t> kept;
   const std::vector<int32_t> path = accepted.host(), count = counts.host();
@@ -158,11 +159,11 @@ bool same_draws(int64_t vocab, int filter) {
   constexpr int64_t kRows = 5;
   std::mt19937_64 random(vocab + filter);
   const std::vector<uint16_t> logits = normal_rows(kRows, vocab + 1, random);
-  const std::vector<double> coins{0.01, 0.3, 0.5, 0.77, 0.999};
+  const std::vector<double> uniforms{0.01, 0.3, 0.5, 0.77, 0.999};
   std::vector<int64_t> wanted(kRows), drawn(kRows);
-  sample_rows(view(logits.data(), kRows, vocab), params_of(filter), coins.data(), wanted.data());
+  sample_rows(view(logits.data(), kRows, vocab), params_of(filter), uniforms.data(), wanted.data());
   const OnDevice<uint16_t> rows(logits);
-  sample_cuda(view(rows.get(), kRows, vocab), params_of(filter), coins.data(), drawn.data(),
+  sample_cuda(view(rows.get(), kRows, vocab), params_of(filter), uniforms.data(), drawn.data(),
               nullptr);
   return drawn == wanted;
 }

@@ -47,6 +47,8 @@ def test_consumer(tmp_path: Path, cuda: str) -> None:
     )
     run("cmake", "--build", build, "--target", "anydraft", "-j2")
     run("cmake", "--install", build, "--component", "dev")
+    (library,) = prefix.glob("lib*/libanydraft.a")
+    assert b"8anydraft7testing" not in library.read_bytes()  # the enumerating backend
     # Built from a copy, so that nothing can be found beside the sources.
     shutil.copytree(CONSUMER, user)
     run("cmake", "-S", user, "-B", user / "build", f"-DCMAKE_PREFIX_PATH={prefix}")

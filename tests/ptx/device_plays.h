@@ -14,8 +14,8 @@
 #include "runtime.h"
 
 namespace anydraft::detail {  // cuda/kernels.h, which a host compiler cannot read
-void launch_laws(const Batch& batch, void* stream);
-void launch_walks(const Batch& batch, void* stream);
+void launch_distributions(const Batch& batch, void* stream);
+void launch_verifiers(const Batch& batch, void* stream);
 void launch_paths(const Batch& batch, void* stream);
 void launch_acceptance(const Batch& batch, void* stream);
 }  // namespace anydraft::detail
@@ -41,9 +41,9 @@ class Carried {
     const size_t bytes = view.rows * view.stride * size_of(view.dtype);
     if (view.data) view.data = place(view.data, bytes, true, nullptr);
   }
-  void coins(CoinsView& coins, size_t requests, size_t nodes) {
-    in(coins.seeds, requests), in(coins.requests, requests), in(coins.positions, requests);
-    in(coins.accept, nodes), in(coins.pick, nodes), in(coins.select, nodes);
+  void uniforms(UniformsView& uniforms, size_t requests, size_t nodes) {
+    in(uniforms.seeds, requests), in(uniforms.requests, requests), in(uniforms.positions, requests);
+    in(uniforms.accept, nodes), in(uniforms.pick, nodes), in(uniforms.select, nodes);
   }
   void back() {
     for (const Array& array : arrays_) {
@@ -66,12 +66,12 @@ class Carried {
   std::vector<Array> arrays_;
 };
 
-inline size_t size_of_map(const int32_t* map, int64_t vocab, bool with_spellings) {
+inline size_t size_of_map(const int32_t* map, int64_t vocab, bool with_token_trie) {
   const detail::MapView view(map, vocab);
   const int32_t* end = view.ids + view.starts[map[0]];
-  if (with_spellings) {
-    const detail::SpellingsView spellings(map, vocab);
-    end = spellings.tokens + spellings.starts[spellings.count];
+  if (with_token_trie) {
+    const detail::DraftTokenTrieView token_trie(map, vocab);
+    end = token_trie.tokens + token_trie.starts[token_trie.count];
   }
   return end - map;
 }
@@ -97,10 +97,12 @@ inline void play_batch(const detail::Batch& on_host, int threads) {
   const size_t nodes = all.nodes, requests = all.trees.requests, drafts = all.draft_logits.rows;
   all.splits = threads <= 32 ? 1 : threads <= 64 ? 4 : 8;
   Carried carried;
-  carried.in(all.laws.ids, all.laws.sparse_offsets ? all.laws.sparse_offsets[nodes] : 0);
-  carried.in(all.laws.masses, all.laws.sparse_offsets ? all.laws.sparse_offsets[nodes] : 0);
-  carried.in(all.laws.sparse_offsets, nodes + 1);
-  carried.in(all.laws.kinds, nodes), carried.in(all.laws.rows, nodes);
+  carried.in(all.proposals.ids,
+             all.proposals.sparse_offsets ? all.proposals.sparse_offsets[nodes] : 0);
+  carried.in(all.proposals.masses,
+             all.proposals.sparse_offsets ? all.proposals.sparse_offsets[nodes] : 0);
+  carried.in(all.proposals.sparse_offsets, nodes + 1);
+  carried.in(all.proposals.kinds, nodes), carried.in(all.proposals.rows, nodes);
   carried.in(all.trees.tokens, nodes), carried.in(all.trees.parents, nodes);
   carried.in(all.trees.offsets, requests + 1), carried.in(all.trees.paths, nodes);
   if (all.draft_map) {
@@ -109,20 +111,20 @@ inline void play_batch(const detail::Batch& on_host, int threads) {
   }
   carried.rows(all.target_logits), carried.rows(all.draft_logits);
   carried.in(all.sampling, requests), carried.in(all.draft_sampling, requests);
-  carried.coins(all.coins, requests, nodes);
-  carried.in(all.draft_laws, drafts), carried.in(all.draft_weighed, drafts);
+  carried.uniforms(all.uniforms, requests, nodes);
+  carried.in(all.draft_distributions, drafts), carried.in(all.draft_weighed, drafts);
   carried.in(all.draft_places, drafts);
   CudaVerifyResult& result = batch.result;
   carried.out(result.accepted, nodes), carried.out(result.acceptance, nodes);
   carried.out(result.counts, requests), carried.out(result.next_tokens, requests);
   carried.out(result.status, requests), carried.out(result.where, requests);
   carried.out(result.degenerate, requests);
-  detail::for_each_array(batch.room, on_host.request,
+  detail::for_each_array(batch.workspace, on_host.request,
                          [&](auto*& array, int64_t count) { carried.out(array, count); });
   on_stream([&](void* stream) {
-    if (batch.room.parts) detail::launch_laws(batch, stream);
+    if (batch.workspace.parts) detail::launch_distributions(batch, stream);
     detail::plays_paths(all.verifier) ? detail::launch_paths(batch, stream)
-                                      : detail::launch_walks(batch, stream);
+                                      : detail::launch_verifiers(batch, stream);
     if (result.acceptance) detail::launch_acceptance(batch, stream);
   });
   carried.back();
@@ -133,15 +135,16 @@ inline void play_samples(const detail::SampleBatch& on_host, int64_t rows) {
   CudaSampleResult result = on_host.result;
   Carried carried;
   if (all.map) carried.in(all.map, size_of_map(all.map, all.vocab, all.weighed));
-  carried.rows(all.logits), carried.in(all.params, rows), carried.coins(all.coins, rows, rows);
+  carried.rows(all.logits), carried.in(all.params, rows),
+      carried.uniforms(all.uniforms, rows, rows);
   carried.in(all.nodes, rows), carried.in(all.weighed, rows), carried.in(all.places, rows);
   carried.out(result.tokens, rows), carried.out(result.status, rows);
-  carried.out(result.laws, rows), carried.out(result.drafter_ids, rows);
+  carried.out(result.distributions, rows), carried.out(result.drafter_ids, rows);
   carried.out(result.places, rows);
-  auto* room = reinterpret_cast<char*>(on_host.parts);
-  const size_t bytes = sample_cuda_room(all);
-  carried.out(room, bytes);
-  on_stream([&](void* stream) { sample_cuda_async(all, result, room, bytes, stream); });
+  auto* workspace = reinterpret_cast<char*>(on_host.parts);
+  const size_t bytes = sample_cuda_workspace(all);
+  carried.out(workspace, bytes);
+  on_stream([&](void* stream) { sample_cuda_async(all, result, workspace, bytes, stream); });
   carried.back();
 }
 

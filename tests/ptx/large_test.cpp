@@ -1,5 +1,6 @@
 // Real vocabularies: batches that each of the kernels reads that a launch chooses by their size,
-// with all verifiers by turns, beside the CPU engine; and the exact laws' coins on few tokens.
+// with all verifiers by turns, beside the CPU engine; and the exact distributions' uniforms on few
+// tokens.
 #include <cuda_runtime_api.h>
 #include <gtest/gtest.h>
 
@@ -88,27 +89,27 @@ TEST(Large, DrawsFromManyRows) {
     Case rows(Verifier::kTopDown, vocab, 11, 6);
     rows.halve(DType::kBFloat16);
     const RowsView& all = rows.request.target_logits;
-    std::vector<double> coins;
-    for (int64_t i = 0; i < all.rows; ++i) coins.push_back((i + 0.3) / all.rows);
+    std::vector<double> uniforms;
+    for (int64_t i = 0; i < all.rows; ++i) uniforms.push_back((i + 0.3) / all.rows);
     SamplingParams params;
     params.top_k = 40;
     std::vector<int64_t> wanted(all.rows), drawn(all.rows);
-    sample_rows(all, params, coins.data(), wanted.data());
+    sample_rows(all, params, uniforms.data(), wanted.data());
     const DeviceRows on_device(all);
     const size_t from = ptx::launched().size();
-    sample_cuda(on_device.view(), params, coins.data(), drawn.data(), nullptr);
+    sample_cuda(on_device.view(), params, uniforms.data(), drawn.data(), nullptr);
     EXPECT_EQ(drawn, wanted);
     EXPECT_TRUE(was_launched(from, kernel)) << vocab;
   }
   EXPECT_EQ(ptx::findings().count(), 0u);
 }
 
-// A lattice of coins, as tests/python/test_cuda_laws.py has it, where the CPU's law is the exact
-// one.
-TEST(Large, CoinsOfALattice) {
+// A lattice of uniforms, as tests/python/test_cuda_distributions.py has it, where the CPU's
+// distribution is the exact one.
+TEST(Large, UniformsOfALattice) {
   for (const VerifierInfo& info : verifiers()) {
     Case few(info.verifier, 4, 61, 7);
-    few.give_coins();
+    few.give_uniforms();
     expect_same(few.request);
   }
 }

@@ -1,4 +1,4 @@
-// Kernels by hand, sound and unsound: what the interpreter has to find, and what it must not.
+// Kernels by hand, sound and invalid: what the interpreter has to find, and what it must not.
 #include "machine.h"
 
 #include <cstdio>

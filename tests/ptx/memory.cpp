@@ -36,7 +36,7 @@ namespace {
 // Keeps one reader a word, or a sum of several of one moment that stands for them all.
 void note_read(Cell& cell, uint8_t bytes, const Toucher& by) {
   Stamp& read = cell.read;
-  // Of other bytes of the word the earlier reader is forgotten: one stamp has no room for two.
+  // Of other bytes of the word the earlier reader is forgotten: one stamp has no workspace for two.
   if ((cell.read_bytes & bytes) == 0 || happened_before(read, by)) {
     read = by.now;
     cell.read_bytes = bytes;
@@ -107,7 +107,7 @@ namespace {
 void* reserve(size_t bytes) {
   void* at = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (at == MAP_FAILED) throw std::runtime_error("[ptx] no room for device memory");
+  if (at == MAP_FAILED) throw std::runtime_error("[ptx] no workspace for device memory");
   return at;
 }
 }  // namespace

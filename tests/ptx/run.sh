@@ -5,29 +5,28 @@
 #                   has torch and pytest, the tests of anydraft.cuda (ten minutes)
 #   run.sh quick    hand-made kernels, small cases once
 #
-#   BUILD=build/cuda                   the folder of the CUDA build, as .ci/run has it
+#   BUILD=build/ptx                    its build folder, as .ci/run has it
 #   ANYDRAFT_CUDA_ARCHITECTURES=90     90-virtual: PTX alone, compiles in half the time
 #   JOBS=2 PYTHON=python3
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-build=${BUILD:-build/cuda}
+build=${BUILD:-build/ptx}
 python=${PYTHON:-python3}
-options=(-DANYDRAFT_CUDA=ON -DANYDRAFT_CUDA_ARCHITECTURES="${ANYDRAFT_CUDA_ARCHITECTURES:-90}"
-  -DANYDRAFT_PTX_TESTS=ON -DANYDRAFT_ASSERTS=OFF)
+options=(-DANYDRAFT_CUDA_ARCHITECTURES="${ANYDRAFT_CUDA_ARCHITECTURES:-90}")
 targets=(ptx_machine_test ptx_small_cases)
 with_python=
 if [ "${1:-}" != quick ]; then
-  tests/cpp/fetch_googletest.sh build/googletest
-  options+=(-DANYDRAFT_TESTS=ON -DANYDRAFT_GTEST_ROOT="$PWD/build/googletest")
+  third_party/fetch_googletest.sh build/googletest
+  options+=(-DPTX_BLOCK_TESTS=ON -DANYDRAFT_GTEST_ROOT="$PWD/build/googletest")
   targets+=(ptx_block_tests)
   if "$python" -c 'import torch, pytest, pybind11' 2>/dev/null; then
     with_python=yes
-    options+=(-DANYDRAFT_PYTHON=ON -DPython_EXECUTABLE="$(command -v "$python")"
+    options+=(-DPTX_PYTHON=ON -DPython_EXECUTABLE="$(command -v "$python")"
       -Dpybind11_DIR="$("$python" -m pybind11 --cmakedir)")
     targets+=(ptx_core)
   fi
 fi
-cmake -S . -B "$build" -G Ninja "${options[@]}"
+cmake -S tests/ptx -B "$build" -G Ninja "${options[@]}"
 cmake --build "$build" --target "${targets[@]}" -j"${JOBS:-2}"
 "$build/ptx_machine_test"
 "$build/ptx_small_cases"
@@ -35,7 +34,7 @@ cmake --build "$build" --target "${targets[@]}" -j"${JOBS:-2}"
 for seed in 1 2 3; do
   PTX_SEED=$seed "$build/ptx_small_cases"
 done
-PTX_PROCESSORS=4 PTX_SEED=4 "$build/ptx_small_cases" # few multiprocessors: no clusters for laws
+PTX_PROCESSORS=4 PTX_SEED=4 "$build/ptx_small_cases" # few multiprocessors: no clusters for distributions
 "$build/ptx_block_tests"
 PTX_SEED=5 "$build/ptx_block_tests" --gtest_filter=-Large*
 if [ -z "$with_python" ]; then

@@ -71,7 +71,7 @@ class Device {
     if (device.findings.count() > 0) _exit(9);
   }
   const Function* function_of(const Kernel& kernel);
-  static const char* unsound(const Launch& launch, size_t dynamic_shared, bool programmatic);
+  static const char* invalid(const Launch& launch, size_t dynamic_shared, bool programmatic);
   void set_order(Launch& launch, bool programmatic);
 
   std::map<cudaStream_t, Last> last_;
@@ -88,7 +88,7 @@ const Function* Device::function_of(const Kernel& kernel) {
 }
 
 // Limits of compute capability 9.0, without opting into more.
-const char* Device::unsound(const Launch& launch, size_t dynamic_shared, bool programmatic) {
+const char* Device::invalid(const Launch& launch, size_t dynamic_shared, bool programmatic) {
   const Function& function = *launch.function;
   if (launch.blocks < 1 || launch.blocks > 0x7fffffffu) return "the grid";
   if (launch.threads < 1 || launch.threads > function.max_threads) return "threads a block";
@@ -132,7 +132,7 @@ cudaError_t Device::launch(const void* entry, dim3 blocks, dim3 threads, void** 
     launch.parameters.resize(one.offset + one.size);
     std::memcpy(launch.parameters.data() + one.offset, arguments[i], one.size);
   }
-  if (const char* what = unsound(launch, dynamic_shared, programmatic)) {
+  if (const char* what = invalid(launch, dynamic_shared, programmatic)) {
     findings.add("a launch beyond the limits", nullptr, -1, function->name + ": " + what);
     return cudaErrorInvalidConfiguration;
   }

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from anydraft import Law, SamplingParams, Trees, _core, verifiers, verify
-from anydraft.cuda import STATUS, Coins, Verification, law_params
+from anydraft import Proposal, SamplingParams, Trees, _core, verifiers, verify
+from anydraft.cuda import STATUS, Uniforms, Verification, distribution_params
 
 ABSENT = ""
 if not _core.cuda_built():
@@ -18,20 +18,20 @@ def on_device(test):
     return pytest.mark.cuda(pytest.mark.skipif(bool(ABSENT), reason=ABSENT)(test))
 
 
-KINDS = ["one_hot", "row", "without_replacement", "hub", "greedy_k", "sparse"]
-LAWS = {info["name"]: info["laws"].split(", ") for info in verifiers()}
+KINDS = ["one_hot", "iid", "without_replacement", "spechub", "greedy_k", "sparse"]
+SCHEMES = {info["name"]: info["proposals"].split(", ") for info in verifiers()}
 FILTERED = SamplingParams(temperature=0.8, top_k=50, top_p=0.95, min_p=1e-4)
 
 
 class Batch:
-    """Ragged trees (chains for block) with laws that the verifier takes, on the CPU; `Verification`
-    takes no sparse ones."""
+    """Ragged trees (chains for block) with distributions that the verifier takes, on the CPU;
+    `Verification` takes no sparse ones."""
 
     def __init__(self, verifier, vocab, requests, dtype, seed, stride=0, sparse=True):
         random = np.random.default_rng(seed)
         generator = torch.Generator().manual_seed(seed)
-        tokens, parents, paths, self.laws, offsets = [], [], [], [], [0]
-        kinds = [kind for kind in LAWS[verifier] if sparse or kind != "sparse"]
+        tokens, parents, paths, self.proposals, offsets = [], [], [], [], [0]
+        kinds = [kind for kind in SCHEMES[verifier] if sparse or kind != "sparse"]
         for _ in range(requests):
             for node in range(int(random.integers(1, 7))):
                 chain = verifier == "block" or random.random() < 0.4
@@ -39,7 +39,7 @@ class Batch:
                 parents.append(-1 if node == 0 else max(node - back, 0))
                 tokens.append(int(random.integers(0, min(vocab, 5))))
                 paths.append(int(random.integers(1, 4)))
-                self.laws.append(self.law(str(random.choice(kinds)), len(self.laws)))
+                self.proposals.append(self.proposal(str(random.choice(kinds)), len(self.proposals)))
             offsets.append(len(tokens))
         nodes = len(tokens)
         rows = torch.randn(2, nodes, vocab + stride, generator=generator)
@@ -52,10 +52,10 @@ class Batch:
         self.verifier = verifier
 
     @staticmethod
-    def law(kind, row):
+    def proposal(kind, row):
         if kind == "sparse":
-            return Law("sparse", ids=[0, 1, 2, 3, 4], masses=[1.0, 2.0, 1.0, 0.5, 0.1])
-        return Law("one_hot") if kind == "one_hot" else Law(kind, row)
+            return Proposal("sparse", ids=[0, 1, 2, 3, 4], masses=[1.0, 2.0, 1.0, 0.5, 0.1])
+        return Proposal("one_hot") if kind == "one_hot" else Proposal(kind, row)
 
     def verify(self, device, params, **options):
         if device == "cpu":
@@ -65,7 +65,7 @@ class Batch:
         return verify(
             self.trees,
             target,
-            laws=self.laws,
+            proposals=self.proposals,
             draft_logits=draft,
             sampling=params,
             verifier=self.verifier,
@@ -97,14 +97,16 @@ class OnDevice:
             ints(batch.trees.parents),
             ints(batch.trees.offsets),
             batch.target.cuda(),
-            kinds=ints([KINDS.index(law.kind) for law in batch.laws]),
-            rows=ints([-1 if law.row is None else law.row for law in batch.laws]),
-            sampling=law_params([params] * requests, "cuda"),
-            draft_sampling=law_params([draft_params or params] * requests, "cuda"),
+            kinds=ints([KINDS.index(proposal.kind) for proposal in batch.proposals]),
+            rows=ints(
+                [-1 if proposal.row is None else proposal.row for proposal in batch.proposals]
+            ),
+            sampling=distribution_params([params] * requests, "cuda"),
+            draft_sampling=distribution_params([draft_params or params] * requests, "cuda"),
             draft_logits=batch.draft.cuda(),
             verifier=batch.verifier,
             paths=ints(batch.trees.paths),
-            coins=Coins(seed=params.seed or 0),
+            uniforms=Uniforms(seed=params.seed or 0),
             **options,
         )
         self.offsets = batch.trees.offsets

@@ -17,7 +17,7 @@ from tokenizers import (
     trainers,
 )
 
-from anydraft.rank_kinds import RANK_KINDS
+from anydraft.tiktoken_presets import RANK_KINDS
 
 CORPUS = texts_of("families", 30_000)
 SPECIALS = ["<unk>", "<s>", "</s>", "<|im_start|>", "<|im_end|>"]

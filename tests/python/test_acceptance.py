@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from anydraft import acceptance, theory
-from tests.reference import laws, multipath, trees
+from tests.reference import multipath, schemes, trees
 from tests.reference.rows import delta, norm, without
 from tests.reference.top_down import top_down
 from tests.reference.traversal import traversal
@@ -15,7 +15,7 @@ from tests.reference.traversal import traversal
 VOCAB, DEPTH, TEMPERATURE = 4, 3, 0.7
 
 
-class Laws(dict):
+class Distributions(dict):
     """Rows after every prefix, made when asked for: logits, and log masses at a temperature."""
 
     def __init__(self, seed, temperature=None):
@@ -35,7 +35,7 @@ class Laws(dict):
 
 
 def rows_of(seed):
-    return Laws(2 * seed), Laws(2 * seed + 1, TEMPERATURE)
+    return Distributions(2 * seed), Distributions(2 * seed + 1, TEMPERATURE)
 
 
 def drawn_tree(kind, draft_rows, seed):
@@ -46,15 +46,15 @@ def drawn_tree(kind, draft_rows, seed):
 
 
 def as_reference(tree, target_rows, draft_rows):
-    """The same tree, with the law of each child, for tests/reference."""
+    """The same tree, with the distribution of each child, for tests/reference."""
     draft, places = trees.Draft(), {0: 0}
     for node in tree.inner():
         children = [i for i, parent in enumerate(tree.parents) if parent == node]
         tokens = [tree.prefixes[i][-1] for i in children]
         row = draft_rows.masses(tree.prefixes[node])
-        if tree.kind == "row":
+        if tree.kind == "iid":
             of = [row] * len(tokens)
-        elif tree.kind == "hub":
+        elif tree.kind == "spechub":
             of = [norm(without(row, tokens[1:])), delta(tokens[1], VOCAB)]
         else:
             of = [norm(without(row, tokens[:i])) for i in range(len(tokens))]
@@ -69,22 +69,22 @@ def expected_of(verifier, tree, target_rows, draft_rows):
     return verifier(tree, *acceptance.rows_of(tree, target_rows, draft_rows), TEMPERATURE)
 
 
-def mean_accepted(law):
-    return sum(len(kept) * mass for (kept, _), mass in law.items())
+def mean_accepted(scheme):
+    return sum(len(kept) * mass for (kept, _), mass in scheme.items())
 
 
-@pytest.mark.parametrize("kind", ["row", "without_replacement", "hub"])
+@pytest.mark.parametrize("kind", ["iid", "without_replacement", "spechub"])
 def test_expected_tokens_of_top_down_are_those_of_the_reference(kind):
     for seed, depth in itertools.product(range(6), (1, 2, 3)):
         target_rows, draft_rows = rows_of(seed)
         tree = drawn_tree(kind, draft_rows, seed).cut(depth)
         expected = mean_accepted(top_down(as_reference(tree, target_rows, draft_rows)))
-        walk = acceptance.tree_verifier("top_down")
-        found = expected_of(walk, tree, target_rows, draft_rows)
+        verifier = acceptance.tree_verifier("top_down")
+        found = expected_of(verifier, tree, target_rows, draft_rows)
         assert found == pytest.approx(expected, abs=2e-5)
 
 
-@pytest.mark.parametrize("kind", ["row", "without_replacement", "hub"])
+@pytest.mark.parametrize("kind", ["iid", "without_replacement", "spechub"])
 def test_expected_tokens_of_traversal_have_the_mean_of_the_reference(kind):
     """What lies below a node is averaged over its draws: deep trees differ one by one."""
     target_rows, draft_rows = rows_of(2)
@@ -115,19 +115,19 @@ def test_paths():
     )
     siblings = acceptance.sibling_paths(paths)
     expected = mean_accepted(top_down(multipath.merged_tree(world, paths)))
-    walk = acceptance.tree_verifier("top_down")
-    found = expected_of(walk, siblings, target_rows, draft_rows)
+    verifier = acceptance.tree_verifier("top_down")
+    found = expected_of(verifier, siblings, target_rows, draft_rows)
     assert found == pytest.approx(expected, abs=2e-5)
 
     merged = acceptance.merged_paths(paths)
     assert merged.paths[0] == 3 and len(set(merged.prefixes)) == len(merged.prefixes)
     expected = mean_accepted(multipath.mixed_selection(world, paths, ranks=multipath.by_bucket))
-    walk = acceptance.path_verifier("multipath", 2000)
-    found = expected_of(walk, merged, target_rows, draft_rows)
+    verifier = acceptance.path_verifier("multipath", 2000)
+    found = expected_of(verifier, merged, target_rows, draft_rows)
     assert found == pytest.approx(expected, abs=0.08)
 
 
-@pytest.mark.parametrize("kind", ["row", "without_replacement", "hub"])
+@pytest.mark.parametrize("kind", ["iid", "without_replacement", "spechub"])
 def test_texts_of_the_target_give_the_mean_of_drawn_trees(kind):
     """Exactly: all texts with their masses against all trees with theirs."""
     target_rows, draft_rows = rows_of(4)
@@ -142,12 +142,12 @@ def test_texts_of_the_target_give_the_mean_of_drawn_trees(kind):
     drawn = trees.drafts(
         trees.static(trees.shape("2,2")),
         target,
-        lambda prefix, k: laws.LAWS[kind](draft_rows.masses(prefix), k),
+        lambda prefix, k: schemes.SCHEMES[kind](draft_rows.masses(prefix), k),
     )
-    expected = float(trees.expected_accepted(trees.round_law(top_down, drawn)))
+    expected = float(trees.expected_accepted(trees.round_distribution(top_down, drawn)))
     found = sum(
         mass * acceptance.accepted_along([share(text, 0), share(text, 1)], 2)
-        for text, mass in trees.target_law(target, 2).items()
+        for text, mass in trees.target_distribution(target, 2).items()
     )
     assert found == pytest.approx(expected, abs=1e-9)
 

@@ -1,4 +1,6 @@
-"""The audit's p-value is what it says, for laws with hardly any mass in a bin too."""
+"""The audit's p-value is what it says, for distributions with hardly any mass in a bin too."""
+
+import itertools
 
 import numpy as np
 import pytest
@@ -10,17 +12,19 @@ from anydraft.testing import audit, chi_square
 FILTERED = SamplingParams(temperature=0.8, top_k=200)
 
 
-def test_draws_from_the_law_seldom_look_wrong():
+def test_draws_from_the_distribution_seldom_look_wrong():
     random = np.random.default_rng(0)
-    for law in ([0.5, 0.499999, 1e-6], [0.3, 0.2, 0.2, 0.2999, 1e-4], [0.01] * 100, [1.0]):
+    for scheme in ([0.5, 0.499999, 1e-6], [0.3, 0.2, 0.2, 0.2999, 1e-4], [0.01] * 100, [1.0]):
         values = [
-            chi_square(torch.tensor(random.multinomial(20000, law)), torch.tensor(law)).p_value
+            chi_square(
+                torch.tensor(random.multinomial(20000, scheme)), torch.tensor(scheme)
+            ).p_value
             for _ in range(1000)
         ]
         assert np.mean(np.array(values) < 1e-2) < 0.02
 
 
-def test_draws_from_another_law_look_wrong():
+def test_draws_from_another_distribution_look_wrong():
     random = np.random.default_rng(1)
     counts = random.multinomial(20000, [0.27, 0.23, 0.25, 0.25])
     assert chi_square(torch.tensor(counts), torch.full((4,), 0.25)).p_value < 1e-6
@@ -43,20 +47,40 @@ def lax_below_the_root(trees, target_logits, **options):
     return VerifyResult(accepted, offsets, next_token, [], [])
 
 
-def test_what_is_wrong_behind_the_first_token_is_found_level_by_level():
+def test_what_is_wrong_behind_the_first_token_is_found():
     rows = torch.randn(5, 300, generator=torch.Generator().manual_seed(3))
-    target, draft = rows[:3], rows[3:]
-    assert audit(lax_below_the_root, target[0], draft[0], runs=4000).p_value > 1e-3
-    assert audit(lax_below_the_root, target, draft, runs=4000).p_value < 1e-9
+    assert audit(lax_below_the_root, rows[:3], rows[3:], runs=4000).p_value < 1e-9
+    # One row for every node: two and three tokens are looked at without being asked for.
+    assert audit(lax_below_the_root, rows[0], rows[3], runs=4000).p_value < 1e-9
+    assert audit("top_down", rows[0], rows[3], runs=4000).p_value > 1e-3
+
+
+def uniforms_of_the_level_above(trees, target_logits, **options):
+    """Top-down, but a node below the first level is judged with its parent's uniform number."""
+    options.pop("requests"), options.pop("positions")
+    random = np.random.default_rng(trees.tokens[:50])
+    accept, pick = random.uniform(1e-12, 1, (2, len(trees.tokens)))
+    for begin, end in itertools.pairwise(trees.offsets):
+        for node in range(begin + 1, end):
+            if trees.parents[node] > 0:
+                accept[node] = accept[begin + trees.parents[node]]
+    return verify(trees, target_logits, uniforms=(accept, pick), **options)
+
+
+def test_a_uniform_used_again_one_level_down_is_found():
+    rows = torch.randn(2, 300, generator=torch.Generator().manual_seed(5))
+    assert audit(uniforms_of_the_level_above, rows[0], rows[1]).p_value < 1e-9
+    # Drafts of one level have no node that it is wrong about.
+    assert audit(uniforms_of_the_level_above, rows[[0, 0]], rows[1:]).p_value > 1e-3
 
 
 @pytest.mark.parametrize(
-    ("verifier", "law"),
-    [("top_down", "row"), ("top_down", "hub"), ("traversal", "without_replacement")],
+    ("verifier", "scheme"),
+    [("top_down", "iid"), ("top_down", "spechub"), ("traversal", "without_replacement")],
 )
-def test_levels_of_a_verifier_that_is_right_look_right(verifier, law):
+def test_levels_of_a_verifier_that_is_right_look_right(verifier, scheme):
     rows = torch.randn(5, 300, generator=torch.Generator().manual_seed(4))
-    found = audit(verifier, rows[:3], rows[3:], law=law, runs=6000, sampling=FILTERED)
+    found = audit(verifier, rows[:3], rows[3:], scheme=scheme, runs=6000, sampling=FILTERED)
     assert found.p_value > 1e-3 and found.degrees > 20
     with pytest.raises(InputError, match=r"\[depth \+ 1, vocab\] and \[depth, vocab\]"):
         audit(verifier, rows[:3], rows[2:])

@@ -53,10 +53,10 @@ requests = st.tuples(
 def test_a_request_gives_the_same_whatever_is_beside_it(bridge, shape, several, batch_size):
     prompts, params, lengths = (list(column) for column in zip(*several, strict=True))
     together = session(bridge, **shape).generate(
-        prompts, sampling=params, max_new_tokens=lengths, batch_size=batch_size
+        prompts, sampling=params, max_tokens=lengths, batch_size=batch_size
     )
     for (prompt, own, length), got in zip(several, together, strict=True):
-        alone = session(bridge, **shape).generate(prompt, sampling=own, max_new_tokens=length)
+        alone = session(bridge, **shape).generate(prompt, sampling=own, max_tokens=length)
         assert (got.tokens, got.text) == (alone.tokens, alone.text)
         assert got.finish_reason == alone.finish_reason
         counts = ("target_calls", "draft_calls", "drafted", "accepted", "bridges")
@@ -66,20 +66,20 @@ def test_a_request_gives_the_same_whatever_is_beside_it(bridge, shape, several, 
 @pytest.mark.parametrize("bridge", BRIDGES)
 def test_calls_are_shared_and_caches_released(bridge):
     run = session(bridge, draft_confidence=0, sampling=SEEDED)
-    stats = [g.stats for g in run.generate(PROMPTS, max_new_tokens=20)]
+    stats = [g.stats for g in run.generate(PROMPTS, max_tokens=20)]
     assert run.target.calls == max(s.target_calls for s in stats)
     assert run.target.texts == {}
     if run.drafter not in (None, "lookup"):
         assert run.drafter.calls < sum(s.draft_calls for s in stats)
         assert run.drafter.texts == {}
-    alone = [g.tokens for g in run.generate(PROMPTS, max_new_tokens=20, batch_size=1)]
+    alone = [g.tokens for g in run.generate(PROMPTS, max_tokens=20, batch_size=1)]
     assert alone == [r.generation.tokens for r in run.runs]
 
 
 def test_the_next_request_begins_where_one_ends():
     run = session("none", sampling=SamplingParams(temperature=0))
     run.target.row = lambda text: np.eye(TARGET.size, dtype=np.float32)[0]
-    run.generate([[1]] * 4, max_new_tokens=[6, 2, 2, 2], batch_size=2)
+    run.generate([[1]] * 4, max_tokens=[6, 2, 2, 2], batch_size=2)
     assert run.target.calls == 6
 
 
@@ -103,7 +103,7 @@ def bad_rows(run, first_token):
 
 @pytest.mark.parametrize("bridge", BRIDGES)
 def test_an_error_of_one_request_costs_the_others_nothing(bridge):
-    options = {"sampling": SEEDED, "max_new_tokens": 30}
+    options = {"sampling": SEEDED, "max_tokens": 30}
     expected = [g.tokens for g in session(bridge).generate(PROMPTS, **options)]
     run = session(bridge)
     target = bad_rows(run, 3)
@@ -176,15 +176,15 @@ def test_lists_that_do_not_fit():
     run = session("none")
     with pytest.raises(InputError, match="expected 4 sampling, one a prompt, got 1"):
         run.generate(PROMPTS, sampling=[SEEDED])
-    with pytest.raises(InputError, match="expected 4 max_new_tokens, one a prompt, got 2"):
-        run.generate(PROMPTS, max_new_tokens=[1, 2])
+    with pytest.raises(InputError, match="expected 4 max_tokens, one a prompt, got 2"):
+        run.generate(PROMPTS, max_tokens=[1, 2])
     with pytest.raises(InputError, match="batch_size >= 1, got 0"):
         run.generate(PROMPTS, batch_size=0)
     target = run.target
     wrong = lambda feeds: target(feeds)[1:]  # noqa: E731
     wrong.vocabulary = TARGET
     run.target = wrong
-    with pytest.raises(InputError, match=r"logits \[4, vocab\] from the target, got 3 rows"):
+    with pytest.raises(InputError, match=r"logits \[4, vocab\] from the target, got \[3, "):
         run.generate(PROMPTS)
 
 
@@ -199,21 +199,21 @@ def test_lists_that_do_not_fit():
 def test_requests_of_one_core_end_with_their_own_errors(bridge, shape, spoil, spoilt):
     """As a service drives the core: one session, many requests, some rows of some of them bad."""
     side, bad = spoil
-    wanted = session(bridge, **shape).generate(PROMPTS, sampling=[SEEDED] * 4, max_new_tokens=20)
+    wanted = session(bridge, **shape).generate(PROMPTS, sampling=[SEEDED] * 4, max_tokens=20)
     pair = session(bridge, **shape)
-    core, stop = pair._new_core(), TARGET.role("eos")
-    ids = [core.add(p, sampling=SEEDED, max_new_tokens=20, stop=stop) for p in PROMPTS]
+    core, stop = pair._engine, TARGET.role("eos")
+    ids = [core.add(p, sampling=SEEDED, max_tokens=20, stop=stop) for p in PROMPTS]
     calls = dict.fromkeys(SIDES, 0)
     while True:
-        while (work := core.next())[0] != "idle":
-            which, feeds = work
+        while (work := core.next()).model != "idle":
+            which, feeds = work.model, work.feeds
             rows = pair.target(feeds) if which == "target" else pair.drafter(feeds)
             ends = np.cumsum([feed.rows for feed in feeds])
             for i, feed in enumerate(feeds):
                 if which == side and (calls[which], feed.request // 2 % 4) in spoilt:
                     rows[ends[i] - feed.rows : ends[i]] = bad
             calls[which] += 1
-            core.feed(rows)
+            core.feed(work, rows)
         ended = [core.finish(i) for i in ids]
         for i, reason, generation in zip(ids, ended, wanted, strict=True):
             tokens = [token for token, _ in core.emitted(i)]

@@ -26,10 +26,10 @@ def test_writes_ratios_to_every_peer(tmp_path, monkeypatch, capsys):
     assert out.with_suffix(".md").read_text() in capsys.readouterr().out + "\n"
 
 
-def test_a_wrong_law_ends_the_bench(monkeypatch):
+def test_a_wrong_distribution_ends_the_bench(monkeypatch):
     """The engine is asked for another temperature than the reference is told."""
     other = SamplingParams(temperature=1.1)
     real = kernels_cpu.probs
     monkeypatch.setattr(kernels_cpu, "probs", lambda rows, _: real(rows, other))
-    with pytest.raises(AssertionError, match="law at vocab 1000"):
+    with pytest.raises(AssertionError, match="distribution at vocab 1000"):
         kernels_cpu._check(1000, "float32", SamplingParams(temperature=0.8), 3.0)

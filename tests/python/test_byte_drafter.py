@@ -9,8 +9,9 @@ import pytest
 import torch
 from real import NAMES, vocabulary_of
 from texts import texts_of
+from toys import engine
 
-from anydraft import SamplingParams, SpeculativeSession, Vocabulary, _core, probs, stateless
+from anydraft import SamplingParams, Slrs, SpeculativeSession, Vocabulary, _core, probs, stateless
 from anydraft.testing import chi_square
 
 WINDOW, STEPS = 6, 200
@@ -104,12 +105,11 @@ def test_settled_target_tokens_are_accepted_more_often_than_bytes():
         session = SpeculativeSession(
             target,
             drafter,
-            bridge="slrs",
-            stop_rule=rule,
+            bridge=Slrs(rule),
             draft_length=1,
             sampling=SamplingParams(0.6, seed=1),
         )
-        stats = [run.stats for run in session.generate(prompts * 2, max_new_tokens=2)]
+        stats = [run.stats for run in session.generate(prompts * 2, max_tokens=2)]
         accepted[rule] = sum(one.accepted for one in stats)
         stopped[rule] = sum(one.stopped for one in stats) / len(stats)
     assert accepted[1] < accepted[3] < accepted["settled"]
@@ -121,31 +121,31 @@ SAMPLING = SamplingParams(temperature=0.9, top_k=6, seed=3)
 
 
 def emitted(runs, tokens, **options):
-    """Counts of the first tokens, of requests with coins of their own."""
+    """Counts of the first tokens, of requests with uniforms of their own."""
     target, drafter = models()
     counts, tables = Counter(), (target.vocabulary.table, BYTES.table)
     map_ = _core.VocabularyMapTable(*reversed(tables))
-    spellings = _core.Spellings(*reversed(tables), map_)
+    token_trie = _core.DraftTokenTrie(*reversed(tables), map_)
     prompt = target.vocabulary.encode(PROMPT)
     for stream in range(runs):
-        core = _core.Session(
-            *tables, bridge="slrs", draft_length=2, map=map_, spellings=spellings, **options
+        core = engine(
+            *tables, bridge="slrs", draft_length=2, map=map_, token_trie=token_trie, **options
         )
-        job = core.add(prompt, sampling=SAMPLING, max_new_tokens=tokens, coin_stream=stream)
-        while (work := core.next())[0] != "idle":
-            core.feed((target if work[0] == "target" else drafter)(work[1]))
+        job = core.add(prompt, sampling=SAMPLING, max_tokens=tokens, random_stream=stream)
+        while (work := core.next()).model != "idle":
+            core.feed(work, (target if work.model == "target" else drafter)(work.feeds))
         core.check(job)
         counts[tuple(token for token, _ in core.emitted(job))] += 1
         drafter.forget(job + 1)
     return target, counts
 
 
-def test_sampled_law_of_the_first_tokens():
+def test_sampled_distribution_of_the_first_tokens():
     tokens, runs = 3, 400
     target, counts = emitted(runs, tokens, stop_tokens=0, draft_budget=16)
 
     @functools.cache
-    def law(token):
+    def distribution(token):
         row = probs(target.row(token)[None], SAMPLING)[0]
         return {int(i): float(row[i]) for i in row.nonzero()[:, 0]}
 
@@ -154,7 +154,7 @@ def test_sampled_law_of_the_first_tokens():
         exact = {
             (*text, token): (mass * p, token)
             for text, (mass, last) in exact.items()
-            for token, p in law(last).items()
+            for token, p in distribution(last).items()
         }
     assert counts.keys() <= exact.keys()
     masses = torch.tensor([mass for mass, _ in exact.values()])

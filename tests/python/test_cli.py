@@ -78,7 +78,7 @@ def drafter(tmp_path_factory):
 
 def generate(target, drafter, *more, prompt=PROMPT, tokens=24):
     command = ["generate", "--target", target, "--drafter", drafter, "--prompt", prompt]
-    return cli.main([*command, "--max-new-tokens", str(tokens), *more])
+    return cli.main([*command, "--max-tokens", str(tokens), *more])
 
 
 def result(capsys):
@@ -140,7 +140,7 @@ def test_row_drafts_sampled_are_another_sample(target, drafter, capsys):
     assert generate(target, drafter, *options) == 0
     found = result(capsys)
     assert not found["must_be_identical"]
-    assert found["identical"] or found["comparison"].startswith("same law, another sample")
+    assert found["identical"] or found["comparison"].startswith("same distribution, another sample")
 
 
 def test_a_text_that_differs_is_an_error(target, capsys, monkeypatch):
@@ -154,7 +154,7 @@ def test_a_text_that_differs_is_an_error(target, capsys, monkeypatch):
 
 
 def test_tie_gap_of_plain_tokens_is_nothing(target):
-    """The coin of a sampled token lies in its own interval: position and purpose are right."""
+    """The uniform of a sampled token lies in its own interval: position and purpose are right."""
     from anydraft import SamplingParams, SpeculativeSession
     from anydraft.contrib import hf
 
@@ -162,7 +162,7 @@ def test_tie_gap_of_plain_tokens_is_nothing(target):
     for temperature in (0.0, 0.9):
         sampling = SamplingParams(temperature, seed=5)
         session = SpeculativeSession(model, sampling=sampling)
-        tokens = session.generate(PROMPT, max_new_tokens=6).tokens
+        tokens = session.generate(PROMPT, max_tokens=6).tokens
         for at, token in enumerate(tokens):
             text = [*session.last.prompt, *tokens[:at]]
             assert comparing.tie_gap(model, text, (token, token), sampling) < 1e-4
@@ -204,7 +204,7 @@ def test_colours_on_a_terminal(target, capsys, monkeypatch):
         ({"more": ["--draft-length", "-1"]}, "draft_length"),
         ({"more": ["--prompt", "b", "--compare"]}, "one --prompt with --compare"),
         ({"more": ["--threads", "0"]}, "threads"),
-        ({"tokens": -1}, "max_new_tokens"),
+        ({"tokens": -1}, "max_tokens"),
     ],
 )
 def test_bad_input_is_one_line_and_2(target, drafter, capsys, change, message):
@@ -261,7 +261,7 @@ def test_ctrl_c_keeps_what_was_written(target):
         "lookup",
         "--prompt",
         PROMPT,
-        "--max-new-tokens",
+        "--max-tokens",
         "50000",
         "--threads",
         "1",
@@ -289,22 +289,24 @@ def bench(tmp_path, target, drafter, *more):
     assert cli.main([*command, "--temperatures", "0.8", *more]) == 0
     means = json.loads((tmp_path / "out.json").read_text())["means"]
     return {
-        (row["shape"], row["draft"], row["walk"]): row["tokens"]
+        (row["shape"], row["draft"], row["verifier"]): row["tokens"]
         for row in means
         if row["kind"] == "all"
     }
 
 
 def test_bench_of_a_model_that_drafts_for_itself(tmp_path, target, capsys):
-    """Where both laws are one, every draft but the greedy one is accepted to the last token."""
+    """Where both distributions are one, every draft but the greedy one is accepted to the last
+    token.
+    """
     means = bench(tmp_path, target, target)
-    for (shape, draft, walk), tokens in means.items():
+    for (shape, draft, verifier), tokens in means.items():
         kind, _, number = shape.partition(" ")
         depth = 5 if kind == "paths" else int(number)
         if draft == "one_hot":
             assert 1 < tokens < depth + 1
         else:
-            assert tokens == pytest.approx(depth + 1, abs=2e-3), (shape, draft, walk)
+            assert tokens == pytest.approx(depth + 1, abs=2e-3), (shape, draft, verifier)
     assert "SpecHub" in capsys.readouterr().out
 
 
@@ -314,7 +316,9 @@ def test_bench_across_vocabularies(tmp_path, target, drafter):
     means = bench(tmp_path, target, drafter, "--plot", str(picture))
     assert picture.read_bytes().startswith(b"\x89PNG")
     for depth in (2, 3, 4, 5):
-        one, two = (means[f"depth {depth}", draft, "top_down"] for draft in ("one draft", "row"))
+        one, two = (means[f"depth {depth}", draft, "top_down"] for draft in ("one draft", "iid"))
         assert 1 < one < two < depth + 1
-    for law in ("row", "without_replacement", "hub"):
-        assert {f"tree {d}" for d in (2, 5)} <= {shape for shape, of, _ in means if of == law}
+    for distribution in ("iid", "without_replacement", "spechub"):
+        assert {f"tree {d}" for d in (2, 5)} <= {
+            shape for shape, of, _ in means if of == distribution
+        }

@@ -1,26 +1,26 @@
-"""The CUDA engine against the CPU engine: the same tokens from the same logits and coins."""
+"""The CUDA engine against the CPU engine: the same tokens from the same logits and uniforms."""
 
 import numpy as np
 import pytest
 import torch
-from cuda_batches import FILTERED, LAWS, Batch, OnDevice, on_device, same
+from cuda_batches import FILTERED, SCHEMES, Batch, OnDevice, on_device, same
 
 from anydraft import (
     CudaUnavailableError,
     InputError,
-    Law,
     NonFiniteLogitsError,
+    Proposal,
     SamplingParams,
     Trees,
     _core,
     sample,
     verify,
 )
-from anydraft.cuda import STATUS, Coins, Sampler, Verification, law_params
+from anydraft.cuda import STATUS, Sampler, Uniforms, Verification, distribution_params
 
 
 @on_device
-@pytest.mark.parametrize("verifier", sorted(LAWS))
+@pytest.mark.parametrize("verifier", sorted(SCHEMES))
 @pytest.mark.parametrize("vocab", [7, 1000, 32000, 128256, 151936, 262144])
 def test_same_tokens_as_the_cpu(verifier, vocab):
     if vocab < 10:
@@ -41,7 +41,7 @@ def test_same_tokens_as_the_cpu(verifier, vocab):
 
 
 @on_device
-@pytest.mark.parametrize("verifier", sorted(set(LAWS) - {"multipath"}))
+@pytest.mark.parametrize("verifier", sorted(set(SCHEMES) - {"multipath"}))
 def test_acceptance_of_nodes(verifier):
     batch = Batch(verifier, 5000, 6, torch.bfloat16, 8, sparse=False)
     cpu, gpu = (batch.verify(device, FILTERED, acceptance=True) for device in ("cpu", "cuda"))
@@ -67,7 +67,7 @@ def test_batches(requests):
 
 
 @on_device
-@pytest.mark.parametrize("verifier", sorted(LAWS))
+@pytest.mark.parametrize("verifier", sorted(SCHEMES))
 @pytest.mark.parametrize("splits", [1, 4], ids=["one_block", "cluster"])
 def test_small_case(verifier, splits):
     """Ragged trees and the largest filters on few tokens: what `make gpu` runs under sanitizers."""
@@ -89,7 +89,7 @@ def test_any_split_of_the_vocabulary(splits, lazy):
     for vocab in (1000, 128256):
         for params in (SamplingParams(temperature=0.8, seed=5), FILTERED):
             batch = Batch("top_down", vocab, 3, torch.bfloat16, vocab)
-            batch.laws = [Law("row", i) for i in range(len(batch.laws))]
+            batch.proposals = [Proposal("iid", i) for i in range(len(batch.proposals))]
             device = OnDevice(batch, params, splits=splits, lazy=lazy)
             device.call()
             device.expect(batch.verify("cpu", params))
@@ -116,9 +116,9 @@ def test_a_graph_replays_new_rows():
 
 
 @on_device
-def test_room_is_small():
+def test_workspace_is_small():
     batch = Batch("top_down", 262144, 4, torch.bfloat16, 1)
-    assert OnDevice(batch, SamplingParams()).call.room <= 64 * 1024 * 4
+    assert OnDevice(batch, SamplingParams()).call.workspace <= 64 * 1024 * 4
 
 
 @on_device
@@ -137,14 +137,16 @@ def test_samples_as_the_cpu(vocab, dtype):
 
 
 @on_device
-def test_the_laws_of_drawn_drafts_spare_reading_their_rows():
+def test_the_distributions_of_drawn_drafts_spare_reading_their_rows():
     params = SamplingParams(temperature=0.8, top_p=0.9)
     batch = Batch("top_down", 9000, 6, torch.bfloat16, 4)
-    nodes = len(batch.laws)
-    sampler = Sampler(batch.draft.cuda(), law_params([params] * nodes, "cuda"), Coins(seed=3))
+    nodes = len(batch.proposals)
+    sampler = Sampler(
+        batch.draft.cuda(), distribution_params([params] * nodes, "cuda"), Uniforms(seed=3)
+    )
     sampler()
-    batch.laws = [Law("row", i) for i in range(nodes)]
-    device = OnDevice(batch, params, draft_laws=sampler.laws)
+    batch.proposals = [Proposal("iid", i) for i in range(nodes)]
+    device = OnDevice(batch, params, draft_distributions=sampler.distributions)
     device.call()
     device.expect(batch.verify("cpu", params))
 
@@ -164,7 +166,9 @@ class TestFailures:
         rows = torch.zeros(4, 10)
         rows[2, 3] = torch.inf
         with pytest.raises(NonFiniteLogitsError, match="target row 2"):
-            verify(trees, rows.cuda(), laws=[Law("one_hot")] * 4, sampling=SamplingParams())
+            verify(
+                trees, rows.cuda(), proposals=[Proposal("one_hot")] * 4, sampling=SamplingParams()
+            )
         with pytest.raises(NonFiniteLogitsError, match="row 2"):
             sample(rows.cuda(), SamplingParams(), [(i, 0) for i in range(4)])
 
@@ -181,7 +185,7 @@ class TestFailures:
             verify(
                 batch.trees,
                 batch.target.cuda(),
-                laws=batch.laws,
+                proposals=batch.proposals,
                 draft_logits=batch.draft,
                 sampling=SamplingParams(),
             )
@@ -206,23 +210,25 @@ class FakeCuda:
 def test_a_build_without_cuda_says_how_to_get_it():
     rows = FakeCuda(np.zeros((1, 4), dtype=np.float32))
     with pytest.raises(CudaUnavailableError, match="reinstall with ANYDRAFT_CUDA=ON"):
-        verify(Trees.chains([[0]]), rows, laws=[Law("one_hot")], sampling=SamplingParams())
+        verify(
+            Trees.chains([[0]]), rows, proposals=[Proposal("one_hot")], sampling=SamplingParams()
+        )
     with pytest.raises(CudaUnavailableError, match="reinstall with ANYDRAFT_CUDA=ON"):
         _core.sample_rows(rows, SamplingParams(), [0.5])
 
 
 def test_arguments_for_the_device_are_checked_without_one():
     ints = torch.zeros(3, dtype=torch.int32)
-    params = law_params([SamplingParams()] * 2, "cpu")
+    params = distribution_params([SamplingParams()] * 2, "cpu")
     offsets, rows = torch.tensor([0, 1, 3], dtype=torch.int32), torch.zeros(3, 8)
-    laws = {"kinds": ints, "rows": ints, "sampling": params}
+    distributions = {"kinds": ints, "rows": ints, "sampling": params}
     with pytest.raises(InputError, match=r"tokens \[3\], got \[2\]"):
-        Verification(ints[:2], ints, offsets, rows, **laws)
+        Verification(ints[:2], ints, offsets, rows, **distributions)
     with pytest.raises(InputError, match=r"tokens torch\.int32"):
-        Verification(ints.long(), ints, offsets, rows, **laws)
+        Verification(ints.long(), ints, offsets, rows, **distributions)
     with pytest.raises(InputError, match="sampling"):
-        Verification(ints, ints, offsets, rows, **laws | {"sampling": params[:1]})
+        Verification(ints, ints, offsets, rows, **distributions | {"sampling": params[:1]})
     with pytest.raises(InputError, match="rows in CUDA memory"):
-        Verification(ints, ints, offsets, rows, **laws)
+        Verification(ints, ints, offsets, rows, **distributions)
     with pytest.raises(InputError, match="rows in CUDA memory"):
-        Sampler(rows, law_params([SamplingParams()] * 3, "cpu"), Coins())
+        Sampler(rows, distribution_params([SamplingParams()] * 3, "cpu"), Uniforms())

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from anydraft import SamplingParams, probs
-from anydraft.bench.peer_laws import PeerLaws, differs
+from anydraft.bench.peer_distributions import PeerDistributions, differs
 from anydraft.bench.peers_cuda import Torch, Transformers
 
 PLAIN = SamplingParams(temperature=0.8)
@@ -13,14 +13,14 @@ FILTERED = SamplingParams(temperature=0.8, top_k=50, top_p=0.95)
 
 @pytest.mark.parametrize("params", [PLAIN, FILTERED], ids=["plain", "filtered"])
 @pytest.mark.parametrize("kind", ["draw", "chain"])
-def test_full_rows_of_probabilities_have_the_exact_law(kind, params):
+def test_full_rows_of_probabilities_have_the_exact_distribution(kind, params):
     torch.manual_seed(1)
-    assert PeerLaws("cpu").wrong("torch", Torch(), kind, params) == ""
+    assert PeerDistributions("cpu").wrong("torch", Torch(), kind, params) == ""
 
 
-def test_transformers_verifies_by_the_exact_law():
+def test_transformers_verifies_by_the_exact_distribution():
     torch.manual_seed(1)
-    assert PeerLaws("cpu").wrong("transformers", Transformers(), "chain", PLAIN) == ""
+    assert PeerDistributions("cpu").wrong("transformers", Transformers(), "chain", PLAIN) == ""
 
 
 class Warm(Torch):
@@ -53,14 +53,14 @@ class Eager(Torch):
         (Eager, "chain", PLAIN, "chi-square"),
     ],
 )
-def test_another_law_is_told(peer, kind, params, said):
+def test_another_distribution_is_told(peer, kind, params, said):
     torch.manual_seed(1)
-    assert said in PeerLaws("cpu").wrong("other", peer(), kind, params)
+    assert said in PeerDistributions("cpu").wrong("other", peer(), kind, params)
 
 
 def test_what_a_sample_contradicts():
-    law = probs(torch.arange(4.0)[None], SamplingParams())[0].tolist()
-    fair = [token for token, mass in enumerate(law) for _ in range(round(1000 * mass))]
-    assert differs(fair, law) == ""
-    assert "chi-square" in differs([3] * 1000, law)
-    assert "no mass" in differs([*fair, 9], law)
+    distribution = probs(torch.arange(4.0)[None], SamplingParams())[0].tolist()
+    fair = [token for token, mass in enumerate(distribution) for _ in range(round(1000 * mass))]
+    assert differs(fair, distribution) == ""
+    assert "chi-square" in differs([3] * 1000, distribution)
+    assert "no mass" in differs([*fair, 9], distribution)

@@ -6,8 +6,8 @@ import pytest
 import torch
 from cuda_batches import Batch, OnDevice, on_device
 
-from anydraft import InputError, Law, SamplingParams, Vocabulary, _core, sample
-from anydraft.cuda import Coins, Projection, Sampler, Verification, law_params
+from anydraft import InputError, Proposal, SamplingParams, Vocabulary, _core, sample
+from anydraft.cuda import Projection, Sampler, Uniforms, Verification, distribution_params
 
 
 def numbers(tokens):
@@ -43,8 +43,8 @@ class Pair:
     def rows(self, logits, params, spelled):
         if not spelled:
             return torch.tensor(_core.projected_rows(logits, self.map, self.vocab, params))
-        spellings = _core.Spellings(self.drafter.table, self.target.table, self.map)
-        return torch.tensor(_core.psi_rows(logits, spellings, self.vocab, params))
+        token_trie = _core.DraftTokenTrie(self.drafter.table, self.target.table, self.map)
+        return torch.tensor(_core.psi_rows(logits, token_trie, self.vocab, params))
 
 
 def test_projected_rows_are_what_the_bridges_draw_from():
@@ -74,7 +74,7 @@ def test_a_drafter_of_another_vocabulary(spelled, size):
     for params in (SamplingParams(temperature=0.8, seed=3), SamplingParams(top_k=40, top_p=0.9)):
         of_draft = SamplingParams(temperature=params.temperature) if spelled else params
         batch = Batch("top_down", pair.vocab, 8, torch.float32, size)
-        nodes = len(batch.laws)
+        nodes = len(batch.proposals)
         generator = torch.Generator().manual_seed(size)
         logits = 2 * torch.randn(nodes, pair.draft_vocab, generator=generator)
         batch.draft = pair.rows(logits, params, spelled)
@@ -82,12 +82,12 @@ def test_a_drafter_of_another_vocabulary(spelled, size):
         batch.target = batch.draft.clamp(min=-9) + 0.4 * noise
         device = {"projection": pair.projection("cuda", spelled)}
         if spelled:
-            every = law_params([params] * nodes, "cuda")
-            own = Sampler(logits.cuda(), every, Coins(seed=1))
+            every = distribution_params([params] * nodes, "cuda")
+            own = Sampler(logits.cuda(), every, Uniforms(seed=1))
             own()
-            device["weighed"] = own.laws
-        laws = law_params([of_draft] * nodes, "cuda")
-        drawn = Sampler(logits.cuda(), laws, Coins(seed=9), purpose=5, **device)
+            device["weighed"] = own.distributions
+        distributions = distribution_params([of_draft] * nodes, "cuda")
+        drawn = Sampler(logits.cuda(), distributions, Uniforms(seed=9), purpose=5, **device)
         drawn()
         wanted = sample(
             batch.draft,
@@ -101,11 +101,11 @@ def test_a_drafter_of_another_vocabulary(spelled, size):
         for i, begin in enumerate(starts[:-1]):
             for node in range(begin + 1, starts[i + 1]):
                 batch.trees.tokens[node] = int(wanted[begin + parents[node]])
-        batch.laws = [Law("row", i) for i in range(nodes)]
+        batch.proposals = [Proposal("iid", i) for i in range(nodes)]
         cpu = batch.verify("cpu", params, draft_sampling=of_draft)
         batch.draft = logits
-        for known in (None, drawn.laws):
-            call = OnDevice(batch, params, of_draft, draft_laws=known, **device)
+        for known in (None, drawn.distributions):
+            call = OnDevice(batch, params, of_draft, draft_distributions=known, **device)
             call.call()
             call.expect(cpu)
 
@@ -113,22 +113,22 @@ def test_a_drafter_of_another_vocabulary(spelled, size):
 @on_device
 def test_drafter_tokens_are_spelt_to_their_end():
     """Target tokens drawn one after another from the same rows until the drafter's token ends: they
-    spell it, and whole drafter tokens have the drafter's own law."""
+    spell it, and whole drafter tokens have the drafter's own distribution."""
     pair, rows = Pair(9), 4000
     logits = torch.randn(1, pair.draft_vocab, generator=torch.Generator().manual_seed(2))
-    law = logits[0, : pair.drafter.size].double().softmax(-1)
+    distribution = logits[0, : pair.drafter.size].double().softmax(-1)
     logits = logits.cuda().expand(rows, -1).contiguous()
-    every = law_params([SamplingParams()] * rows, "cuda")
-    own = Sampler(logits, every, Coins(seed=1))
+    every = distribution_params([SamplingParams()] * rows, "cuda")
+    own = Sampler(logits, every, Uniforms(seed=1))
     own()
     spelt, ended, places = [b""] * rows, [-1] * rows, None
     for step in range(3):
         drawn = Sampler(
             logits,
             every,
-            Coins(seed=20 + step),
+            Uniforms(seed=20 + step),
             projection=pair.projection("cuda", spelled=True),
-            weighed=own.laws,
+            weighed=own.distributions,
             places=places,
         )
         drawn()
@@ -141,7 +141,7 @@ def test_drafter_tokens_are_spelt_to_their_end():
     for text, token in zip(spelt, ended, strict=True):
         assert pair.drafter.token_bytes(token) == text
     words = {}  # drafter tokens of equal bytes are one: the likeliest is fed
-    for token, mass in enumerate(law.tolist()):
+    for token, mass in enumerate(distribution.tolist()):
         text = pair.drafter.token_bytes(token)
         words[text] = words.get(text, 0.0) + mass
     wrong = sum(
@@ -153,9 +153,13 @@ def test_drafter_tokens_are_spelt_to_their_end():
 def test_arguments_are_checked_without_a_device():
     ints = torch.zeros(3, dtype=torch.int32)
     offsets, rows = torch.tensor([0, 1, 3], dtype=torch.int32), torch.zeros(3, 8)
-    laws = {"kinds": ints, "rows": ints, "sampling": law_params([SamplingParams()] * 2, "cpu")}
+    distributions = {
+        "kinds": ints,
+        "rows": ints,
+        "sampling": distribution_params([SamplingParams()] * 2, "cpu"),
+    }
     pair = Pair(9)
     with pytest.raises(InputError, match="rows of 13 drafter and 14 target tokens"):
-        Verification(ints, ints, offsets, rows, projection=pair.projection("cpu"), **laws)
+        Verification(ints, ints, offsets, rows, projection=pair.projection("cpu"), **distributions)
     with pytest.raises(InputError, match="places"):
-        Verification(ints, ints, offsets, rows, places=torch.zeros(3, 3), **laws)
+        Verification(ints, ints, offsets, rows, places=torch.zeros(3, 3), **distributions)

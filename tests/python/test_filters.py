@@ -59,10 +59,10 @@ def binary_cases(draw):
 def test_filters_keep_what_exact_fractions_keep(case, dtype):
     row, params = case
     kept = kept_exactly(row, params)
-    law = probs(torch.from_numpy(row)[None].to(dtype), params)[0].double().numpy()
-    assert ((law > 0) == kept).all()
+    distribution = probs(torch.from_numpy(row)[None].to(dtype), params)[0].double().numpy()
+    assert ((distribution > 0) == kept).all()
     expected = np.where(kept, np.exp2(row - row.max()), 0)
-    assert np.abs(law - expected / expected.sum()).max() <= 1e-7
+    assert np.abs(distribution - expected / expected.sum()).max() <= 1e-7
 
 
 @st.composite
@@ -100,17 +100,17 @@ def test_totals_are_the_fixed_order_sums_on_every_instruction_set(row, params, h
     """However a row is read, chunk totals are those of a sum over the kept entries alone."""
     rows = torch.from_numpy(row)[None]
     rows = rows.bfloat16() if half else rows
-    laws, tokens = [], []
+    distributions, tokens = [], []
     try:
         for name in testing.instruction_sets():
             testing.use_instruction_set(name)
-            laws.append(testing.law_of(rows, params))
+            distributions.append(testing.distribution_of(rows, params))
             tokens.append(_core.sample_rows(rows, params, [0.7]))
     finally:
         testing.use_instruction_set("")
-    *_, totals, anew = laws[0]
+    *_, totals, anew = distributions[0]
     assert totals == anew
-    assert all(law == laws[0] for law in laws)
+    assert all(distribution == distributions[0] for distribution in distributions)
     assert all(token == tokens[0] for token in tokens)
 
 
@@ -118,8 +118,10 @@ def test_totals_are_the_fixed_order_sums_on_every_instruction_set(row, params, h
 @given(rough_rows(), st.floats(0.1, 5), st.integers(1, 3000))
 def test_top_k_is_the_kth_largest(row, temperature, top_k):
     rows = torch.from_numpy(row)[None]
-    _, lower, *_ = testing.law_of(rows, SamplingParams(temperature=temperature, top_k=top_k))
-    _, lowest, *_ = testing.law_of(rows, SamplingParams(temperature=temperature))
+    _, lower, *_ = testing.distribution_of(
+        rows, SamplingParams(temperature=temperature, top_k=top_k)
+    )
+    _, lowest, *_ = testing.distribution_of(rows, SamplingParams(temperature=temperature))
     kth = np.sort(row)[::-1][min(top_k, len(row)) - 1]
     assert (row >= lower).tolist() == (row >= max(kth, lowest)).tolist()
 
@@ -128,7 +130,9 @@ def test_top_k_is_the_kth_largest(row, temperature, top_k):
 @given(rough_rows(), st.floats(0.1, 5), st.floats(1e-6, 0.9999))
 def test_top_p_is_the_smallest_set_that_reaches_it(row, temperature, top_p):
     rows = torch.from_numpy(row)[None]
-    _, lower, *_ = testing.law_of(rows, SamplingParams(temperature=temperature, top_p=top_p))
+    _, lower, *_ = testing.distribution_of(
+        rows, SamplingParams(temperature=temperature, top_p=top_p)
+    )
     mass = np.exp((row.astype("d") - row.max()) / temperature)
     mass /= mass.sum()
     assert mass[row >= lower].sum() >= top_p - 1e-6
@@ -147,9 +151,9 @@ def test_logits_crowded_near_zero_are_told_apart():
     """2,000 neighbouring floats far below the largest range of a bin."""
     row = np.arange(2000, dtype=np.int32).view(np.float32) + np.float32(0)
     row = np.concatenate([row, np.float32([-20])])
-    law = probs(torch.from_numpy(row)[None], SamplingParams(top_k=700))[0].numpy()
-    assert (law > 0).sum() == 700
-    assert (law[1300:2000] > 0).all()
+    distribution = probs(torch.from_numpy(row)[None], SamplingParams(top_k=700))[0].numpy()
+    assert (distribution > 0).sum() == 700
+    assert (distribution[1300:2000] > 0).all()
 
 
 @settings(max_examples=100, deadline=None)
@@ -161,11 +165,11 @@ def test_residuals_are_the_same_on_every_instruction_set(row, z, seed):
     draft = draft.bfloat16()
     if target.amax() < -1e6:  # the chunk is masked throughout
         target = draft = torch.zeros_like(target)
-    law, other = (
-        np.array(testing.law_masses(rows, SamplingParams())[0])
+    distribution, other = (
+        np.array(testing.distribution_masses(rows, SamplingParams())[0])
         for rows in (target, draft.bfloat16())
     )
-    terms = np.maximum(law - z * other, 0)
+    terms = np.maximum(distribution - z * other, 0)
     found = []
     try:
         for name in testing.instruction_sets():
@@ -185,8 +189,10 @@ def test_residuals_are_the_same_on_every_instruction_set(row, z, seed):
 
 
 def nucleus_by_definition(row, top_p):
-    """detail/law.h in integers, for rows of integer logits: the smallest logit that top-p keeps."""
-    *_, totals, _ = testing.law_of(torch.from_numpy(row)[None].float(), AS_BINARY)
+    """detail/distribution.h in integers, for rows of integer logits: the smallest logit that top-p
+    keeps.
+    """
+    *_, totals, _ = testing.distribution_of(torch.from_numpy(row)[None].float(), AS_BINARY)
     target = max(int(top_p * sum(totals) * 2**40), 1)
     reached = 0
     for x in sorted({x for x in row.tolist() if x >= row.max() - 124}, reverse=True):
@@ -206,7 +212,7 @@ def test_top_p_near_one_is_its_definition_to_the_bit(size, depth, seed, bits):
     row = -np.floor(depth * np.random.default_rng(seed).random(size) ** 0.5)
     top_p = 1 - 2.0**-bits
     params = SamplingParams(temperature=BINARY, top_p=top_p)
-    _, lower, *_ = testing.law_of(torch.from_numpy(row)[None].float(), params)
+    _, lower, *_ = testing.distribution_of(torch.from_numpy(row)[None].float(), params)
     assert row[row >= lower].min() == nucleus_by_definition(row, top_p)
 
 
@@ -217,5 +223,7 @@ def test_what_rounding_takes_is_found_among_the_smallest():
     row[128:8320] = -38
     top_p = 1 - 9 * 2.0**-27
     assert nucleus_by_definition(row, top_p) == -38
-    law = probs(torch.from_numpy(row)[None].float(), SamplingParams(BINARY, top_p=top_p))[0]
-    assert ((law > 0).numpy() == (row >= -38)).all()
+    distribution = probs(torch.from_numpy(row)[None].float(), SamplingParams(BINARY, top_p=top_p))[
+        0
+    ]
+    assert ((distribution > 0).numpy() == (row >= -38)).all()

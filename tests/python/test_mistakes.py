@@ -53,14 +53,14 @@ def test_what_is_no_model_is_refused_with_what_makes_one(model):
 )
 def test_what_is_no_prompt_is_refused(prompt, told):
     with pytest.raises(InputError, match=told):
-        session().generate(prompt, max_new_tokens=1)
+        session().generate(prompt, max_tokens=1)
     with pytest.raises(InputError):
-        session().stream(prompt, max_new_tokens=1)
+        session().stream(prompt, max_tokens=1)
 
 
 def test_prompts_may_be_arrays_as_tokenizers_return_them():
-    assert session().generate(np.array([0, 1]), max_new_tokens=2).tokens == [1, 1]
-    both = session().generate(np.array([[0, 1], [1, 1]]), max_new_tokens=2)
+    assert session().generate(np.array([0, 1]), max_tokens=2).tokens == [1, 1]
+    both = session().generate(np.array([[0, 1], [1, 1]]), max_tokens=2)
     assert [generation.tokens for generation in both] == [[1, 1], [1, 1]]
 
 
@@ -69,9 +69,9 @@ def test_options_of_the_wrong_kind_are_refused():
         session().generate("a", sampling=0.5)
     with pytest.raises(InputError, match="SamplingParams as draft_sampling"):
         session(draft_sampling=0.5)
-    with pytest.raises(InputError, match=r"max_new_tokens >= 0, got 2\.5"):
-        session().generate("a", max_new_tokens=2.5)
-    run = session().stream("a", max_new_tokens=10**12)  # as good as no limit
+    with pytest.raises(InputError, match=r"max_tokens >= 0, got 2\.5"):
+        session().generate("a", max_tokens=2.5)
+    run = session().stream("a", max_tokens=10**12)  # as good as no limit
     assert next(run).text == "b"
 
 
@@ -81,14 +81,14 @@ def test_a_processor_must_return_the_row(back):
     made = {"row": torch.zeros(1), "short": torch.zeros(3)}
     answer = made.get(back, back)
     with pytest.raises(InputError, match=r"logits \[2\] back from logits_processor"):
-        session().generate("a", max_new_tokens=1, logits_processor=lambda *_: answer)
+        session().generate("a", max_tokens=1, logits_processor=lambda *_: answer)
 
 
 @pytest.mark.parametrize("option", [{"bad_words_ids": [[0], [9]]}, {"allowed_token_ids": [1, 9]}])
 def test_masks_of_ids_the_target_has_not_are_refused(option):
     pytest.importorskip("torch")
-    with pytest.raises(InputError, match=r"token ids < 2 \(logits\), got 9"):
-        session().generate("a", max_new_tokens=1, logits_processor=Penalties(**option))
+    with pytest.raises(InputError, match=r"ids below 2 \(the target's logits\) in \w+, got 9"):
+        session().generate("a", max_tokens=1, logits_processor=Penalties(**option))
     below = {name: [[-1]] if name == "bad_words_ids" else [-1] for name in option}
     with pytest.raises(InputError, match="token ids >= 0, got -1"):
         Penalties(**below)
@@ -98,7 +98,7 @@ def test_nothing_left_to_draw_is_an_error_and_not_a_token():
     pytest.importorskip("torch")
     nothing = Penalties(bad_words_ids=[[0], [1]])
     with pytest.raises(NonFiniteLogitsError):
-        session().generate("a", max_new_tokens=1, logits_processor=nothing)
+        session().generate("a", max_tokens=1, logits_processor=nothing)
 
 
 def test_a_model_may_name_ids_that_end_a_text():

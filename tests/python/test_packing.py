@@ -103,7 +103,7 @@ def test_coarse_models_are_the_rounded_model() -> None:
     error = (coarse([feed(text)]) - expected).abs().max() / expected.abs().max()
     assert error < 0.05
 
-    # A text would have the rounded model's law: for drafting only, however it was packed.
+    # A text would have the rounded model's distribution: for drafting only, however it was packed.
     for model in (coarse, hf.HfModel(coarse.model, TARGET)):
         model.vocabulary = TARGET
         with pytest.raises(InputError, match=r'target with its own weights.*pack="int4"'):

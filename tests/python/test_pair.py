@@ -75,8 +75,7 @@ def test_command_line(tmp_path, capsys):
     corpus = [["the cat sat on the mat " * 9], ["on that hat a rat " * 9]]
     models = [save_model(tmp_path / str(i), 280 + 9 * i, i, text) for i, text in enumerate(corpus)]
     assert (
-        cli.main(["pair", *models, "--max-new-tokens", "8", "--threads", "1", "--json", "--check"])
-        == 0
+        cli.main(["pair", *models, "--max-tokens", "8", "--threads", "1", "--json", "--check"]) == 0
     )
     report = json.loads(capsys.readouterr().out)
     assert set(report["speedups"]) == {"tli", "slrs", "slem"}
@@ -85,5 +84,5 @@ def test_command_line(tmp_path, capsys):
     )
     assert report["measured"] > 0
     # A drafter as slow as its target and right by chance alone.
-    assert cli.main(["pair", *models, "--max-new-tokens", "8", "--threads", "1"]) == 0
+    assert cli.main(["pair", *models, "--max-tokens", "8", "--threads", "1"]) == 0
     assert "no: plain decoding is as fast or faster here" in capsys.readouterr().err

@@ -1,4 +1,6 @@
-"""Penalties and masks act along each path of a tree: the law is plain decoding's with the same."""
+"""Penalties and masks act along each path of a tree: the distribution is plain decoding's with the
+same.
+"""
 
 import numpy as np
 import pytest
@@ -43,7 +45,7 @@ penalties = st.builds(
 )
 def test_a_seeded_text_is_that_of_plain_decoding(penalty, bridge, tree, temperature, seed):
     params = SamplingParams(temperature=temperature, seed=seed)
-    options = {"max_new_tokens": 30, "sampling": params, "logits_processor": penalty}
+    options = {"max_tokens": 30, "sampling": params, "logits_processor": penalty}
     plain = session("none").generate(PROMPT, **options)
     assert session(bridge, tree=tree).generate(PROMPT, **options).tokens == plain.tokens
 
@@ -68,7 +70,7 @@ def test_counts_are_of_the_output_alone():
 
 
 def test_the_row_of_every_node_gets_its_own_path():
-    run = session("same", tree="2x2", draft="without_replacement")
+    run = session("same", tree="2x2", scheme="without_replacement")
     seen = set()
 
     def watch(prompt, output, row):
@@ -78,8 +80,8 @@ def test_the_row_of_every_node_gets_its_own_path():
         return row
 
     params = SamplingParams(temperature=1.2, seed=3)
-    got = run.generate(PROMPT, max_new_tokens=20, sampling=params, logits_processor=watch)
-    assert got.tokens == run.generate(PROMPT, max_new_tokens=20, sampling=params).tokens
+    got = run.generate(PROMPT, max_tokens=20, sampling=params, logits_processor=watch)
+    assert got.tokens == run.generate(PROMPT, max_tokens=20, sampling=params).tokens
     text = tuple(got.tokens)
     assert {text[:i] for i in range(len(text))} <= seen
     assert any(path != text[: len(path)] for path in seen)  # rejected ones too
@@ -120,4 +122,4 @@ def test_ids_the_target_has_no_logit_for():
     target, drafter = constant(wide, [0.6, 0.4]), constant(wide, [0.3, 0.3, 0.4])
     run = SpeculativeSession(target, drafter, sampling=SamplingParams(seed=1))
     penalty = Penalties(repetition_penalty=2.0, presence_penalty=1.0)
-    assert len(run.generate([2, 0], max_new_tokens=40, logits_processor=penalty).tokens) == 40
+    assert len(run.generate([2, 0], max_tokens=40, logits_processor=penalty).tokens) == 40

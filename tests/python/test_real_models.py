@@ -50,8 +50,8 @@ def test_greedy_text_is_that_of_plain_decoding(target, drafter, bridge):
         drafted = SpeculativeSession(
             target, drafter, bridge=bridge, draft_length=4, sampling=GREEDY
         )
-        expected = plain.generate(prompt, max_new_tokens=32)
-        got = drafted.generate(prompt, max_new_tokens=32)
+        expected = plain.generate(prompt, max_tokens=32)
+        got = drafted.generate(prompt, max_tokens=32)
         accepted += got.stats.accepted
         equal += same_but_for_ties(target, prompt, expected.tokens, got.tokens)
     assert equal >= len(PROMPTS) - 1 and accepted > 15

@@ -84,12 +84,12 @@ def check_pair(target_name, draft_name):
         accepted = 0
         for prompt in prompts:
             plain = SpeculativeSession(target, None, sampling=GREEDY)
-            expected = plain.generate(target_vocabulary.encode(prompt), max_new_tokens=60)
+            expected = plain.generate(target_vocabulary.encode(prompt), max_tokens=60)
             drafter = Follower(draft_vocabulary, "drafter", 0.05)
             session = SpeculativeSession(
                 target, drafter, bridge=bridge, draft_length=6, sampling=GREEDY
             )
-            got = session.generate(target_vocabulary.encode(prompt), max_new_tokens=60)
+            got = session.generate(target_vocabulary.encode(prompt), max_tokens=60)
             assert got.tokens == expected.tokens
             accepted += got.stats.accepted
         assert accepted > 60  # the drafts were good: the bridges were crossed, not avoided
@@ -131,7 +131,7 @@ class Model:
 target = Model("llama2")
 session = SpeculativeSession(target, Model("gpt2"), bridge="slem",
                              sampling=SamplingParams(temperature=0))
-said = session.generate(target.vocabulary.encode("Hello"), max_new_tokens=24)
+said = session.generate(target.vocabulary.encode("Hello"), max_tokens=24)
 assert "quick brown" in said.text and said.stats.accepted > 0, said
 owners = {{"tokenizers", "sentencepiece", "tiktoken", "transformers"}} & {{*sys.modules}}
 assert not owners, owners

@@ -1,4 +1,6 @@
-"""Coins, laws and draws against outside references: Random123, float64, other instruction sets."""
+"""Uniforms, distributions and draws against outside references: Random123, float64, other
+instruction sets.
+"""
 
 import numpy as np
 import pytest
@@ -35,14 +37,14 @@ def test_philox_known_answers(counter, key, expected):
     assert _core.testing.philox4x32_10(words(counter), words(key)) == words(expected)
 
 
-def test_coins_are_keyed_by_every_part_of_the_key_and_never_0_or_1():
+def test_uniforms_are_keyed_by_every_part_of_the_key_and_never_0_or_1():
     base = {"seed": 1, "request": 2, "position": 3, "node": 4, "purpose": 1, "attempt": 0}
-    coins = {_core.coin(**base)}
+    uniforms = {_core.uniform(**base)}
     for part in base:
-        coins.add(_core.coin(**{**base, part: base[part] + 1}))
-    coins.add(_core.coin(**{**base, "seed": 1 + 2**32}))
-    assert len(coins) == 8
-    assert all(0 < coin < 1 for coin in coins)
+        uniforms.add(_core.uniform(**{**base, part: base[part] + 1}))
+    uniforms.add(_core.uniform(**{**base, "seed": 1 + 2**32}))
+    assert len(uniforms) == 8
+    assert all(0 < uniform < 1 for uniform in uniforms)
 
 
 def reference(logits, params):
@@ -79,12 +81,12 @@ def reference(logits, params):
     ],
     ids=repr,
 )
-def test_law_is_within_1e_6_of_a_float64_softmax(vocab, params):
+def test_distribution_is_within_1e_6_of_a_float64_softmax(vocab, params):
     rows = (4 * np.random.default_rng(vocab).standard_normal((3, vocab))).astype(np.float32)
     rows[1, vocab // 2 :] = -np.inf if vocab > 1 else 0
     rows[2] += 1000
-    law = probs(torch.from_numpy(rows), params).numpy()
-    for row, got in zip(rows, law, strict=True):
+    distribution = probs(torch.from_numpy(rows), params).numpy()
+    for row, got in zip(rows, distribution, strict=True):
         assert np.abs(got - reference(row, params)).max() <= 1e-6
 
 
@@ -96,7 +98,7 @@ def test_ties_at_a_boundary_are_kept():
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_rows_have_the_law_of_their_values(dtype):
+def test_half_precision_rows_have_the_distribution_of_their_values(dtype):
     rows = (5 * torch.randn(4, 5000, generator=torch.Generator().manual_seed(1))).to(dtype)
     rows[0, :3] = torch.tensor([-torch.inf, 6e-8, -0.0]).to(dtype)
     assert torch.equal(probs(rows, SamplingParams()), probs(rows.float(), SamplingParams()))
@@ -105,8 +107,10 @@ def test_half_precision_rows_have_the_law_of_their_values(dtype):
         probs(rows, SamplingParams())
 
 
-def test_draws_follow_the_law_across_chunks():
-    """20,000 coins over three chunks; the coin's place in [0, 1) is the token's in the row."""
+def test_draws_follow_the_distribution_across_chunks():
+    """20,000 uniforms over three chunks; the uniform's place in [0, 1) is the token's in the
+    row.
+    """
     row = np.full((1, 9000), -np.inf, dtype=np.float32)
     row[0, [0, 4095, 4096, 8999]] = np.log([0.1, 0.2, 0.3, 0.4])
     tokens = sample(
@@ -119,15 +123,15 @@ def test_draws_follow_the_law_across_chunks():
     assert chisquare(counts, np.array([0.1, 0.2, 0.3, 0.4]) * 20_000).pvalue > 1e-4
 
 
-@pytest.mark.parametrize("coin", [2.0**-53, 0.5, 1 - 2.0**-53])
-def test_no_coin_draws_a_token_without_mass(coin):
+@pytest.mark.parametrize("uniform", [2.0**-53, 0.5, 1 - 2.0**-53])
+def test_no_uniform_draws_a_token_without_mass(uniform):
     for seed in range(200):
         random = np.random.default_rng(seed)
         row = random.standard_normal((1, 8192)).astype(np.float32)
         masked = random.random(8192) < 0.9
         masked[[0, 4095, 4096, 8191]] = True
         row[0, masked] = -np.inf
-        (token,) = _core.sample_rows(row, SamplingParams(), [coin])
+        (token,) = _core.sample_rows(row, SamplingParams(), [uniform])
         assert not masked[token]
 
 

@@ -34,7 +34,7 @@ def session(bridge, *, draft_length=4, **options):
 
 def tokens(bridge, sampling, prompt=PROMPT, **options):
     run = session(bridge, sampling=sampling, **options)
-    return run.generate(prompt, max_new_tokens=40).tokens
+    return run.generate(prompt, max_tokens=40).tokens
 
 
 @pytest.mark.parametrize("bridge", ["same", "tli", "slem", "lookup"])
@@ -78,14 +78,14 @@ def test_the_same_seed_gives_the_same_text_in_another_process(bridge):
 
 def test_prompts_of_a_list_draw_from_streams_of_their_own():
     run = session("tli", sampling=SEEDED)
-    several = run.generate([PROMPT, PROMPT], max_new_tokens=30)
+    several = run.generate([PROMPT, PROMPT], max_tokens=30)
     assert several[0].tokens == tokens("tli", SEEDED)[:30]
     assert several[0].tokens != several[1].tokens
 
 
 def test_events_say_where_tokens_come_from_and_join_to_the_text():
     run = session("tli", sampling=SEEDED)
-    stream = run.stream("abc", max_new_tokens=60)
+    stream = run.stream("abc", max_tokens=60)
     events = list(stream)
     generation = stream.generation
     assert "".join(event.text for event in events) == generation.text
@@ -120,14 +120,14 @@ def test_split_characters_are_held_back():
         return rows
 
     spell.vocabulary = table
-    run = SpeculativeSession(spell, None, sampling=GREEDY).stream([65], max_new_tokens=7)
+    run = SpeculativeSession(spell, None, sampling=GREEDY).stream([65], max_tokens=7)
     assert [event.text for event in run] == ["", "é", "", "", "", "🎉", "x"]
     cut = SpeculativeSession(spell, None, sampling=GREEDY)
-    assert cut.generate([65], max_new_tokens=4).text == "é\ufffd"
+    assert cut.generate([65], max_tokens=4).text == "é\ufffd"
     # What an unfinished text shows is what its events have shown, wherever it is looked at.
     for given_up in range(8):
         for stop in ((), "x!", "\N{PARTY POPPER}x"):
-            run = cut.stream([65], max_new_tokens=8, stop=stop)
+            run = cut.stream([65], max_tokens=8, stop=stop)
             shown = ""
             for count, event in enumerate(run, 1):
                 shown += event.text
@@ -140,13 +140,13 @@ def test_split_characters_are_held_back():
 
 def test_runs_that_take_turns_do_not_share_a_cache():
     run = session("tli", sampling=SEEDED)
-    first = run.stream(PROMPT, max_new_tokens=30)
+    first = run.stream(PROMPT, max_tokens=30)
     seen = [next(first).tokens[0], next(first).tokens[0]]
-    other = run.generate([2, 2, 0], max_new_tokens=30)
+    other = run.generate([2, 2, 0], max_tokens=30)
     seen += [event.tokens[0] for event in first]
     assert seen == tokens("tli", SEEDED)[:30]
     assert other.tokens == tokens("tli", SEEDED, [2, 2, 0])[:30]
-    given_up = run.stream(PROMPT, max_new_tokens=30)
+    given_up = run.stream(PROMPT, max_tokens=30)
     next(given_up)
     given_up.cancel()
     assert given_up.generation.finish_reason == "cancelled"
@@ -160,7 +160,7 @@ def test_tokens_the_target_has_no_logit_for_are_not_proposed_to_it():
         run = SpeculativeSession(
             target, drafter, bridge=bridge, sampling=SEEDED, draft_sampling=SamplingParams()
         )
-        assert len(run.generate([0], max_new_tokens=50).tokens) == 50
+        assert len(run.generate([0], max_tokens=50).tokens) == 50
 
 
 def test_only_what_is_emitted_counts_as_accepted():
@@ -182,7 +182,7 @@ def test_auto_takes_the_same_vocabulary_where_it_is_the_same():
 def test_a_drafter_that_agrees_is_kept_whole():
     target = TableModel(TARGET, 1)
     run = SpeculativeSession(target, TableModel(TARGET, 1), bridge="same", sampling=SEEDED)
-    stats = run.generate(PROMPT, max_new_tokens=40).stats
+    stats = run.generate(PROMPT, max_tokens=40).stats
     assert stats.accepted == stats.drafted > 0
 
 
@@ -198,7 +198,7 @@ def test_the_drafters_cache_is_cut_no_further_than_needed():
 
     counting.vocabulary = DRAFTER
     run.drafter = counting
-    run.generate([*PROMPT] * 20, max_new_tokens=60)
+    run.generate([*PROMPT] * 20, max_tokens=60)
     # A letter soup has no word boundaries: at most the 8 last tokens are tried again.
     assert fed[0] > 40
     assert max(fed[1:]) <= 8 + 2 * 5
@@ -211,7 +211,7 @@ def test_duplicate_bytes_add_up():
     run = SpeculativeSession(
         target, drafter, bridge="tli", draft_confidence=0, sampling=SamplingParams(seed=7)
     )
-    stats = run.generate([0], max_new_tokens=300).stats
+    stats = run.generate([0], max_tokens=300).stats
     assert stats.accepted == stats.drafted > 200
 
 
@@ -219,11 +219,11 @@ def test_drafter_mass_outside_the_shared_tokens_is_left_out():
     target = constant(letters(b"a", b"b"), [0.6, 0.4])
     drafter = constant(letters(b"x", b"a", b"b", b""), [0.5, 0.24, 0.16, 0.1])
     run = SpeculativeSession(target, drafter, bridge="tli", draft_confidence=0, sampling=SEEDED)
-    stats = run.generate([0], max_new_tokens=300).stats
+    stats = run.generate([0], max_tokens=300).stats
     assert stats.accepted == stats.drafted > 200
     none = constant(drafter.vocabulary, [1.0, 1e-46, 1e-46, 1e-46])  # float32: no mass but on x
     run = SpeculativeSession(target, none, bridge="tli", draft_confidence=0, sampling=SEEDED)
-    stats = run.generate([0], max_new_tokens=20).stats
+    stats = run.generate([0], max_tokens=20).stats
     assert (stats.drafted, stats.target_calls) == (0, 20)
 
 
@@ -233,7 +233,7 @@ def test_an_unsure_drafter_stops_early():
         run = SpeculativeSession(
             target, drafter, draft_length=8, draft_confidence=confidence, sampling=SEEDED
         )
-        stats = run.generate([0], max_new_tokens=1 + most).stats
+        stats = run.generate([0], max_tokens=1 + most).stats
         assert (stats.drafted, stats.target_calls) == (most, 1)
     with pytest.raises(InputError, match=r"draft_confidence in \[0, 1\], got 1\.5"):
         SpeculativeSession(target, drafter, draft_confidence=1.5)
@@ -251,7 +251,7 @@ def test_specials_go_over_by_role_and_are_spelled_where_there_is_none():
     )  # fmt: skip
     drafter = constant(letter, [0.5, 0.5, 0, 0, 0, 0, 0])
     run = SpeculativeSession(target, drafter, bridge="tli", sampling=SEEDED)
-    run.generate([2, 0, 4, 3, 1, 9], max_new_tokens=2)  # 9: a padded id, nothing to say
+    run.generate([2, 0, 4, 3, 1, 9], max_tokens=2)  # 9: a padded id, nothing to say
     assert drafter.fed[0].tokens == [2, 1, 4, 5, 6, 3, 0]
 
 
@@ -262,7 +262,7 @@ def test_a_split_character_in_the_middle_goes_over_in_bytes():
     )
     target, drafter = constant(spelled, [1 / 256] * 256), constant(spelled, [1 / 256] * 256)
     run = SpeculativeSession(target, drafter, bridge="tli", sampling=SEEDED)
-    run.generate([0xF0, 0x9F, 65, 0xC3], max_new_tokens=2)
+    run.generate([0xF0, 0x9F, 65, 0xC3], max_tokens=2)
     assert drafter.fed[0].tokens == [0xF0, 0x9F, 65, 0xC3]
 
 

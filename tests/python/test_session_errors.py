@@ -13,6 +13,7 @@ from anydraft import (
     InputError,
     NonFiniteLogitsError,
     SamplingParams,
+    Slrs,
     SpeculativeSession,
     Vocabulary,
     VocabularyError,
@@ -32,7 +33,7 @@ def test_a_model_that_raises_loses_nothing_and_the_run_goes_on():
 
     flaky.vocabulary = TARGET
     run.target = flaky
-    stream = run.stream(PROMPT, max_new_tokens=40)
+    stream = run.stream(PROMPT, max_tokens=40)
     seen = []
     with pytest.raises(ConnectionError, match="went away"):
         for event in stream:
@@ -59,7 +60,7 @@ def test_bad_logits_name_their_row_and_lose_nothing(bridge, side, bad):
 
     poisoned.vocabulary = model.vocabulary
     setattr(run, side, poisoned)
-    stream = run.stream(PROMPT, max_new_tokens=40)
+    stream = run.stream(PROMPT, max_tokens=40)
     with pytest.raises(NonFiniteLogitsError, match=r"row \d"):
         while True:
             next(stream)
@@ -72,7 +73,7 @@ def test_bad_logits_name_their_row_and_lose_nothing(bridge, side, bad):
 @pytest.mark.parametrize("side", ["target", "drafter"])
 @pytest.mark.parametrize("spoil", [lambda rows: rows * np.nan, lambda rows: rows[:-1]])
 @pytest.mark.parametrize(
-    "options", [{"tree": "3,2,2", "draft": "hub"}, {"tree": "dynamic:2,2,3,8"}]
+    "options", [{"tree": "3,2,2", "scheme": "spechub"}, {"tree": "dynamic:2,2,3,8"}]
 )
 def test_rows_of_a_tree_that_are_refused_change_nothing(options, spoil, side):
     """The model has moved the slots it was told to keep: the next feed must not name them again."""
@@ -89,7 +90,7 @@ def test_rows_of_a_tree_that_are_refused_change_nothing(options, spoil, side):
 
         spoils_some.vocabulary = endless
         setattr(pair, side, spoils_some)
-        stream = pair.stream(PROMPT, max_new_tokens=60)
+        stream = pair.stream(PROMPT, max_tokens=60)
         for _ in spoilt:
             with pytest.raises(Error):
                 list(stream)
@@ -116,7 +117,7 @@ def test_an_encoder_that_is_interrupted_loses_nothing(times):
     interrupted = SpeculativeSession(
         run.target, TableModel(table, 2), bridge="tli", draft_confidence=0, sampling=SEEDED
     )
-    stream = interrupted.stream(PROMPT, max_new_tokens=40)
+    stream = interrupted.stream(PROMPT, max_tokens=40)
     with pytest.raises(KeyboardInterrupt):
         list(stream)
     before = stream.generation.tokens
@@ -137,7 +138,7 @@ def test_a_drafter_of_nan_is_an_error_whatever_the_bridge():
 
 def test_models_with_gradients_and_one_model_twice():
     model = stateless(torch.nn.Embedding(2, 2), letters(b"a", b"b"))
-    assert len(SpeculativeSession(model, None).generate([0], max_new_tokens=3).tokens) == 3
+    assert len(SpeculativeSession(model, None).generate([0], max_tokens=3).tokens) == 3
     with pytest.raises(InputError, match="two model objects"):
         SpeculativeSession(model, model, bridge="slem")
     with pytest.raises(InputError, match="got bytes"):
@@ -177,6 +178,7 @@ def test_logits_of_the_wrong_shape_or_type():
 def test_prompts_that_cannot_be():
     run = session("tli", sampling=SEEDED)
     run.target.context_length = 6
+    run = SpeculativeSession(run.target, run.drafter, bridge="tli", sampling=SEEDED)
     for prompt, message in [
         ("", "at least one token"),
         ([], "at least one token"),
@@ -186,10 +188,10 @@ def test_prompts_that_cannot_be():
     ]:
         with pytest.raises(InputError, match=message):
             run.generate(prompt)
-    with pytest.raises(InputError, match="max_new_tokens >= 0, got -1"):
-        run.generate(PROMPT, max_new_tokens=-1)
-    assert run.generate(PROMPT, max_new_tokens=0).tokens == []
-    ended = run.generate(PROMPT, max_new_tokens=50)
+    with pytest.raises(InputError, match="max_tokens >= 0, got -1"):
+        run.generate(PROMPT, max_tokens=-1)
+    assert run.generate(PROMPT, max_tokens=0).tokens == []
+    ended = run.generate(PROMPT, max_tokens=50)
     assert (ended.finish_reason, len(ended.tokens)) in [("context", 2), ("stop", 1), ("stop", 2)]
 
 
@@ -212,7 +214,7 @@ def test_sessions_that_cannot_be():
     with pytest.raises(InputError, match='expected a model or "lookup"'):
         SpeculativeSession(target, "small")
     slem = SpeculativeSession(target, stranger, bridge="slem", sampling=GREEDY)
-    assert slem.generate(PROMPT, max_new_tokens=20).tokens == tokens("none", GREEDY)[:20]
+    assert slem.generate(PROMPT, max_tokens=20).tokens == tokens("none", GREEDY)[:20]
     for wrong in [
         {"temperature": -1},
         {"temperature": 1e-5},
@@ -231,8 +233,8 @@ def test_prompt_ids_the_target_has_no_logits_for_are_not_looked_up():
         run = SpeculativeSession(target, "lookup", sampling=SEEDED)
         plain = SpeculativeSession(constant(both, [0.6, 0.4]), sampling=SEEDED)
         prompt = [token, token, 0, token, token]
-        assert run.generate(prompt, max_new_tokens=5).tokens == (
-            plain.generate(prompt, max_new_tokens=5).tokens
+        assert run.generate(prompt, max_tokens=5).tokens == (
+            plain.generate(prompt, max_tokens=5).tokens
         )
         assert all(fed < 2 for feed in target.fed[1:] for fed in feed.tokens)
 
@@ -242,7 +244,7 @@ def test_padding_that_the_target_emits_is_not_fed_to_a_narrower_drafter():
     for prompt in ([0], [0, 2]):
         target, drafter = constant(both, [0.2, 0.2, 0.6]), constant(both, [0.5, 0.5])
         run = SpeculativeSession(target, drafter, bridge="same", draft_confidence=0)
-        generation = run.generate(prompt, max_new_tokens=8, sampling=GREEDY)
+        generation = run.generate(prompt, max_tokens=8, sampling=GREEDY)
         assert generation.tokens == [2] * 8
         assert all(token < 2 for feed in drafter.fed for token in feed.tokens)
         assert bool(drafter.fed) == (prompt == [0])  # until then it drafts
@@ -267,7 +269,7 @@ def test_a_target_that_fails_does_not_change_how_drafted_text_is_spelt_to_the_dr
         sampling = SamplingParams(temperature=1.2, seed=seed)
         stream = SpeculativeSession(
             flaky, TableModel(tables[1], 4), bridge=bridge, draft_confidence=0, sampling=sampling
-        ).stream([0, 1], max_new_tokens=40)
+        ).stream([0, 1], max_tokens=40)
         while stream.generation.finish_reason is None:
             with contextlib.suppress(ConnectionError):
                 list(stream)
@@ -279,9 +281,8 @@ def test_a_target_that_fails_does_not_change_how_drafted_text_is_spelt_to_the_dr
 
 @pytest.mark.parametrize("confidence", [0.0, 0.3])
 @pytest.mark.parametrize("bridge", ["same", "tli", "slem", "slrs", "auto"])
-@pytest.mark.parametrize("options", [{}, {"tree": "2x2"}, {"stop_rule": 2}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"tree": "2x2"}, {"bridge": Slrs(2)}], ids=str)
 def test_a_drafter_that_means_padding_drafts_nothing(bridge, options, confidence):
-    bridge = "slrs" if "stop_rule" in options else bridge
     target, other = letters(b"a", b"b"), letters(b"b", b"a")
 
     def drafter(feeds):
@@ -291,12 +292,11 @@ def test_a_drafter_that_means_padding_drafts_nothing(bridge, options, confidence
     run = SpeculativeSession(
         constant(target, [0.5, 0.5]),
         drafter,
-        bridge=bridge,
         draft_confidence=confidence,
         sampling=SamplingParams(seed=1),
-        **options,
+        **{"bridge": bridge, **options},
     )
-    generation = run.generate([0], max_new_tokens=5)
+    generation = run.generate([0], max_tokens=5)
     assert len(generation.tokens) == 5 and generation.stats.drafted == 0
 
 
@@ -308,7 +308,7 @@ def test_logits_that_may_be_drawn_from_may_be_weighed():
 
     huge.vocabulary = peaked.vocabulary
     run = SpeculativeSession(huge, huge, sampling=GREEDY)
-    assert run.generate([1], max_new_tokens=6).tokens == [0] * 6
+    assert run.generate([1], max_tokens=6).tokens == [0] * 6
 
 
 def test_a_model_may_call_generate():
@@ -318,9 +318,9 @@ def test_a_model_may_call_generate():
     def nested(feeds):
         if not inside:
             inside.append(True)
-            run.generate(PROMPT, max_new_tokens=3)
+            run.generate(PROMPT, max_tokens=3)
         return target(feeds)
 
     nested.vocabulary = TARGET
     run.target = nested
-    assert run.generate(PROMPT, max_new_tokens=40).tokens == tokens("same", SEEDED)
+    assert run.generate(PROMPT, max_tokens=40).tokens == tokens("same", SEEDED)

@@ -5,7 +5,7 @@ import random
 
 import numpy as np
 import pytest
-from toys import DRAFTER, TARGET, TableModel
+from toys import DRAFTER, TARGET, TableModel, engine
 
 from anydraft import (
     InputError,
@@ -13,7 +13,6 @@ from anydraft import (
     SamplingParams,
     SpeculativeSession,
     TreeShape,
-    _core,
 )
 
 GREEDY = SamplingParams(temperature=0)
@@ -50,7 +49,7 @@ class Flaky(TableModel):
 
 
 def text_of(session, prompt, sampling, tokens=40):
-    run = session.stream(prompt, max_new_tokens=tokens, sampling=sampling)
+    run = session.stream(prompt, max_tokens=tokens, sampling=sampling)
     while run.generation.finish_reason is None:
         with contextlib.suppress(RuntimeError, NonFiniteLogitsError):
             list(run)
@@ -65,8 +64,8 @@ def test_greedy_text_does_not_depend_on_the_tree(tree, bridge, flaky):
     target = kind(TARGET, 1)
     drafter = kind(TARGET if bridge == "same" else DRAFTER, 2)
     plain = text_of(SpeculativeSession(TableModel(TARGET, 1)), [0, 1], GREEDY)
-    for draft in ("row", "hub", "without_replacement"):
-        session = SpeculativeSession(target, drafter, bridge=bridge, tree=tree, draft=draft)
+    for scheme in ("iid", "spechub", "without_replacement"):
+        session = SpeculativeSession(target, drafter, bridge=bridge, tree=tree, scheme=scheme)
         assert text_of(session, [0, 1], GREEDY) == plain
 
 
@@ -80,7 +79,7 @@ def test_a_failed_call_changes_nothing(tree, bridge):
         target = kind(TARGET, 3)
         drafter = kind(TARGET if bridge == "same" else DRAFTER, 2)
         session = SpeculativeSession(
-            target, drafter, bridge=bridge, tree=tree, draft="without_replacement"
+            target, drafter, bridge=bridge, tree=tree, scheme="without_replacement"
         )
         texts.append(text_of(session, [2, 1, 0], sampling))
     assert texts[0] == texts[1] == texts[2]
@@ -89,7 +88,7 @@ def test_a_failed_call_changes_nothing(tree, bridge):
 def test_one_model_may_be_target_and_drafter():
     model = TableModel(TARGET, 1)
     session = SpeculativeSession(model, model, tree="2x2", draft_confidence=0)
-    stats = session.generate([0], max_new_tokens=31, sampling=GREEDY).stats
+    stats = session.generate([0], max_tokens=31, sampling=GREEDY).stats
     assert stats.accepted == 2 * (stats.target_calls - 1) + 1 or stats.tokens < 31
     assert model.texts == {}
 
@@ -106,10 +105,10 @@ def test_a_chain_is_fed_token_by_token_and_a_tree_as_a_tree():
     for tree, lengths in (("1x1x1", [2, 1, 1]), ("2x2", [2, 2]), ("2x1x1", [2, 2, 4])):
         feeds.clear()
         session = SpeculativeSession(
-            TableModel(TARGET, 1), drafter, tree=tree, draft="without_replacement",
+            TableModel(TARGET, 1), drafter, tree=tree, scheme="without_replacement",
             draft_confidence=0, sampling=SamplingParams(temperature=2.0, seed=1),
         )  # fmt: skip
-        next(iter(session.stream([0, 1], max_new_tokens=6)))
+        next(iter(session.stream([0, 1], max_tokens=6)))
         assert [len(feed.tokens) for feed in feeds] == lengths
 
 
@@ -121,11 +120,11 @@ def test_what_does_not_go_together_is_said_at_once():
         ({"tree": "dynamic:2,2"}, "WIDTH,BEAM,DEPTH,NODES"),
         ({"tree": TreeShape((2, 2), max_nodes=4, depth=2, beam=1)}, "one width"),
         ({"tree": TreeShape((2,), max_nodes=4, depth=0, beam=1)}, "depth >= 1"),
-        ({"draft": "hubs"}, "a kind out of"),
-        ({"draft": "sparse"}, "got sparse"),
-        ({"verifier": "match"}, "takes laws of kind row"),
+        ({"scheme": "hubs"}, "a kind out of"),
+        ({"scheme": "sparse"}, "got sparse"),
+        ({"verifier": "match"}, "takes proposals of kind iid"),
         ({"verifier": "multipath", "tree": "2x2"}, "paths that only merge"),
-        ({"verifier": "multipath", "draft": "hub"}, "takes laws of kind hub"),
+        ({"verifier": "multipath", "scheme": "spechub"}, "takes proposals of kind spechub"),
         ({"verifier": "block", "tree": "2"}, "a chain with verifier block"),
         ({"verifier": "fast"}, "a verifier out of"),
     ]:
@@ -134,9 +133,10 @@ def test_what_does_not_go_together_is_said_at_once():
 
 
 def test_the_core_names_its_feeds():
-    core = _core.Session(TARGET.table, TARGET.table, bridge="same", draft_length=2)
+    core = engine(TARGET.table, TARGET.table, bridge="same", draft_length=2)
     request = core.add([0, 1], sampling=GREEDY)
-    which, (feed,) = core.next()
+    work = core.next()
+    which, (feed,) = work.model, work.feeds
     assert (which, feed.request, feed.rows) == ("drafter", request + 1, 1)
     assert (feed.tokens, feed.positions, feed.parents) == ([0, 1], [0, 1], [-1, 0])
     assert list(feed.keep) == []

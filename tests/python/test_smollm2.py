@@ -43,8 +43,8 @@ def test_greedy_text_is_that_of_plain_decoding(smollm2):
         prompt = smollm2.chat([{"role": "user", "content": text}])
         plain = SpeculativeSession(smollm2, None, sampling=GREEDY)
         drafted = SpeculativeSession(smollm2, "lookup", draft_length=6, sampling=GREEDY)
-        expected = plain.generate(prompt, max_new_tokens=64)
-        got = drafted.generate(prompt, max_new_tokens=64)
+        expected = plain.generate(prompt, max_tokens=64)
+        got = drafted.generate(prompt, max_tokens=64)
         assert got.stats.target_calls <= expected.stats.target_calls
         equal += same_but_for_ties(smollm2, prompt, expected.tokens, got.tokens)
     assert equal >= 9
@@ -52,7 +52,7 @@ def test_greedy_text_is_that_of_plain_decoding(smollm2):
 
 def test_the_engine_says_what_transformers_says(smollm2):
     prompt = smollm2.chat([{"role": "user", "content": PROMPTS[0]}])
-    ours = SpeculativeSession(smollm2, None, sampling=GREEDY).generate(prompt, max_new_tokens=24)
+    ours = SpeculativeSession(smollm2, None, sampling=GREEDY).generate(prompt, max_tokens=24)
     theirs = smollm2.model.generate(
         torch.tensor([prompt]), max_new_tokens=24, do_sample=False, pad_token_id=0
     )[0, len(prompt) :].tolist()
@@ -63,9 +63,7 @@ def test_seeded_text_with_lookup_is_that_of_plain_decoding(smollm2):
     prompt = smollm2.chat([{"role": "user", "content": PROMPTS[1]}])
     params = SamplingParams(temperature=0.8, top_p=0.95, seed=11)
     texts = {
-        SpeculativeSession(smollm2, drafter, sampling=params)
-        .generate(prompt, max_new_tokens=48)
-        .text
+        SpeculativeSession(smollm2, drafter, sampling=params).generate(prompt, max_tokens=48).text
         for drafter in (None, "lookup")
     }
     assert len(texts) == 1
@@ -83,7 +81,7 @@ def test_its_vocabulary_against_an_independent_count(smollm2):
 def test_several_requests_give_what_each_gives_alone(smollm2, params):
     prompts = [smollm2.chat([{"role": "user", "content": text}]) for text in PROMPTS[:4]]
     session = SpeculativeSession(smollm2, "lookup", draft_length=5)
-    options = {"max_new_tokens": 24, "sampling": [params] * len(prompts)}
+    options = {"max_tokens": 24, "sampling": [params] * len(prompts)}
     together = session.generate(prompts, **options)
     alone = session.generate(prompts, **options, batch_size=1)
     assert [g.tokens for g in together] == [g.tokens for g in alone]
@@ -92,7 +90,7 @@ def test_several_requests_give_what_each_gives_alone(smollm2, params):
 def test_a_penalty_does_what_transformers_does_with_it(smollm2):
     prompt = smollm2.chat([{"role": "user", "content": PROMPTS[1]}])
     penalty = Penalties(repetition_penalty=1.2)
-    options = {"max_new_tokens": 24, "sampling": GREEDY, "logits_processor": penalty}
+    options = {"max_tokens": 24, "sampling": GREEDY, "logits_processor": penalty}
     theirs = smollm2.model.generate(
         torch.tensor([prompt]),
         max_new_tokens=24,
@@ -103,5 +101,5 @@ def test_a_penalty_does_what_transformers_does_with_it(smollm2):
     for drafter in (None, "lookup"):
         ours = SpeculativeSession(smollm2, drafter).generate(prompt, **options)
         assert ours.tokens == theirs[: len(ours.tokens)] and len(ours.tokens) > 10
-    plain = SpeculativeSession(smollm2).generate(prompt, max_new_tokens=24, sampling=GREEDY)
+    plain = SpeculativeSession(smollm2).generate(prompt, max_tokens=24, sampling=GREEDY)
     assert plain.tokens != ours.tokens

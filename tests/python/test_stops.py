@@ -39,8 +39,8 @@ def test_what_comes_out_is_what_stands_before_the_first(text, strings, data):
 def test_texts_end_where_plain_decoding_with_the_same_tokens_would(strings, seed, options):
     session = SpeculativeSession(TableModel(TARGET, 3), TableModel(DRAFTER, 4), bridge=options)
     sampling = SamplingParams(seed=seed)
-    whole = session.generate([0], max_new_tokens=24, sampling=sampling)
-    run = session.stream([0], max_new_tokens=24, sampling=sampling, stop=strings)
+    whole = session.generate([0], max_tokens=24, sampling=sampling)
+    run = session.stream([0], max_tokens=24, sampling=sampling, stop=strings)
     events = list(run)
     cut = run.generation
     assert "".join(event.text for event in events) == cut.text
@@ -60,10 +60,10 @@ def test_texts_end_where_plain_decoding_with_the_same_tokens_would(strings, seed
 def test_several_prompts_and_ids():
     target = constant(letters(b"a", b"b"), [0.4, 0.6])
     session = SpeculativeSession(target, "lookup", sampling=SamplingParams(temperature=0))
-    for generation in session.generate(["a", "b"], max_new_tokens=9, stop="bbb"):
+    for generation in session.generate(["a", "b"], max_tokens=9, stop="bbb"):
         assert (generation.text, generation.tokens) == ("", [1, 1, 1])
-    assert session.generate("a", max_new_tokens=9, stop=[1]).tokens == [1]
-    assert session.generate("abbb", max_new_tokens=2, stop="abb").text == "bb"  # the prompt's not
+    assert session.generate("a", max_tokens=9, stop=[1]).tokens == [1]
+    assert session.generate("abbb", max_tokens=2, stop="abb").text == "bb"  # the prompt's not
     for wrong in ("", [""], [None], [True]):
         with pytest.raises(InputError, match="stop of strings and token ids"):
             session.generate("a", stop=wrong)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anydraft import InputError, theory
-from tests.reference import laws, trees
+from tests.reference import schemes, trees
 from tests.reference.kseq import find_rho, kseq
 from tests.reference.rows import norm
 from tests.reference.top_down import top_down
@@ -102,34 +102,36 @@ def pairs(draw, vocab=4):
     return rows
 
 
-def exact(target, draft, k, law):
+def exact(target, draft, k, scheme):
     """Acceptance by enumeration, in fractions."""
     drawn = trees.drafts(
         trees.static(trees.shape(str(k))),
         lambda _: target,
-        lambda _, k: laws.LAWS[law if law != "kseq" else "row"](draft, k),
+        lambda _, k: schemes.SCHEMES[scheme if scheme != "kseq" else "iid"](draft, k),
     )
-    return trees.expected_accepted(trees.round_law(kseq if law == "kseq" else top_down, drawn))
+    return trees.expected_accepted(
+        trees.round_distribution(kseq if scheme == "kseq" else top_down, drawn)
+    )
 
 
-def exact_mass(target, draft, token, k, law):
-    ways = laws.LAWS[law](draft, k)
+def exact_mass(target, draft, token, k, scheme):
+    ways = schemes.SCHEMES[scheme](draft, k)
     drawn = trees.drafts(trees.static(trees.shape(str(k))), lambda _: target, lambda *_: ways)
-    rounds = trees.round_law(top_down, drawn)
+    rounds = trees.round_distribution(top_down, drawn)
     return sum(mass for tokens, mass in rounds.items() if len(tokens) == 2 and tokens[0] == token)
 
 
 @settings(max_examples=40, deadline=None)
 @given(pairs(), st.integers(1, 2))
 def test_accepted_masses_are_those_of_the_reference(rows, k):
-    for law in theory.LAWS:
-        if law == "hub" and k != 2:
+    for scheme in theory.SCHEMES:
+        if scheme == "spechub" and k != 2:
             continue
-        found = [theory.accepted_mass(*floats(*rows), token, k, law) for token in range(4)]
-        assert sum(found) == pytest.approx(theory.acceptance(*floats(*rows), k, law), abs=1e-12)
+        found = [theory.accepted_mass(*floats(*rows), token, k, scheme) for token in range(4)]
+        assert sum(found) == pytest.approx(theory.acceptance(*floats(*rows), k, scheme), abs=1e-12)
         assert all(mass <= target + 1e-12 for mass, target in zip(found, rows[0], strict=True))
-        if law != "kseq":
-            expected = [float(exact_mass(*rows, token, k, law)) for token in range(4)]
+        if scheme != "kseq":
+            expected = [float(exact_mass(*rows, token, k, scheme)) for token in range(4)]
             assert found == pytest.approx(expected, abs=1e-12)
 
 
@@ -140,38 +142,38 @@ def floats(*rows):
 @settings(max_examples=40, deadline=None)
 @given(pairs(), st.integers(1, 3))
 def test_closed_forms_are_those_of_the_reference(rows, k):
-    for law in theory.LAWS:
-        if law == "hub" and k != 2:
+    for scheme in theory.SCHEMES:
+        if scheme == "spechub" and k != 2:
             continue
-        if law == "kseq":  # the reference's rho is coarser, and from above
+        if scheme == "kseq":  # the reference's rho is coarser, and from above
             rho = find_rho(*rows, k)
             assert -1e-9 <= float(rho) - theory.kseq_rho(*floats(*rows), k) <= (k - 1) / 2**8 + 1e-9
-            found = theory.acceptance(*floats(*rows), k, law)
-            assert float(exact(*rows, k, law)) == pytest.approx(found, abs=0.02)
+            found = theory.acceptance(*floats(*rows), k, scheme)
+            assert float(exact(*rows, k, scheme)) == pytest.approx(found, abs=0.02)
         else:
-            found = theory.acceptance(*floats(*rows), k, law)
-            assert found == pytest.approx(float(exact(*rows, k, law)), abs=1e-12)
+            found = theory.acceptance(*floats(*rows), k, scheme)
+            assert found == pytest.approx(float(exact(*rows, k, scheme)), abs=1e-12)
 
 
 @settings(max_examples=40, deadline=None)
 @given(pairs(5), st.integers(1, 3))
 def test_optimal_acceptance_is_the_value_of_the_linear_program(rows, k):
     target, draft = floats(*rows)
-    for law in theory.LAWS:
-        if (law == "hub" and k != 2) or (law == "without_replacement" and k > 2):
+    for scheme in theory.SCHEMES:
+        if (scheme == "spechub" and k != 2) or (scheme == "without_replacement" and k > 2):
             continue
-        best = theory.transport_lp(target, theory.draft_sets(draft, k, law))
-        assert theory.optimal_acceptance(target, draft, k, law) == pytest.approx(best, abs=1e-9)
-        assert theory.acceptance(target, draft, k, law) <= best + 1e-9
+        best = theory.transport_lp(target, theory.draft_sets(draft, k, scheme))
+        assert theory.optimal_acceptance(target, draft, k, scheme) == pytest.approx(best, abs=1e-9)
+        assert theory.acceptance(target, draft, k, scheme) <= best + 1e-9
 
 
-def test_sets_are_those_of_the_draft_laws():
+def test_sets_are_those_of_the_draft_distributions():
     draft = norm([Fraction(n) for n in (4, 3, 2, 0, 1)])
-    for law, k in (("row", 3), ("without_replacement", 3), ("hub", 2), ("greedy_k", 3)):
+    for scheme, k in (("iid", 3), ("without_replacement", 3), ("spechub", 2), ("greedy_k", 3)):
         sets = {}
-        for children, mass, _ in laws.LAWS[law](draft, k):
+        for children, mass, _ in schemes.SCHEMES[scheme](draft, k):
             sets[frozenset(children)] = sets.get(frozenset(children), 0) + mass
-        assert theory.draft_sets(*floats(draft), k, law) == pytest.approx(
+        assert theory.draft_sets(*floats(draft), k, scheme) == pytest.approx(
             {key: float(mass) for key, mass in sets.items()}
         )
 
@@ -179,8 +181,8 @@ def test_sets_are_those_of_the_draft_laws():
 def test_a_hub_of_nearly_all_mass():
     """1 - draft[hub] has no digit left in float64; the sum of the others has all."""
     tiny = [1.0, 3e-20, 1e-20]
-    assert theory.acceptance([0.0, 0.75, 0.25], tiny, 2, "hub") == pytest.approx(1.0)
-    assert theory.acceptance([0.0, 0.25, 0.75], tiny, 2, "hub") == pytest.approx(0.5)
+    assert theory.acceptance([0.0, 0.75, 0.25], tiny, 2, "spechub") == pytest.approx(1.0)
+    assert theory.acceptance([0.0, 0.25, 0.75], tiny, 2, "spechub") == pytest.approx(0.5)
     best = theory.optimal_acceptance([0.0, 0.25, 0.75], tiny, 2, "without_replacement")
     assert best == pytest.approx(0.5)
     sets = theory.draft_sets(tiny, 2, "without_replacement")
@@ -193,8 +195,8 @@ def test_large_rows_are_fast():
     """[151936] rows: sorted once or twice, never V^2."""
     rng = np.random.default_rng(0)
     target, draft = rng.dirichlet(np.full(151936, 0.01), 2)
-    for law in ("row", "without_replacement", "hub", "kseq"):
-        assert 0 <= theory.gap(target, draft, 2, law) <= 1
+    for scheme in ("iid", "without_replacement", "spechub", "kseq"):
+        assert 0 <= theory.gap(target, draft, 2, scheme) <= 1
 
 
 ROW = [0.5, 0.5]
@@ -209,8 +211,8 @@ ROW = [0.5, 0.5]
         (lambda: theory.acceptance_rate([1.0], ROW), "one vocabulary, got 1 and 2"),
         (lambda: theory.acceptance_rate([ROW], [ROW]), r"\[vocab\], got shape \[1, 2\]"),
         (lambda: theory.acceptance(ROW, ROW, 0), "k >= 1, got 0"),
-        (lambda: theory.acceptance(ROW, ROW, 3, "hub"), "k = 2 for law hub, got 3"),
-        (lambda: theory.acceptance(ROW, ROW, 2, "spechub"), "expected a law of row"),
+        (lambda: theory.acceptance(ROW, ROW, 3, "spechub"), "k = 2 for scheme spechub, got 3"),
+        (lambda: theory.acceptance(ROW, ROW, 2, "hubs"), "expected a scheme of iid"),
         (lambda: theory.accepted_mass(ROW, ROW, 2), r"token in \[0, 2\)"),
         (lambda: theory.gap(ROW, ROW, 3, "without_replacement"), "k <= 2"),
         (lambda: theory.expected_tokens(1.1, 2), "0 <= alpha <= 1"),

@@ -24,8 +24,8 @@ def batch(rows=33, vocab=9000):
 
 
 def draw(logits):
-    coins = np.linspace(0.01, 0.99, len(logits)).tolist()
-    return _core.sample_rows(logits, PARAMS, coins)
+    uniforms = np.linspace(0.01, 0.99, len(logits)).tolist()
+    return _core.sample_rows(logits, PARAMS, uniforms)
 
 
 def test_results_do_not_depend_on_the_number_of_threads():

@@ -6,8 +6,8 @@ import torch
 
 from anydraft import (
     InputError,
-    Law,
     NonFiniteLogitsError,
+    Proposal,
     SamplingParams,
     Trees,
     TreeShape,
@@ -19,18 +19,18 @@ from anydraft import (
 )
 
 PLAIN = SamplingParams(seed=5)
-ROW, ONE_HOT = Law("row", 0), Law("one_hot")
+ROW, ONE_HOT = Proposal("iid", 0), Proposal("one_hot")
 
 
 def chain(target, draft, token, accept, pick, params=PLAIN):
-    """One drafted token with given coins -> (accepted, next token)."""
+    """One drafted token with given uniforms -> (accepted, next token)."""
     result = verify(
         Trees.chains([[0, token]]),
         torch.tensor([target, target]),
-        laws=[ROW, ROW],
+        proposals=[ROW, ROW],
         draft_logits=torch.tensor([draft]),
         sampling=params,
-        coins=([0.5, accept], [pick, pick]),
+        uniforms=([0.5, accept], [pick, pick]),
     )
     return len(result.accepted) == 1, result.next_token[0]
 
@@ -56,21 +56,21 @@ def test_a_token_without_mass_is_never_accepted_or_drawn():
     for pick in (2.0**-53, 0.5, 1 - 2**-53):
         accepted, token = chain(target, draft, 1, 2.0**-53, pick)
         assert not accepted and token != 1
-    # The draft token has no mass in its own law by underflow: decided by the target alone.
+    # The draft token has no mass in its own distribution by underflow: decided by the target alone.
     assert chain([0.0, 0.0], [0.0, -500.0], 1, 1 - 2**-53, 0.1)[0]
     assert not chain([0.0, -500.0], [0.0, -500.0], 1, 2.0**-53, 0.1)[0]
 
 
-def test_a_certain_token_is_accepted_by_every_coin():
+def test_a_certain_token_is_accepted_by_every_uniform():
     """With mass 1 by rounding, rejection would leave a residual without mass."""
     target = [0.0] + [-80.0] * 40
     for params in (PLAIN, SamplingParams(top_p=0.5)):
         result = verify(
             Trees.chains([[0, 0]]),
             torch.tensor([target, target]),
-            laws=[ONE_HOT, ONE_HOT],
+            proposals=[ONE_HOT, ONE_HOT],
             sampling=params,
-            coins=([0.5, 1 - 2**-53], [0.5, 0.5]),
+            uniforms=([0.5, 1 - 2**-53], [0.5, 0.5]),
         )
         assert (result.accepted, result.next_token) == ([1], [0])
 
@@ -86,11 +86,11 @@ def random_batch(seed, requests=12, vocab=600):
 
 def test_a_request_does_not_depend_on_the_rest_of_the_batch():
     chains, target, draft = random_batch(1)
-    laws = [Law("row", i) for i in range(len(target))]
+    distributions = [Proposal("iid", i) for i in range(len(target))]
     whole = verify(
         Trees.chains(chains),
         target,
-        laws=laws,
+        proposals=distributions,
         draft_logits=draft,
         sampling=PLAIN,
         positions=[9] * len(chains),
@@ -105,7 +105,7 @@ def test_a_request_does_not_depend_on_the_rest_of_the_batch():
         alone = verify(
             Trees.chains([tokens]),
             padded[:, :600],
-            laws=[Law("row", j) for j in range(len(tokens))],
+            proposals=[Proposal("iid", j) for j in range(len(tokens))],
             draft_logits=draft[rows],
             sampling=PLAIN,
             requests=[i],
@@ -116,7 +116,9 @@ def test_a_request_does_not_depend_on_the_rest_of_the_batch():
 
 
 def test_siblings_follow_recursive_rejection():
-    """Two i.i.d. siblings at one node: acceptance as in the exact recursion, by a grid of coins."""
+    """Two i.i.d. siblings at one node: acceptance as in the exact recursion, by a grid of
+    uniforms.
+    """
     p, q = np.array([0.5, 0.3, 0.2]), np.array([0.2, 0.2, 0.6])
     residual = np.maximum(p - q, 0)
     residual /= residual.sum()
@@ -126,10 +128,10 @@ def test_siblings_follow_recursive_rejection():
         result = verify(
             tree,
             rows,
-            laws=[ROW] * 3,
+            proposals=[ROW] * 3,
             draft_logits=torch.tensor(np.log([q])).float(),
             sampling=PLAIN,
-            coins=([0.5, 1 - 1e-9, second], [0.5] * 3),
+            uniforms=([0.5, 1 - 1e-9, second], [0.5] * 3),
         )
         accepts = second < residual[1] / q[1]
         assert result.accepted == ([2] if accepts else [])
@@ -140,15 +142,15 @@ def test_match_says_what_plain_decoding_says():
     result = verify(
         Trees.chains(chains),
         target,
-        laws=[ONE_HOT] * len(target),
+        proposals=[ONE_HOT] * len(target),
         sampling=PLAIN,
         verifier="match",
         positions=[40] * len(chains),
     )
     first = 0
     for i, tokens in enumerate(chains):
-        coin = _core.coin(5, i, 40, 0, 5)
-        (plain,) = _core.sample_rows(target[first], PLAIN, [coin])
+        uniform = _core.uniform(5, i, 40, 0, 5)
+        (plain,) = _core.sample_rows(target[first], PLAIN, [uniform])
         accepted = result.accepted[result.offsets[i] : result.offsets[i + 1]]
         said = [tokens[node] for node in accepted] + [result.next_token[i]]
         assert said[0] == plain
@@ -160,7 +162,7 @@ def test_every_listed_verifier_runs():
     assert [row["name"] for row in verifiers()] == names
     for row in verifiers():
         result = verify(
-            Trees.chains([[0]]), torch.zeros(1, 3), laws=[ONE_HOT], sampling=PLAIN,
+            Trees.chains([[0]]), torch.zeros(1, 3), proposals=[ONE_HOT], sampling=PLAIN,
             verifier=row["name"],
         )  # fmt: skip
         assert result.accepted == []
@@ -170,7 +172,7 @@ def test_what_does_not_fit_is_named():
     good = {
         "trees": Trees.chains([[0, 1], [0, 1]]),
         "target_logits": torch.zeros(4, 3),
-        "laws": [Law("row", 0)] * 4,
+        "proposals": [Proposal("iid", 0)] * 4,
         "draft_logits": torch.zeros(1, 3),
         "sampling": PLAIN,
     }
@@ -178,17 +180,32 @@ def test_what_does_not_fit_is_named():
     for change, message in [
         ({"target_logits": torch.zeros(3, 3)}, r"target_logits \[4, vocab\], got 3 rows"),
         ({"target_logits": torch.zeros(4, 2)}, r"draft_logits \[rows, 2\], got 3 columns"),
-        ({"laws": [ROW] * 3}, "law kinds of length 4, got 3"),
-        ({"laws": [Law("row", 1)] * 4}, r"row of draft_logits .* at request 0, node 0"),
-        ({"laws": [Law("spechub")] * 4}, "a kind out of one_hot, row, .*, got 'spechub'"),
-        ({"laws": [Law("sparse")] * 4}, "a sparse law with mass, got none at request 0, node 0"),
-        ({"laws": [Law("sparse", ids=[3], masses=[1.0])] * 4}, r"ids .* in \[0, 3\), got 3"),
-        ({"laws": [Law("sparse", ids=[1, 1], masses=[1.0, 1.0])] * 4}, "distinct ids .* got 1"),
-        ({"laws": [Law("sparse", ids=[1], masses=[1.0, 1.0])] * 4}, "as many ids as masses"),
-        ({"laws": [Law("sparse", ids=[0], masses=[1.0])] * 4}, "mass in its own law, got 1"),
+        ({"proposals": [ROW] * 3}, "distribution kinds of length 4, got 3"),
+        ({"proposals": [Proposal("iid", 1)] * 4}, r"row of draft_logits .* at request 0, node 0"),
+        ({"proposals": [Proposal("hubs")] * 4}, "a kind out of one_hot, iid, .*, got 'hubs'"),
+        (
+            {"proposals": [Proposal("sparse")] * 4},
+            "a sparse distribution with mass, got none at request 0, node 0",
+        ),
+        (
+            {"proposals": [Proposal("sparse", ids=[3], masses=[1.0])] * 4},
+            r"ids .* in \[0, 3\), got 3",
+        ),
+        (
+            {"proposals": [Proposal("sparse", ids=[1, 1], masses=[1.0, 1.0])] * 4},
+            "distinct ids .* got 1",
+        ),
+        (
+            {"proposals": [Proposal("sparse", ids=[1], masses=[1.0, 1.0])] * 4},
+            "as many ids as masses",
+        ),
+        (
+            {"proposals": [Proposal("sparse", ids=[0], masses=[1.0])] * 4},
+            "mass in its own distribution, got 1",
+        ),
         ({"verifier": "best"}, "top_down, match, .*, got best"),
-        ({"verifier": "match"}, "laws one_hot with verifier match, got row"),
-        ({"verifier": "multipath", "coins": ([0.5] * 4, [0.5] * 4)}, "select coins"),
+        ({"verifier": "match"}, "proposals one_hot with verifier match, got iid"),
+        ({"verifier": "multipath", "uniforms": ([0.5] * 4, [0.5] * 4)}, "select uniforms"),
         ({"verifier": "multipath", "acceptance": True}, "acceptance can be told: multipath"),
         (
             {"trees": Trees(tree.tokens, tree.parents, tree.offsets, [1, 1, 1, 2**31 - 1])},
@@ -222,7 +239,7 @@ def test_a_request_that_fails_leaves_the_others_alone():
     chains, target, draft = random_batch(3)
     trees = Trees.chains(chains)
     arguments = {
-        "laws": [Law("row", i) for i in range(len(target))],
+        "proposals": [Proposal("iid", i) for i in range(len(target))],
         "draft_logits": draft,
         "sampling": PLAIN,
     }
@@ -245,31 +262,31 @@ def test_a_request_that_fails_leaves_the_others_alone():
 
 
 def test_acceptance_of_each_node():
-    """What is reported is what happens: a child is accepted by the coins below it, no others."""
+    """What is reported is what happens: a child is accepted by the uniforms below it, no others."""
     random = np.random.default_rng(5)
     target, draft = torch.from_numpy(random.standard_normal((2, 5, 4)).astype(np.float32))
     tree = Trees([0, 1, 3, 2, 0], [-1, 0, 0, 1, 1], [0, 5])
-    laws = [Law("without_replacement", i) for i in range(5)]
+    distributions = [Proposal("without_replacement", i) for i in range(5)]
     for verifier in ("top_down", "traversal"):
-        whole = verify(tree, target, laws=laws, draft_logits=draft, sampling=PLAIN,
+        whole = verify(tree, target, proposals=distributions, draft_logits=draft, sampling=PLAIN,
                        verifier=verifier, acceptance=True)  # fmt: skip
         assert whole.acceptance[0] == 1 and len(whole.acceptance) == 5
         assert all(0 <= chance <= 1 for chance in whole.acceptance)
-    chances = verify(tree, target, laws=laws, draft_logits=draft, sampling=PLAIN,
+    chances = verify(tree, target, proposals=distributions, draft_logits=draft, sampling=PLAIN,
                      acceptance=True).acceptance  # fmt: skip
     reachable = [node for node in (1, 2, 3, 4) if node % 2 or chances[node - 1] < 1]
     assert len(reachable) >= 3
     for node in reachable:
         chance = chances[node]
-        for coin, accepted in ((chance - 1e-9, True), (chance + 1e-9, False)):
-            if not 0 < coin < 1:
+        for uniform, accepted in ((chance - 1e-9, True), (chance + 1e-9, False)):
+            if not 0 < uniform < 1:
                 continue
             accept = [1 - 1e-12] * 5
-            accept[node] = coin
+            accept[node] = uniform
             if node > 2:
                 accept[1] = 1e-12  # first get to its parent
-            result = verify(tree, target, laws=laws, draft_logits=draft, sampling=PLAIN,
-                            coins=(accept, [0.5] * 5))  # fmt: skip
+            result = verify(tree, target, proposals=distributions, draft_logits=draft,
+                            sampling=PLAIN, uniforms=(accept, [0.5] * 5))  # fmt: skip
             assert (node in result.path()) == accepted
 
 
@@ -290,7 +307,7 @@ def test_links_are_the_tree():
 
 def test_no_children_are_asked_for():
     row = torch.zeros(3)
-    for kind in ("one_hot", "row", "without_replacement", "hub", "greedy_k"):
+    for kind in ("one_hot", "iid", "without_replacement", "spechub", "greedy_k"):
         assert draw_children(kind, row, PLAIN, 0) == []
     with pytest.raises(InputError, match="WIDTH,BEAM,DEPTH,NODES"):
         TreeShape.parse("dynamic:2,2,2,0")  # a static tree would be meant by no nodes
@@ -304,21 +321,21 @@ def test_equal_certain_siblings_take_their_token_once():
     tree = Trees([7, 0, 0], [-1, 0, 0], [0, 3])
     drawn = []
     for pick in np.linspace(0.005, 0.995, 100):
-        result = verify(tree, row.expand(3, -1), laws=[ONE_HOT] * 3, sampling=PLAIN,
-                        coins=([1 - 1e-12] * 3, [pick] * 3))  # fmt: skip
+        result = verify(tree, row.expand(3, -1), proposals=[ONE_HOT] * 3, sampling=PLAIN,
+                        uniforms=([1 - 1e-12] * 3, [pick] * 3))  # fmt: skip
         drawn.append(result.next_token[0])
     assert [drawn.count(token) for token in (0, 1, 5000, 9000)] == [0, 33, 34, 33]
 
 
 @pytest.mark.parametrize(
-    "coins", [(), ([0.5, 0.5],), ([0.5, 0.5], [0.5, 1.0]), ([0.5, 0.5], [np.nan, 0.5])]
+    "uniforms", [(), ([0.5, 0.5],), ([0.5, 0.5], [0.5, 1.0]), ([0.5, 0.5], [np.nan, 0.5])]
 )
-def test_coins_that_cannot_be(coins):
-    with pytest.raises(InputError, match="coins"):
+def test_uniforms_that_cannot_be(uniforms):
+    with pytest.raises(InputError, match="uniforms"):
         verify(
             Trees.chains([[0, 1]]),
             np.zeros((2, 3), np.float32),
-            laws=[Law("one_hot")] * 2,
+            proposals=[Proposal("one_hot")] * 2,
             sampling=SamplingParams(),
-            coins=coins,
+            uniforms=uniforms,
         )

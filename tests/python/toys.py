@@ -6,7 +6,7 @@ import hashlib
 import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from anydraft import Vocabulary
+from anydraft import Vocabulary, _core
 
 EOS = "</s>"
 
@@ -105,3 +105,23 @@ def letters(*tokens, **named):
         return [tokens.index(char.encode()) for char in text]
 
     return Vocabulary.from_bytes(tokens, encoder=encode, **named)
+
+
+def engine(
+    target, drafter, *, random_source=None, map=None, token_trie=None, auto_length=False, **o
+):
+    """The core's engine with options by name."""
+    auto_length = o.pop("auto_length", False)
+    shape = _core.TreeShape(
+        list(o.pop("widths", [])),
+        max_nodes=o.pop("max_nodes", 0),
+        depth=o.pop("depth", 0),
+        beam=o.pop("beam", 0),
+    )
+    rule = {"tokens": o.pop("stop_tokens", 1), "rows": o.pop("draft_budget", 32)}
+    options = _core.DrafterOptions(
+        tree=shape, stop_rule=_core.StopRule(**rule), random_source=random_source, **o
+    )
+    return _core.Engine(
+        target, drafter, options, map=map, token_trie=token_trie, auto_length=auto_length
+    )

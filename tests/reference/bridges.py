@@ -1,4 +1,4 @@
-"""Draft laws of a drafter with another vocabulary, as laws over target tokens.
+"""Draft distributions of a drafter with another vocabulary, as distributions over target tokens.
 
 TLI: token-level intersection. SLRS: string-level rejection sampling (psi). Both from Timor et al.,
 arXiv 2502.05202. A drafter's token is its text here; a target tokeniser takes the longest match.
@@ -10,7 +10,8 @@ from tests.reference.rows import norm
 
 
 def tli_row(probs, to_target, vocab):
-    """The drafter's law on the shared tokens, by target id (-1: not shared), or None if empty.
+    """The drafter's distribution on the shared tokens, by target id (-1: not shared), or None if
+    empty.
 
     Masses of drafter ids that carry the same token are summed.
     """
@@ -32,16 +33,17 @@ def encode(text, tokens):
 
 
 def psi(stopped, tokens, begun=()):
-    """The law of the next target token of what is drafted, given that it begins so and goes on.
+    """The distribution of the next target token of what is drafted, given that it begins so and
+    goes on.
 
     stopped: {text: probability}; begun: target tokens.
     """
-    law = Counter()
+    distribution = Counter()
     for text, mass in stopped.items():
         spelled = tuple(encode(text, tokens))
         if spelled[: len(begun)] == begun and len(spelled) > len(begun):
-            law[spelled[len(begun)]] += mass
-    return norm([law[token] for token in range(len(tokens))])
+            distribution[spelled[len(begun)]] += mass
+    return norm([distribution[token] for token in range(len(tokens))])
 
 
 def texts_of(draft, words, stop):

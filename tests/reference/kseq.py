@@ -1,6 +1,7 @@
 """K-SEQ (SpecTr, arXiv 2310.15141): k i.i.d. siblings, each accepted with min(1, p / (rho q)).
 
-A rule of its own, one level at a time: all siblings are judged against the same target law.
+A rule of its own, one level at a time: all siblings are judged against the same target
+    distribution.
 """
 
 from collections import Counter
@@ -37,7 +38,9 @@ def enough(target, proposed, k, rho):
 
 
 def residual(target, proposed, k, rho):
-    """The law of the token emitted where none of the k is accepted, or None if that never is."""
+    """The distribution of the token emitted where none of the k is accepted, or None if that never
+    is.
+    """
     accepted = beta(target, proposed, rho)
     if accepted == 0:
         return target
@@ -53,13 +56,13 @@ def residual(target, proposed, k, rho):
 
 def kseq(draft, *, rho=None):
     """{(kept node path, next token): probability}. rho: fixed, or None for the best one."""
-    law = Counter()
+    distribution = Counter()
 
     def visit(node, path, mass):
         target, children = draft.targets[node], draft.children(node)
         emitted = target
         if children:
-            proposed, k = draft.laws[children[0]], len(children)
+            proposed, k = draft.distributions[children[0]], len(children)
             factor = rho or find_rho(target, proposed, k)
             emitted = residual(target, proposed, k, factor)
             for child in children:
@@ -70,7 +73,7 @@ def kseq(draft, *, rho=None):
                 mass *= 1 - accept
         for token, chance in enumerate(emitted or []):
             if mass * chance > 0:
-                law[(path, token)] += mass * chance
+                distribution[(path, token)] += mass * chance
 
     visit(0, (), 1)
-    return law
+    return distribution

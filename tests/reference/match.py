@@ -1,6 +1,7 @@
-"""Match: sample from the target, keep while a child is equal. For trees of one-hot laws.
+"""Match: sample from the target, keep while a child is equal. For trees of one-hot distributions.
 
-In law it is the generic step with laws of certainty: accepting c with probability r(c).
+In distribution it is the generic step with distributions of certainty: accepting c with
+    probability r(c).
 """
 
 from collections import Counter
@@ -8,7 +9,7 @@ from collections import Counter
 
 def match(draft):
     """{(kept node path, next token): probability}."""
-    law = Counter()
+    distribution = Counter()
 
     def visit(node, path, mass):
         by_token = {draft.tokens[child]: child for child in draft.children(node)}
@@ -17,7 +18,7 @@ def match(draft):
                 child = by_token[token]
                 visit(child, (*path, child), mass * chance)
             elif chance > 0:
-                law[(path, token)] += mass * chance
+                distribution[(path, token)] += mass * chance
 
     visit(0, (), 1)
-    return law
+    return distribution

@@ -1,12 +1,13 @@
 """Multi-path block verification by mixed selection: one of K i.i.d. paths, then block verification.
 
 At a node with n active paths the tokens are ordered by a rank. With probability `share` the token
-of the lowest-numbered active path is taken, else the drawn token of the highest rank. The law of
-what is taken, s = share * q + (1 - share) * s_highest, stands in place of q in block verification.
-share = 0 is the greedy case (greedy multi-path block verification, arXiv 2602.16961).
+of the lowest-numbered active path is taken, else the drawn token of the highest rank. The
+distribution of what is taken, s = share * q + (1 - share) * s_highest, stands in place of q in
+block verification. share = 0 is the greedy case (greedy multi-path block verification, arXiv
+2602.16961).
 
 Paths are drafter ids; `token_of` maps them to target tokens. Paths stay together while they agree
-on the ids, not only on the tokens: the drafter's next law depends on them.
+on the ids, not only on the tokens: the drafter's next distribution depends on them.
 """
 
 import itertools
@@ -22,7 +23,9 @@ from tests.reference.trees import Draft
 
 @dataclass(frozen=True)
 class Models:
-    """target(tokens) and draft(ids): laws after a prefix, over tokens and over drafter ids."""
+    """target(tokens) and draft(ids): distributions after a prefix, over tokens and over drafter
+    ids.
+    """
 
     target: object
     draft: object
@@ -32,7 +35,7 @@ class Models:
         return tuple(self.token_of[i] for i in ids)
 
     def proposed(self, ids):
-        """The law of the next token, by target token: ids of one token add up."""
+        """The distribution of the next token, by target token: ids of one token add up."""
         row = [0] * len(self.target(self.tokens(ids)))
         for i, mass in enumerate(self.draft(ids)):
             row[self.token_of[i]] += mass
@@ -95,8 +98,10 @@ def by_bucket(target, proposed):
     ]
 
 
-def law_of_highest(proposed, ranks, n):
-    """The law of the first token, by path number, in the highest bucket that n draws reach."""
+def distribution_of_highest(proposed, ranks, n):
+    """The distribution of the first token, by path number, in the highest bucket that n draws
+    reach.
+    """
     row, below = [0] * len(proposed), 0
     buckets = {}
     for token, rank in enumerate(ranks):
@@ -138,18 +143,18 @@ def mixed(share, proposed, highest):
 
 
 def selections(world, paths, *, share, ranks, together):
-    """Every selected path: (ids, laws of its tokens as selected, probability)."""
+    """Every selected path: (ids, distributions of its tokens as selected, probability)."""
 
-    def go(ids, active, laws, mass):
+    def go(ids, active, distributions, mass):
         depth = len(ids)
         if depth == len(paths[0]):
-            yield ids, laws, mass
+            yield ids, distributions, mass
             return
         target, proposed = world.target(world.tokens(ids)), world.proposed(ids)
         order = ranks(target, proposed)
-        highest = law_of_highest(proposed, order, len(active))
+        highest = distribution_of_highest(proposed, order, len(active))
         part = best_share(target, proposed, highest) if share is None else share
-        law = mixed(part, proposed, highest)
+        distribution = mixed(part, proposed, highest)
         rank_of = {i: order[world.token_of[paths[i][depth]]] for i in active}
         top = max(rank_of.values())
         first_of_top = next(i for i in active if rank_of[i] == top)
@@ -157,7 +162,9 @@ def selections(world, paths, *, share, ranks, together):
             if chance == 0:
                 continue
             kept = [i for i in active if together(world, paths[i], paths[chosen], depth)]
-            yield from go((*ids, paths[chosen][depth]), kept, [*laws, law], mass * chance)
+            yield from go(
+                (*ids, paths[chosen][depth]), kept, [*distributions, distribution], mass * chance
+            )
 
     yield from go((), list(range(len(paths))), [], 1)
 
@@ -168,19 +175,21 @@ def same_state(_world, path, chosen, depth):
 
 def mixed_selection(world, paths, *, share=None, ranks=by_ratio, together=same_state):
     """{(kept tokens, next token): probability}. share: fixed, or None for the best at each node."""
-    law = Counter()
-    for ids, laws, mass in selections(world, paths, share=share, ranks=ranks, together=together):
+    distribution = Counter()
+    for ids, distributions, mass in selections(
+        world, paths, share=share, ranks=ranks, together=together
+    ):
         tokens = world.tokens(ids)
         targets = [world.target(tokens[:i]) for i in range(len(tokens) + 1)]
-        for outcome, chance in block_of(tokens, targets, laws, tokens).items():
-            law[outcome] += mass * chance
-    return law
+        for outcome, chance in block_of(tokens, targets, distributions, tokens).items():
+            distribution[outcome] += mass * chance
+    return distribution
 
 
-def round_law(world, count, length, **options):
-    """The law of the tokens a round emits, over all draws of the paths."""
-    law = Counter()
+def round_distribution(world, count, length, **options):
+    """The distribution of the tokens a round emits, over all draws of the paths."""
+    distribution = Counter()
     for paths, mass in path_draws(world.draft, count, length):
         for (kept, token), chance in mixed_selection(world, paths, **options).items():
-            law[(*kept, token)] += mass * chance
-    return law
+            distribution[(*kept, token)] += mass * chance
+    return distribution

@@ -32,7 +32,7 @@ def scaled(factor, row):
 
 
 def overlap(row, other):
-    """Sum of the token-wise minima: one minus the total variation of two laws."""
+    """Sum of the token-wise minima: one minus the total variation of two distributions."""
     return sum(min(a, b) for a, b in zip(row, other, strict=True))
 
 
@@ -42,7 +42,7 @@ def argmax(row):
 
 
 def random_row(rng, vocab, *, zeros=0.3, most=5):
-    """A law with small numerators, so that ties and zeros are frequent."""
+    """A distribution with small numerators, so that ties and zeros are frequent."""
     row = [0 if rng.random() < zeros else rng.randint(1, most) for _ in range(vocab)]
     if not any(row):
         row[rng.randrange(vocab)] = 1
@@ -50,7 +50,7 @@ def random_row(rng, vocab, *, zeros=0.3, most=5):
 
 
 def random_model(seed, vocab, **options):
-    """A law for every prefix: each drawn once, from the seed and the prefix alone."""
+    """A distribution for every prefix: each drawn once, from the seed and the prefix alone."""
     known = {}
 
     def model(prefix):

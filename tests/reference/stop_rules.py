@@ -60,13 +60,15 @@ class Sequences:
         return sequences
 
     def psi(self, begun=()):
-        """The law of the target token behind the drafted tokens `begun`; END's comes last."""
+        """The distribution of the target token behind the drafted tokens `begun`; END's comes
+        last.
+        """
         sequences = self.grown([((), 0, Fraction(1))])
         for token in begun:
             kept = [s for s in sequences if self.first_token(s) == token]
             total, size = sum(s[2] for s in kept), len(self.tokens[token])
             sequences = self.grown([(i, said + size, mass / total) for i, said, mass in kept])
-        law = Counter()
+        distribution = Counter()
         for sequence in sequences:
-            law[self.first_token(sequence)] += sequence[2]
-        return norm([law[token] for token in range(len(self.tokens) + 1)])
+            distribution[self.first_token(sequence)] += sequence[2]
+        return norm([distribution[token] for token in range(len(self.tokens) + 1)])

@@ -11,7 +11,7 @@ from tests.reference.rows import relu_minus, scaled
 
 def traversal(draft):
     """{(kept node path, next token): probability}: the paper's recursion on (M, w)."""
-    law = Counter()
+    distribution = Counter()
 
     def verify(node, path, weight, mass):
         """Adds what is accepted at or below the node; returns the mass that is rejected."""
@@ -19,7 +19,7 @@ def traversal(draft):
             return mass
         residual = draft.targets[node]
         for child in draft.children(node):
-            token, proposed = draft.tokens[child], draft.laws[child]
+            token, proposed = draft.tokens[child], draft.distributions[child]
             child_weight = min(1, weight * residual[token] / proposed[token])
             mass = verify(child, (*path, child), child_weight, mass)
             rest = relu_minus(scaled(weight, residual), proposed)
@@ -36,22 +36,24 @@ def traversal(draft):
     def emit(path, row, mass):
         for token, chance in enumerate(row):
             if chance > 0 and mass > 0:
-                law[(path, token)] += mass * chance
+                distribution[(path, token)] += mass * chance
 
     verify(0, (), 1, 1)
-    return law
+    return distribution
 
 
 def traversal_by_masses(draft):
-    """The same law from unnormalised masses U and one scalar Z: no weight is ever divided out."""
-    law = Counter()
+    """The same distribution from unnormalised masses U and one scalar Z: no weight is ever divided
+    out.
+    """
+    distribution = Counter()
 
     def verify(node, path, weight, mass):
         if weight == 0:
             return mass
         masses, scale = scaled(weight, draft.targets[node]), 1
         for child in draft.children(node):
-            token, proposed = draft.tokens[child], draft.laws[child]
+            token, proposed = draft.tokens[child], draft.distributions[child]
             child_weight = min(1, masses[token] / (scale * proposed[token]))
             mass = verify(child, (*path, child), child_weight, mass)
             rest = relu_minus(masses, scaled(scale, proposed))
@@ -62,8 +64,8 @@ def traversal_by_masses(draft):
             masses, scale = rest, sum(rest) + (1 - weight)
         for token, chance in enumerate(masses):
             if chance > 0 and mass > 0:
-                law[(path, token)] += mass * chance / scale
+                distribution[(path, token)] += mass * chance / scale
         return mass * (1 - sum(masses) / scale)
 
     verify(0, (), 1, 1)
-    return law
+    return distribution

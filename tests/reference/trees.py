@@ -1,7 +1,8 @@
-"""Draft trees, every one that can be drawn with its probability, and the output law of a walk.
+"""Draft trees, every one that can be drawn with its probability, and the output distribution of a
+verifier.
 
-A walk is a function Draft -> {(kept node path, next token): probability}. It is lossless when
-output_law(...) == target_law(...), exactly.
+A verifier is a function Draft -> {(kept node path, next token): probability}. It is lossless when
+output_distribution(...) == target_distribution(...), exactly.
 """
 
 from collections import Counter
@@ -13,13 +14,14 @@ from fractions import Fraction
 class Draft:
     """Node 0 is the root, the last committed token; a parent comes before its children.
 
-    tokens[0] and parents[0] are -1; laws[node]: the law the node's token was drawn from, given its
-    earlier siblings, None for the root. targets[node]: the target's law after the node.
+    tokens[0] and parents[0] are -1; distributions[node]: the distribution the node's token was
+    drawn from, given its earlier siblings, None for the root. targets[node]: the target's
+    distribution after the node.
     """
 
     tokens: tuple = (-1,)
     parents: tuple = (-1,)
-    laws: tuple = (None,)
+    distributions: tuple = (None,)
     targets: tuple = ()
     prefixes: tuple = ((),)
     expanded: tuple = ()
@@ -27,13 +29,13 @@ class Draft:
     def children(self, node):
         return [child for child, parent in enumerate(self.parents) if parent == node]
 
-    def with_children(self, node, children, laws):
+    def with_children(self, node, children, distributions):
         prefix = self.prefixes[node]
         return replace(
             self,
             tokens=self.tokens + tuple(children),
             parents=self.parents + (node,) * len(children),
-            laws=self.laws + tuple(laws),
+            distributions=self.distributions + tuple(distributions),
             prefixes=self.prefixes + tuple((*prefix, token) for token in children),
             expanded=(*self.expanded, node),
         )
@@ -82,7 +84,7 @@ def best_first(budget, width):
 def path_mass(draft, node):
     mass = 1
     while node:
-        mass *= draft.laws[node][draft.tokens[node]]
+        mass *= draft.distributions[node][draft.tokens[node]]
         node = draft.parents[node]
     return mass
 
@@ -91,7 +93,8 @@ def drafts(grow, target, draw):
     """Every draft with its probability.
 
     grow(draft): the (node, number of children) to draw next, from what was drawn so far, or None.
-    target(prefix): the target's law. draw(prefix, k): the ways to draw children, as in laws.py.
+    target(prefix): the target's distribution. draw(prefix, k): the ways to draw children, as in
+    distributions.py.
     """
     memo = {}
 
@@ -105,68 +108,80 @@ def drafts(grow, target, draw):
         key = draft.prefixes[node], k
         if key not in memo:
             memo[key] = draw(*key)
-        for children, chance, laws in memo[key]:
-            yield from go(draft.with_children(node, children, laws), mass * chance)
+        for children, chance, distributions in memo[key]:
+            yield from go(draft.with_children(node, children, distributions), mass * chance)
 
     yield from go(Draft(), Fraction(1))
 
 
-def joint_law(walk, drawn):
+def joint_distribution(verifier, drawn):
     """{(kept node path, next token): probability}, over all drafts of drafts(...)."""
-    law = Counter()
+    distribution = Counter()
     for draft, mass in drawn:
-        for outcome, chance in walk(draft).items():
-            law[outcome] += mass * chance
-    return law
+        for outcome, chance in verifier(draft).items():
+            distribution[outcome] += mass * chance
+    return distribution
 
 
-def round_law(walk, drawn):
-    """The law of the tokens a round emits: those accepted, then one more."""
-    law = Counter()
+def round_distribution(verifier, drawn):
+    """The distribution of the tokens a round emits: those accepted, then one more."""
+    distribution = Counter()
     for draft, mass in drawn:
-        for (path, token), chance in walk(draft).items():
-            law[(*(draft.tokens[node] for node in path), token)] += mass * chance
-    return law
+        for (path, token), chance in verifier(draft).items():
+            distribution[(*(draft.tokens[node] for node in path), token)] += mass * chance
+    return distribution
 
 
-def output_law(rounds, target, length):
-    """The law of the first `length` tokens, those after the round drawn from the target."""
-    law = Counter()
+def output_distribution(rounds, target, length):
+    """The distribution of the first `length` tokens, those after the round drawn from the
+    target.
+    """
+    distribution = Counter()
     for tokens, mass in rounds.items():
         assert len(tokens) <= length
         for rest, chance in continuations(target, tokens, length).items():
-            law[rest] += mass * chance
-    return +law
+            distribution[rest] += mass * chance
+    return +distribution
 
 
-def target_law(target, length):
+def target_distribution(target, length):
     return continuations(target, (), length)
 
 
 def continuations(target, prefix, length):
-    law = Counter({prefix: Fraction(1)})
+    distribution = Counter({prefix: Fraction(1)})
     for _ in range(length - len(prefix)):
-        law = Counter(
+        distribution = Counter(
             {
                 (*tokens, token): mass * chance
-                for tokens, mass in law.items()
+                for tokens, mass in distribution.items()
                 for token, chance in enumerate(target(tokens))
                 if chance
             }
         )
-    return law
+    return distribution
 
 
 def expected_accepted(rounds):
     return sum(mass * (len(tokens) - 1) for tokens, mass in rounds.items())
 
 
-def distance(law, other):
-    """Total variation of two laws of token tuples."""
-    return sum(abs(law[tokens] - other[tokens]) for tokens in law.keys() | other.keys()) / 2
+def distance(distribution, other):
+    """Total variation of two distributions of token tuples."""
+    return (
+        sum(
+            abs(distribution[tokens] - other[tokens])
+            for tokens in distribution.keys() | other.keys()
+        )
+        / 2
+    )
 
 
-def loss(walk, grow, target, draw, length):
-    """Total variation of a walk's output law and the target's: 0, exactly, if it is lossless."""
-    rounds = round_law(walk, drafts(grow, target, draw))
-    return distance(output_law(rounds, target, length), target_law(target, length))
+def loss(verifier, grow, target, draw, length):
+    """Total variation of a verifier's output distribution and the target's: 0, exactly, if it is
+    lossless.
+    """
+    rounds = round_distribution(verifier, drafts(grow, target, draw))
+    return distance(
+        output_distribution(rounds, target, length), target_distribution(target, length)
+    )

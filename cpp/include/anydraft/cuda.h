@@ -13,7 +13,7 @@
 namespace anydraft {
 
 // SamplingParams as a device needs them; plain data, copied to the device by the caller.
-struct LawParams {
+struct DistributionParams {
   float scale = 0;           // log2(e) / temperature; 0: greedy
   int32_t top_k = 0;         // 0: off
   double top_p = 1;          // 1: off
@@ -24,7 +24,7 @@ struct LawParams {
   }
 };
 
-inline LawParams law_params(const SamplingParams& params) {
+inline DistributionParams distribution_params(const SamplingParams& params) {
   if (params.greedy()) return {};
   return {detail::scale_of(params.temperature), params.top_k, params.top_p,
           params.min_p > 0 ? std::log2(params.min_p) : 0};
@@ -35,8 +35,8 @@ enum class CudaStatus : int32_t {
   kFine,
   kTargetRow,   // NaN, +inf, -inf everywhere, or |logit| / temperature out of reach, in a row of
   kDraftRow,    // target_logits or draft_logits: `where`
-  kUndrawable,  // a draft token without mass in its own law: node `where`
-  kMalformed,   // node `where`: parent, token, law or number of paths is not one
+  kUndrawable,  // a draft token without mass in its own distribution: node `where`
+  kMalformed,   // node `where`: parent, token, distribution or number of paths is not one
 };
 
 // A map between two vocabularies as kernels read it: copied to the device once, by the caller, for
@@ -51,28 +51,28 @@ struct CudaVerifyRequest {
   TreesView trees;
   int64_t nodes = 0;  // offsets[requests], which the host cannot read
   RowsView target_logits;
-  LawsView laws;                        // ids of a sparse law are distinct: not checked here
-  RowsView draft_logits;                // [rows, target vocabulary], or the drafter's with a map
-  const LawParams* sampling = nullptr;  // [requests]
-  const LawParams* draft_sampling = nullptr;  // [requests]
+  ProposalsView proposals;  // ids of a sparse distribution are distinct: not checked here
+  RowsView draft_logits;    // [rows, target vocabulary], or the drafter's with a map
+  const DistributionParams* sampling = nullptr;        // [requests]
+  const DistributionParams* draft_sampling = nullptr;  // [requests]
   Verifier verifier = Verifier::kTopDown;
-  CoinsView coins;
+  UniformsView uniforms;
   // [rows of draft_logits], as sample_cuda_async writes them: the drafter's rows are then not read
   // to normalise them.
-  const RowLaw* draft_laws = nullptr;
-  const int32_t* draft_map = nullptr;  // of pack_map, or of pack_spellings with:
-  // [rows of draft_logits] laws of the drafter's own tokens, filters included. A row then stands
-  // for the first target tokens that those spell (string-level rejection sampling's psi), and
-  // draft_sampling holds the temperature alone.
-  const RowLaw* draft_weighed = nullptr;
-  // [rows of draft_logits], with draft_weighed: where inside a drafter token a row's law stands, as
-  // sample_cuda_async tells it. Null: a drafter token begins everywhere.
-  const SpellingPlace* draft_places = nullptr;
+  const RowDistribution* draft_distributions = nullptr;
+  const int32_t* draft_map = nullptr;  // of pack_map, or of pack_token_trie with:
+  // [rows of draft_logits] distributions of the drafter's own tokens, filters included. A row then
+  // stands for the first target tokens that those spell (string-level rejection sampling's psi),
+  // and draft_sampling holds the temperature alone.
+  const RowDistribution* draft_weighed = nullptr;
+  // [rows of draft_logits], with draft_weighed: where inside a drafter token a row's distribution
+  // stands, as sample_cuda_async tells it. Null: a drafter token begins everywhere.
+  const TriePlace* draft_places = nullptr;
   // Blocks that play one request together, 1, 2, 4 or 8 (more than 1: compute capability 9.0);
   // 0: by the number of requests. The result does not depend on it.
   int splits = 0;
-  // Rows are read when the walk comes to them, not all at once beforehand: less is read where
-  // drafts fail early, but by fewer threads. Done anyway where there is no room.
+  // Rows are read when the verifier comes to them, not all at once beforehand: less is read where
+  // drafts fail early, but by fewer threads. Done anyway where there is no workspace.
   bool lazy = false;
 };
 
@@ -87,53 +87,53 @@ struct CudaVerifyResult {
   double* acceptance = nullptr;
 };
 
-// Bytes of room that verify_cuda_async needs; any device memory aligned to 16 that no other call
-// in flight uses.
-size_t verify_cuda_room(const CudaVerifyRequest& request);
+// Bytes of workspace that verify_cuda_async needs; any device memory aligned to 16 that no other
+// call in flight uses.
+size_t verify_cuda_workspace(const CudaVerifyRequest& request);
 
 // Throws Error(kValue) for arguments that do not fit as a whole, Error(kCudaUnavailable) in a build
 // without CUDA; what is wrong with one request its status says.
-void verify_cuda_async(const CudaVerifyRequest& request, const CudaVerifyResult& result, void* room,
-                       size_t room_bytes, void* stream);
+void verify_cuda_async(const CudaVerifyRequest& request, const CudaVerifyResult& result,
+                       void* workspace, size_t workspace_bytes, void* stream);
 
 struct CudaSampleRequest {
   RowsView logits;
-  const LawParams* params = nullptr;  // [rows]
-  // As in verify(): `pick` [rows] are coins, else keys a row, `nodes` (null: 0) among them.
-  CoinsView coins;
+  const DistributionParams* params = nullptr;  // [rows]
+  // As in verify(): `pick` [rows] are uniforms, else keys a row, `nodes` (null: 0) among them.
+  UniformsView uniforms;
   const uint32_t* nodes = nullptr;
   Purpose purpose = Purpose::kTarget;
   int splits = 0;
   // As in CudaVerifyRequest; `vocab` is then the target's, and tokens are target tokens.
   const int32_t* map = nullptr;
-  const RowLaw* weighed = nullptr;
-  const SpellingPlace* places = nullptr;
+  const RowDistribution* weighed = nullptr;
+  const TriePlace* places = nullptr;
   int64_t vocab = 0;
 };
 
 struct CudaSampleResult {
-  int64_t* tokens = nullptr;     // [rows]; -1 where status is not kFine
-  CudaStatus* status = nullptr;  // [rows]; kFine or kTargetRow
-  RowLaw* laws = nullptr;        // [rows], or null
+  int64_t* tokens = nullptr;                 // [rows]; -1 where status is not kFine
+  CudaStatus* status = nullptr;              // [rows]; kFine or kTargetRow
+  RowDistribution* distributions = nullptr;  // [rows], or null
   // [rows], or null; with a map, the likeliest drafter id that stands for the token (with
   // `weighed`: that begins with it; but see places), else the token; -1: status is not kFine. What
   // a drafter is fed.
   int32_t* drafter_ids = nullptr;
   // [rows], or null; with `weighed`: where the drafter stands behind the token. Then drafter_ids
-  // are those of drafter tokens that end with it, by chance as much as they weigh (coins as the
-  // row's with attempt 1, or CoinsView::select), and -1 where the drafter's token goes on: nothing
-  // is fed, and the same row's law at that place gives the next token.
-  SpellingPlace* places = nullptr;
+  // are those of drafter tokens that end with it, by chance as much as they weigh (uniforms as the
+  // row's with attempt 1, or UniformsView::select), and -1 where the drafter's token goes on:
+  // nothing is fed, and the same row's distribution at that place gives the next token.
+  TriePlace* places = nullptr;
 };
 
 // One token a row. As above.
-size_t sample_cuda_room(const CudaSampleRequest& request);
-void sample_cuda_async(const CudaSampleRequest& request, const CudaSampleResult& result, void* room,
-                       size_t room_bytes, void* stream);
+size_t sample_cuda_workspace(const CudaSampleRequest& request);
+void sample_cuda_async(const CudaSampleRequest& request, const CudaSampleResult& result,
+                       void* workspace, size_t workspace_bytes, void* stream);
 
-// sample_rows of rows on the device that is current; coins and tokens [rows] lie on the host. Waits
-// for the stream.
-void sample_cuda(const RowsView& rows, const SamplingParams& params, const double* coins,
+// sample_rows of rows on the device that is current; uniforms and tokens [rows] lie on the host.
+// Waits for the stream.
+void sample_cuda(const RowsView& rows, const SamplingParams& params, const double* uniforms,
                  int64_t* tokens, void* stream);
 
 }  // namespace anydraft

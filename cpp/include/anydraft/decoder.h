@@ -16,7 +16,7 @@
 #include <vector>
 
 #include "anydraft/rows_view.h"
-#include "anydraft/session.h"
+#include "anydraft/drafter.h"
 
 namespace anydraft {
 

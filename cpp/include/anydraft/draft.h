@@ -1,11 +1,11 @@
-// Drafts: the children of a node drawn by a law, and trees of them.
+// Drafts: the children of a node drawn by a distribution, and trees of them.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <vector>
 
-#include "anydraft/coins.h"
+#include "anydraft/random.h"
 #include "anydraft/rows_view.h"
 #include "anydraft/sampling.h"
 #include "anydraft/verify.h"
@@ -13,16 +13,16 @@
 namespace anydraft {
 
 // Draws up to `width` children from row `index` into `out` [width], in verification order, and
-// returns how many: fewer where the row has no more tokens with mass. Child j takes the coin
-// `key` with node + j. Hub draws two. The law to verify them with is the kind asked for and this
-// row. Throws Error(kNonFiniteLogits) for a bad row, Error(kValue) for kSparse.
-int32_t draw_children(LawKind kind, const RowsView& rows, int64_t index,
-                      const SamplingParams& params, int32_t width, CoinKey key, int32_t* out);
+// returns how many: fewer where the row has no more tokens with mass. Child j takes the uniform
+// `key` with node + j. Hub draws two. The distribution to verify them with is the kind asked for
+// and this row. Throws Error(kNonFiniteLogits) for a bad row, Error(kValue) for kSparse.
+int32_t draw_children(ProposalKind kind, const RowsView& rows, int64_t index,
+                      const SamplingParams& params, int32_t width, RandomKey key, int32_t* out);
 
-// What children of a node with room for `width` are drawn by: hub and greedy-k need two.
-inline LawKind kind_used(LawKind kind, int32_t width) {
-  const bool needs_two = kind == LawKind::kHub || kind == LawKind::kGreedyK;
-  return needs_two && width < 2 ? LawKind::kRow : kind;
+// What children of a node with remaining for `width` are drawn by: hub and greedy-k need two.
+inline ProposalKind kind_used(ProposalKind kind, int32_t width) {
+  const bool needs_two = kind == ProposalKind::kSpecHub || kind == ProposalKind::kGreedyK;
+  return needs_two && width < 2 ? ProposalKind::kIid : kind;
 }
 
 // Makes equal siblings one, in order of the first; paths[i]: how many each stands for.
@@ -45,13 +45,15 @@ struct TreeShape {
 
 // Where string-level rejection sampling stops a drafter's sequence, to see which target token it
 // begins with: by its drafter tokens, or where what has been drafted settles the next target token
-// whatever follows. The budget is part of the rule, so that the law of what was drawn is known in
-// any case: a sequence goes on only while it has at least 1 / rows of the law's mass, the likeliest
-// first, until `rows` rows are spent; the others stop where they are. Timor et al. 2025.
+// whatever follows. The budget is part of the rule, so that the distribution of what was drawn is
+// known in any case: a sequence goes on only while it has at least 1 / rows of the distribution's
+// mass, the likeliest first, until `rows` rows are spent; the others stop where they are. Timor et
+// al. 2025.
 struct StopRule {
   int32_t tokens = 1;  // drafter tokens; 0: until settled
   int32_t rows = 32;   // of the drafter, for each target token; 0: nothing is drafted
-  int32_t terms = 64;  // likeliest tokens of a row that go into the law; the first row's all do
+  int32_t terms =
+      64;  // likeliest tokens of a row that go into the distribution; the first row's all do
 
   bool general() const { return tokens != 1; }
   void validate() const;  // throws Error(kValue)
@@ -64,11 +66,11 @@ class DraftTree {
 
   // Nodes to draw children for now; empty: the draft is done.
   std::vector<int32_t> frontier() const;
-  // How many children the next node of the frontier may have: its law's width, or what is left of
-  // the budget. Does not look at drawn tokens' probabilities.
+  // How many children the next node of the frontier may have: its distribution's width, or what is
+  // left of the budget. Does not look at drawn tokens' probabilities.
   int32_t width_of(int32_t node) const;
   // The children drawn for a node, with their masses in the draft row; none: a leaf.
-  void expand(int32_t node, LawKind kind, int32_t row, const std::vector<int32_t>& children,
+  void expand(int32_t node, ProposalKind kind, int32_t row, const std::vector<int32_t>& children,
               const std::vector<double>& masses, const std::vector<int32_t>& paths = {});
   int32_t add(int32_t parent, int32_t token);              // a certain child; returns its node
   int32_t most_nodes() const { return shape_.max_nodes; }  // 0: the shape is static
@@ -82,7 +84,7 @@ class DraftTree {
   int32_t size() const { return static_cast<int32_t>(tokens.size()); }
 
   std::vector<int32_t> tokens, parents, rows, depths, paths;  // [nodes]
-  std::vector<LawKind> kinds;                                 // [nodes]
+  std::vector<ProposalKind> kinds;                            // [nodes]
   std::vector<double> likelihoods;  // [nodes] product of the draft masses of the path
 
  private:

@@ -1,4 +1,4 @@
-// Draft trees, the laws their tokens were proposed from, and their verification.
+// Draft trees, the distributions their tokens were proposed from, and their verification.
 #pragma once
 
 #include <cstdint>
@@ -24,65 +24,65 @@ struct TreesView {
 };
 
 // How the children c_1, c_2, ... of one node were proposed; `row` is the draft row of the node.
-enum class LawKind : int32_t {
+enum class ProposalKind : int32_t {
   kOneHot,              // each for certain
-  kRow,                 // each drawn from the row, duplicates kept
+  kIid,                 // each drawn from the row, duplicates kept
   kWithoutReplacement,  // each drawn from the row without its earlier siblings
-  kHub,                 // c_1 from the row without c_2, then c_2, the row's likeliest, for certain
+  kSpecHub,             // c_1 from the row without c_2, then c_2, the row's likeliest, for certain
   kGreedyK,             // c_1 from the row without the others, then those, the likeliest
-  kSparse,              // each drawn from a law given as a few ids and masses
+  kSparse,              // each drawn from a distribution given as a few ids and masses
 };
-const char* name_of(LawKind kind);
+const char* name_of(ProposalKind kind);
 
 enum class Verifier : int32_t { kTopDown, kMatch, kTraversal, kBlock, kMultipath, kKseq };
 
 struct VerifierInfo {
   const char* name;
   Verifier verifier;
-  const char* laws;    // kinds it takes, separated by ", "
-  const char* shapes;  // of the drafts
+  const char* proposals;  // kinds it takes, separated by ", "
+  const char* shapes;     // of the drafts
   const char* devices;
   const char* cost;    // beyond reading each row it needs once
   const char* source;  // where it was published
 };
 const std::vector<VerifierInfo>& verifiers();  // from verifiers.def, the one list
 Verifier verifier_by_name(const std::string& name);
-bool takes(Verifier verifier, LawKind kind);
+bool takes(Verifier verifier, ProposalKind kind);
 
-// The law of each node's children: kinds[node], and rows[node] the row of draft_logits it belongs
-// to (not read for kOneHot, kSparse and leaves).
-struct LawsView {
-  const LawKind* kinds = nullptr;  // [nodes]
-  const int32_t* rows = nullptr;   // [nodes]
+// The distribution of each node's children: kinds[node], and rows[node] the row of draft_logits it
+// belongs to (not read for kOneHot, kSparse and leaves).
+struct ProposalsView {
+  const ProposalKind* kinds = nullptr;  // [nodes]
+  const int32_t* rows = nullptr;        // [nodes]
   // kSparse: ids[offsets[node] .. offsets[node + 1]) with their masses, which are renormalised.
-  const int32_t* sparse_offsets = nullptr;  // [nodes + 1]; null: no such law
+  const int32_t* sparse_offsets = nullptr;  // [nodes + 1]; null: no such distribution
   const int32_t* ids = nullptr;
   const double* masses = nullptr;
 };
 
-// Either keys (seed, request number and position a request) or the coins themselves, each in
+// Either keys (seed, request number and position a request) or the uniforms themselves, each in
 // (0, 1).
-struct CoinsView {
+struct UniformsView {
   uint64_t seed = 0;
   const uint64_t* seeds = nullptr;      // [requests]; null: `seed` for all
   const uint32_t* requests = nullptr;   // [requests]; null: 0, 1, ...
   const uint32_t* positions = nullptr;  // [requests]; null: all 0
   const double* accept = nullptr;       // [nodes], by the node that is judged
-  const double* pick = nullptr;         // [nodes], by the node where the walk ends (match: passes)
-  const double* select = nullptr;       // [nodes], multipath: by the node whose child is chosen
+  const double* pick = nullptr;    // [nodes], by the node where the verifier ends (match: passes)
+  const double* select = nullptr;  // [nodes], multipath: by the node whose child is chosen
 };
 
 struct VerifyRequest {
   TreesView trees;
   RowsView target_logits;  // [nodes, vocab]
-  LawsView laws;
-  RowsView draft_logits;  // [rows, vocab]; data null where no law needs it
+  ProposalsView proposals;
+  RowsView draft_logits;  // [rows, vocab]; data null where no distribution needs it
   // One for all requests, or, where params_per_request, arrays [requests].
   const SamplingParams* sampling = nullptr;
   const SamplingParams* draft_sampling = nullptr;
   bool params_per_request = false;
   Verifier verifier = Verifier::kTopDown;
-  CoinsView coins;
+  UniformsView uniforms;
   bool report_status = false;    // a request that fails says so, the others go on
   bool want_acceptance = false;  // fill VerifyResult::acceptance
 
@@ -106,9 +106,9 @@ struct VerifyResult {
 };
 
 // Pure: the same arguments give the same result, whatever else is in the batch. Throws
-// Error(kValue) for arrays that do not fit each other or a token its own law cannot propose, and
-// Error(kNonFiniteLogits) for a bad row that the walk reads; with report_status only for arrays
-// that do not fit as a whole.
+// Error(kValue) for arrays that do not fit each other or a token its own distribution cannot
+// propose, and Error(kNonFiniteLogits) for a bad row that the verifier reads; with report_status
+// only for arrays that do not fit as a whole.
 VerifyResult verify(const VerifyRequest& request);
 void verify(const VerifyRequest& request, VerifyResult& result);  // reuses result's memory
 // On the CUDA device that holds the rows, which is current; the small arrays lie on the host, and

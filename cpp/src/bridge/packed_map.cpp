@@ -55,19 +55,19 @@ std::vector<int32_t> pack_map(const VocabularyMap& map, int64_t target_vocab, in
   return pack(map.to_target, target_vocab, draft_vocab);
 }
 
-std::vector<int32_t> pack_spellings(const Spellings& spellings, int64_t draft_size,
-                                    int64_t target_vocab, int64_t draft_vocab) {
+std::vector<int32_t> pack_token_trie(const DraftTokenTrie& token_trie, int64_t draft_size,
+                                     int64_t target_vocab, int64_t draft_vocab) {
   expect_positive(target_vocab, draft_vocab);
   TokenIds first;
-  for (int32_t id = 0; id < draft_size; ++id) first.push_back(spellings.first_of(id));
+  for (int32_t id = 0; id < draft_size; ++id) first.push_back(token_trie.first_of(id));
   std::vector<int32_t> packed = pack(first, target_vocab, draft_vocab);
-  packed.push_back(spellings.size());
-  for (int32_t i = 0; i < spellings.size(); ++i) {
-    const int32_t id = spellings.drafter_id(i);
+  packed.push_back(token_trie.size());
+  for (int32_t i = 0; i < token_trie.size(); ++i) {
+    const int32_t id = token_trie.drafter_id(i);
     packed.push_back(id < draft_vocab ? id : detail::kNoDrafterId);
   }
-  packed.insert(packed.end(), spellings.starts().begin(), spellings.starts().end());
-  packed.insert(packed.end(), spellings.tokens().begin(), spellings.tokens().end());
+  packed.insert(packed.end(), token_trie.starts().begin(), token_trie.starts().end());
+  packed.insert(packed.end(), token_trie.tokens().begin(), token_trie.tokens().end());
   return packed;
 }
 

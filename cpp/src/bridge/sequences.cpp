@@ -15,12 +15,12 @@ constexpr int32_t kNone = -1, kUnread = -2;
 }  // namespace
 
 SequenceTrie::SequenceTrie(const Vocabulary& drafter, const Vocabulary& target,
-                           const VocabularyMap& map, const Spellings& spellings,
+                           const VocabularyMap& map, const DraftTokenTrie& token_trie,
                            const StopRule& rule)
     : drafter_(drafter),
       target_(target),
       map_(map),
-      spellings_(spellings),
+      token_trie_(token_trie),
       rule_(rule),
       reader_(target) {}
 
@@ -47,14 +47,14 @@ void SequenceTrie::add(const Sequence& sequence) {
 }
 
 // Tokens without bytes or a role say nothing, and no sequence goes on with them.
-void SequenceTrie::set_row(int32_t node, const detail::Law& law) {
+void SequenceTrie::set_row(int32_t node, const detail::Distribution& distribution) {
   auto& row = nodes_[node].row;
   row.clear();
   double masses[detail::kChunk];
-  const int64_t size = std::min<int64_t>(law.size, drafter_.size());
+  const int64_t size = std::min<int64_t>(distribution.size, drafter_.size());
   for (int64_t begin = 0; begin < size; begin += detail::kChunk) {
     const int64_t end = std::min<int64_t>(begin + detail::kChunk, size);
-    detail::kernels().masses(law, begin, end, masses);
+    detail::kernels().masses(distribution, begin, end, masses);
     for (auto id = static_cast<int32_t>(begin); id < end; ++id) {
       const bool says =
           drafter_.is_special(id) ? map_.to_target[id] >= 0 : !drafter_.token_bytes(id).empty();
@@ -130,7 +130,7 @@ void SequenceTrie::read(Sequence& sequence) {
   if (sequence.first != kUnread) return;
   sequence.first = kNone;
   if (sequence.token >= 0 && sequence.node == 0 && sequence.said == 0) {
-    sequence.first = spellings_.first_of(sequence.token);
+    sequence.first = token_trie_.first_of(sequence.token);
     if (rule_.tokens > 0) stops(sequence);
     return;
   }
@@ -148,7 +148,8 @@ void SequenceTrie::read(Sequence& sequence) {
   if (!bytes.empty() && text.compare(0, bytes.size(), bytes) == 0) sequence.first = first;
 }
 
-std::vector<float> SequenceTrie::psi(Sequences& sequences, int64_t width, float law_scale) {
+std::vector<float> SequenceTrie::psi(Sequences& sequences, int64_t width,
+                                     float distribution_scale) {
   std::vector<double> sums(width, 0.0);
   for (Sequence& sequence : sequences) {
     read(sequence);
@@ -156,7 +157,8 @@ std::vector<float> SequenceTrie::psi(Sequences& sequences, int64_t width, float 
   }
   std::vector<float> logits(width, -INFINITY);
   for (int64_t token = 0; token < width; ++token) {
-    if (sums[token] > 0) logits[token] = static_cast<float>(std::log2(sums[token]) / law_scale);
+    if (sums[token] > 0)
+      logits[token] = static_cast<float>(std::log2(sums[token]) / distribution_scale);
   }
   return logits;
 }

@@ -1,6 +1,6 @@
-// String-level rejection sampling with any stop rule: the law of the target token that a drafter's
-// sequence begins with, over a trie of the drafter's rows that its sequences share.
-// Timor et al. 2025, algorithm 3; that no sequence is drawn, but its target tokens, is ours.
+// String-level rejection sampling with any stop rule: the distribution of the target token that a
+// drafter's sequence begins with, over a trie of the drafter's rows that its sequences share. Timor
+// et al. 2025, algorithm 3; that no sequence is drawn, but its target tokens, is ours.
 #pragma once
 
 #include <string>
@@ -25,19 +25,19 @@ struct Sequence {
 using Sequences = std::vector<Sequence>;  // each stands for all that goes on like it
 
 // The trie: node 0 is the committed text, the others are drafter tokens. A node's row says how its
-// sequence goes on. All masses are the drafter's, by the law its rows were read with.
+// sequence goes on. All masses are the drafter's, by the distribution its rows were read with.
 class SequenceTrie {
  public:
   // Keeps references.
   SequenceTrie(const Vocabulary& drafter, const Vocabulary& target, const VocabularyMap& map,
-               const Spellings& spellings, const StopRule& rule);
+               const DraftTokenTrie& token_trie, const StopRule& rule);
 
   void clear();
   int32_t size() const { return static_cast<int32_t>(nodes_.size()); }
   // The node of a sequence; size() where it is to be added.
   int32_t find(const Sequence& sequence) const;
   void add(const Sequence& sequence);  // becomes node size()
-  void set_row(int32_t node, const detail::Law& law);
+  void set_row(int32_t node, const detail::Distribution& distribution);
   bool has_row(int32_t node) const { return nodes_[node].has_row; }
   int32_t depth(int32_t node) const { return nodes_[node].depth; }
   const std::string& text(int32_t node) const { return nodes_[node].text; }
@@ -47,10 +47,10 @@ class SequenceTrie {
   bool stops(Sequence& sequence);
   // The sequences that go on from one whose node has a row.
   void append_continuations(const Sequence& sequence, Sequences& to) const;
-  // Masses by the target token that the sequences begin with, as logits at `law_scale` (that of
-  // detail::Law): psi, of the sequences that begin with any. Fills `first`, and `stopped` where
-  // that costs nothing. May throw as stops() does.
-  std::vector<float> psi(Sequences& sequences, int64_t width, float law_scale);
+  // Masses by the target token that the sequences begin with, as logits at `distribution_scale`
+  // (that of detail::Distribution): psi, of the sequences that begin with any. Fills `first`, and
+  // `stopped` where that costs nothing. May throw as stops() does.
+  std::vector<float> psi(Sequences& sequences, int64_t width, float distribution_scale);
   // Those that begin with `token`, which is then said; their masses sum to 1.
   Sequences said(const Sequences& sequences, int32_t token) const;
 
@@ -71,7 +71,7 @@ class SequenceTrie {
   const Vocabulary& drafter_;
   const Vocabulary& target_;
   const VocabularyMap& map_;
-  const Spellings& spellings_;
+  const DraftTokenTrie& token_trie_;
   const StopRule rule_;
   std::vector<Node> nodes_{Node{}};
   Retokenizer reader_;

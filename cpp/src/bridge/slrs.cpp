@@ -24,7 +24,8 @@ TokenIds spell(const Vocabulary& draft, const Vocabulary& target, const Vocabula
 
 }  // namespace
 
-Spellings::Spellings(const Vocabulary& draft, const Vocabulary& target, const VocabularyMap& map) {
+DraftTokenTrie::DraftTokenTrie(const Vocabulary& draft, const Vocabulary& target,
+                               const VocabularyMap& map) {
   std::vector<TokenIds> spelled(draft.size());
   for (int32_t id = 0; id < draft.size(); ++id) {
     spelled[id] = spell(draft, target, map, id);
@@ -42,7 +43,7 @@ Spellings::Spellings(const Vocabulary& draft, const Vocabulary& target, const Vo
   group_first_tokens();
 }
 
-void Spellings::group_first_tokens() {
+void DraftTokenTrie::group_first_tokens() {
   for (int32_t begin = 0; begin < size();) {
     const int32_t end = end_of_token(root(), begin);
     if (end - begin > 1) {
@@ -59,26 +60,26 @@ void Spellings::group_first_tokens() {
   std::sort(grouped_.begin(), grouped_.end(), [](Grouped a, Grouped b) { return a.id < b.id; });
 }
 
-int32_t Spellings::token_at(int32_t index, int32_t depth) const {
+int32_t DraftTokenTrie::token_at(int32_t index, int32_t depth) const {
   const int32_t at = starts_[index] + depth;
   return at < starts_[index + 1] ? tokens_[at] : -1;
 }
 
 // One past the last spelling whose next token is that of `from`.
-int32_t Spellings::end_of_token(Place at, int32_t from) const {
+int32_t DraftTokenTrie::end_of_token(Place at, int32_t from) const {
   const int32_t token = token_at(from, at.depth);
   int32_t end = from + 1;
   while (end < at.end && token_at(end, at.depth) == token) ++end;
   return end;
 }
 
-int32_t Spellings::ending(Place at) const {
+int32_t DraftTokenTrie::ending(Place at) const {
   int32_t end = at.begin;
   while (end < at.end && token_at(end, at.depth) < 0) ++end;
   return end - at.begin;
 }
 
-Spellings::Place Spellings::next(Place at, int32_t token) const {
+DraftTokenTrie::Place DraftTokenTrie::next(Place at, int32_t token) const {
   std::vector<int32_t>::size_type low = at.begin, count = at.end - at.begin;
   while (count > 0) {  // the first one whose next token is not below `token`
     const auto half = count / 2;
@@ -94,65 +95,68 @@ Spellings::Place Spellings::next(Place at, int32_t token) const {
   return {begin, found ? end_of_token(at, begin) : begin, at.depth + 1};
 }
 
-TokenIds Spellings::of(int32_t drafter_id) const {
+TokenIds DraftTokenTrie::of(int32_t drafter_id) const {
   const int32_t index = index_of_[drafter_id];
   if (index < 0) return {};
   return TokenIds(tokens_.begin() + starts_[index], tokens_.begin() + starts_[index + 1]);
 }
 
-int32_t Spellings::first_of(int32_t drafter_id) const {
+int32_t DraftTokenTrie::first_of(int32_t drafter_id) const {
   const int32_t index = index_of_[drafter_id];
   return index < 0 ? -1 : first(index);
 }
 
 namespace {
 
-float filtered_logit(const detail::Law& law, int32_t id) {
-  if (id >= law.size) return -INFINITY;
-  const float x = detail::load(law.row, law.dtype, id);
-  return x >= law.lower ? x : -INFINITY;
+float filtered_logit(const detail::Distribution& distribution, int32_t id) {
+  if (id >= distribution.size) return -INFINITY;
+  const float x = detail::load(distribution.row, distribution.dtype, id);
+  return x >= distribution.lower ? x : -INFINITY;
 }
 
 }  // namespace
 
 // Where a drafter token alone spells a token, its own logit stands; the masses of the others are
 // added up by the token they begin with.
-void Spellings::psi_of_root(const detail::Law& law, std::vector<float>& out) const {
+void DraftTokenTrie::psi_of_root(const detail::Distribution& distribution,
+                                 std::vector<float>& out) const {
   std::vector<double> sums(shared_.size(), 0.0);
   double masses[detail::kChunk];
-  for (auto at = grouped_.begin(); at != grouped_.end() && at->id < law.size;) {
+  for (auto at = grouped_.begin(); at != grouped_.end() && at->id < distribution.size;) {
     const int64_t begin = at->id - at->id % detail::kChunk;
-    const int64_t end = std::min<int64_t>(begin + detail::kChunk, law.size);
-    detail::kernels().masses(law, begin, end, masses);
+    const int64_t end = std::min<int64_t>(begin + detail::kChunk, distribution.size);
+    detail::kernels().masses(distribution, begin, end, masses);
     for (; at != grouped_.end() && at->id < end; ++at) sums[at->group] += masses[at->id - begin];
   }
   const auto width = static_cast<int64_t>(out.size());
   for (size_t i = 0; i < shared_.size(); ++i) {
-    if (shared_[i] < width) out[shared_[i]] = detail::logit_of(law, sums[i]);
+    if (shared_[i] < width) out[shared_[i]] = detail::logit_of(distribution, sums[i]);
   }
-  const bool all_there = law.dtype == DType::kFloat32 &&
-                         law.size >= static_cast<int64_t>(index_of_.size()) &&
+  const bool all_there = distribution.dtype == DType::kFloat32 &&
+                         distribution.size >= static_cast<int64_t>(index_of_.size()) &&
                          (lone_token_.empty() || lone_token_.back() < width);
-  const auto* row = static_cast<const float*>(law.row);
+  const auto* row = static_cast<const float*>(distribution.row);
   for (size_t i = 0; i < lone_token_.size(); ++i) {
     if (all_there) {
       const float x = row[lone_id_[i]];
-      out[lone_token_[i]] = x >= law.lower ? x : -INFINITY;
+      out[lone_token_[i]] = x >= distribution.lower ? x : -INFINITY;
     } else if (lone_token_[i] < width) {
-      out[lone_token_[i]] = filtered_logit(law, lone_id_[i]);
+      out[lone_token_[i]] = filtered_logit(distribution, lone_id_[i]);
     }
   }
 }
 
-std::vector<float> Spellings::psi(const detail::Law& law, Place at, int64_t width) const {
+std::vector<float> DraftTokenTrie::psi(const detail::Distribution& distribution, Place at,
+                                       int64_t width) const {
   std::vector<float> out(width, -INFINITY);
   if (at.depth == 0) {
-    psi_of_root(law, out);
+    psi_of_root(distribution, out);
     return out;
   }
   for (int32_t begin = at.begin + ending(at); begin < at.end;) {
     const int32_t token = token_at(begin, at.depth), end = end_of_token(at, begin);
-    if (token < width) out[token] = detail::logit_of(law, detail::mass_of(law, *this, begin, end));
+    if (token < width)
+      out[token] = detail::logit_of(distribution, detail::mass_of(distribution, *this, begin, end));
     begin = end;
   }
   return out;
@@ -160,11 +164,12 @@ std::vector<float> Spellings::psi(const detail::Law& law, Place at, int64_t widt
 
 namespace detail {
 
-double mass_of(const Law& law, const Spellings& spellings, int32_t begin, int32_t end) {
+double mass_of(const Distribution& distribution, const DraftTokenTrie& token_trie, int32_t begin,
+               int32_t end) {
   double sum = 0;
   for (int32_t i = begin; i < end; ++i) {
-    const int32_t id = spellings.drafter_id(i);
-    if (id < law.size) sum += mass(law, id);
+    const int32_t id = token_trie.drafter_id(i);
+    if (id < distribution.size) sum += mass(distribution, id);
   }
   return sum;
 }

@@ -1,15 +1,16 @@
-// String-level rejection sampling with the stop rule "one drafter token": the law of the target
-// tokens that a drafter's token spells. Timor et al. 2025, algorithm 3; several tokens a round are
-// ours.
+// String-level rejection sampling with the stop rule "one drafter token": the distribution of the
+// target tokens that a drafter's token spells. Timor et al. 2025, algorithm 3; several tokens a
+// round are ours.
 //
 // One rule for drafter tokens that spell nothing (specials without a counterpart, bytes the target
-// has no token for): they are left out and the law is renormalised, for drawing and for verifying.
+// has no token for): they are left out and the distribution is renormalised, for drawing and for
+// verifying.
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
-#include "anydraft/detail/law.h"
+#include "anydraft/detail/distribution.h"
 #include "anydraft/sampling.h"
 #include "anydraft/vocabulary.h"
 
@@ -17,13 +18,13 @@ namespace anydraft {
 
 // What each drafter token spells: the target token of the same bytes or role, else its bytes in the
 // target's encoding, by itself and whatever stands before it. Sorted, so that the drafter tokens
-// whose spellings begin alike lie side by side: a trie without nodes. Immutable.
-class Spellings {
+// whose token_trie begin alike lie side by side: a trie without nodes. Immutable.
+class DraftTokenTrie {
  public:
   // Throws what the target's encoder throws, but for Error: such a token spells nothing.
-  Spellings(const Vocabulary& draft, const Vocabulary& target, const VocabularyMap& map);
+  DraftTokenTrie(const Vocabulary& draft, const Vocabulary& target, const VocabularyMap& map);
 
-  // The spellings [begin, end) in sorted order: those that begin with the same `depth` target
+  // The token_trie [begin, end) in sorted order: those that begin with the same `depth` target
   // tokens. The ones that end there come first.
   struct Place {
     int32_t begin, end, depth;
@@ -40,20 +41,20 @@ class Spellings {
   TokenIds of(int32_t drafter_id) const;                          // target tokens; empty: nothing
   int32_t first_of(int32_t drafter_id) const;                     // -1: none
 
-  // Logits over `width` target ids, at the temperature of `law`, of the next token of a spelling at
-  // `at` that goes on: psi where `at` is the root, psi(. | the tokens so far, goes on) elsewhere;
-  // -inf without mass. `law` is the drafter's, and not certain.
-  std::vector<float> psi(const detail::Law& law, Place at, int64_t width) const;
+  // Logits over `width` target ids, at the temperature of `distribution`, of the next token of a
+  // spelling at `at` that goes on: psi where `at` is the root, psi(. | the tokens so far, goes on)
+  // elsewhere; -inf without mass. `distribution` is the drafter's, and not certain.
+  std::vector<float> psi(const detail::Distribution& distribution, Place at, int64_t width) const;
 
  private:
   void group_first_tokens();
-  void psi_of_root(const detail::Law& law, std::vector<float>& out) const;
+  void psi_of_root(const detail::Distribution& distribution, std::vector<float>& out) const;
   int32_t token_at(int32_t index, int32_t depth) const;  // -1: ends before
   int32_t end_of_token(Place at, int32_t from) const;
 
   TokenIds ids_;                   // by spelling
   std::vector<int32_t> starts_;    // [ids + 1] into tokens_
-  TokenIds tokens_;                // the spellings, one after another
+  TokenIds tokens_;                // the token_trie, one after another
   TokenIds lone_token_, lone_id_;  // first tokens that one drafter token alone spells
   TokenIds shared_;                // the other first tokens
   TokenIds index_of_;              // [drafter ids] in ids_, -1: none
@@ -65,8 +66,9 @@ class Spellings {
 
 namespace detail {
 
-// Mass of the drafter tokens at [begin, end) in the order of spellings.
-double mass_of(const Law& law, const Spellings& spellings, int32_t begin, int32_t end);
+// Mass of the drafter tokens at [begin, end) in the order of token_trie.
+double mass_of(const Distribution& distribution, const DraftTokenTrie& token_trie, int32_t begin,
+               int32_t end);
 
 }  // namespace detail
 }  // namespace anydraft

@@ -6,7 +6,7 @@
 #include <memory>
 #include <vector>
 
-#include "anydraft/session.h"
+#include "anydraft/drafter.h"
 #include "decoder/row_ops.h"
 
 namespace anydraft::detail {

@@ -11,7 +11,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "anydraft/detail/law.h"
+#include "anydraft/detail/distribution.h"
 #include "decoder/matrix.h"
 
 namespace anydraft::detail {

@@ -14,7 +14,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "anydraft/detail/law.h"
+#include "anydraft/detail/distribution.h"
 
 namespace anydraft::detail {
 namespace {

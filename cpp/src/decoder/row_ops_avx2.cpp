@@ -7,7 +7,7 @@
 #endif
 #include <type_traits>
 
-#include "anydraft/detail/law.h"
+#include "anydraft/detail/distribution.h"
 #include "rows/simd_avx2.h"
 
 namespace anydraft::detail {

@@ -5,7 +5,7 @@
 #include <filesystem>
 #include <set>
 
-#include "anydraft/detail/law.h"
+#include "anydraft/detail/distribution.h"
 #include "anydraft/error.h"
 #include "decoder/model_file.h"
 #include "decoder/row_ops.h"

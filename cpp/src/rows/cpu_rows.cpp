@@ -37,66 +37,68 @@ CpuRows::CpuRows(const VerifyRequest& all, int64_t request, CpuScratch& scratch)
   scratch.next_sibling.resize(nodes);
   scratch.spent.assign(nodes, 0);
   scratch.saved.resize(nodes);
-  scratch.laws.resize(nodes);
-  for (CpuScratch::NodeLaws& laws : scratch.laws) laws.loaded = false;
+  scratch.distributions.resize(nodes);
+  for (CpuScratch::NodeDistributions& distributions : scratch.distributions)
+    distributions.loaded = false;
   scratch.foreseen.assign(nodes, kNoResidual);
   if (all.verifier == Verifier::kMultipath) scratch.selections.resize(nodes);
   link_children(all.trees.parents + base_, nodes, scratch.first_child.data(),
                 scratch.next_sibling.data());
   const auto slice = [this](const auto* array) { return array ? array + base_ : nullptr; };
-  const CoinsView& coins = all.coins;
+  const UniformsView& uniforms = all.uniforms;
   play_ = {all.trees.tokens + base_,
            all.trees.parents + base_,
            scratch.first_child.data(),
            scratch.next_sibling.data(),
-           all.laws.kinds + base_,
+           all.proposals.kinds + base_,
            slice(all.trees.paths),
-           slice(all.laws.sparse_offsets),
-           all.laws.ids,
-           all.laws.masses,
+           slice(all.proposals.sparse_offsets),
+           all.proposals.ids,
+           all.proposals.masses,
            scratch.spent.data(),
            scratch.saved.data(),
            scratch.selections.data(),
-           slice(coins.accept),
-           slice(coins.pick),
-           slice(coins.select),
-           coins.seeds ? coins.seeds[request] : coins.seed,
-           coins.requests ? coins.requests[request] : static_cast<uint32_t>(request),
-           coins.positions ? coins.positions[request] : 0};
+           slice(uniforms.accept),
+           slice(uniforms.pick),
+           slice(uniforms.select),
+           uniforms.seeds ? uniforms.seeds[request] : uniforms.seed,
+           uniforms.requests ? uniforms.requests[request] : static_cast<uint32_t>(request),
+           uniforms.positions ? uniforms.positions[request] : 0};
 }
 
-Law CpuRows::target_law(int32_t node, Fractions* keep) {
+Distribution CpuRows::target_distribution(int32_t node, Fractions* keep) {
   totalled_ = node;
-  return make_law(all_.target_logits, base_ + node, all_.target_params(request_),
-                  &scratch_.law_totals, keep);
+  return make_distribution(all_.target_logits, base_ + node, all_.target_params(request_),
+                           &scratch_.distribution_totals, keep);
 }
 
 void CpuRows::load(int32_t node) {
-  CpuScratch::NodeLaws& laws = scratch_.laws[node];
+  CpuScratch::NodeDistributions& distributions = scratch_.distributions[node];
   has_draft_ = subtracts(node);
-  if (!laws.loaded) {
+  if (!distributions.loaded) {
     // Where a drawn child is rejected, sums want the masses: kept while the rows are read.
     const bool keep = has_draft_ && expects_sums(node);
     if (keep) kept_ = node;
     if (has_draft_) {
-      laws.draft = make_law(all_.draft_logits, all_.laws.rows[base_ + node],
+      distributions.draft =
+          make_distribution(all_.draft_logits, all_.proposals.rows[base_ + node],
                             all_.draft_params(request_), nullptr, keep ? &scratch_.draft : nullptr);
     }
-    laws.target = target_law(node, keep ? &scratch_.target : nullptr);
-    laws.loaded = true;
+    distributions.target = target_distribution(node, keep ? &scratch_.target : nullptr);
+    distributions.loaded = true;
   }
-  target_ = laws.target;
-  draft_ = laws.draft;
+  target_ = distributions.target;
+  draft_ = distributions.draft;
   node_ = node;
 }
 
-// A guess, for speed alone: a coin in the lower half of what is offered seldom rejects an only
+// A guess, for speed alone: a uniform in the lower half of what is offered seldom rejects an only
 // child.
 bool CpuRows::expects_sums(int32_t node) const {
   const int32_t child = first_child(node);
   const bool always = all_.want_acceptance || all_.verifier == Verifier::kMultipath ||
                       all_.verifier == Verifier::kKseq || next_sibling(child) >= 0;
-  return always || 2 * play_coin(play_, Purpose::kAccept, child) >= offered_;
+  return always || 2 * uniform_for(play_, Purpose::kAccept, child) >= offered_;
 }
 
 void CpuRows::keep() {
@@ -120,7 +122,7 @@ void CpuRows::find_patches(const Residual& residual) {
   const int32_t node = residual.node;
   const auto add = [&](int32_t id) { patches.emplace_back(id, weight(residual, id)); };
   bool rejected = residual.rejected >= 0;  // the children up to it are
-  if (play_.kinds[node] == LawKind::kSparse) {
+  if (play_.kinds[node] == ProposalKind::kSparse) {
     const int32_t begin = play_.sparse_offsets[node], end = play_.sparse_offsets[node + 1];
     for (int32_t i = begin; i < end; ++i) add(play_.ids[i]);
   } else {
@@ -186,7 +188,7 @@ double CpuRows::sum_anew(const Residual& residual) {
   if (sweep) {
     keep();
   } else if (totalled_ != residual.node) {
-    target_law(residual.node, nullptr);
+    target_distribution(residual.node, nullptr);
   }
   find_patches(residual);
   auto patch = scratch_.patches.begin();
@@ -201,8 +203,10 @@ double CpuRows::sum_anew(const Residual& residual) {
     bool anew = !plain || (sweep && patch != first_patch);
     if (!anew && sweep) {
       total = sweeps().residual_sum(pair_at(begin), end - begin, residual.weight, residual.drafted);
-    } else if (!anew) {  // only certain siblings took something: the law's own totals but for that
-      const double whole = residual.weight * (scratch_.law_totals[chunk] * target_.inverse_total);
+    } else if (!anew) {  // only certain siblings took something: the distribution's own totals but
+                         // for that
+      const double whole =
+          residual.weight * (scratch_.distribution_totals[chunk] * target_.inverse_total);
       total = whole;
       for (auto at = first_patch; at != patch; ++at) {
         total -= residual.weight * mass(target_, at->first) - at->second;
@@ -265,16 +269,17 @@ void CpuRows::histogram_of(double* target, double* draft) {
   }
 }
 
-int32_t CpuRows::pick_with(const Residual& residual, double coin) {
+int32_t CpuRows::pick_with(const Residual& residual, double uniform) {
   if (target_.one_hot >= 0) return target_.one_hot;
   const bool untouched = residual.rejected < 0 && !(residual.drafted > 0);
   if (!untouched && add_up(residual) > 0) {
-    return pick_from(vocab(), scratch_.totals, coin, [&](int64_t begin, int64_t end, double* out) {
-      residual_masses(residual, begin, end, out);
-    });
+    return pick_from(vocab(), scratch_.totals, uniform,
+                     [&](int64_t begin, int64_t end, double* out) {
+                       residual_masses(residual, begin, end, out);
+                     });
   }
-  if (totalled_ != residual.node) target_law(residual.node, nullptr);
-  return pick_from_law(target_, scratch_.law_totals, coin);
+  if (totalled_ != residual.node) target_distribution(residual.node, nullptr);
+  return pick_from_distribution(target_, scratch_.distribution_totals, uniform);
 }
 
 void CpuRows::mark_spent(int32_t child, uint8_t spent) {
@@ -290,17 +295,18 @@ void CpuRows::keep_child(int32_t node, int32_t child, const Selection& selection
   selected_ = true;
 }
 
-// A mass that merely underflowed is no mistake: the walk then goes by the target alone.
+// A mass that merely underflowed is no mistake: the verifier then goes by the target alone.
 void CpuRows::undrawable(int32_t child) {
   const SamplingParams& params = all_.draft_params(request_);
   const bool filtered = params.greedy() || params.top_k > 0 || params.top_p < 1 || params.min_p > 0;
   const bool finite =
       has_draft_ && detail::load(draft_.row, draft_.dtype, token(child)) > -INFINITY;
   if (finite && !filtered && !leaves_out(child, token(child))) return;
-  throw Error(ErrorKind::kValue, "[verify] expected a draft token with mass in its own law, got " +
-                                     std::to_string(token(child)) + " without at request " +
-                                     std::to_string(request_) + ", node " + std::to_string(child) +
-                                     ": a token proposed for certain has a one_hot law");
+  throw Error(ErrorKind::kValue,
+              "[verify] expected a draft token with mass in its own distribution, got " +
+                  std::to_string(token(child)) + " without at request " + std::to_string(request_) +
+                  ", node " + std::to_string(child) +
+                  ": a token proposed for certain has a one_hot distribution");
 }
 
 }  // namespace anydraft::detail

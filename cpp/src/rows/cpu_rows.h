@@ -1,12 +1,12 @@
-// The CPU instrument: plays the walks of detail/walks.h for one request over rows in memory.
+// The CPU backend: plays the verifiers of detail/verifiers.h for one request over rows in memory.
 #pragma once
 
 #include <cstdint>
 #include <utility>
 #include <vector>
 
-#include "anydraft/detail/instrument.h"
-#include "anydraft/detail/walks.h"
+#include "anydraft/detail/backend.h"
+#include "anydraft/detail/verifiers.h"
 #include "rows/fractions.h"
 #include "rows/sweeps.h"
 
@@ -18,8 +18,8 @@ void link_children(const int32_t* parents, int32_t nodes, int32_t* first_child,
 
 // Memory that one request after another uses: nothing is allocated once it has grown.
 struct CpuScratch {
-  struct NodeLaws {
-    Law target, draft;
+  struct NodeDistributions {
+    Distribution target, draft;
     bool loaded;
   };
   std::vector<int32_t> first_child, next_sibling;
@@ -27,21 +27,21 @@ struct CpuScratch {
   std::vector<Residual> saved;
   std::vector<Residual> foreseen;  // by child, once it is rejected; node -1: not summed yet
   std::vector<Selection> selections;
-  std::vector<NodeLaws> laws;
-  Fractions target, draft;         // of the rows of one node
-  std::vector<double> law_totals;  // chunk by chunk, of one node's target row
-  std::vector<double> totals;      // likewise, of the last residual summed
+  std::vector<NodeDistributions> distributions;
+  Fractions target, draft;                  // of the rows of one node
+  std::vector<double> distribution_totals;  // chunk by chunk, of one node's target row
+  std::vector<double> totals;               // likewise, of the last residual summed
   std::vector<std::pair<int32_t, double>> patches;
 };
 
-class CpuRows : public Instrument<CpuRows> {
+class CpuRows : public Backend<CpuRows> {
  public:
   // Plays request `request` of a checked VerifyRequest; keeps references.
   CpuRows(const VerifyRequest& all, int64_t request, CpuScratch& scratch);
 
   Residual residual(int32_t node, double weight = 1) {
     offered_ = weight;
-    return Instrument::residual(node, weight);
+    return Backend::residual(node, weight);
   }
   void load(int32_t node);
   double sum_of(const Residual& residual);
@@ -49,7 +49,7 @@ class CpuRows : public Instrument<CpuRows> {
   double draft_without(int32_t child);
   double overlap_of(int32_t node, double cap);
   void histogram_of(double* target, double* draft);
-  int32_t pick_with(const Residual& residual, double coin);
+  int32_t pick_with(const Residual& residual, double uniform);
   void mark_spent(int32_t child, uint8_t spent);
   void keep_child(int32_t node, int32_t child, const Selection& selection);
   void undrawable(int32_t child);
@@ -61,11 +61,11 @@ class CpuRows : public Instrument<CpuRows> {
 
  private:
   bool expects_sums(int32_t node) const;
-  Law target_law(int32_t node, Fractions* keep);
+  Distribution target_distribution(int32_t node, Fractions* keep);
   // Whether the children of a node were drawn from a whole row.
   bool subtracts(int32_t node) const {
-    const LawKind kind = play_.kinds[node];
-    return first_child(node) >= 0 && kind != LawKind::kOneHot && kind != LawKind::kSparse;
+    const ProposalKind kind = play_.kinds[node];
+    return first_child(node) >= 0 && kind != ProposalKind::kOneHot && kind != ProposalKind::kSparse;
   }
   bool subtracts_row(const Residual& residual) const { return has_draft_ && residual.drafted > 0; }
   double add_up(const Residual& residual);  // its sum, with the chunks' totals and patches
@@ -78,10 +78,10 @@ class CpuRows : public Instrument<CpuRows> {
   const int64_t request_;
   const int32_t base_;
   CpuScratch& scratch_;
-  int32_t node_ = -1;      // whose laws target_ and draft_ are
+  int32_t node_ = -1;      // whose distributions target_ and draft_ are
   int32_t kept_ = -1;      // whose fractions the scratch holds
   double offered_ = 1;     // the weight of the residual last begun
-  int32_t totalled_ = -1;  // whose law_totals
+  int32_t totalled_ = -1;  // whose distribution_totals
   bool has_draft_ = false;
   Residual summed_{-1, -1, 0, 0, 0, 0};  // whose totals and patches the scratch holds
 };

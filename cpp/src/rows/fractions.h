@@ -4,12 +4,12 @@
 #include <cstdint>
 #include <vector>
 
-#include "anydraft/detail/law.h"
+#include "anydraft/detail/distribution.h"
 
 namespace anydraft::detail {
 
 // mass(token) = of[token] * scales[token / kChunk]. A chunk's fractions may be those of another
-// power of two than the law's: their products are the same to the bit.
+// power of two than the distribution's: their products are the same to the bit.
 struct Fractions {
   std::vector<float> of;       // [cols]
   std::vector<double> scales;  // [chunks]
@@ -20,7 +20,7 @@ struct Fractions {
   }
 };
 
-void keep_chunk(const Law& law, int64_t chunk, Fractions& out);
-void keep_masses(const Law& law, Fractions& out);  // of all chunks; fits `out`
+void keep_chunk(const Distribution& distribution, int64_t chunk, Fractions& out);
+void keep_masses(const Distribution& distribution, Fractions& out);  // of all chunks; fits `out`
 
 }  // namespace anydraft::detail

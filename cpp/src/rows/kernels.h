@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "anydraft/detail/law.h"
+#include "anydraft/detail/distribution.h"
 
 namespace anydraft::detail {
 
@@ -50,12 +50,12 @@ struct RowKernels {
   // Sum of 2^(x * scale - exponent) over entries x >= lower, in the fixed order.
   double (*sum)(const void* row, DType dtype, int64_t begin, int64_t end, float scale, float lower,
                 int32_t exponent);
-  // out[i] = mass(law, begin + i).
-  void (*masses)(const Law& law, int64_t begin, int64_t end, double* out);
+  // out[i] = mass(distribution, begin + i).
+  void (*masses)(const Distribution& distribution, int64_t begin, int64_t end, double* out);
   // Entries in [lower, upper) to `out`, in order; returns how many. Room for end - begin + 32.
   int64_t (*collect)(const void* row, DType dtype, int64_t begin, int64_t end, float lower,
                      float upper, float* out);
-  // Adds to each bin the nucleus weights (detail/law.h) of its entries >= lower, or with
+  // Adds to each bin the nucleus weights (detail/distribution.h) of its entries >= lower, or with
   // `count_only` their number.
   void (*histogram)(const void* row, DType dtype, int64_t begin, int64_t end, float lower,
                     const Bins& bins, bool count_only, float scale, int32_t exponent,

@@ -42,10 +42,12 @@ int64_t pick_in_chunk(const double* masses, int64_t count, double share) {
   return begin + pass(masses + begin, std::min<int64_t>(kLanes, count - begin), left);
 }
 
-int32_t pick_from_law(const Law& law, const std::vector<double>& totals, double coin) {
-  return pick_from(law.size, totals, coin, [&](int64_t begin, int64_t end, double* out) {
-    kernels().masses(law, begin, end, out);
-  });
+int32_t pick_from_distribution(const Distribution& distribution, const std::vector<double>& totals,
+                               double uniform) {
+  return pick_from(distribution.size, totals, uniform,
+                   [&](int64_t begin, int64_t end, double* out) {
+                     kernels().masses(distribution, begin, end, out);
+                   });
 }
 
 }  // namespace anydraft::detail

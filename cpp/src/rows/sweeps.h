@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "anydraft/detail/law.h"
+#include "anydraft/detail/distribution.h"
 
 namespace anydraft::detail {
 
@@ -15,8 +15,9 @@ struct Pair {
 };
 
 struct Sweeps {
-  // Fractions of a law with masses: mass(law, begin + i) = out[i] * law.inverse_total.
-  void (*keep)(const Law& law, int64_t begin, int64_t end, float* out);
+  // Fractions of a distribution with masses: mass(distribution, begin + i) = out[i] *
+  // distribution.inverse_total.
+  void (*keep)(const Distribution& distribution, int64_t begin, int64_t end, float* out);
   // relu(weight * target - drafted * draft) of each entry [count <= kChunk] (detail/play.h).
   void (*residual)(const Pair& rows, int64_t count, double weight, double drafted, double* out);
   // Its sum in the fixed order.

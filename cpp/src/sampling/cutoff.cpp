@@ -35,25 +35,26 @@ uint64_t weight_to_reach(double top_p, double total) {
 }
 
 // Entries below the result have less mass than 1 - top_p together.
-float bound_from_total(const Law& law, double top_p, double total) {
-  const double each = (1 - top_p) * total / static_cast<double>(law.size);
-  const double octaves = std::log2(each) + law.exponent - 0.01;  // rounding errs downwards
-  return std::max(law.lower, static_cast<float>(octaves / law.scale));
+float bound_from_total(const Distribution& distribution, double top_p, double total) {
+  const double each = (1 - top_p) * total / static_cast<double>(distribution.size);
+  const double octaves = std::log2(each) + distribution.exponent - 0.01;  // rounding errs downwards
+  return std::max(distribution.lower, static_cast<float>(octaves / distribution.scale));
 }
 
 }  // namespace
 
-float cutoff(RowSums& sums, const Law& law, const SamplingParams& params,
+float cutoff(RowSums& sums, const Distribution& distribution, const SamplingParams& params,
              const std::vector<float>& lanes) {
-  Candidates kept = entries_of(sums, law.lower);
-  const bool top_k = cuts_top_k(params, law.size);
+  Candidates kept = entries_of(sums, distribution.lower);
+  const bool top_k = cuts_top_k(params, distribution.size);
   if (top_k) keep_top_k(kept, sums, params.top_k, lanes);
   float lower = kept.lower;
   if (params.top_p < 1) {
-    const Weights weights{false, law.scale, law.exponent};
-    const double total = sums.total(law.scale, lower, law.exponent);
+    const Weights weights{false, distribution.scale, distribution.exponent};
+    const double total = sums.total(distribution.scale, lower, distribution.exponent);
     const uint64_t target = weight_to_reach(params.top_p, total);
-    if (!top_k) kept.lower = std::min(bound_from_total(law, params.top_p, total), sums.largest());
+    if (!top_k)
+      kept.lower = std::min(bound_from_total(distribution, params.top_p, total), sums.largest());
     float found = select(kept, weights, target);
     if (found == -INFINITY && kept.lower > lower) {  // rounding: the bound hid what was needed
       kept.lower = lower;
@@ -63,7 +64,7 @@ float cutoff(RowSums& sums, const Law& law, const SamplingParams& params,
   }
   if (params.min_p > 0) {
     const double octaves = std::log2(params.min_p);
-    lower = std::max(lower, static_cast<float>(sums.largest() + octaves / law.scale));
+    lower = std::max(lower, static_cast<float>(sums.largest() + octaves / distribution.scale));
   }
   return std::min(lower, sums.largest());
 }

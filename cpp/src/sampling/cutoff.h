@@ -8,9 +8,9 @@
 
 namespace anydraft::detail {
 
-// `law` is that of the temperature alone. `lanes`: the largest logits of each chunk's 32 lanes,
-// needed for top-k.
-float cutoff(RowSums& sums, const Law& law, const SamplingParams& params,
+// `distribution` is that of the temperature alone. `lanes`: the largest logits of each chunk's 32
+// lanes, needed for top-k.
+float cutoff(RowSums& sums, const Distribution& distribution, const SamplingParams& params,
              const std::vector<float>& lanes);
 
 inline bool cuts_top_k(const SamplingParams& params, int64_t size) {

@@ -45,7 +45,7 @@ int64_t RowSums::end_of(int64_t chunk) const {
 
 void RowSums::fail(const char* got) const {
   throw Error(ErrorKind::kNonFiniteLogits,
-              "[law] expected finite logits (or -inf for masked tokens)"
+              "[distribution] expected finite logits (or -inf for masked tokens)"
               ", got " +
                   std::string(got) + " in row " + std::to_string(rows_.named_from + index_));
 }
@@ -116,13 +116,14 @@ double RowSums::total(float scale, float lower, int32_t exponent) {
   return sum;
 }
 
-void RowSums::keep_all(const Law& law, Fractions& keep) const {
+void RowSums::keep_all(const Distribution& distribution, Fractions& keep) const {
   for (int64_t chunk = 0; chunk < chunks(); ++chunk) {
     const Part& part = parts()[chunk];
-    if (part.kept_exponent == kNothing || part.kept_smallest < law.lower) {
-      keep_chunk(law, chunk, keep);
+    if (part.kept_exponent == kNothing || part.kept_smallest < distribution.lower) {
+      keep_chunk(distribution, chunk, keep);
     } else {
-      keep.scales[chunk] = std::ldexp(law.inverse_total, part.kept_exponent - law.exponent);
+      keep.scales[chunk] =
+          std::ldexp(distribution.inverse_total, part.kept_exponent - distribution.exponent);
     }
   }
 }

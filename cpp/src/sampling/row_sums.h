@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "anydraft/detail/law.h"
+#include "anydraft/detail/distribution.h"
 #include "anydraft/rows_view.h"
 #include "rows/fractions.h"
 
@@ -30,9 +30,9 @@ class RowSums {
   // Total of 2^(scale * x - exponent) over x >= lower, which is at least that of earlier calls;
   // reads only chunks whose total is not known yet.
   double total(float scale, float lower, int32_t exponent);
-  // Makes `keep`, whose `of` read_totals filled or nothing did, hold the masses of the law: what
-  // was kept without the law's cut-off is read anew.
-  void keep_all(const Law& law, Fractions& keep) const;
+  // Makes `keep`, whose `of` read_totals filled or nothing did, hold the masses of the
+  // distribution: what was kept without the distribution's cut-off is read anew.
+  void keep_all(const Distribution& distribution, Fractions& keep) const;
   void write_totals(std::vector<double>& totals) const;  // of the last call, chunk by chunk
 
   const void* row() const { return row_; }
@@ -50,7 +50,8 @@ class RowSums {
     float kept_smallest;    // as `smallest`, of these
   };
   static constexpr int32_t kNothing = INT32_MIN;
-  static std::vector<Part>& parts();  // of this thread: a law is read by one thread at a time
+  static std::vector<Part>&
+  parts();  // of this thread: a distribution is read by one thread at a time
   Part maximum_of(int64_t chunk, float* lanes) const;
   [[noreturn]] void fail(const char* got) const;
 

@@ -85,16 +85,16 @@ int reach(const Candidates& from, const Bins& steps, const Weights& weights, uin
   return -1;
 }
 
-// A law whose masses are the entries' powers alone.
-Law scaled_masses_of(const float* list, const Candidates& from, const Weights& weights) {
-  Law law;
-  law.row = list;
-  law.size = from.size;
-  law.scale = weights.scale;
-  law.lower = from.lower;
-  law.exponent = weights.exponent;
-  law.inverse_total = 1;
-  return law;
+// A distribution whose masses are the entries' powers alone.
+Distribution scaled_masses_of(const float* list, const Candidates& from, const Weights& weights) {
+  Distribution distribution;
+  distribution.row = list;
+  distribution.size = from.size;
+  distribution.scale = weights.scale;
+  distribution.lower = from.lower;
+  distribution.exponent = weights.exponent;
+  distribution.inverse_total = 1;
+  return distribution;
 }
 
 // Of a list small enough, or too close together for bins.
@@ -103,12 +103,12 @@ float select_sorted(const Candidates& from, const Weights& weights, uint64_t tar
   list.resize(std::max<size_t>(list.size(), from.size));
   std::copy_n(static_cast<const float*>(from.row), from.size, list.data());
   std::sort(list.data(), list.data() + from.size, [](float a, float b) { return a > b; });
-  const Law law = scaled_masses_of(list.data(), from, weights);
+  const Distribution distribution = scaled_masses_of(list.data(), from, weights);
   double scaled[kFew];
   uint64_t reached = 0;
   for (int64_t begin = 0; begin < from.size; begin += kFew) {
     const int64_t end = std::min(begin + kFew, from.size);
-    if (!weights.count_only) kernels().masses(law, begin, end, scaled);
+    if (!weights.count_only) kernels().masses(distribution, begin, end, scaled);
     for (int64_t i = begin; i < end; ++i) {
       reached += weights.count_only ? 1 : nucleus_weight(static_cast<float>(scaled[i - begin]));
       if (reached >= target) return list[i];
@@ -138,10 +138,10 @@ Candidates gather(const Candidates& candidates) {
 
 float select(const Candidates& candidates, const Weights& weights, uint64_t target) {
   Candidates from = candidates;
-  Scratch& room = scratch();
+  Scratch& remaining = scratch();
   int turn = 0;
   const auto to_list = [&](float lower, float upper) {
-    std::vector<float>& list = room.lists[turn++ % 2];
+    std::vector<float>& list = remaining.lists[turn++ % 2];
     from.size = collect(from, lower, upper, list);
     from.row = list.data();
     from.dtype = DType::kFloat32;
@@ -150,14 +150,14 @@ float select(const Candidates& candidates, const Weights& weights, uint64_t targ
   while (from.sums || from.size > kFew) {
     const Bins steps{from.largest, Bins::kCount / (from.largest - from.lower)};
     if (!(steps.per_logit > 0 && std::isfinite(steps.per_logit))) break;
-    const int bin = reach(from, steps, weights, target, room.bins);
+    const int bin = reach(from, steps, weights, target, remaining.bins);
     if (bin < 0) return -INFINITY;
     const float lower = lower_edge(steps, bin, from.lower);
     to_list(lower, bin > 0 ? lower_edge(steps, bin - 1, from.lower) : INFINITY);
     narrow_to_entries(from);
   }
   if (from.sums) to_list(from.lower, INFINITY);
-  return select_sorted(from, weights, target, room.lists[turn % 2]);
+  return select_sorted(from, weights, target, remaining.lists[turn % 2]);
 }
 
 }  // namespace anydraft::detail

@@ -7,7 +7,7 @@
 
 namespace anydraft::detail {
 
-// What an entry counts: 1, or its weight in a nucleus (detail/law.h).
+// What an entry counts: 1, or its weight in a nucleus (detail/distribution.h).
 struct Weights {
   bool count_only = true;
   float scale = 0;

@@ -10,8 +10,8 @@
 namespace anydraft {
 namespace {
 
-constexpr const char* kKindNames[] = {"one_hot", "row",      "without_replacement",
-                                      "hub",     "greedy_k", "sparse"};
+constexpr const char* kKindNames[] = {"one_hot", "iid",      "without_replacement",
+                                      "spechub", "greedy_k", "sparse"};
 
 const VerifierInfo& info_of(Verifier verifier) {
   for (const VerifierInfo& info : verifiers()) {
@@ -22,11 +22,11 @@ const VerifierInfo& info_of(Verifier verifier) {
 
 }  // namespace
 
-const char* name_of(LawKind kind) { return kKindNames[static_cast<int32_t>(kind)]; }
+const char* name_of(ProposalKind kind) { return kKindNames[static_cast<int32_t>(kind)]; }
 
-bool takes(Verifier verifier, LawKind kind) {
+bool takes(Verifier verifier, ProposalKind kind) {
   // No name of a kind is part of another's.
-  return std::strstr(info_of(verifier).laws, name_of(kind)) != nullptr;
+  return std::strstr(info_of(verifier).proposals, name_of(kind)) != nullptr;
 }
 
 namespace detail {
@@ -40,45 +40,46 @@ std::string place(int64_t request, int64_t node) {
   return " at request " + std::to_string(request) + ", node " + std::to_string(node);
 }
 
-// A sparse law: distinct ids of the vocabulary, masses that add up to something.
+// A sparse distribution: distinct ids of the vocabulary, masses that add up to something.
 void check_sparse(const VerifyRequest& all, int64_t request, int64_t node) {
-  const LawsView& laws = all.laws;
+  const ProposalsView& proposals = all.proposals;
   const int64_t at = all.trees.offsets[request] + node;
-  if (!laws.sparse_offsets)
-    fail("ids and masses for a sparse law, got none" + place(request, node));
+  if (!proposals.sparse_offsets)
+    fail("ids and masses for a sparse distribution, got none" + place(request, node));
   double total = 0;
-  for (int32_t i = laws.sparse_offsets[at]; i < laws.sparse_offsets[at + 1]; ++i) {
-    const int32_t id = laws.ids[i];
+  for (int32_t i = proposals.sparse_offsets[at]; i < proposals.sparse_offsets[at + 1];
+       ++i) {
+    const int32_t id = proposals.ids[i];
     if (id < 0 || id >= all.target_logits.cols) {
-      fail("ids of a sparse law in [0, " + std::to_string(all.target_logits.cols) + "), got " +
-           std::to_string(id) + place(request, node));
+      fail("ids of a sparse distribution in [0, " + std::to_string(all.target_logits.cols) +
+           "), got " + std::to_string(id) + place(request, node));
     }
-    if (!(laws.masses[i] >= 0) || std::isinf(laws.masses[i])) {
-      fail("finite masses >= 0 of a sparse law, got " + std::to_string(laws.masses[i]) +
+    if (!(proposals.masses[i] >= 0) || std::isinf(proposals.masses[i])) {
+      fail("finite masses >= 0 of a sparse distribution, got " +
+           std::to_string(proposals.masses[i]) + place(request, node));
+    }
+    const int32_t* begin = proposals.ids + proposals.sparse_offsets[at];
+    if (std::find(begin, proposals.ids + i, id) != proposals.ids + i) {
+      fail("distinct ids of a sparse distribution, got " + std::to_string(id) + " twice" +
            place(request, node));
     }
-    const int32_t* begin = laws.ids + laws.sparse_offsets[at];
-    if (std::find(begin, laws.ids + i, id) != laws.ids + i) {
-      fail("distinct ids of a sparse law, got " + std::to_string(id) + " twice" +
-           place(request, node));
-    }
-    total += laws.masses[i];
+    total += proposals.masses[i];
   }
-  if (!(total > 0)) fail("a sparse law with mass, got none" + place(request, node));
+  if (!(total > 0)) fail("a sparse distribution with mass, got none" + place(request, node));
 }
 
-// The law of a node that has children.
-void check_law(const VerifyRequest& all, int64_t request, int64_t node) {
+// The distribution of a node that has children.
+void check_distribution(const VerifyRequest& all, int64_t request, int64_t node) {
   const int64_t at = all.trees.offsets[request] + node;
-  const LawKind kind = all.laws.kinds[at];
+  const ProposalKind kind = all.proposals.kinds[at];
   if (!takes(all.verifier, kind)) {
     const VerifierInfo& info = info_of(all.verifier);
-    fail(std::string("laws ") + info.laws + " with verifier " + info.name + ", got " +
-         name_of(kind) + place(request, node));
+    fail(std::string("proposals ") + info.proposals + " with verifier " + info.name +
+         ", got " + name_of(kind) + place(request, node));
   }
-  if (kind == LawKind::kOneHot) return;
-  if (kind == LawKind::kSparse) return check_sparse(all, request, node);
-  const int32_t row = all.laws.rows[at];
+  if (kind == ProposalKind::kOneHot) return;
+  if (kind == ProposalKind::kSparse) return check_sparse(all, request, node);
+  const int32_t row = all.proposals.rows[at];
   if (row < 0 || row >= all.draft_logits.rows) {
     fail("a row of draft_logits in [0, " + std::to_string(all.draft_logits.rows) + "), got " +
          std::to_string(row) + place(request, node));
@@ -110,7 +111,7 @@ void check_node(const VerifyRequest& all, int64_t request, int64_t node) {
     fail("1 to " + std::to_string(kMostPaths) + " paths through a node, got " +
          std::to_string(all.trees.paths[at]) + place(request, node));
   }
-  check_law(all, request, parent);
+  check_distribution(all, request, parent);
 }
 
 }  // namespace
@@ -139,25 +140,27 @@ void check(const VerifyRequest& request) {
     fail("draft_logits [rows, " + std::to_string(request.target_logits.cols) + "], got " +
          std::to_string(request.draft_logits.cols) + " columns");
   }
-  const CoinsView& coins = request.coins;
-  if (request.verifier == Verifier::kMultipath && coins.accept && !coins.select) {
-    fail("select coins with verifier multipath, got accept and pick coins alone");
+  const UniformsView& uniforms = request.uniforms;
+  if (request.verifier == Verifier::kMultipath && uniforms.accept && !uniforms.select) {
+    fail("select uniforms with verifier multipath, got accept and pick uniforms alone");
   }
   if (request.verifier == Verifier::kMultipath && request.want_acceptance) {
-    fail("a verifier whose nodes' acceptance can be told: multipath selects a path by coins first");
+    fail(
+        "a verifier whose nodes' acceptance can be told: multipath selects a path by uniforms "
+        "first");
   }
   if (request.report_status) return;
   for (int64_t i = 0; i < trees.requests; ++i) check_request(request, i);
 }
 
-void append_path(const VerifyRequest& request, int64_t index, const Walked& walked,
+void append_path(const VerifyRequest& request, int64_t index, const Verdict& verdict,
                  VerifyResult& result) {
   const int32_t* parents = request.trees.parents + request.trees.offsets[index];
   const size_t begin = result.accepted.size();
-  for (int32_t node = walked.node; node > 0; node = parents[node]) result.accepted.push_back(node);
+  for (int32_t node = verdict.node; node > 0; node = parents[node]) result.accepted.push_back(node);
   std::reverse(result.accepted.begin() + static_cast<int64_t>(begin), result.accepted.end());
   result.offsets.push_back(static_cast<int32_t>(result.accepted.size()));
-  result.next_tokens.push_back(walked.next_token);
+  result.next_tokens.push_back(verdict.next_token);
 }
 
 }  // namespace detail

@@ -10,21 +10,21 @@
 namespace anydraft {
 namespace {
 
+using detail::Distribution;
 using detail::kChunk;
-using detail::Law;
 
-class CoinDrawer {
+class KeyedDrawer {
  public:
-  CoinDrawer(const RowsView& rows, int64_t index, const SamplingParams& params, CoinKey key)
-      : law_(make_law(rows, index, params, &totals_)), key_(key) {}
+  KeyedDrawer(const RowsView& rows, int64_t index, const SamplingParams& params, RandomKey key)
+      : distribution_(make_distribution(rows, index, params, &totals_)), key_(key) {}
 
   int32_t pick(const int32_t* without, int32_t count, int32_t child) {
     const int32_t* end = without + count;
-    if (law_.one_hot >= 0) {
-      return std::find(without, end, law_.one_hot) == end ? law_.one_hot : -1;
+    if (distribution_.one_hot >= 0) {
+      return std::find(without, end, distribution_.one_hot) == end ? distribution_.one_hot : -1;
     }
     const auto masses_of = [&](int64_t from, int64_t to, double* out) {
-      detail::kernels().masses(law_, from, to, out);
+      detail::kernels().masses(distribution_, from, to, out);
       for (const int32_t* id = without; id != end; ++id) {
         if (*id >= from && *id < to) out[*id - from] = 0;
       }
@@ -32,23 +32,23 @@ class CoinDrawer {
     left_ = totals_;
     for (const int32_t* id = without; id != end; ++id) {
       const int64_t chunk = *id / kChunk, from = chunk * kChunk;
-      const int64_t to = std::min<int64_t>(from + kChunk, law_.size);
+      const int64_t to = std::min<int64_t>(from + kChunk, distribution_.size);
       double masses[kChunk];
       masses_of(from, to, masses);
       // Back to the scale of the other totals.
-      left_[chunk] = detail::fold(masses, to - from) / law_.inverse_total;
+      left_[chunk] = detail::fold(masses, to - from) / distribution_.inverse_total;
     }
     double sum = 0;
     for (double total : left_) sum += total;
     if (!(sum > 0)) return -1;
-    CoinKey key = key_;
+    RandomKey key = key_;
     key.node += static_cast<uint32_t>(child);
-    return detail::pick_from(law_.size, left_, coin(key), masses_of);
+    return detail::pick_from(distribution_.size, left_, uniform(key), masses_of);
   }
 
   int32_t likeliest(int32_t rank) {
     const int32_t token = highest(rank);
-    return token >= 0 && mass(law_, token) > 0 ? token : -1;
+    return token >= 0 && mass(distribution_, token) > 0 ? token : -1;
   }
 
   // Ranks come in order.
@@ -64,19 +64,20 @@ class CoinDrawer {
 
  private:
   void find_chunk_maxima() {
-    for (int64_t from = 0; from < law_.size; from += kChunk) {
-      const int64_t to = std::min<int64_t>(from + kChunk, law_.size);
-      chunk_max_.push_back(detail::kernels().max(law_.row, law_.dtype, from, to, nullptr).largest);
+    for (int64_t from = 0; from < distribution_.size; from += kChunk) {
+      const int64_t to = std::min<int64_t>(from + kChunk, distribution_.size);
+      chunk_max_.push_back(
+          detail::kernels().max(distribution_.row, distribution_.dtype, from, to, nullptr).largest);
     }
   }
 
   // Moves the chunk's largest entry to found_.
   void take_from(int64_t chunk) {
-    const int64_t from = chunk * kChunk, to = std::min<int64_t>(from + kChunk, law_.size);
+    const int64_t from = chunk * kChunk, to = std::min<int64_t>(from + kChunk, distribution_.size);
     int32_t token = -1;
     float second = -INFINITY;
     for (int64_t at = from; at < to; ++at) {
-      const float x = detail::load(law_.row, law_.dtype, at);
+      const float x = detail::load(distribution_.row, distribution_.dtype, at);
       const auto id = static_cast<int32_t>(at);
       if (std::find(found_.begin(), found_.end(), id) != found_.end()) continue;
       if (token < 0 && x == chunk_max_[chunk]) {
@@ -90,8 +91,8 @@ class CoinDrawer {
   }
 
   std::vector<double> totals_, left_;
-  Law law_;
-  CoinKey key_;
+  Distribution distribution_;
+  RandomKey key_;
   std::vector<float> chunk_max_;  // of the entries not in found_
   std::vector<int32_t> found_;
 };
@@ -102,10 +103,10 @@ class CoinDrawer {
 
 }  // namespace
 
-int32_t draw_children(LawKind kind, const RowsView& rows, int64_t index,
-                      const SamplingParams& params, int32_t width, CoinKey key, int32_t* out) {
-  if (kind == LawKind::kSparse) fail("a kind of law over a row, got sparse");
-  CoinDrawer drawer(rows, index, params, key);
+int32_t draw_children(ProposalKind kind, const RowsView& rows, int64_t index,
+                      const SamplingParams& params, int32_t width, RandomKey key, int32_t* out) {
+  if (kind == ProposalKind::kSparse) fail("a kind of distribution over a row, got sparse");
+  KeyedDrawer drawer(rows, index, params, key);
   return detail::draw_children(drawer, kind, width, out);
 }
 
@@ -147,7 +148,7 @@ DraftTree::DraftTree(TreeShape shape)
       rows{-1},
       depths{0},
       paths{1},
-      kinds{LawKind::kOneHot},
+      kinds{ProposalKind::kOneHot},
       likelihoods{1},
       shape_(std::move(shape)),
       open_{true} {}
@@ -171,11 +172,11 @@ int32_t DraftTree::width_of(int32_t node) const {
 }
 
 int32_t DraftTree::add(int32_t parent, int32_t token) {
-  expand(parent, LawKind::kOneHot, -1, {token}, {1});
+  expand(parent, ProposalKind::kOneHot, -1, {token}, {1});
   return size() - 1;
 }
 
-void DraftTree::expand(int32_t node, LawKind kind, int32_t row,
+void DraftTree::expand(int32_t node, ProposalKind kind, int32_t row,
                        const std::vector<int32_t>& children, const std::vector<double>& masses,
                        const std::vector<int32_t>& child_paths) {
   open_[node] = false;
@@ -187,7 +188,7 @@ void DraftTree::expand(int32_t node, LawKind kind, int32_t row,
     rows.push_back(-1);
     depths.push_back(depths[node] + 1);
     paths.push_back(child_paths.empty() ? 1 : child_paths[i]);
-    kinds.push_back(LawKind::kOneHot);
+    kinds.push_back(ProposalKind::kOneHot);
     likelihoods.push_back(likelihoods[node] * masses[i]);
     open_.push_back(true);
   }

@@ -18,25 +18,25 @@ void fill_acceptance(const VerifyRequest& request, int64_t index, detail::CpuScr
                           [out](int32_t node) -> double& { return out[node]; });
 }
 
-detail::Walked play_request(const VerifyRequest& request, int64_t index, VerifyResult& result) {
+detail::Verdict play_request(const VerifyRequest& request, int64_t index, VerifyResult& result) {
   thread_local detail::CpuScratch scratch;
   if (request.report_status) detail::check_request(request, index);
   detail::CpuRows play(request, index, scratch);
-  const detail::Walked walked = detail::walk(request.verifier, play);
+  const detail::Verdict verdict = detail::run_verifier(request.verifier, play);
   result.degenerate[index] = play.degenerate();
   if (request.want_acceptance) {
     fill_acceptance(request, index, scratch,
                     result.acceptance.data() + request.trees.offsets[index]);
   }
-  return walked;
+  return verdict;
 }
 
 }  // namespace
 
 const std::vector<VerifierInfo>& verifiers() {
   static const std::vector<VerifierInfo> all = {
-#define ANYDRAFT_VERIFIER(name, enumerator, laws, shapes, devices, cost, source) \
-  {#name, Verifier::enumerator, laws, shapes, devices, cost, source},
+#define ANYDRAFT_VERIFIER(name, enumerator, distributions, shapes, devices, cost, source) \
+  {#name, Verifier::enumerator, distributions, shapes, devices, cost, source},
 #include "verify/verifiers.def"
 #undef ANYDRAFT_VERIFIER
   };
@@ -62,23 +62,23 @@ void verify(const VerifyRequest& request, VerifyResult& result) {
   result.degenerate.assign(requests, 0);
   result.acceptance.assign(request.want_acceptance ? request.trees.nodes() : 0, 0.0);
   // Taken, not used in place: an executor may have this thread verify something else meanwhile.
-  thread_local std::vector<detail::Walked> spare;
-  std::vector<detail::Walked> walked = std::move(spare);
-  walked.assign(requests, {0, -1});
+  thread_local std::vector<detail::Verdict> spare;
+  std::vector<detail::Verdict> verdicts = std::move(spare);
+  verdicts.assign(requests, {0, -1});
   const auto play = [&](int64_t i) {
     if (!request.report_status) {
-      walked[i] = play_request(request, i, result);
+      verdicts[i] = play_request(request, i, result);
       return;
     }
     try {
-      walked[i] = play_request(request, i, result);
+      verdicts[i] = play_request(request, i, result);
     } catch (const Error& error) {
       result.status[i] = error.what();
     }
   };
   detail::parallel_for(requests, play, 2 * request.target_logits.cols);
-  for (int64_t i = 0; i < requests; ++i) detail::append_path(request, i, walked[i], result);
-  spare = std::move(walked);
+  for (int64_t i = 0; i < requests; ++i) detail::append_path(request, i, verdicts[i], result);
+  spare = std::move(verdicts);
 }
 
 VerifyResult verify(const VerifyRequest& request) {

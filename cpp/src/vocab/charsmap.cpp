@@ -27,7 +27,7 @@ class Charsmap {
   size_t longest(const char* at, const char* end, std::string_view& replacement) const {
     size_t length = 0;
     bool broken = false;
-    walk(at, end, [&](const char* stop, size_t node, bool ends) {
+    run_verifier(at, end, [&](const char* stop, size_t node, bool ends) {
       if (!ends) return true;
       const uint32_t text = unit(node) & 0x7FFFFFFF;
       broken = text >= texts_size_ || inside_character(stop, end);
@@ -43,7 +43,7 @@ class Charsmap {
   // Whether an entry begins with this text, or is it.
   bool has_path(const char* at, const char* end) const {
     const char* reached = at;
-    walk(at, end, [&](const char* stop, size_t, bool) {
+    run_verifier(at, end, [&](const char* stop, size_t, bool) {
       reached = stop;
       return true;
     });
@@ -53,7 +53,7 @@ class Charsmap {
  private:
   // Descends along the text as long as f(end of the step, node, whether an entry ends) is true.
   template <typename F>
-  void walk(const char* at, const char* end, F&& f) const {
+  void run_verifier(const char* at, const char* end, F&& f) const {
     if (count_ == 0) return;
     size_t node = offset(unit(0));
     for (; at != end; ++at) {

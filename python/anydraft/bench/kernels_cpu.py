@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import median
 from typing import Any
 
-from anydraft import Law, SamplingParams, Trees, _core, probs, sample, set_threads, verify
+from anydraft import Proposal, SamplingParams, Trees, _core, probs, sample, set_threads, verify
 from anydraft.bench import peers
 from anydraft.bench.timing import Call, copy_bandwidth, interleaved, machine, rows_of
 
@@ -65,22 +65,24 @@ def _instruction_sets() -> list[str]:
 
 
 def _check(vocab: int, dtype: str, params: SamplingParams, spread: float) -> None:
-    """The law of a float64 softmax within 1e-6; the same tokens from every instruction set."""
+    """The distribution of a float64 softmax within 1e-6; the same tokens from every instruction
+    set.
+    """
     import torch
 
     row = rows_of(vocab, dtype, spread, False)
-    law = probs(row, params)[0].double()
-    kept = law > 0
+    distribution = probs(row, params)[0].double()
+    kept = distribution > 0
     if params.greedy:
-        expected = torch.zeros_like(law)
+        expected = torch.zeros_like(distribution)
         expected[row[0].float().argmax()] = 1
     else:
         expected = (row[0].double() / params.temperature).softmax(-1) * kept
         if params.top_p < 1 and not params.top_k:
             _check_nucleus(row[0], expected, kept, params.top_p)
         expected /= expected.sum()
-    if (law - expected).abs().max() > 1e-6:
-        raise AssertionError(f"law at vocab {vocab}, {dtype}, {params}")
+    if (distribution - expected).abs().max() > 1e-6:
+        raise AssertionError(f"distribution at vocab {vocab}, {dtype}, {params}")
     keys = [(i, 0) for i in range(50)]
     tokens = []
     for name in [*_instruction_sets(), ""]:
@@ -167,25 +169,25 @@ def _two_threads(vocab: int, seconds: float) -> dict[str, Any]:
 
 
 def _chain(vocab: int, accepted: int, chosen: tuple[str, ...], seconds: float) -> dict[str, Any]:
-    """K = 4 drafts from logits; the coins are given, so that `accepted` drafts are kept."""
+    """K = 4 drafts from logits; the uniforms are given, so that `accepted` drafts are kept."""
     import torch
 
     temperature = 0.8
     generator = torch.Generator().manual_seed(vocab)
     target = 3 * torch.randn(DRAFTS + 1, vocab, generator=generator)
     draft = target[:DRAFTS] + 0.7 * torch.randn(DRAFTS, vocab, generator=generator)
-    law = (draft / temperature).softmax(-1)
-    tokens = torch.multinomial(law, 1, generator=generator)[:, 0].tolist()
+    distribution = (draft / temperature).softmax(-1)
+    tokens = torch.multinomial(distribution, 1, generator=generator)[:, 0].tolist()
     if accepted < DRAFTS:  # a token that the drafter likes and the target does not
         target[accepted, tokens[accepted]] = draft[accepted, tokens[accepted]] - 5
     trees, small = (Trees.chains([[0, *(t % size for t in tokens)]]) for size in (vocab, 64))
-    laws = [*(Law("row", i) for i in range(DRAFTS)), Law("one_hot")]
+    distributions = [*(Proposal("iid", i) for i in range(DRAFTS)), Proposal("one_hot")]
     keep = [0.5, *([1e-9] * accepted), *([1 - 1e-9] * (DRAFTS - accepted))]
-    coins = (keep, [0.37] * (DRAFTS + 1))
+    uniforms = (keep, [0.37] * (DRAFTS + 1))
     params = SamplingParams(temperature=temperature)
 
     tiny_target, tiny_draft = torch.zeros(DRAFTS + 1, 64), torch.zeros(DRAFTS, 64)
-    options: dict[str, Any] = {"laws": laws, "sampling": params, "coins": coins}
+    options: dict[str, Any] = {"proposals": distributions, "sampling": params, "uniforms": uniforms}
 
     def ours(_: int) -> Any:
         return verify(trees, target, draft_logits=draft, **options)

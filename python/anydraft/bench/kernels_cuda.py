@@ -9,22 +9,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from anydraft import CudaUnavailableError, Law, SamplingParams, Trees, _core, sample, verify
+from anydraft import CudaUnavailableError, Proposal, SamplingParams, Trees, _core, sample, verify
 from anydraft.bench import peers_cuda, report_cuda
-from anydraft.bench.peer_laws import PeerLaws
+from anydraft.bench.peer_distributions import PeerDistributions
 from anydraft.bench.timing import machine
-from anydraft.cuda import Coins, Sampler, Verification, law_params
+from anydraft.cuda import Sampler, Uniforms, Verification, distribution_params
 
 PLAIN = SamplingParams(temperature=0.8, seed=1)
 FILTERED = SamplingParams(temperature=0.8, top_k=50, top_p=0.95, seed=1)
 VOCABS = (128256, 151936)
 DRAFTS = 4
 STREAMED_BYTES = 128 << 20  # of inputs that take turns: more than any cache holds
-_ROW, _HUB = 1, 3  # numbers of kinds of law
+_ROW, _HUB = 1, 3  # numbers of kinds of distribution
 
 Call = Callable[[], Any]
 
-_LAWS = PeerLaws()
+_DISTRIBUTIONS = PeerDistributions()
 
 
 def run(
@@ -103,7 +103,7 @@ def _cases(vocabs: tuple[int, ...], peers: Any, bandwidth: float) -> Iterator[An
     first = vocabs[0]
     for requests in (1, 64):
         yield chain(first, requests, PLAIN, lazy=True)
-        yield chain(first, requests, PLAIN, kept_laws=False)
+        yield chain(first, requests, PLAIN, kept_distributions=False)
     for splits in (1, 2, 4, 8):
         yield chain(first, 1, PLAIN, splits=splits)
     for vocab in (32000, 262144):
@@ -122,15 +122,15 @@ class _Chains:
         params: SamplingParams,
         seed: int,
         drafts: int = DRAFTS,
-        kept_laws: bool = True,
+        kept_distributions: bool = True,
         **options: Any,
     ) -> None:
         import torch
 
         self.drafts, self.params, nodes = drafts, params, requests * (drafts + 1)
         self.target, self.draft = _rows(nodes, vocab, seed)
-        every = law_params([params] * nodes, "cuda")
-        sampler = Sampler(self.draft, every, Coins(seed=9 + seed), purpose=0)
+        every = distribution_params([params] * nodes, "cuda")
+        sampler = Sampler(self.draft, every, Uniforms(seed=9 + seed), purpose=0)
         sampler()
         # Node i + 1 of a chain holds the token drawn at node i.
         self.tokens = sampler.tokens.int().roll(1)
@@ -142,10 +142,10 @@ class _Chains:
             self.target,
             kinds=torch.full((nodes,), _ROW, dtype=torch.int32, device="cuda"),
             rows=torch.arange(nodes, dtype=torch.int32, device="cuda"),
-            sampling=law_params([params] * requests, "cuda"),
+            sampling=distribution_params([params] * requests, "cuda"),
             draft_logits=self.draft,
-            coins=Coins(seed=1),
-            draft_laws=sampler.laws if kept_laws else None,
+            uniforms=Uniforms(seed=1),
+            draft_distributions=sampler.distributions if kept_distributions else None,
             **options,
         )
 
@@ -153,14 +153,16 @@ class _Chains:
         self.call()
         tokens, size = self.tokens.tolist(), self.drafts + 1
         trees = Trees.chains([tokens[i : i + size] for i in range(0, len(tokens), size)])
-        laws = [Law("row", i) for i in range(len(tokens))]
-        _same(self.call, trees, laws, self.target, self.draft, self.params)
+        distributions = [Proposal("iid", i) for i in range(len(tokens))]
+        _same(self.call, trees, distributions, self.target, self.draft, self.params)
 
 
 class _Draws:
     def __init__(self, vocab: int, requests: int, params: SamplingParams, seed: int) -> None:
         self.params, self.logits = params, _rows(requests, vocab, seed)[0]
-        self.call = Sampler(self.logits, law_params([params] * requests, "cuda"), Coins(seed=1))
+        self.call = Sampler(
+            self.logits, distribution_params([params] * requests, "cuda"), Uniforms(seed=1)
+        )
 
     def check(self) -> None:
         self.call()
@@ -170,7 +172,9 @@ class _Draws:
 
 
 class _Hubs:
-    """One binary tree of 32 nodes by SpecHub's law: the second child the drafter's likeliest."""
+    """One binary tree of 32 nodes by SpecHub's distribution: the second child the drafter's
+    likeliest.
+    """
 
     def __init__(self, vocab: int, params: SamplingParams, seed: int) -> None:
         import torch
@@ -196,16 +200,16 @@ class _Hubs:
             self.target,
             kinds=ints([_HUB] * nodes),
             rows=ints(list(range(nodes))),
-            sampling=law_params([params], "cuda"),
+            sampling=distribution_params([params], "cuda"),
             draft_logits=self.draft,
-            coins=Coins(seed=1),
+            uniforms=Uniforms(seed=1),
         )
 
     def check(self) -> None:
         self.call()
         trees = Trees(self.tokens, self.parents, [0, len(self.tokens)])
-        laws = [Law("hub", i) for i in range(len(self.tokens))]
-        _same(self.call, trees, laws, self.target, self.draft, self.params)
+        distributions = [Proposal("spechub", i) for i in range(len(self.tokens))]
+        _same(self.call, trees, distributions, self.target, self.draft, self.params)
 
 
 def _rows(count: int, vocab: int, seed: int) -> tuple[Any, Any]:
@@ -223,12 +227,17 @@ def _rows(count: int, vocab: int, seed: int) -> tuple[Any, Any]:
 
 
 def _same(
-    call: Verification, trees: Trees, laws: Any, target: Any, draft: Any, params: SamplingParams
+    call: Verification,
+    trees: Trees,
+    distributions: Any,
+    target: Any,
+    draft: Any,
+    params: SamplingParams,
 ) -> None:
     cpu = verify(
         trees,
         target.cpu(),
-        laws=laws,
+        proposals=distributions,
         draft_logits=draft.cpu(),
         sampling=params,
         on_error="status",
@@ -309,7 +318,7 @@ def _measure(
         try:
             if not hasattr(peer, kind) or getattr(peer, kind)(cases[0]) is None:
                 continue
-            wrong = _LAWS.wrong(name, peer, kind, cases[0].params)
+            wrong = _DISTRIBUTIONS.wrong(name, peer, kind, cases[0].params)
             if wrong:
                 row["peers"][name] = {"error": f"not comparable: {wrong}"}
                 continue

@@ -57,8 +57,8 @@ class Torch:
             index = kept[:, None, None].expand(-1, 1, vocab)
             last = target.gather(1, index).squeeze(1)
             left = (last - draft.gather(1, index).squeeze(1)).relu()
-            law = torch.where((kept < case.drafts)[:, None], left, last)
-            return torch.multinomial(law + 1e-30, 1), kept
+            distribution = torch.where((kept < case.drafts)[:, None], left, last)
+            return torch.multinomial(distribution + 1e-30, 1), kept
 
         return call
 
@@ -110,7 +110,7 @@ class FlashInfer:
                 raise
             self.library = ctypes.CDLL(str(file.resolve()))
             self.version = f"kernels of {file.with_suffix('.version').read_text().strip()}"
-        self.coins = {"seed": 1, "offset": 0}  # a generator's state cannot be read in a graph
+        self.uniforms = {"seed": 1, "offset": 0}  # a generator's state cannot be read in a graph
 
     def softmax(self, logits: Any, temperature: float) -> Any:
         import torch
@@ -139,14 +139,14 @@ class FlashInfer:
         if not self.library and not params.top_k:
             rows = case.logits
             return lambda: self.kernels.sampling_from_logits(
-                rows.float() / params.temperature, **self.coins
+                rows.float() / params.temperature, **self.uniforms
             )
         if not self.library:
             return lambda: self.kernels.top_k_top_p_sampling_from_logits(
                 case.logits.float() / params.temperature,
                 params.top_k,
                 params.top_p,
-                **self.coins,
+                **self.uniforms,
             )
         out = torch.empty(case.logits.shape[0], dtype=torch.int32, device=case.logits.device)
         valid = torch.zeros(len(out), dtype=torch.bool, device=out.device)
@@ -186,7 +186,7 @@ class FlashInfer:
                     draft.view(requests, case.drafts, vocab),
                     ids,
                     target.view(requests, size, vocab),
-                    **self.coins,
+                    **self.uniforms,
                 )
             shape = map(ctypes.c_int, (requests, case.drafts, vocab))
             pointers = self._pointers(draft, ids, target, out, counts[0], counts[1])
@@ -299,12 +299,14 @@ class Sglang:
         index = torch.full((1, nodes), -1, dtype=torch.int32, device="cuda")
         count = torch.zeros(1, dtype=torch.int32, device="cuda")
         tree = ints(case.tokens), ints(range(nodes)), ints(first), ints(sibling)
-        coins, last = torch.rand(1, nodes, device="cuda"), torch.rand(1, device="cuda")
+        uniforms, last = torch.rand(1, nodes, device="cuda"), torch.rand(1, device="cuda")
 
         def call() -> Any:
-            law = (case.target.float() / case.params.temperature).softmax(-1)[None]
+            distribution = (case.target.float() / case.params.temperature).softmax(-1)[None]
             drafted = torch.zeros(1, nodes, vocab, device="cuda")
-            self.verify(out, index, count, *tree, coins, last, law, drafted, 1.0, 1.0, True)
+            self.verify(
+                out, index, count, *tree, uniforms, last, distribution, drafted, 1.0, 1.0, True
+            )
             return out
 
         return call

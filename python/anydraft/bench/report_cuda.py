@@ -31,8 +31,8 @@ def markdown(result: dict[str, Any]) -> str:
         "one input again and again; streamed: 128 MiB of inputs in turn. Of copy: the "
         "bytes that must be read over the streamed time, against the copy. A ratio is the peer's "
         "streamed time, with the softmaxes and copies it needs, over ours; in brackets its hot and "
-        "streamed µs and launches; not comparable: its tokens do not have the exact law (of 64 "
-        f"tokens, by a sample). Peers: {peers}."
+        "streamed µs and launches; not comparable: its tokens do not have the exact distribution "
+        f"(of 64 tokens, by a sample). Peers: {peers}."
         + ("" if result["complete"] else " **Cut off: not all cases were measured.**"),
         "",
         "| what | vocab | requests | options | launches | hot µs | streamed µs | GB/s | of copy "

@@ -1,4 +1,6 @@
-"""`anydraft bench acceptance`: tokens per step of every draft law and walk on a pair of models."""
+"""`anydraft bench acceptance`: tokens per step of every draft distribution and verifier on a pair
+of models.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,9 @@ def add(kinds: Any) -> None:
     """Add the measurement to the subparsers of `anydraft bench`."""
     parser = kinds.add_parser(
         "acceptance",
-        help="tokens per step of every draft law and walk",
-        description="Tokens per step of every draft law and walk, on rows that all of them share.",
+        help="tokens per step of every draft distribution and verifier",
+        description="Tokens per step of every draft distribution and verifier, on rows that all "
+        "of them share.",
     )
     option = parser.add_argument
     option("--target", required=True, metavar="MODEL", help="folder or name of the model")

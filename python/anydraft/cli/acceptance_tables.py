@@ -11,23 +11,23 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # it imports torch
     from anydraft.contrib.shared_rows import Record
 
-Key = tuple[float, str, str, str]  # temperature, shape, draft, walk
+Key = tuple[float, str, str, str]  # temperature, shape, draft, verifier
 NAMES = {
     "one draft": "one draft",
-    "row": "RRS",
+    "iid": "RRS",
     "without_replacement": "RRS w/o replacement",
-    "hub": "SpecHub",
+    "spechub": "SpecHub",
     "one_hot": "top-2",
 }
-# (better, worse), each draft and walk: what the papers claim.
+# (better, worse), each draft and verifier: what the papers claim.
 CLAIMS = [
-    (("row", "top_down"), ("one draft", "top_down")),
-    (("hub", "top_down"), ("row", "top_down")),
-    (("hub", "top_down"), ("without_replacement", "top_down")),
-    (("row", "traversal"), ("row", "top_down")),
+    (("iid", "top_down"), ("one draft", "top_down")),
+    (("spechub", "top_down"), ("iid", "top_down")),
+    (("spechub", "top_down"), ("without_replacement", "top_down")),
+    (("iid", "traversal"), ("iid", "top_down")),
     (("without_replacement", "traversal"), ("without_replacement", "top_down")),
-    (("hub", "traversal"), ("hub", "top_down")),
-    (("row", "multipath"), ("row", "traversal")),
+    (("spechub", "traversal"), ("spechub", "top_down")),
+    (("iid", "multipath"), ("iid", "traversal")),
 ]
 
 
@@ -37,12 +37,12 @@ def summarise(records: Iterable[Record]) -> list[dict[str, Any]]:
     for kind, of_kind in _by_kind(records).items():
         means: dict[Key, dict[int, float]] = defaultdict(dict)
         for r in of_kind:
-            means[r.temperature, r.shape, r.draft, r.walk][r.prompt] = r.accepted + 1
-        for (temperature, shape, draft, walk), of_prompt in means.items():
+            means[r.temperature, r.shape, r.draft, r.verifier][r.prompt] = r.accepted + 1
+        for (temperature, shape, draft, verifier), of_prompt in means.items():
             tokens, error = _mean_and_error(list(of_prompt.values()))
             row = {"kind": kind, "temperature": temperature, "shape": shape, "draft": draft}
-            row |= {"walk": walk, "tokens": tokens, "error": error}
-            row["gains"] = _gains(means, (temperature, shape, draft, walk))
+            row |= {"verifier": verifier, "tokens": tokens, "error": error}
+            row["gains"] = _gains(means, (temperature, shape, draft, verifier))
             rows.append(row)
     return rows
 
@@ -56,7 +56,7 @@ def _by_kind(records: Iterable[Record]) -> dict[str, list[Record]]:
 
 
 def _gains(means: dict[Key, dict[int, float]], key: Key) -> dict[str, tuple[float, float]]:
-    """Over each worse law or walk, prompt by prompt: (mean, standard error)."""
+    """Over each worse distribution or verifier, prompt by prompt: (mean, standard error)."""
     gains = {}
     for better, worse in CLAIMS:
         other = (*key[:2], *worse)
@@ -74,13 +74,13 @@ def _mean_and_error(values: list[float]) -> tuple[float, float]:
 def markdown(result: dict[str, Any], kind: str = "all") -> str:
     rows = [row for row in result["means"] if row["kind"] == kind]
     lines = [
-        "| T | shape | draft, walk | tokens per step | gain over |",
+        "| T | shape | draft, verifier | tokens per step | gain over |",
         "|---|---|---|---|---|",
     ]
     for row in rows:
         gains = ", ".join(f"{k}: {m:+.3f} ± {e:.3f}" for k, (m, e) in row["gains"].items())
         lines.append(
-            f"| {row['temperature']} | {row['shape']} | {NAMES[row['draft']]}, {row['walk']} | "
+            f"| {row['temperature']} | {row['shape']} | {NAMES[row['draft']]}, {row['verifier']} | "
             f"{row['tokens']:.3f} ± {row['error']:.3f} | {gains} |"
         )
     return "\n".join(lines)
@@ -97,7 +97,7 @@ def plot(result: dict[str, Any], file: Path) -> None:
     found = {
         (r["temperature"], r["shape"], r["draft"]): r
         for r in result["means"]
-        if r["kind"] == "all" and r["walk"] == "top_down"
+        if r["kind"] == "all" and r["verifier"] == "top_down"
     }
     for panel, temperature in enumerate(temperatures, 1):
         axes = figure.add_subplot(1, len(temperatures), panel)

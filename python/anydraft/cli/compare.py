@@ -8,9 +8,9 @@ from typing import Any
 from anydraft import SamplingParams, _core, probs
 
 # Gap of the two best logits below which a batched and a single forward may disagree; for a
-# sampled token, the distance of its coin from a bound between the two tokens.
+# sampled token, the distance of its uniform from a bound between the two tokens.
 TIE = 1e-3
-_PURPOSE_TARGET = 5  # of coins.h: the coin of plain decoding
+_PURPOSE_TARGET = 5  # of uniforms.h: the uniform of plain decoding
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Comparison:
     """Speculative against plain decoding of one prompt.
 
     Attributes:
-        required: whether the texts must be identical, or only have the same law.
+        required: whether the texts must be identical, or only have the same distribution.
         at: index of the first token that differs, None: none does.
         gap: at that token, how near the tie is (see `TIE`); None where not asked.
     """
@@ -57,7 +57,7 @@ class Comparison:
         if self.identical:
             return "text identical"
         if not self.required:
-            return "same law, another sample (row drafts at a temperature > 0)"
+            return "same distribution, another sample (row drafts at a temperature > 0)"
         if self.near_tie:
             return (
                 f"text identical up to token {self.at}, a near tie (gap {self.gap:.1e}: rounding)"
@@ -98,12 +98,12 @@ def tie_gap(model: Any, text: list[int], pair: tuple[int, int], sampling: Sampli
     row = next_logits(model, text)
     if sampling.temperature == 0:
         return float(row.max() - row[list(pair)].min())
-    # Draws go through the law in the order of ids: each token has an interval of its mass.
-    law = probs(row[None], sampling)[0].double()
-    ends = law.cumsum(0)
-    coin = _core.coin(sampling.seed or 0, 0, len(text), 0, _PURPOSE_TARGET)
-    bounds = [(float(ends[t] - law[t]), float(ends[t])) for t in pair]
-    return float(max(max(low - coin, coin - high, 0.0) for low, high in bounds))
+    # Draws go through the distribution in the order of ids: each token has an interval of its mass.
+    distribution = probs(row[None], sampling)[0].double()
+    ends = distribution.cumsum(0)
+    uniform = _core.uniform(sampling.seed or 0, 0, len(text), 0, _PURPOSE_TARGET)
+    bounds = [(float(ends[t] - distribution[t]), float(ends[t])) for t in pair]
+    return float(max(max(low - uniform, uniform - high, 0.0) for low, high in bounds))
 
 
 def next_logits(model: Any, text: list[int]) -> Any:

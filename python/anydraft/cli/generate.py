@@ -22,7 +22,8 @@ def add(commands: Any) -> None:
     parser = commands.add_parser(
         "generate",
         help="decode prompts speculatively",
-        description="Decode prompts with a drafter; each text has exactly the target's law.",
+        description="Decode prompts with a drafter; each text has exactly the target's "
+        "distribution.",
     )
     option = parser.add_argument
     option("--target", required=True, metavar="MODEL", help="folder or name of the model")
@@ -40,7 +41,7 @@ def add(commands: Any) -> None:
     option("--top-p", type=float, default=1.0)
     option("--min-p", type=float, default=0.0)
     option("--seed", type=int, help="the same seed gives the same text (default: a new one)")
-    option("--max-new-tokens", type=int, default=256, metavar="N")
+    option("--max-tokens", type=int, default=256, metavar="N")
     option("--stop", action="append", default=[], metavar="TEXT", help="ends a text before this")
     option(
         "--draft-length",
@@ -75,14 +76,14 @@ def run(args: argparse.Namespace) -> int:
         return _together(args, session, prompts)
     prompt = prompts[0]
     if args.compare:  # the first call of a model is slow, and neither side is to pay for it
-        session.generate([prompt], max_new_tokens=min(2, args.max_new_tokens))
-    generation = decode(session, prompt, args.max_new_tokens, stop=args.stop, shown=not args.json)
+        session.generate([prompt], max_tokens=min(2, args.max_tokens))
+    generation = decode(session, prompt, args.max_tokens, stop=args.stop, shown=not args.json)
     plain, comparison = None, None
     if args.compare and generation.finish_reason != "cancelled":
         say("decoding plainly for comparison ...")
         prompt_ids = _prompt_of(session)
         plain_session = SpeculativeSession(session.target, sampling=sampling)
-        plain = decode(plain_session, prompt, args.max_new_tokens, stop=args.stop, shown=False)
+        plain = decode(plain_session, prompt, args.max_tokens, stop=args.stop, shown=False)
         if plain.finish_reason != "cancelled":
             texts = (generation.tokens, plain.tokens)
             comparison = compare(session.target, prompt_ids, *texts, session.bridge, sampling)
@@ -96,7 +97,7 @@ def _together(args: argparse.Namespace, session: SpeculativeSession, prompts: li
     """Several prompts, shown when all have ended or at Ctrl-C."""
     interrupted = False
     try:
-        session.generate(prompts, max_new_tokens=args.max_new_tokens, stop=args.stop)
+        session.generate(prompts, max_tokens=args.max_tokens, stop=args.stop)
     except KeyboardInterrupt:
         interrupted = True
         for run in session.runs:

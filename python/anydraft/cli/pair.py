@@ -105,7 +105,7 @@ def add(commands: Any) -> None:
     option("drafter", metavar="DRAFTER", help="folder or name of the model")
     option("--prompt", action="append", metavar="TEXT", help="several times for several prompts")
     option("--temperature", type=float, default=0.0, help="0 (the default): greedy")
-    option("--max-new-tokens", type=int, default=48, metavar="N", help="for each prompt, bridge")
+    option("--max-tokens", type=int, default=48, metavar="N", help="for each prompt, bridge")
     option("--check", action="store_true", help="also time the best choice against plain decoding")
     add_pack(option)
     option("--threads", type=int, metavar="N", help="of torch")
@@ -115,8 +115,8 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure, predict, report."""
-    if args.max_new_tokens < 8:
-        raise InputError(f"[pair] expected --max-new-tokens >= 8, got {args.max_new_tokens}")
+    if args.max_tokens < 8:
+        raise InputError(f"[pair] expected --max-tokens >= 8, got {args.max_tokens}")
     set_threads(args.threads)
     target = load_target(args.target, args.pack)
     drafter = load_drafter(args.drafter, args.pack)
@@ -127,13 +127,13 @@ def run(args: argparse.Namespace) -> int:
     bridges = []
     for bridge in bridges_of(target, drafter):
         say(f"decoding {len(prompts)} prompts, bridge {bridge} ...")
-        told = measure_bridge(target, drafter, bridge, prompts, sampling, args.max_new_tokens)
+        told = measure_bridge(target, drafter, bridge, prompts, sampling, args.max_tokens)
         bridges.append(told)
     best, length = best_choice(bridges, costs)
     report = _report(target, drafter, costs, bridges, best, length)
     if args.check:
         say("decoding with the best choice and plainly ...")
-        measured = check(target, drafter, best, length, prompts, sampling, args.max_new_tokens)
+        measured = check(target, drafter, best, length, prompts, sampling, args.max_tokens)
         report["measured"] = measured
     if args.json:
         print(json.dumps(report))
@@ -188,7 +188,7 @@ def measure_bridge(
     session = _session(target, drafter, bridge, LONGEST, sampling)
     texts, stats = [], []
     for prompt in prompts:
-        stream = session.stream(prompt, max_new_tokens=new_tokens)
+        stream = session.stream(prompt, max_tokens=new_tokens)
         origins = [event.origin for event in stream]
         # Nobody asked the drafter for the bonus behind a draft that was right: it is as likely so.
         texts.append(tuple(origin != "recovered" for origin in origins))
@@ -226,7 +226,7 @@ def check(
     rates = [[0.0, 0.0], [0.0, 0.0]]
     for prompt in prompts:
         for rate, which in zip(rates, (session, plain), strict=True):
-            stream = which.stream(prompt, max_new_tokens=new_tokens)
+            stream = which.stream(prompt, max_tokens=new_tokens)
             next(stream)  # the prompt's own call
             first = stream.generation.stats
             for _ in stream:

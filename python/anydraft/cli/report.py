@@ -15,7 +15,7 @@ _HEADER = ("", "tokens", "target calls", "accepted/call", "acceptance", "tokens/
 def decode(
     session: SpeculativeSession,
     prompt: Any,
-    max_new_tokens: int,
+    max_tokens: int,
     *,
     stop: Sequence[str] = (),
     shown: bool,
@@ -23,7 +23,7 @@ def decode(
     """Run to the end or to Ctrl-C, which cancels the request and keeps what it has."""
     # Plain decoding has one origin only, and nothing to colour.
     out = TextStream(colour=session.drafter is not None and wants_colour(sys.stdout))
-    run = session.stream(prompt, max_new_tokens=max_new_tokens, stop=stop)
+    run = session.stream(prompt, max_tokens=max_tokens, stop=stop)
     try:
         for event in run:
             if shown:

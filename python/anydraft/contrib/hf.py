@@ -151,15 +151,15 @@ class HfModel:
 
 def _groups(feeds: Sequence[Feed], together: int) -> list[list[Feed]]:
     """Feeds to run in one pass: those of several requests with `together` tokens at most."""
-    groups, room = list[list[Feed]](), 0
+    groups, remaining = list[list[Feed]](), 0
     for feed in feeds:
         new = len(feed.tokens)
-        if new <= room:
+        if new <= remaining:
             groups[-1].append(feed)
-            room -= new
+            remaining -= new
         else:
             groups.append([feed])
-            room = together - new
+            remaining = together - new
     return groups
 
 

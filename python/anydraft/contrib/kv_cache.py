@@ -91,7 +91,7 @@ class FlatCache:
             self._buffer[:, first : first + len(moved)] = kept
 
     def extend(self, held: int, new: int) -> tuple[_Views, _Views, _Views]:
-        """Views for each layer, on a cache of `held` slots and room for `new` more.
+        """Views for each layer, on a cache of `held` slots and remaining for `new` more.
 
         Returns what to write to [new, heads, head_dim], keys first, and then all keys and all
         values [1, heads / 2, held + new, head_dim].

@@ -1,7 +1,7 @@
 """Logits after many continuations of one text: a trie, fed to a model by tree attention.
 
 What a verifier would see, had the drafter proposed this or that: every row depends on its prefix
-alone, so rows are computed once and serve every tree, law and walk that is compared.
+alone, so rows are computed once and serve every tree, distribution and verifier that is compared.
 """
 
 from __future__ import annotations

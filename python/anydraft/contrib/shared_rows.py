@@ -1,7 +1,8 @@
-"""Accepted tokens of every draft law and walk, on rows of two real models that all of them share.
+"""Accepted tokens of every draft distribution and verifier, on rows of two real models that all of
+them share.
 
 For each prompt the target writes a text at each temperature, which gives top-down verification of
-every law; trees and paths drawn behind the prompt give the gain of the other walks.
+every distribution; trees and paths drawn behind the prompt give the gain of the other verifiers.
 """
 
 from __future__ import annotations
@@ -17,15 +18,15 @@ from anydraft import SamplingParams, VocabularyMap, acceptance, sample, theory
 from anydraft.acceptance import DrawnTree, Prefix
 from anydraft.contrib.prefix_rows import PrefixRows
 
-DRAFTS = {  # name -> (law, children of a node)
-    "one draft": ("row", 1),
-    "row": ("row", 2),
+DRAFTS = {  # name -> (distribution, children of a node)
+    "one draft": ("iid", 1),
+    "iid": ("iid", 2),
     "without_replacement": ("without_replacement", 2),
-    "hub": ("hub", 2),
+    "spechub": ("spechub", 2),
     "one_hot": ("one_hot", 2),
 }
-TREES = ("row", "without_replacement", "hub")  # drawn and seen by both walks
-WIDTH = 2  # of the trees: the hub law has two children
+TREES = ("iid", "without_replacement", "spechub")  # drawn and seen by both verifiers
+WIDTH = 2  # of the trees: the hub distribution has two children
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Plan:
         drawn: temperatures at which trees and paths are drawn.
         paths: numbers of i.i.d. paths, as long as the deepest tree.
         draws: of the trees and paths at a prompt, whose results are averaged.
-        plays: sets of coins for the walk that selects a path at random.
+        plays: sets of uniforms for the verifier that selects a path at random.
     """
 
     temperatures: tuple[float, ...] = (0.3, 0.6, 1.0)
@@ -53,7 +54,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Record:
-    """Mean accepted tokens of a draft and a walk on one prompt.
+    """Mean accepted tokens of a draft and a verifier on one prompt.
 
     shape: "depth 3": from the text the target wrote, over its places that the deepest tree fits in
     (all, where the text ended); "tree 3", "paths 4": of trees or sets of paths drawn behind the
@@ -65,7 +66,7 @@ class Record:
     temperature: float
     shape: str
     draft: str
-    walk: str
+    verifier: str
     accepted: float
 
 
@@ -100,7 +101,7 @@ class Pair:
             ids += [own] if own >= 0 else self.drafter.vocabulary.encode(spelt)
         return tuple(ids)
 
-    def draft_laws(self, logits: torch.Tensor) -> torch.Tensor:
+    def draft_distributions(self, logits: torch.Tensor) -> torch.Tensor:
         """Log masses over target ids at each temperature, [temperatures, target vocab].
 
         Masses of drafter ids that carry the same token are summed, those of others left out.
@@ -137,11 +138,11 @@ def measure(
     """prompts: (kind, target ids) each. Yields the records of each prompt as they come."""
     for number, (kind, context) in enumerate(prompts):
         place = _Place(pair, context, plan, plan.seed + number)
-        for temperature, shape, draft, walk, accepted in (*place.along_texts(), *place.drawn()):
-            yield Record(number, kind, temperature, shape, draft, walk, accepted)
+        for temperature, shape, draft, verifier, accepted in (*place.along_texts(), *place.drawn()):
+            yield Record(number, kind, temperature, shape, draft, verifier, accepted)
 
 
-Found = tuple[float, str, str, str, float]  # temperature, shape, draft, walk, accepted tokens
+Found = tuple[float, str, str, str, float]  # temperature, shape, draft, verifier, accepted tokens
 
 
 class _Place:
@@ -151,7 +152,9 @@ class _Place:
         self._pair, self._plan, self._seed = pair, plan, seed
         self._target = PrefixRows(pair.target.model, context)
         drafter_context = pair.drafter_context(context)
-        self._drafter = PrefixRows(pair.drafter.model, drafter_context, keep=pair.draft_laws)
+        self._drafter = PrefixRows(
+            pair.drafter.model, drafter_context, keep=pair.draft_distributions
+        )
 
     def along_texts(self) -> Iterator[Found]:
         texts = self._texts()
@@ -160,8 +163,8 @@ class _Place:
         for temperature, text in texts.items():
             ended = text[-1] in ends
             places = range(len(text) if ended else len(text) - max(self._plan.depths) + 1)
-            for draft, (law, width) in DRAFTS.items() if places else ():
-                shares = self._shares(text, temperature, law, width)
+            for draft, (scheme, width) in DRAFTS.items() if places else ():
+                shares = self._shares(text, temperature, scheme, width)
                 for depth in self._plan.depths:
                     along = mean(acceptance.accepted_along(shares[i:], depth) for i in places)
                     yield temperature, f"depth {depth}", draft, "top_down", along
@@ -179,13 +182,13 @@ class _Place:
                 texts[t] += (int(sample(row, params, [(number, place)])[0]),)
         return texts
 
-    def _shares(self, text: Prefix, temperature: float, law: str, width: int) -> list[float]:
+    def _shares(self, text: Prefix, temperature: float, scheme: str, width: int) -> list[float]:
         """Of each token of the text: accepted mass / target mass."""
         shares = []
         for place, token in enumerate(text):
             target = (self._target.rows[text[:place]].double() / temperature).softmax(-1)
             draft = self._draft_rows(temperature)[text[:place]].double().exp()
-            mass = theory.accepted_mass(target, draft, token, width, law)
+            mass = theory.accepted_mass(target, draft, token, width, scheme)
             shares.append(mass / float(target[token]))
         return shares
 
@@ -194,37 +197,37 @@ class _Place:
         accepted: dict[tuple[float, str, str, str], list[float]] = {}
         seeds = self._seed * self._plan.draws
         for draw in range(self._plan.draws):
-            for t, shape, draft, walk, kept in self._drawn_once(seeds + draw):
-                accepted.setdefault((t, shape, draft, walk), []).append(kept)
+            for t, shape, draft, verifier, kept in self._drawn_once(seeds + draw):
+                accepted.setdefault((t, shape, draft, verifier), []).append(kept)
         for found, values in accepted.items():
             yield *found, mean(values)
 
     def _drawn_once(self, seed: int) -> Iterator[Found]:
         """All are drawn first: few forward passes of both models."""
-        trees = {(t, law): DrawnTree(law) for t in self._plan.drawn for law in TREES}
+        trees = {(t, scheme): DrawnTree(scheme) for t in self._plan.drawn for scheme in TREES}
         paths: dict[float, list[Prefix]]
         paths = {t: [()] * max(self._plan.paths, default=0) for t in self._plan.drawn}
         for _ in range(max(self._plan.depths)):
             self._grow(trees, paths, seed)
         wanted = {prefix for tree in trees.values() for prefix in tree.prefixes}
         self._target.extend(wanted | {path for of_t in paths.values() for path in of_t})
-        for (temperature, law), tree in trees.items():
+        for (temperature, scheme), tree in trees.items():
             rows = self._rows_of(tree, temperature)
             for depth in self._plan.depths:
-                for walk in ("top_down", "traversal"):
-                    verifier = acceptance.tree_verifier(walk)
-                    accepted = verifier(tree.cut(depth), *rows, temperature)
-                    yield temperature, f"tree {depth}", law, walk, accepted
+                for verifier in ("top_down", "traversal"):
+                    judge = acceptance.tree_verifier(verifier)
+                    accepted = judge(tree.cut(depth), *rows, temperature)
+                    yield temperature, f"tree {depth}", scheme, verifier, accepted
         for temperature, drawn in paths.items():
             for count in self._plan.paths:
-                for walk, accepted in self._of_paths(drawn[:count], temperature):
-                    yield temperature, f"paths {count}", "row", walk, accepted
+                for verifier, accepted in self._of_paths(drawn[:count], temperature):
+                    yield temperature, f"paths {count}", "iid", verifier, accepted
 
     def _of_paths(self, paths: list[Prefix], temperature: float) -> Iterator[tuple[str, float]]:
         siblings, merged = acceptance.sibling_paths(paths), acceptance.merged_paths(paths)
         rows = self._rows_of(siblings, temperature)
-        for walk in ("top_down", "traversal"):
-            yield walk, acceptance.tree_verifier(walk)(siblings, *rows, temperature)
+        for verifier in ("top_down", "traversal"):
+            yield verifier, acceptance.tree_verifier(verifier)(siblings, *rows, temperature)
         rows = self._rows_of(merged, temperature)
         select = acceptance.path_verifier("multipath", self._plan.plays)
         yield "multipath", select(merged, *rows, temperature)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     Row = NDArray[float64]
 
-LAWS = ("row", "without_replacement", "hub", "greedy_k", "one_hot", "kseq")
+SCHEMES = ("iid", "without_replacement", "spechub", "greedy_k", "one_hot", "kseq")
 
 
 def remaining(draft: Row) -> Row:
@@ -24,7 +24,7 @@ def remaining(draft: Row) -> Row:
 
 
 def split(draft: Row, k: int) -> tuple[NDArray[Any], Row | None]:
-    """The k most probable tokens (of positive mass), and the law of the others, if any."""
+    """The k most probable tokens (of positive mass), and the distribution of the others, if any."""
     chosen = top(draft, k)
     rest = draft.copy()
     rest[chosen] = 0
@@ -61,8 +61,8 @@ def overlap(target: Row, draft: Row) -> float:
 
 
 def pair(function: str, target_probs: ArrayLike, draft_probs: ArrayLike) -> tuple[Row, Row]:
-    target = law_of(function, "target_probs", target_probs)
-    draft = law_of(function, "draft_probs", draft_probs)
+    target = distribution_of(function, "target_probs", target_probs)
+    draft = distribution_of(function, "draft_probs", draft_probs)
     if len(target) != len(draft):
         raise InputError(
             f"[{function}] expected rows of one vocabulary, got {len(target)} and {len(draft)}"
@@ -70,7 +70,7 @@ def pair(function: str, target_probs: ArrayLike, draft_probs: ArrayLike) -> tupl
     return target, draft
 
 
-def law_of(function: str, name: str, probs: ArrayLike) -> Row:
+def distribution_of(function: str, name: str, probs: ArrayLike) -> Row:
     import numpy as np
 
     row: Row = np.asarray(probs, dtype=np.float64)
@@ -82,13 +82,13 @@ def law_of(function: str, name: str, probs: ArrayLike) -> Row:
             f"[{function}] expected {name} of finite masses >= 0 that sum to 1, "
             f"got a least one of {row.min()} and a sum of {total}"
         )
-    law: Row = row / total
-    return law
+    distribution: Row = row / total
+    return distribution
 
 
-def check_k(function: str, k: int, law: str) -> None:
-    if law not in LAWS:
-        raise InputError(f"[{function}] expected a law of {', '.join(LAWS)}, got {law!r}")
-    if k < 1 or (law == "hub" and k != 2):
-        wanted = "k = 2 for law hub" if law == "hub" else "k >= 1"
+def check_k(function: str, k: int, scheme: str) -> None:
+    if scheme not in SCHEMES:
+        raise InputError(f"[{function}] expected a scheme of {', '.join(SCHEMES)}, got {scheme!r}")
+    if k < 1 or (scheme == "spechub" and k != 2):
+        wanted = "k = 2 for scheme spechub" if scheme == "spechub" else "k >= 1"
         raise InputError(f"[{function}] expected {wanted}, got {k}")

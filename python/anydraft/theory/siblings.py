@@ -1,4 +1,4 @@
-"""Acceptance with several drafts of one token: a closed form for each draft law."""
+"""Acceptance with several drafts of one token: a closed form for each draft distribution."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 def acceptance_rate(target_probs: ArrayLike, draft_probs: ArrayLike) -> float:
     """The probability that one drafted token is accepted: sum of min(target, draft).
 
-    It is one minus the total variation of the two laws (Leviathan et al., corollary 3.6).
+    It is one minus the total variation of the two distributions (Leviathan et al., corollary 3.6).
 
     Args:
-        target_probs, draft_probs: [vocab], laws over the same vocabulary.
+        target_probs, draft_probs: [vocab], distributions over the same vocabulary.
 
     Raises:
-        InputError: a row is not a law, or the rows differ in length.
+        InputError: a row is not a distribution, or the rows differ in length.
 
     >>> round(acceptance_rate([0.5, 0.5], [0.8, 0.2]), 3)
     0.7
@@ -32,39 +32,40 @@ def acceptance_rate(target_probs: ArrayLike, draft_probs: ArrayLike) -> float:
 
 
 def acceptance(
-    target_probs: ArrayLike, draft_probs: ArrayLike, k: int = 2, law: str = "row"
+    target_probs: ArrayLike, draft_probs: ArrayLike, k: int = 2, scheme: str = "iid"
 ) -> float:
     """The probability that one of k drafted siblings is accepted.
 
     Args:
-        target_probs, draft_probs: [vocab], laws over the same vocabulary.
+        target_probs, draft_probs: [vocab], distributions over the same vocabulary.
         k: siblings drafted.
-        law: row (i.i.d., tried in turn), without_replacement, hub (k = 2), greedy_k, one_hot (the
-            k most probable) or kseq (i.i.d., judged by K-SEQ). All take O(k vocab log vocab), but
-            for without_replacement above k = 2: O(vocab^(k - 1) log vocab).
+        scheme: iid (i.i.d., tried in turn), without_replacement, spechub (k = 2), greedy_k, one_hot
+            (the k most probable) or kseq (i.i.d., judged by K-SEQ). All take O(k vocab log vocab),
+            but for without_replacement above k = 2: O(vocab^(k - 1) log vocab).
 
     Raises:
-        InputError: rows that are not laws, k < 1, an unknown law, a hub with k other than 2.
+        InputError: rows that are not distributions, k < 1, an unknown scheme, a spechub with k
+            other than 2.
 
     >>> target, draft = [0.5, 0.3, 0.2], [0.7, 0.2, 0.1]
-    >>> [round(acceptance(target, draft, 2, law), 3) for law in ("row", "hub", "one_hot")]
+    >>> [round(acceptance(target, draft, 2, kind), 3) for kind in ("iid", "spechub", "one_hot")]
     [0.86, 1.0, 0.8]
     """
     target, draft = pair("acceptance", target_probs, draft_probs)
-    check_k("acceptance", k, law)
-    if law == "row":
+    check_k("acceptance", k, scheme)
+    if scheme == "iid":
         return _row(target, draft, k)
-    if law == "without_replacement":
+    if scheme == "without_replacement":
         return _without_replacement(target, draft, k)
-    if law == "one_hot":
+    if scheme == "one_hot":
         return float(target[top(draft, k)].sum())
-    if law == "kseq":
+    if scheme == "kseq":
         return _kseq(target, draft, k)[1]
     return _greedy_k(target, draft, k)
 
 
 def accepted_mass(
-    target_probs: ArrayLike, draft_probs: ArrayLike, token: int, k: int = 2, law: str = "row"
+    target_probs: ArrayLike, draft_probs: ArrayLike, token: int, k: int = 2, scheme: str = "iid"
 ) -> float:
     """The probability that `token` is drafted and accepted; summed over tokens: `acceptance`.
 
@@ -74,33 +75,35 @@ def accepted_mass(
 
     Args:
         token: an id in [0, vocab).
-        target_probs, draft_probs, k, law: as in `acceptance`; without_replacement up to k = 2.
+        target_probs, draft_probs, k, distribution: as in `acceptance`; without_replacement up to k
+            = 2.
 
     Raises:
         InputError: as `acceptance`; a token out of range.
 
-    >>> [round(accepted_mass([0.5, 0.3, 0.2], [0.7, 0.2, 0.1], i, 2, "hub"), 3) for i in range(3)]
+    >>> target, draft = [0.5, 0.3, 0.2], [0.7, 0.2, 0.1]
+    >>> [round(accepted_mass(target, draft, i, 2, "spechub"), 3) for i in range(3)]
     [0.5, 0.3, 0.2]
     """
     target, draft = pair("accepted_mass", target_probs, draft_probs)
-    check_k("accepted_mass", k, law)
-    if not 0 <= token < len(target) or (law == "without_replacement" and k > 2):
+    check_k("accepted_mass", k, scheme)
+    if not 0 <= token < len(target) or (scheme == "without_replacement" and k > 2):
         raise InputError(
-            f"[accepted_mass] expected a token in [0, {len(target)}) and k <= 2 for law "
+            f"[accepted_mass] expected a token in [0, {len(target)}) and k <= 2 for distribution "
             f"without_replacement, got token {token} and k = {k}"
         )
-    if law == "row":
+    if scheme == "iid":
         return _row_mass(target, draft, token, k)
-    if law == "without_replacement":
+    if scheme == "without_replacement":
         return _without_replacement_mass(target, draft, token, k)
-    if law == "kseq":
+    if scheme == "kseq":
         rho, accepted = _kseq(target, draft, k)
         one, beta = min(draft[token], target[token] / rho), overlap(draft, target / rho)
         return float(one * accepted / beta) if beta > 0 else 0.0
-    certain, rest = split(draft, k if law == "one_hot" else k - 1)
+    certain, rest = split(draft, k if scheme == "one_hot" else k - 1)
     if token in certain:
         return float(target[token])
-    return 0.0 if rest is None or law == "one_hot" else float(min(target[token], rest[token]))
+    return 0.0 if rest is None or scheme == "one_hot" else float(min(target[token], rest[token]))
 
 
 def kseq_rho(target_probs: ArrayLike, draft_probs: ArrayLike, k: int) -> float:
@@ -109,7 +112,7 @@ def kseq_rho(target_probs: ArrayLike, draft_probs: ArrayLike, k: int) -> float:
     The upper end of the bisection is returned: every rho at or above the root is lossless.
 
     Raises:
-        InputError: rows that are not laws, or k < 1.
+        InputError: rows that are not distributions, or k < 1.
 
     >>> kseq_rho([0.5, 0.5], [0.5, 0.5], 1)
     1.0
@@ -215,5 +218,5 @@ def _kseq(target: Row, draft: Row, k: int) -> tuple[float, float]:
 def _dropped(draft: Row, token: int) -> Row:
     rest = draft.copy()
     rest[token] = 0
-    law: Row = rest / rest.sum()
-    return law
+    scheme: Row = rest / rest.sum()
+    return scheme

@@ -10,7 +10,7 @@ from itertools import permutations, product
 from typing import TYPE_CHECKING, Any
 
 from anydraft.errors import InputError
-from anydraft.theory.rows import by_ratio, check_k, law_of, pair, remaining, split
+from anydraft.theory.rows import by_ratio, check_k, distribution_of, pair, remaining, split
 from anydraft.theory.siblings import acceptance
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def optimal_acceptance(
-    target_probs: ArrayLike, draft_probs: ArrayLike, k: int = 2, law: str = "row"
+    target_probs: ArrayLike, draft_probs: ArrayLike, k: int = 2, scheme: str = "iid"
 ) -> float:
     """The best acceptance any lossless rule reaches with these drafts, in O(vocab log vocab).
 
@@ -29,8 +29,9 @@ def optimal_acceptance(
     draft / target.
 
     Args:
-        target_probs, draft_probs: [vocab], laws over the same vocabulary.
-        law: row (or kseq: the same drafts), without_replacement (k <= 2), hub, greedy_k, one_hot.
+        target_probs, draft_probs: [vocab], distributions over the same vocabulary.
+        scheme: iid (or kseq: the same drafts), without_replacement (k <= 2), hub, greedy_k,
+            one_hot.
             The last three are optimal for their own drafts: the value is `acceptance`'s.
 
     Raises:
@@ -40,49 +41,52 @@ def optimal_acceptance(
     0.86
     """
     target, draft = pair("optimal_acceptance", target_probs, draft_probs)
-    check_k("optimal_acceptance", k, law)
-    if law in ("hub", "greedy_k", "one_hot"):
-        return acceptance(target, draft, k, law)
-    if law == "without_replacement" and k > 2:
+    check_k("optimal_acceptance", k, scheme)
+    if scheme in ("spechub", "greedy_k", "one_hot"):
+        return acceptance(target, draft, k, scheme)
+    if scheme == "without_replacement" and k > 2:
         raise InputError(
-            f"[optimal_acceptance] expected k <= 2 for law without_replacement, got {k}"
+            f"[optimal_acceptance] expected k <= 2 for distribution without_replacement, got {k}"
         )
     order = by_ratio(draft, target)[::-1]
-    inside = _all_inside(draft[order], k, law)
+    inside = _all_inside(draft[order], k, scheme)
     return float(min(1.0, 1 + (target[order].cumsum() - inside).min()))
 
 
-def gap(target_probs: ArrayLike, draft_probs: ArrayLike, k: int = 2, law: str = "row") -> float:
+def gap(target_probs: ArrayLike, draft_probs: ArrayLike, k: int = 2, scheme: str = "iid") -> float:
     """How far `acceptance` stays below `optimal_acceptance` of the same drafts.
 
     Raises:
         InputError: as `optimal_acceptance`.
 
-    >>> gap([0.5, 0.3, 0.2], [0.7, 0.2, 0.1], 2, "hub")
+    >>> gap([0.5, 0.3, 0.2], [0.7, 0.2, 0.1], 2, "spechub")
     0.0
     """
-    best = optimal_acceptance(target_probs, draft_probs, k, law)
-    return max(0.0, best - acceptance(target_probs, draft_probs, k, law))
+    best = optimal_acceptance(target_probs, draft_probs, k, scheme)
+    return max(0.0, best - acceptance(target_probs, draft_probs, k, scheme))
 
 
-def draft_sets(draft_probs: ArrayLike, k: int = 2, law: str = "row") -> dict[frozenset[int], float]:
-    """The law of the set of drafted tokens, by enumeration: vocab^k tuples. For small vocabularies.
+def draft_sets(
+    draft_probs: ArrayLike, k: int = 2, scheme: str = "iid"
+) -> dict[frozenset[int], float]:
+    """The distribution of the set of drafted tokens, by enumeration: vocab^k tuples. For small
+    vocabularies.
 
     Raises:
-        InputError: a row that is not a law, k < 1, an unknown law.
+        InputError: a row that is not a distribution, k < 1, an unknown scheme.
 
     >>> draft_sets([0.5, 0.5], 2, "without_replacement")
     {frozenset({0, 1}): 1.0}
     """
-    draft = law_of("draft_sets", "draft_probs", draft_probs)
-    check_k("draft_sets", k, law)
-    if law in ("row", "kseq"):
+    draft = distribution_of("draft_sets", "draft_probs", draft_probs)
+    check_k("draft_sets", k, scheme)
+    if scheme in ("iid", "kseq"):
         return _drawn(draft, k, replace=True)
-    if law == "without_replacement":
+    if scheme == "without_replacement":
         return _drawn(draft, k, replace=False)
-    certain, rest = split(draft, k if law == "one_hot" else k - 1)
+    certain, rest = split(draft, k if scheme == "one_hot" else k - 1)
     fixed = frozenset(int(token) for token in certain)
-    if law == "one_hot" or rest is None:
+    if scheme == "one_hot" or rest is None:
         return {fixed: 1.0}
     return {fixed | {int(token)}: float(rest[token]) for token in rest.nonzero()[0]}
 
@@ -101,7 +105,7 @@ def _drawn(draft: Row, k: int, *, replace: bool) -> dict[frozenset[int], float]:
 
 
 def transport_lp(target_probs: ArrayLike, sets: Mapping[frozenset[int], float]) -> float:
-    """The best acceptance with drafts of this law, by linear programming (HiGHS).
+    """The best acceptance with drafts of this distribution, by linear programming (HiGHS).
 
     Optimal transport with membership cost (SpecTr; SpecHub, section 3): maximise the mass sent
     from drafted sets to a token within them. A reference for small vocabularies.
@@ -111,7 +115,7 @@ def transport_lp(target_probs: ArrayLike, sets: Mapping[frozenset[int], float]) 
         sets: drafted set -> probability, as `draft_sets` makes it.
 
     Raises:
-        InputError: a row that is not a law.
+        InputError: a row that is not a distribution.
         ImportError: scipy is missing.
 
     >>> round(transport_lp([0.5, 0.5], draft_sets([0.8, 0.2], 2)), 3)  # doctest: +SKIP
@@ -124,7 +128,7 @@ def transport_lp(target_probs: ArrayLike, sets: Mapping[frozenset[int], float]) 
         from scipy.sparse import coo_array
     except ImportError as error:
         raise ImportError("transport_lp needs scipy: pip install scipy") from error
-    target = law_of("transport_lp", "target_probs", target_probs)
+    target = distribution_of("transport_lp", "target_probs", target_probs)
     pairs = [(row, token) for row, drafted in enumerate(sets) for token in drafted]
     rows = np.array([row for row, _ in pairs] + [len(sets) + token for _, token in pairs])
     columns = np.tile(np.arange(len(pairs)), 2)
@@ -134,12 +138,12 @@ def transport_lp(target_probs: ArrayLike, sets: Mapping[frozenset[int], float]) 
     return float(-found.fun)
 
 
-def _all_inside(draft: Row, k: int, law: str) -> Row:
+def _all_inside(draft: Row, k: int, scheme: str) -> Row:
     """P(all drafts lie among the first 1, 2, … tokens), [vocab]; draft in that order."""
     import numpy as np
 
     mass = draft.cumsum()
-    if law != "without_replacement" or k == 1:
+    if scheme != "without_replacement" or k == 1:
         both: Row = np.minimum(mass, 1.0) ** k
         return both
     if not remaining(draft).all():

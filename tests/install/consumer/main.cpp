@@ -1,13 +1,12 @@
 // A small service: several requests at once on a model that fails now and then, one of them given
 // up half way. Prints the library's version, then each text. Usage: consumer TABLE.
-#include <anydraft/coins.h>
 #include <anydraft/cuda.h>
 #include <anydraft/draft.h>
 #include <anydraft/error.h>
+#include <anydraft/random.h>
 #include <anydraft/retokenizer.h>
 #include <anydraft/sampling.h>
-#include <anydraft/session.h>
-#include <anydraft/testing/enumerate.h>
+#include <anydraft/engine.h>
 #include <anydraft/threads.h>
 #include <anydraft/verify.h>
 #include <anydraft/version.h>
@@ -63,39 +62,39 @@ class Model {
 
 // The texts of four requests, the second of them cancelled.
 static std::vector<std::string> serve(std::shared_ptr<const anydraft::Vocabulary> vocabulary,
-                                      const anydraft::SessionOptions& options, int fails_every) {
+                                      const anydraft::EngineOptions& options, int fails_every) {
   Model target(vocabulary->size(), fails_every), drafter(vocabulary->size(), fails_every);
-  anydraft::Session session(vocabulary, vocabulary, options);
+  anydraft::Engine engine(vocabulary, vocabulary, options);
   std::vector<int64_t> ids;
   for (const char* prompt : {"one", "two", "three", "four"}) {
     anydraft::Request request;
     request.prompt = vocabulary->encode(prompt);
     request.sampling.seed = ids.size();
-    request.max_new_tokens = 12 + static_cast<int32_t>(ids.size());
-    ids.push_back(session.add(request));
+    request.max_tokens = 12 + static_cast<int32_t>(ids.size());
+    ids.push_back(engine.add(request));
   }
-  for (auto work = session.next(); work.model != anydraft::Model::kIdle; work = session.next()) {
-    Model& model = work.model == anydraft::Model::kTarget ? target : drafter;
+  for (auto work = engine.next(); work.model != anydraft::ModelRole::kIdle; work = engine.next()) {
+    Model& model = work.model == anydraft::ModelRole::kTarget ? target : drafter;
     try {
       const std::vector<float> logits = model.run(work.feeds);
       const int64_t width = vocabulary->size();
-      session.feed({logits.data(), anydraft::DType::kFloat32,
+      engine.feed({logits.data(), anydraft::DType::kFloat32,
                     static_cast<int64_t>(logits.size()) / width, width, width});
     } catch (const std::runtime_error&) {
-      session.failed();  // and next() says how to go on
+      engine.failed();  // and next() says how to go on
     }
-    if (session.emitted(ids[0]).size() > 5) session.cancel(ids[1]);
+    if (engine.emitted(ids[0]).size() > 5) engine.cancel(ids[1]);
   }
   std::vector<std::string> texts;
   for (int64_t id : ids) {
     anydraft::TokenIds tokens;
-    for (const anydraft::Emitted& emitted : session.emitted(id)) tokens.push_back(emitted.token);
-    texts.push_back(session.finish(id) == anydraft::Finish::kCancelled
+    for (const anydraft::Emitted& emitted : engine.emitted(id)) tokens.push_back(emitted.token);
+    texts.push_back(engine.finish(id) == anydraft::Finish::kCancelled
                         ? "(cancelled)"
                         : vocabulary->decode(tokens));
     target.drop(id);
     drafter.drop(id + 1);
-    session.forget(id);
+    engine.forget(id);
   }
   if (!target.empty() || !drafter.empty()) throw std::logic_error("a cache of no request");
   return texts;
@@ -105,11 +104,11 @@ int main(int argc, char** argv) {
   if (argc != 2) return 2;
   const auto vocabulary =
       std::make_shared<const anydraft::Vocabulary>(anydraft::read_vocabulary(argv[1]));
-  anydraft::SessionOptions options;
+  anydraft::EngineOptions options;
   options.bridge = anydraft::Bridge::kSame;
   const std::vector<std::string> texts = serve(vocabulary, options, 0);
   options.tree.widths = {2, 2};
-  options.law = anydraft::LawKind::kHub;
+  options.scheme = anydraft::ProposalKind::kSpecHub;
   if (serve(vocabulary, options, 3).size() != texts.size()) return 1;
   options.tree = {};
   if (serve(vocabulary, options, 3) != texts) return 1;  // what failed changed nothing

@@ -1,4 +1,5 @@
-// The children of one node by a draft law, written once: drawn with coins, or enumerated.
+// The children of one node by a draft distribution, written once: drawn with uniforms, or
+// enumerated.
 #pragma once
 
 #include <cstdint>
@@ -13,30 +14,30 @@ namespace anydraft::detail {
 //   int32_t highest(rank)                 the same whether they have mass or not
 // Writes at most `width` tokens in verification order and returns their number.
 template <class Drawer>
-int32_t draw_children(Drawer& draw, LawKind kind, int32_t width, int32_t* out) {
+int32_t draw_children(Drawer& draw, ProposalKind kind, int32_t width, int32_t* out) {
   int32_t count = 0;
   const auto add = [&](int32_t token) {
     if (token >= 0) out[count++] = token;
     return token >= 0;
   };
   switch (kind) {
-    case LawKind::kOneHot:
+    case ProposalKind::kOneHot:
       while (count < width && add(draw.highest(count))) continue;
       return count;
-    case LawKind::kRow:
-    case LawKind::kSparse:
+    case ProposalKind::kIid:
+    case ProposalKind::kSparse:
       while (count < width && add(draw.pick(nullptr, 0, count))) continue;
       return count;
-    case LawKind::kWithoutReplacement:
+    case ProposalKind::kWithoutReplacement:
       while (count < width && add(draw.pick(out, count, count))) continue;
       return count;
-    case LawKind::kHub:
-    case LawKind::kGreedyK:
+    case ProposalKind::kSpecHub:
+    case ProposalKind::kGreedyK:
       break;
   }
   if (width < 1) return 0;
   // Behind the first one, which is drawn from what the likeliest leave.
-  if (kind == LawKind::kHub && width > 2) width = 2;
+  if (kind == ProposalKind::kSpecHub && width > 2) width = 2;
   int32_t certain = 0;
   for (; certain < width - 1; ++certain) {
     const int32_t token = draw.likeliest(certain);

@@ -1,19 +1,19 @@
-// What every instrument knows of the request it plays, and the residual's definition.
+// What every backend knows of the request it plays, and the residual's definition.
 #pragma once
 
 #include <cstdint>
 #include <cstring>
 
-#include "anydraft/coins.h"
-#include "anydraft/detail/law.h"
+#include "anydraft/detail/distribution.h"
+#include "anydraft/random.h"
 #include "anydraft/verify.h"
 
 namespace anydraft::detail {
 
-// U = relu(weight * target - drafted * draft), what is left of a node's target law after its
-// children up to `rejected` (-1: none): every law of siblings subtracts multiples of one draft row,
-// and certain children take single tokens away. 1 - weight is the share of the node's mass that
-// other nodes have (traversal; else 0).
+// U = relu(weight * target - drafted * draft), what is left of a node's target distribution after
+// its children up to `rejected` (-1: none): every distribution of siblings subtracts multiples of
+// one draft row, and certain children take single tokens away. 1 - weight is the share of the
+// node's mass that other nodes have (traversal; else 0).
 struct Residual {
   int32_t node;
   int32_t rejected;
@@ -27,7 +27,7 @@ struct Residual {
 // Multi-path selection at one node: token x is selected with probability
 // draft(x) * factor[bucket_of(target(x) / draft(x))]. Buckets of a quarter octave.
 constexpr int kBuckets = 64;
-// Drawn through one node: the selection's law takes as many steps.
+// Drawn through one node: the selection's distribution takes as many steps.
 constexpr int32_t kMostPaths = 1 << 16;
 struct Selection {
   double factor[kBuckets];
@@ -43,13 +43,14 @@ ANYDRAFT_HD inline int bucket_of(double target_mass, double draft_mass) {
   return static_cast<int>(bucket < 0 ? 0 : bucket < kBuckets ? bucket : kBuckets - 1);
 }
 
-// One request's slice of the flat arrays, all [nodes] but for the sparse laws' ids and masses.
+// One request's slice of the flat arrays, all [nodes] but for the sparse distributions' ids and
+// masses.
 struct Play {
   const int32_t* tokens;
   const int32_t* parents;
   int32_t* first_child;           // -1: none; multipath cuts them down to the selected path
   int32_t* next_sibling;          // in verification order; -1: none
-  const LawKind* kinds;           // of the law of a node's children
+  const ProposalKind* kinds;      // of the distribution of a node's children
   const int32_t* paths;           // or null
   const int32_t* sparse_offsets;  // or null
   const int32_t* ids;
@@ -57,7 +58,7 @@ struct Play {
   uint8_t* spent;         // by child: a certain one whose token U no longer has
   Residual* saved;        // by node: where traversal left off
   Selection* selections;  // by node; multipath only
-  const double* accept;   // coins by node, or null
+  const double* accept;   // uniforms by node, or null
   const double* pick;
   const double* select;
   uint64_t seed;
@@ -65,21 +66,21 @@ struct Play {
   uint32_t position;
 };
 
-ANYDRAFT_HD inline bool excludes_later(LawKind kind) {
-  return kind == LawKind::kHub || kind == LawKind::kGreedyK;
+ANYDRAFT_HD inline bool excludes_later(ProposalKind kind) {
+  return kind == ProposalKind::kSpecHub || kind == ProposalKind::kGreedyK;
 }
 
-// Whether a child was proposed for certain, given its law.
+// Whether a child was proposed for certain, given its distribution.
 ANYDRAFT_HD inline bool is_certain(const Play& play, int32_t child) {
   const int32_t parent = play.parents[child];
-  const LawKind kind = play.kinds[parent];
-  if (kind == LawKind::kOneHot) return true;
+  const ProposalKind kind = play.kinds[parent];
+  if (kind == ProposalKind::kOneHot) return true;
   if (!excludes_later(kind)) return false;
   const int32_t first = play.first_child[parent];
   return child != first || play.next_sibling[first] < 0;  // alone: the row's only token
 }
 
-// Whether the draft row stands for its token-level law without `token`: hub and greedy-k.
+// Whether the draft row stands for its token-level distribution without `token`: hub and greedy-k.
 ANYDRAFT_HD inline bool is_later_sibling(const Play& play, int32_t node, int32_t token) {
   int32_t child = play.next_sibling[play.first_child[node]];
   for (; child >= 0; child = play.next_sibling[child]) {
@@ -107,12 +108,8 @@ ANYDRAFT_HD inline double plain_residual(const Residual& residual, double target
   return left > 0 ? left : 0;
 }
 
-ANYDRAFT_HD inline double play_coin(const Play& play, Purpose purpose, int32_t node) {
-  const double* given = purpose == Purpose::kAccept   ? play.accept
-                        : purpose == Purpose::kSelect ? play.select
-                                                      : play.pick;
-  if (given) return given[node];
-  CoinKey key;
+ANYDRAFT_HD inline RandomKey random_key(const Play& play, Purpose purpose, int32_t node) {
+  RandomKey key;
   key.seed = play.seed;
   key.request = play.request;
   key.position = play.position;
@@ -122,7 +119,14 @@ ANYDRAFT_HD inline double play_coin(const Play& play, Purpose purpose, int32_t n
     for (int32_t at = node; at > 0; at = play.parents[at]) ++key.position;
     key.node = 0;
   }
-  return coin(key);
+  return key;
+}
+
+ANYDRAFT_HD inline double uniform_for(const Play& play, Purpose purpose, int32_t node) {
+  const double* given = purpose == Purpose::kAccept   ? play.accept
+                        : purpose == Purpose::kSelect ? play.select
+                                                      : play.pick;
+  return given ? given[node] : uniform(random_key(play, purpose, node));
 }
 
 // Index where the running sum first exceeds `left`, the last positive one where rounding makes the

@@ -1,14 +1,14 @@
 // A drafter's row of logits read by target ids, entry by entry: what bridge/tli.h and bridge/slrs.h
-// write out as whole rows, to the bit. Included by law.h.
+// write out as whole rows, to the bit. Included by distribution.h.
 #pragma once
 
-#include "anydraft/detail/law.h"
+#include "anydraft/detail/distribution.h"
 
 namespace anydraft::detail {
 
-// A map as Law::map points to it: [groups], to_draft [target ids], starts [groups + 1] into ids,
-// ids. to_draft holds the one drafter id that stands for a target id, kNoDrafterId, or -2 - g for
-// group g of several.
+// A map as Distribution::map points to it: [groups], to_draft [target ids], starts [groups + 1]
+// into ids, ids. to_draft holds the one drafter id that stands for a target id, kNoDrafterId, or -2
+// - g for group g of several.
 constexpr int32_t kNoDrafterId = -1;
 
 struct MapView {
@@ -17,12 +17,12 @@ struct MapView {
       : to_draft(map + 1), starts(to_draft + size), ids(starts + map[0] + 1) {}
 };
 
-// What pack_spellings adds behind a map: [count], drafter ids [count] in the order of their
-// spellings (kNoDrafterId: without a logit), starts [count + 1] into target tokens, those tokens.
-struct SpellingsView {
+// What pack_token_trie adds behind a map: [count], drafter ids [count] in the order of their
+// token_trie (kNoDrafterId: without a logit), starts [count + 1] into target tokens, those tokens.
+struct DraftTokenTrieView {
   int32_t count;
   const int32_t *ids, *starts, *tokens;
-  ANYDRAFT_HD SpellingsView(const int32_t* map, int64_t size) {
+  ANYDRAFT_HD DraftTokenTrieView(const int32_t* map, int64_t size) {
     const MapView view(map, size);
     const int32_t* begin = view.ids + view.starts[map[0]];
     count = *begin;
@@ -35,7 +35,7 @@ struct SpellingsView {
     return at < starts[index + 1] ? tokens[at] : -1;
   }
   // The first one at `place` whose next token is not below `token`.
-  ANYDRAFT_HD int32_t first_from(SpellingPlace place, int32_t token) const {
+  ANYDRAFT_HD int32_t first_from(TriePlace place, int32_t token) const {
     int32_t low = place.begin, high = place.end;
     while (low < high) {
       const int32_t middle = low + (high - low) / 2;
@@ -47,8 +47,8 @@ struct SpellingsView {
     }
     return low;
   }
-  ANYDRAFT_HD SpellingPlace root() const { return {0, count, 0}; }
-  ANYDRAFT_HD SpellingPlace next(SpellingPlace place, int32_t token) const {
+  ANYDRAFT_HD TriePlace root() const { return {0, count, 0}; }
+  ANYDRAFT_HD TriePlace next(TriePlace place, int32_t token) const {
     const int32_t begin = first_from(place, token);
     return {begin, first_from({begin, place.end, place.depth}, token + 1), place.depth + 1};
   }
@@ -98,73 +98,84 @@ ANYDRAFT_HD inline float merged_logit(const void* row, DType dtype, const int32_
   return static_cast<float>(largest + log2_of(sum) / static_cast<double>(scale));
 }
 
-// The logit of a mass of a law, at the law's own temperature.
-ANYDRAFT_HD inline float logit_of(const Law& law, double mass) {
-  const double relative = mass / law.inverse_total;  // normal: a mass is at least 2^-124 of it
+// The logit of a mass of a distribution, at the distribution's own temperature.
+ANYDRAFT_HD inline float logit_of(const Distribution& distribution, double mass) {
+  const double relative =
+      mass / distribution.inverse_total;  // normal: a mass is at least 2^-124 of it
   if (!(relative > 0)) return -INFINITY;
-  return static_cast<float>((log2_of(relative) + law.exponent) / law.scale);
+  return static_cast<float>((log2_of(relative) + distribution.exponent) / distribution.scale);
 }
 
-ANYDRAFT_HD inline Law law_from(const RowLaw& law, const void* row, DType dtype, int64_t size) {
-  return {row, dtype, size, law.one_hot, law.scale, law.lower, law.exponent, law.inverse_total};
+ANYDRAFT_HD inline Distribution distribution_from(const RowDistribution& distribution,
+                                                  const void* row, DType dtype, int64_t size) {
+  return {row,
+          dtype,
+          size,
+          distribution.one_hot,
+          distribution.scale,
+          distribution.lower,
+          distribution.exponent,
+          distribution.inverse_total};
 }
 
 // The likeliest of the drafter ids that stand for a target id, the first of equals; -1: none.
-ANYDRAFT_HD inline int32_t likeliest_id(const Law& law, int64_t token) {
-  const MapView map(law.map, law.size);
+ANYDRAFT_HD inline int32_t likeliest_id(const Distribution& distribution, int64_t token) {
+  const MapView map(distribution.map, distribution.size);
   const int32_t id = map.to_draft[token];
   if (id >= kNoDrafterId) return id;
   int32_t best = kNoDrafterId;
   float largest = -INFINITY;
   for (int32_t i = map.starts[-2 - id]; i < map.starts[-1 - id]; ++i) {
-    const float x = load(law.row, law.dtype, map.ids[i]);
+    const float x = load(distribution.row, distribution.dtype, map.ids[i]);
     if (best < 0 || x > largest) largest = x, best = map.ids[i];
   }
   return best;
 }
 
-// The drafter's own law behind a projected one.
-ANYDRAFT_HD inline Law weighed_law(const Law& law) {
-  return law_from(*law.weighed, law.row, law.dtype, law.size);
+// The drafter's own distribution behind a projected one.
+ANYDRAFT_HD inline Distribution weighed_distribution(const Distribution& distribution) {
+  return distribution_from(*distribution.weighed, distribution.row, distribution.dtype,
+                           distribution.size);
 }
 // Its masses. Not mass(), which comes back here: of functions that call one another in a circle,
 // the CUDA compiler does not know how much stack a kernel needs.
-ANYDRAFT_HD inline double weighed_mass(const Law& own, int64_t id) {
+ANYDRAFT_HD inline double weighed_mass(const Distribution& own, int64_t id) {
   if (own.one_hot >= 0) return id == own.one_hot ? 1.0 : 0.0;
   return mass_of_logit(own, load(own.row, own.dtype, id));
 }
 
-// psi given what was spelt of a drafter token: Spellings::psi of bridge/slrs.h.
-ANYDRAFT_HD inline float inner_logit(const Law& law, int32_t token) {
-  const SpellingsView spellings(law.map, law.size);
-  const SpellingPlace at = *law.place;
-  if (at.begin >= at.end || token < spellings.token_at(at.begin, at.depth) ||
-      token > spellings.token_at(at.end - 1, at.depth)) {
+// psi given what was spelt of a drafter token: DraftTokenTrie::psi of bridge/slrs.h.
+ANYDRAFT_HD inline float inner_logit(const Distribution& distribution, int32_t token) {
+  const DraftTokenTrieView token_trie(distribution.map, distribution.size);
+  const TriePlace at = *distribution.place;
+  if (at.begin >= at.end || token < token_trie.token_at(at.begin, at.depth) ||
+      token > token_trie.token_at(at.end - 1, at.depth)) {
     return -INFINITY;
   }
-  const Law own = weighed_law(law);
+  const Distribution own = weighed_distribution(distribution);
   double sum = 0;
-  for (int32_t i = spellings.first_from(at, token);
-       i < at.end && spellings.token_at(i, at.depth) == token; ++i) {
-    if (spellings.ids[i] >= 0) sum += weighed_mass(own, spellings.ids[i]);
+  for (int32_t i = token_trie.first_from(at, token);
+       i < at.end && token_trie.token_at(i, at.depth) == token; ++i) {
+    if (token_trie.ids[i] >= 0) sum += weighed_mass(own, token_trie.ids[i]);
   }
   return logit_of(own, sum);
 }
 
-ANYDRAFT_HD inline float projected_logit(const Law& law, int64_t token) {
-  if (law.place && law.place->depth > 0) return inner_logit(law, static_cast<int32_t>(token));
-  const MapView map(law.map, law.size);
+ANYDRAFT_HD inline float projected_logit(const Distribution& distribution, int64_t token) {
+  if (distribution.place && distribution.place->depth > 0)
+    return inner_logit(distribution, static_cast<int32_t>(token));
+  const MapView map(distribution.map, distribution.size);
   const int32_t id = map.to_draft[token];
   if (id == kNoDrafterId) return -INFINITY;
-  if (!law.weighed) {
-    if (id >= 0) return load(law.row, law.dtype, id);
+  if (!distribution.weighed) {
+    if (id >= 0) return load(distribution.row, distribution.dtype, id);
     const int32_t first = map.starts[-2 - id];
-    return merged_logit(law.row, law.dtype, map.ids + first, map.starts[-1 - id] - first,
-                        law.scale);
+    return merged_logit(distribution.row, distribution.dtype, map.ids + first,
+                        map.starts[-1 - id] - first, distribution.scale);
   }
-  const Law own = weighed_law(law);
+  const Distribution own = weighed_distribution(distribution);
   if (id >= 0) {
-    const float x = load(law.row, law.dtype, id);
+    const float x = load(distribution.row, distribution.dtype, id);
     return x >= own.lower ? x : -INFINITY;
   }
   double sum = 0;

@@ -1,0 +1,177 @@
+// Drafts for many requests, without I/O and without a target: for hosts that own the target.
+//
+//   Drafter drafter(target_vocabulary, drafter_vocabulary, options);
+//   drafter.add(id, request);
+//   drafter.propose(id, context, remaining);            // for every request of this round
+//   for (auto feeds = drafter.next(); !feeds.empty(); feeds = drafter.next())
+//     drafter.feed(feeds, run(feeds));                  // rows of logits, in the order of the
+//     feeds
+//   verify with drafter.draft(id);                      // a tree and the distributions behind it
+//
+// The next propose() of a request finds out from its context which drafted tokens were kept.
+// The engine (engine.h) is this drafter and a verification.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <exception>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "anydraft/draft.h"
+#include "anydraft/rows_view.h"
+#include "anydraft/sampling.h"
+#include "anydraft/verify.h"
+#include "anydraft/vocabulary.h"
+
+namespace anydraft {
+
+class RandomSource;    // where random choices come from
+class DraftTokenTrie;  // what each drafter token spells in the target's tokens
+
+enum class Bridge : int32_t {
+#define ANYDRAFT_BRIDGE(name, enumerator, across, certain, source) enumerator,
+#include "anydraft/bridges.def"
+#undef ANYDRAFT_BRIDGE
+};
+
+struct BridgeInfo {
+  const char* name;
+  bool across;   // the drafter has a vocabulary of its own
+  bool certain;  // what is drafted is certain, not drawn
+  const char* source;
+};
+const BridgeInfo& info_of(Bridge bridge);
+Bridge bridge_by_name(const std::string& name);  // throws Error(kValue)
+
+// What to run for one request: cut its cache to `keep` (and `keep_also`), then append `tokens`.
+struct Feed {
+  // Names the cache. The engine names the target's by the request's id and the drafter's by the
+  // id + 1, so that one model may be both. A cache begins empty.
+  int64_t request = 0;
+  TokenIds tokens;
+  std::vector<int32_t> positions;  // [tokens] in the text: siblings of a tree share theirs
+  // [tokens] index in this feed of the token each one follows and attends to, with all that one
+  // attends to; -1: the last slot kept.
+  std::vector<int32_t> parents;
+  int64_t keep = 0;                // leading cache slots to retain
+  std::vector<int32_t> keep_also;  // slots behind them to retain, ascending: they move up
+  int64_t rows = 0;                // logits are wanted for this many last tokens
+};
+
+struct DrafterOptions {
+  Bridge bridge = Bridge::kNone;
+  int32_t draft_length = 4;  // depth of the draft (SLEM: drafter tokens)
+  // A drafter call in target calls: the cost table of bridge kAuto and of automatic lengths.
+  double draft_cost = 0.15;
+  TreeShape tree;      // no widths: a chain of draft_length; else its own depth counts
+  StopRule stop_rule;  // kSlrs
+  // How children are drawn; what a greedy drafter proposes is certain, whatever this says.
+  ProposalKind scheme = ProposalKind::kIid;
+  // The one that will judge the drafts; none: match for drafts that are certain, else traversal.
+  std::optional<Verifier> verifier;
+  // A chain is drafted no further once the drafter's own certainty of it (the product of its
+  // largest probabilities at temperature 1) is below this; 0: always draft_length.
+  double draft_confidence = 0;
+  int64_t draft_context = 0;                    // longest text in drafter tokens; 0: unlimited
+  std::shared_ptr<RandomSource> random_source;  // null: uniforms by key
+
+  void validate()
+      const;  // throws Error(kValue): what the options promise must be possible together
+};
+
+struct DraftRequest {
+  SamplingParams sampling;                       // the target's; its seed keys the uniforms
+  std::optional<SamplingParams> draft_sampling;  // default: as sampling; greedy for SLEM
+  TokenIds stop;                                 // target ids that end the text
+  uint32_t random_stream = 0;                    // the request number in the keys
+
+  bool stops(int32_t token) const {
+    return std::find(stop.begin(), stop.end(), token) != stop.end();
+  }
+};
+
+// A draft in target tokens: the tree, and rows of logits over `width` target ids that become
+// distributions by `sampling`. tree.rows index them.
+struct Draft {
+  DraftTree tree{{}};
+  std::vector<float> distributions;
+  int64_t width = 0;
+  SamplingParams sampling;
+};
+
+// What is known of a bridge that kAuto may take, and how often it did.
+struct BridgeStats {
+  Bridge bridge = Bridge::kNone;
+  int64_t rounds = 0;
+  double acceptance = 0;  // as often would its drafts' first token have been kept
+  double worth = 0;       // tokens of a round per cost of it, in plain target calls
+};
+
+struct DraftStats {
+  int64_t draft_calls = 0;
+  std::vector<BridgeStats> bridges;  // kAuto
+  // A general stop rule: distributions drawn from, and the sum over them of the mass that the rule
+  // has stopped for sure; the rest stopped where the budget ended.
+  int64_t distributions = 0;
+  double stopped = 0;
+};
+
+struct Pair;        // the two vocabularies and what is made of them
+class DraftSource;  // one request's drafts
+
+class Drafter {
+ public:
+  // `drafter` may be null (lookup, same). Throws Error(kVocabulary) where TLI finds nothing shared,
+  // or SLRS nothing that spells. `map` and `token_trie` save building them where the caller keeps
+  // several drafters of one pair.
+  Drafter(std::shared_ptr<const Vocabulary> target, std::shared_ptr<const Vocabulary> drafter,
+          DrafterOptions options, std::shared_ptr<const VocabularyMap> map = nullptr,
+          std::shared_ptr<const DraftTokenTrie> token_trie = nullptr);
+  ~Drafter();
+
+  // Throws Error(kValue) for parameters that cannot be, or an id that is there already.
+  void add(int64_t id, DraftRequest request);
+  void forget(int64_t id);
+  bool has(int64_t id) const { return requests_.count(id) > 0; }
+
+  // Begins a draft below `context` (target ids, not empty), at most `remaining` tokens deep. The
+  // context may have grown or have been cut since the last time. Throws what an encoder throws; the
+  // request is as before then.
+  void propose(int64_t id, const TokenIds& context, int64_t remaining);
+  // What the drafter model is to run now, for all requests or for these; empty: their drafts are
+  // done. Feed::request is the id. Changes nothing: the same again until feed() has taken rows.
+  std::vector<Feed> next() const;
+  std::vector<Feed> next(const std::vector<int64_t>& ids) const;
+  // Rows for all of these feeds, in order: [sum of rows, vocab]; of requests that are forgotten
+  // they are passed over. A request whose rows are bad says so in error(), the others go on. Throws
+  // Error(kValue) for another shape.
+  void feed(const std::vector<Feed>& feeds, const RowsView& logits);
+  // After a call of the model with these feeds failed half way: its caches may have been cut.
+  void failed(const std::vector<Feed>& feeds);
+
+  const Draft& draft(int64_t id) const;
+  bool waits(int64_t id) const;                // for rows of the model
+  std::exception_ptr error(int64_t id) const;  // of the request's last rows; null: none
+  void retry(int64_t id);  // its error is forgotten; next() asks for the rows again
+  const DraftStats& stats(int64_t id) const;
+  const Pair& pair() const { return *pair_; }
+
+  // The target's rows of a draft, from `first` on, once `context` holds what came of it: the kept
+  // nodes `path` and one token more, or less where the text ended. Bridge kAuto learns from them.
+  void learn(int64_t id, const RowsView& rows, int64_t first, const TokenIds& context,
+             const std::vector<int32_t>& path);
+  // Which nodes of the draft were kept; `context` has one token more. Not needed before propose().
+  void settle(int64_t id, const TokenIds& context, const std::vector<int32_t>& path);
+
+ private:
+  struct State;
+  State& state(int64_t id) const;
+  std::unique_ptr<Pair> pair_;
+  std::map<int64_t, std::unique_ptr<State>> requests_;
+};
+
+}  // namespace anydraft

@@ -1,0 +1,106 @@
+#include "draft/auto_source.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "bridge/tli.h"
+#include "draft/length.h"
+
+namespace anydraft {
+namespace {
+
+constexpr double kMargin = 1.02;
+constexpr double kForget = 0.9;  // a round of one bridge: what it costs
+
+}  // namespace
+
+AutoSource::AutoSource(const Pair& pair, const DraftRequest& request, DraftStats& stats)
+    : request_(request),
+      stats_(stats),
+      longest_(shape_for(pair.options, std::numeric_limits<int32_t>::max()).levels()),
+      length_(longest_),
+      acceptance_(pair, request, static_cast<int32_t>(longest_)) {
+  const auto cache = std::make_shared<DrafterCache>();
+  const auto add = [&](Bridge bridge) {
+    auto candidate = std::make_unique<Candidate>();
+    candidate->pair = pair;
+    candidate->pair.options.bridge = bridge;
+    candidate->source = std::make_unique<ModelSource>(candidate->pair, request, stats, cache);
+    candidates_.push_back(std::move(candidate));
+  };
+  if (pair.token_trie->size() > 0) add(Bridge::kSlrs);  // first of equals: the whole vocabulary
+  if (pair.map->shared > 0) add(Bridge::kTli);
+  add(Bridge::kSlem);
+  report();
+}
+
+void AutoSource::start(const TokenIds& committed, int64_t remaining) {
+  acceptance_.judge();
+  length_ = std::clamp<int64_t>(remaining, 0, longest_);
+  size_t best = now_;
+  for (size_t i = 0; i < candidates_.size(); ++i) {
+    const double bar = worth(*candidates_[best]) * (best == now_ ? kMargin : 1);
+    if (worth(*candidates_[i]) > bar) best = i;
+  }
+  now_ = best;
+  drawn_.clear();
+  calls_before_ = stats_.draft_calls;
+  committed_before_ = committed.size();
+  now().source->start(committed, remaining);
+}
+
+void AutoSource::take(const RowsView& rows, int64_t first) {
+  std::optional<std::string> text = now().source->drafted_text();
+  if (!text && drawn_.empty()) text = "";  // a tree's root
+  now().source->take(rows, first);
+  if (!text) return;
+  const int64_t known = std::min<int64_t>(rows.cols, candidates_[0]->pair.drafter->size());
+  CounterfactualAcceptance::Row row{std::move(*text), std::vector<float>(known)};
+  for (int64_t i = 0; i < known; ++i) {
+    row.logits[i] = detail::load(rows.row(first), rows.dtype, i);
+  }
+  if (detail::has_mass(row.logits)) drawn_.push_back(std::move(row));
+}
+
+void AutoSource::learn(const RowsView& target, int64_t first, const TokenIds& committed,
+                       const std::vector<int32_t>& path) {
+  if (drawn_.empty()) return;
+  now().calls = kForget * now().calls + static_cast<double>(stats_.draft_calls - calls_before_);
+  now().planned = kForget * now().planned + static_cast<double>(std::max<int64_t>(length_, 1));
+  const TokenIds came(committed.begin() + static_cast<int64_t>(committed_before_), committed.end());
+  std::vector<double> target_probs;
+  for (size_t i = 0; i < came.size(); ++i) {
+    const int64_t node = i == 0 ? 0 : path[i - 1];
+    const detail::Distribution distribution =
+        make_distribution(target, first + node, request_.sampling);
+    target_probs.push_back(came[i] < distribution.size ? detail::mass(distribution, came[i]) : 0);
+  }
+  acceptance_.add(came, target_probs, drawn_, target.cols);
+  ++stats_.bridges[now_].rounds;
+  report();
+}
+
+void AutoSource::set_target_width(int64_t width) {
+  for (const auto& candidate : candidates_) candidate->source->set_target_width(width);
+}
+
+double AutoSource::worth(const Candidate& candidate) const {
+  // Until it has drafted, a bridge is taken to call the drafter as the one that drafts does.
+  const Candidate& known = candidate.planned > 0 ? candidate : now();
+  const double calls = known.asked_share() * static_cast<double>(length_);
+  const double cost = round_cost(candidate.pair.options.draft_cost, calls, length_);
+  return (1 + acceptance_.accepted(candidate.pair.options.bridge, length_)) / cost;
+}
+
+void AutoSource::report() {
+  stats_.bridges.resize(candidates_.size());
+  for (size_t i = 0; i < candidates_.size(); ++i) {
+    const Candidate& candidate = *candidates_[i];
+    BridgeStats& told = stats_.bridges[i];
+    told.bridge = candidate.pair.options.bridge;
+    told.acceptance = acceptance_.acceptance(told.bridge);
+    told.worth = worth(candidate);
+  }
+}
+
+}  // namespace anydraft

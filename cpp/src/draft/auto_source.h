@@ -1,0 +1,58 @@
+// The bridge that chooses itself: TLI, SLRS or SLEM, round by round.
+//
+// A round's rows say how far each bridge would have come on the text that was committed
+// (CounterfactualAcceptance). A bridge is worth
+//   (1 + tokens kept of a draft) / (1 + draft_cost * drafter calls + kTokenCost * drafted tokens);
+// the next round takes the best, or stays where nothing is better by kMargin. Only the request's
+// own past counts, no clock, and never a target row of the round that is drafted.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "draft/counterfactual.h"
+#include "draft/model_source.h"
+
+namespace anydraft {
+
+class AutoSource : public DraftSource {
+ public:
+  AutoSource(const Pair& pair, const DraftRequest& request, DraftStats& stats);
+
+  void start(const TokenIds& committed, int64_t remaining) override;
+  bool wants_model() const override { return now().source->wants_model(); }
+  Feed feed() const override { return now().source->feed(); }
+  void take(const RowsView& rows, int64_t first) override;
+  void learn(const RowsView& target, int64_t first, const TokenIds& committed,
+             const std::vector<int32_t>& path) override;
+  void settle(const TokenIds& committed, const std::vector<int32_t>& path) override {
+    now().source->settle(committed, path);
+  }
+  void failed() override { now().source->failed(); }
+  void set_target_width(int64_t width) override;
+  const Draft& draft() const override { return now().source->draft(); }
+
+ private:
+  struct Candidate {
+    Pair pair;
+    std::unique_ptr<ModelSource> source;
+    double calls = 0, planned = 0;  // of the drafter in its rounds; lengths of these
+    double asked_share() const { return planned > 0 ? calls / planned : 1; }
+  };
+  Candidate& now() { return *candidates_[now_]; }
+  const Candidate& now() const { return *candidates_[now_]; }
+  double worth(const Candidate& candidate) const;
+  void report();
+
+  const DraftRequest& request_;
+  DraftStats& stats_;
+  std::vector<std::unique_ptr<Candidate>> candidates_;
+  size_t now_ = 0;
+  int64_t longest_, length_;     // of a draft: at most; of this round
+  int64_t calls_before_ = 0;     // of the drafter, when the round began
+  size_t committed_before_ = 0;  // tokens, likewise
+  CounterfactualAcceptance acceptance_;
+  std::vector<CounterfactualAcceptance::Row> drawn_;  // of this round
+};
+
+}  // namespace anydraft

@@ -1,0 +1,95 @@
+#include "draft/bridge.h"
+
+#include <algorithm>
+
+#include "draft/sequence_bridge.h"
+#include "draft/spelling_bridge.h"
+#include "draft/string_bridge.h"
+#include "draft/token_bridge.h"
+
+namespace anydraft {
+namespace {
+
+// A deterministic draft is right most often where it is the likeliest text.
+SamplingParams drafter_sampling(const Pair& pair, const DraftRequest& request) {
+  SamplingParams greedy;
+  greedy.temperature = 0;
+  const bool text = pair.options.bridge == Bridge::kSlem;
+  return request.draft_sampling.value_or(text ? greedy : request.sampling);
+}
+
+}  // namespace
+
+DraftRound::DraftRound(const Pair& of, const DraftRequest& asked, DraftStats& counts,
+                       std::shared_ptr<DrafterCache> cache)
+    : pair(of),
+      request(asked),
+      stats(counts),
+      sampling(drafter_sampling(of, asked)),
+      feeder(of, std::move(cache)) {}
+
+RandomKey DraftRound::key(int32_t number) const {
+  return {request.sampling.seed.value_or(0), request.random_stream, position,
+          static_cast<uint32_t>(number),     Purpose::kDraft,       0};
+}
+
+void DraftRound::draw_from(const RowsView& row, int64_t index, const SamplingParams& params,
+                           int32_t width, int32_t number, Expansion& expansion) const {
+  const ProposalKind kind = sampling.greedy() ? ProposalKind::kOneHot : pair.options.scheme;
+  expansion.kind = kind_used(kind, width);
+  std::vector<int32_t>& children = expansion.children;
+  children.resize(width);
+  children.resize(
+      pair.random().draw(expansion.kind, row, index, params, width, key(number), children.data()));
+  if (pair.merges()) merge_equal(children, expansion.paths);
+  const bool weighed = tree.most_nodes() > 0;
+  const detail::Distribution distribution =
+      weighed ? make_distribution(row, index, SamplingParams{}) : detail::Distribution{};
+  for (int32_t token : children) {
+    expansion.masses.push_back(weighed ? detail::mass(distribution, token) : 1);
+  }
+}
+
+int32_t DraftRound::keep_distribution(const Expansion& expansion) {
+  if (expansion.kind == ProposalKind::kOneHot || expansion.children.empty()) return -1;
+  const std::vector<float>& row = expansion.distribution;
+  draft.distributions.insert(draft.distributions.end(), row.begin(), row.end());
+  return static_cast<int32_t>(draft.distributions.size() / row.size()) - 1;
+}
+
+void DraftBridge::propose_over_target(const SamplingParams& params) {
+  round_.draft.width = std::max<int64_t>(round_.pair.target->size(), round_.target_width);
+  round_.draft.sampling = params;
+}
+
+std::string DraftBridge::text_to(int32_t node) const {
+  TokenIds tokens;
+  for (int32_t at : path_to(round_.tree, node)) tokens.push_back(round_.tree.tokens[at]);
+  return round_.pair.target->decode(tokens);
+}
+
+std::vector<int32_t> path_to(const DraftTree& tree, int32_t node) {
+  std::vector<int32_t> path;
+  for (; node > 0; node = tree.parents[node]) path.push_back(node);
+  std::reverse(path.begin(), path.end());
+  return path;
+}
+
+std::unique_ptr<DraftBridge> make_bridge(DraftRound& round) {
+  switch (round.pair.options.bridge) {
+    case Bridge::kSlem:
+      return std::make_unique<StringBridge>(round);
+    case Bridge::kSlrs:
+      if (round.pair.options.stop_rule.general()) return std::make_unique<SequenceBridge>(round);
+      return std::make_unique<SpellingBridge>(round);
+    case Bridge::kSame:
+    case Bridge::kTli:
+    case Bridge::kNone:
+    case Bridge::kLookup:
+    case Bridge::kAuto:
+      break;
+  }
+  return std::make_unique<TokenBridge>(round);
+}
+
+}  // namespace anydraft

@@ -1,0 +1,91 @@
+// Bridges at work: how the rows of a drafter become children in target tokens.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "draft/feeder.h"
+
+namespace anydraft {
+
+// The children drawn for one node, before the tree has them.
+struct Expansion {
+  ProposalKind kind = ProposalKind::kOneHot;
+  std::vector<int32_t> children;  // tokens of the tree
+  std::vector<double> masses;     // in the draft row
+  std::vector<int32_t> paths;     // multipath; else empty
+  // The drafter's ids of the children; -1: the drafter's token goes on behind this one.
+  std::vector<int32_t> fed_as;
+  std::vector<float> distribution;  // logits over target ids
+};
+
+// One round of drafting, which a source and its bridge share.
+struct DraftRound {
+  DraftRound(const Pair& pair, const DraftRequest& request, DraftStats& stats,
+             std::shared_ptr<DrafterCache> cache);
+
+  RandomKey key(int32_t number) const;
+  // The number of the first of `count` draws that nothing in this round has used. Counted, not
+  // taken from a tree's size: equal children merge, so a tree grows by less than was drawn.
+  int32_t next_draws(int32_t count) {
+    draws += count;
+    return draws - count + 1;
+  }
+  // Children by the scheme, and their masses where the tree's growth asks for them; `number`: of
+  // the first draw.
+  void draw_from(const RowsView& row, int64_t index, const SamplingParams& params, int32_t width,
+                 int32_t number, Expansion& expansion) const;
+  // The draft's row that children were drawn from; -1: none, they are certain.
+  int32_t keep_distribution(const Expansion& expansion);
+
+  const Pair& pair;
+  const DraftRequest& request;
+  DraftStats& stats;
+  SamplingParams sampling;  // the drafter's
+  DraftFeeder feeder;
+  DraftTree tree{{}};  // of what the drafter is fed
+  Draft draft;         // what is proposed
+  int64_t target_width = 0;
+  bool chain = false;
+  double confidence = 1;  // of the chain so far, in the drafter's eyes
+  uint32_t position = 0;  // committed length
+  int32_t draws = 0;      // no two of a round share a number
+};
+
+class DraftBridge {
+ public:
+  explicit DraftBridge(DraftRound& round) : round_(round) {}
+  virtual ~DraftBridge() = default;
+
+  // A round has begun: its trees hold the root.
+  virtual void start(const TokenIds&, int64_t) {}
+  // Draws at most `width` children of a node from the row of the last drafter token above it, with
+  // the draws from `number` on.
+  virtual Expansion draw(int32_t node, int32_t width, const RowsView& rows, int64_t row,
+                         int32_t number) = 0;
+  virtual bool ends(int32_t token) const { return round_.request.stops(token); }
+  // Whether it counts the draft's confidence from more than the last row.
+  virtual bool weighs_itself() const { return false; }
+  // The nodes that wait for rows now. May throw what an encoder throws.
+  virtual std::vector<int32_t> next_frontier() { return round_.tree.frontier(); }
+  virtual void finish() { round_.draft.tree = round_.tree; }  // the tree is complete
+  // The tree's nodes that the committed text went along, where it went along `path` of the draft.
+  virtual std::vector<int32_t> taken_path(const TokenIds&, const std::vector<int32_t>& path) const {
+    return path;
+  }
+  virtual std::string text_to(int32_t node) const;  // bytes of the tree's path
+
+ protected:
+  // Logits over target ids that the sampling of `params` makes a distribution.
+  void propose_over_target(const SamplingParams& params);
+
+  DraftRound& round_;
+};
+
+std::unique_ptr<DraftBridge> make_bridge(DraftRound& round);
+
+// The nodes from the root to `node`, without the root.
+std::vector<int32_t> path_to(const DraftTree& tree, int32_t node);
+
+}  // namespace anydraft

@@ -1,0 +1,273 @@
+#include "anydraft/drafter.h"
+
+#include <limits>
+#include <utility>
+
+#include "anydraft/error.h"
+#include "draft/auto_source.h"
+#include "draft/lookup.h"
+#include "draft/model_source.h"
+
+namespace anydraft {
+namespace {
+
+[[noreturn]] void fail(const std::string& what) {
+  throw Error(ErrorKind::kValue, "[Drafter] expected " + what);
+}
+
+constexpr BridgeInfo kBridges[] = {
+#define ANYDRAFT_BRIDGE(name, enumerator, across, certain, source) {#name, across, certain, source},
+#include "anydraft/bridges.def"
+#undef ANYDRAFT_BRIDGE
+};
+
+constexpr int32_t kLongestDraft = 1 << 16;
+
+bool all_ones(std::vector<int32_t>::const_iterator from, const std::vector<int32_t>& widths) {
+  return std::all_of(from, widths.end(), [](int32_t width) { return width == 1; });
+}
+
+// Plain decoding: the root alone.
+class NoSource : public DraftSource {
+ public:
+  void start(const TokenIds& committed, int64_t) override {
+    draft_ = {};
+    draft_.tree.tokens[0] = committed.back();
+  }
+  const Draft& draft() const override { return draft_; }
+
+ private:
+  Draft draft_;
+};
+
+// The nodes of a tree that a text went along behind its root.
+std::vector<int32_t> path_along(const DraftTree& tree, const TokenIds& text, size_t from) {
+  std::vector<int32_t> path;
+  int32_t at = 0;
+  for (size_t i = from; i < text.size(); ++i) {
+    int32_t child = at + 1;
+    while (child < tree.size() && (tree.parents[child] != at || tree.tokens[child] != text[i])) {
+      ++child;
+    }
+    if (child == tree.size()) break;
+    path.push_back(at = child);
+  }
+  return path;
+}
+
+}  // namespace
+
+const BridgeInfo& info_of(Bridge bridge) { return kBridges[static_cast<int32_t>(bridge)]; }
+
+Bridge bridge_by_name(const std::string& name) {
+  std::string known;
+  for (const BridgeInfo& info : kBridges) {
+    if (name == info.name) return static_cast<Bridge>(&info - kBridges);
+    known += (known.empty() ? "" : ", ") + std::string(info.name);
+  }
+  fail("a bridge out of " + known + ", got " + name);
+}
+
+void DrafterOptions::validate() const {
+  if (draft_length < 0 || draft_length > kLongestDraft) {
+    fail("draft_length in [0, " + std::to_string(kLongestDraft) + "], got " +
+         std::to_string(draft_length));
+  }
+  if (!(draft_confidence >= 0 && draft_confidence <= 1)) {
+    fail("draft_confidence in [0, 1], got " + std::to_string(draft_confidence));
+  }
+  if (!(draft_cost >= 0)) fail("draft_cost >= 0, got " + std::to_string(draft_cost));
+  tree.validate();
+  stop_rule.validate();
+  if (stop_rule.general() && bridge != Bridge::kSlrs) {
+    fail("the stop rule of one drafter token for every bridge but \"slrs\", got another");
+  }
+  if (scheme == ProposalKind::kSparse) {
+    fail("a sampling scheme over the drafter's rows, got sparse");
+  }
+  if (!verifier) return;
+  const bool certain = info_of(bridge).certain && bridge != Bridge::kNone;
+  const ProposalKind proposed = certain ? ProposalKind::kOneHot : scheme;
+  if (!takes(*verifier, proposed)) {
+    fail(std::string("a verifier that takes proposals of kind ") + name_of(proposed) +
+         ", got one that does not");
+  }
+  const auto& widths = tree.widths;
+  const bool chain = tree.max_nodes == 0 && all_ones(widths.begin(), widths);
+  if (*verifier == Verifier::kBlock && (!chain || certain)) {
+    fail("a chain with verifier block, got a tree");
+  }
+  const bool paths = tree.max_nodes == 0 && all_ones(widths.begin() + !widths.empty(), widths);
+  if (*verifier == Verifier::kMultipath && !paths) {
+    fail("a tree like 4,1,1 (paths that only merge) with verifier multipath");
+  }
+}
+
+std::unique_ptr<DraftSource> make_source(const Pair& pair, const DraftRequest& request,
+                                         DraftStats& stats) {
+  switch (pair.options.bridge) {
+    case Bridge::kAuto:
+      return std::make_unique<AutoSource>(pair, request, stats);
+    case Bridge::kLookup:
+      return std::make_unique<LookupSource>(pair);
+    case Bridge::kNone:
+      return std::make_unique<NoSource>();
+    case Bridge::kSlrs:
+      if (pair.options.stop_rule.rows == 0) return std::make_unique<NoSource>();
+      break;
+    case Bridge::kSame:
+    case Bridge::kTli:
+    case Bridge::kSlem:
+      break;
+  }
+  return std::make_unique<ModelSource>(pair, request, stats);
+}
+
+struct Drafter::State {
+  State(const Pair& pair, DraftRequest asked)
+      : request(std::move(asked)), source(make_source(pair, request, stats)) {}
+
+  DraftRequest request;
+  DraftStats stats;
+  std::unique_ptr<DraftSource> source;
+  TokenIds context;     // what the last draft stands below
+  bool settled = true;  // nothing of that draft is to be looked at any more
+  std::exception_ptr error;
+};
+
+Drafter::Drafter(std::shared_ptr<const Vocabulary> target,
+                 std::shared_ptr<const Vocabulary> drafter, DrafterOptions options,
+                 std::shared_ptr<const VocabularyMap> map,
+                 std::shared_ptr<const DraftTokenTrie> token_trie)
+    : pair_(new Pair{std::move(target), std::move(drafter), std::move(map), std::move(token_trie),
+                     std::move(options)}) {
+  Pair& pair = *pair_;
+  if (!pair.options.random_source) pair.options.random_source = std::make_shared<RandomSource>();
+  if (!pair.target) fail("a target vocabulary, got none");
+  pair.options.validate();
+  if (!pair.across()) return;
+  if (!pair.drafter) fail("a drafter vocabulary for this bridge, got none");
+  if (!pair.map) pair.map = std::make_shared<VocabularyMap>(*pair.drafter, *pair.target);
+  const Bridge bridge = pair.options.bridge;
+  if (bridge == Bridge::kTli && pair.map->shared == 0) {
+    throw Error(ErrorKind::kVocabulary,
+                "[Drafter] expected vocabularies that share tokens for bridge \"tli\", got none in "
+                "common: bridge=\"slem\" needs none");
+  }
+  if (bridge != Bridge::kSlrs && bridge != Bridge::kAuto) return;
+  if (!pair.token_trie) {
+    pair.token_trie = std::make_shared<DraftTokenTrie>(*pair.drafter, *pair.target, *pair.map);
+  }
+  if (bridge == Bridge::kSlrs && pair.token_trie->size() == 0) {
+    throw Error(ErrorKind::kVocabulary,
+                "[Drafter] expected drafter tokens whose bytes the target can spell for bridge "
+                "\"slrs\", got none");
+  }
+}
+
+Drafter::~Drafter() = default;
+
+Drafter::State& Drafter::state(int64_t id) const {
+  const auto found = requests_.find(id);
+  if (found == requests_.end()) fail("the id of a request, got " + std::to_string(id));
+  return *found->second;
+}
+
+void Drafter::add(int64_t id, DraftRequest request) {
+  request.sampling.validate();
+  if (request.draft_sampling) request.draft_sampling->validate();
+  if (has(id)) fail("an id that is not there yet, got " + std::to_string(id));
+  requests_.emplace(id, std::make_unique<State>(*pair_, std::move(request)));
+}
+
+void Drafter::forget(int64_t id) { requests_.erase(id); }
+
+void Drafter::propose(int64_t id, const TokenIds& context, int64_t remaining) {
+  State& request = state(id);
+  if (context.empty()) fail("a context of at least one token, got an empty one");
+  const TokenIds& before = request.context;
+  if (!request.settled && context.size() > before.size() &&
+      std::equal(before.begin(), before.end(), context.begin())) {
+    const std::vector<int32_t> path =
+        path_along(request.source->draft().tree, context, before.size());
+    const size_t came = before.size() + std::min(path.size() + 1, context.size() - before.size());
+    const std::vector<int32_t> kept(path.begin(), path.begin() + (came - before.size() - 1));
+    settle(id, TokenIds(context.begin(), context.begin() + static_cast<int64_t>(came)), kept);
+  }
+  request.source->start(context, remaining);
+  request.context = context;
+  request.settled = false;
+  request.error = nullptr;
+}
+
+std::vector<Feed> Drafter::next() const {
+  std::vector<int64_t> ids;
+  for (const auto& [id, request] : requests_) ids.push_back(id);
+  return next(ids);
+}
+
+std::vector<Feed> Drafter::next(const std::vector<int64_t>& ids) const {
+  std::vector<Feed> feeds;
+  for (int64_t id : ids) {
+    if (!waits(id)) continue;
+    feeds.push_back(state(id).source->feed());
+    feeds.back().request = id;
+  }
+  return feeds;
+}
+
+void Drafter::feed(const std::vector<Feed>& feeds, const RowsView& logits) {
+  int64_t expected = 0, row = 0;
+  for (const Feed& feed : feeds) expected += feed.rows;
+  if (logits.rows != expected || logits.cols < 1) {
+    failed(feeds);  // the model's cache holds what was fed, and the slots it kept have moved up
+    fail("logits [" + std::to_string(expected) + ", vocab] from the drafter, got [" +
+         std::to_string(logits.rows) + ", " + std::to_string(logits.cols) + "]");
+  }
+  for (const Feed& feed : feeds) {
+    const auto found = requests_.find(feed.request);
+    if (found != requests_.end()) {
+      State& request = *found->second;
+      try {
+        request.source->take(logits, row);
+      } catch (const std::exception&) {
+        request.error = std::current_exception();
+        request.source->failed();
+      }
+    }
+    row += feed.rows;
+  }
+}
+
+void Drafter::failed(const std::vector<Feed>& feeds) {
+  for (const Feed& feed : feeds) {
+    const auto found = requests_.find(feed.request);
+    if (found != requests_.end()) found->second->source->failed();
+  }
+}
+
+const Draft& Drafter::draft(int64_t id) const { return state(id).source->draft(); }
+
+bool Drafter::waits(int64_t id) const {
+  const State& request = state(id);
+  return !request.error && request.source->wants_model();
+}
+
+std::exception_ptr Drafter::error(int64_t id) const { return state(id).error; }
+void Drafter::retry(int64_t id) { state(id).error = nullptr; }
+const DraftStats& Drafter::stats(int64_t id) const { return state(id).stats; }
+
+void Drafter::learn(int64_t id, const RowsView& rows, int64_t first, const TokenIds& context,
+                    const std::vector<int32_t>& path) {
+  state(id).source->set_target_width(rows.cols);
+  state(id).source->learn(rows, first, context, path);
+}
+
+void Drafter::settle(int64_t id, const TokenIds& context, const std::vector<int32_t>& path) {
+  State& request = state(id);
+  if (request.settled) return;
+  request.settled = true;
+  request.source->settle(context, path);
+}
+
+}  // namespace anydraft

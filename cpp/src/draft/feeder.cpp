@@ -1,0 +1,133 @@
+#include "draft/feeder.h"
+
+#include <algorithm>
+
+#include "anydraft/error.h"
+
+namespace anydraft {
+namespace {
+
+bool has_child(const DraftTree& tree, int32_t node) {
+  return std::find(tree.parents.begin(), tree.parents.end(), node) != tree.parents.end();
+}
+
+}  // namespace
+
+DraftFeeder::DraftFeeder(const Pair& pair, std::shared_ptr<DrafterCache> cache)
+    : pair_(pair), cache_(std::move(cache)) {
+  if (!pair.across()) return;
+  if (!cache_->context) {
+    cache_->context =
+        std::make_unique<detail::DraftContext>(*pair.target, *pair.drafter, *pair.map);
+  }
+  context_ = cache_->context.get();
+}
+
+bool DraftFeeder::start(const TokenIds& committed) {
+  in_cache_.clear();
+  tokens_.assign(1, -1);
+  Cached& cached = cache_->cached;
+  if (!context_) {
+    const auto parted =
+        std::mismatch(committed_.begin(), committed_.end(), committed.begin(), committed.end());
+    cached.cut(parted.first - committed_.begin());
+    committed_ = committed;
+    // An id of no token, which a target with wider logits may emit and a drafter has no row for.
+    const int32_t size = pair_.target->size();
+    return std::none_of(committed.begin(), committed.end(),
+                        [size](int32_t id) { return id >= size; });
+  }
+  try {
+    context_->sync(committed);
+  } catch (const Error&) {
+    return false;  // text the drafter cannot spell
+  }
+  cached.cut(static_cast<int64_t>(context_->fed()));
+  return length() > 0;
+}
+
+// The nearest node above that ends a drafter token; 0: the text.
+int32_t DraftFeeder::fed_above(const DraftTree& tree, int32_t node) const {
+  do {
+    node = tree.parents[node];
+  } while (node > 0 && tokens_[node] < 0);
+  return node;
+}
+
+// Whether the nodes to feed now all follow the last one fed: the cache then stays as it is.
+bool DraftFeeder::in_order(const DraftTree& tree, const std::vector<int32_t>& frontier) const {
+  const int32_t last = in_cache_.empty() ? 0 : in_cache_.back();
+  for (size_t i = 0; i < in_cache_.size(); ++i) {
+    if (fed_above(tree, in_cache_[i]) != (i == 0 ? 0 : in_cache_[i - 1])) return false;
+  }
+  return std::all_of(frontier.begin(), frontier.end(),
+                     [&](int32_t node) { return fed_above(tree, node) == last; });
+}
+
+// In the order of the feed. A tree that branches is fed whole, so that a model need not remember
+// its shape from call to call.
+std::vector<int32_t> DraftFeeder::nodes_to_feed(const DraftTree& tree,
+                                                const std::vector<int32_t>& frontier) const {
+  if (frontier == std::vector<int32_t>{0}) return {};
+  if (in_order(tree, frontier)) return frontier;
+  std::vector<int32_t> nodes;
+  for (int32_t node = 1; node < tree.size(); ++node) {
+    if (tokens_[node] >= 0 && has_child(tree, node)) nodes.push_back(node);
+  }
+  nodes.insert(nodes.end(), frontier.begin(), frontier.end());
+  return nodes;
+}
+
+Feed DraftFeeder::feed(const DraftTree& tree, const std::vector<int32_t>& frontier) const {
+  const std::vector<int32_t> nodes = nodes_to_feed(tree, frontier);
+  if (nodes.empty()) return cache_->cached.feed(text());
+  const bool appended = in_order(tree, frontier);
+  Feed feed;
+  feed.keep = length() + (appended ? static_cast<int64_t>(in_cache_.size()) : 0);
+  for (int32_t node : nodes) {
+    const auto parent = std::find(nodes.begin(), nodes.end(), fed_above(tree, node));
+    const bool here = !appended && parent != nodes.end();
+    auto position = static_cast<int32_t>(length()) - 1;
+    for (int32_t at = node; at > 0; at = fed_above(tree, at)) ++position;
+    feed.tokens.push_back(tokens_[node]);
+    feed.positions.push_back(position);
+    feed.parents.push_back(here ? static_cast<int32_t>(parent - nodes.begin()) : -1);
+  }
+  feed.rows = static_cast<int64_t>(frontier.size());
+  return feed;
+}
+
+void DraftFeeder::fed(const DraftTree& tree, const std::vector<int32_t>& frontier) {
+  const std::vector<int32_t> nodes = nodes_to_feed(tree, frontier);
+  if (!in_order(tree, frontier)) in_cache_.clear();
+  in_cache_.insert(in_cache_.end(), nodes.begin(), nodes.end());
+  cache_->cached.set(length());
+  if (context_) context_->mark_fed();
+}
+
+void DraftFeeder::settle(const std::vector<int32_t>& path) {
+  std::vector<int32_t> slots;
+  const auto before = static_cast<int32_t>(length());
+  for (int32_t node : path) {
+    if (tokens_[node] < 0) continue;
+    const auto found = std::find(in_cache_.begin(), in_cache_.end(), node);
+    if (found == in_cache_.end()) break;
+    slots.push_back(before + static_cast<int32_t>(found - in_cache_.begin()));
+    if (context_) {
+      context_->append(tokens_[node]);
+    } else {
+      committed_.push_back(tokens_[node]);
+    }
+  }
+  in_cache_.clear();
+  if (cache_->cached.size() < before) return;  // no draft this round: the cache is as it was
+  cache_->cached.set(before, std::move(slots));
+  if (context_) context_->mark_fed();
+}
+
+void DraftFeeder::failed() {
+  cache_->cached.cut(cache_->cached.chain);
+  in_cache_.clear();
+}
+
+}  // namespace anydraft

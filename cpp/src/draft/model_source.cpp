@@ -1,0 +1,136 @@
+#include "draft/model_source.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace anydraft {
+
+TreeShape shape_for(const DrafterOptions& options, int64_t remaining) {
+  TreeShape shape = options.tree;
+  if (shape.widths.empty()) shape.widths.assign(options.draft_length, 1);
+  const auto depth = static_cast<int32_t>(std::clamp<int64_t>(remaining, 0, shape.levels()));
+  if (shape.max_nodes > 0) {
+    shape.depth = depth;
+  } else {
+    shape.widths.resize(depth);
+  }
+  return shape;
+}
+
+ModelSource::ModelSource(const Pair& pair, const DraftRequest& request, DraftStats& stats,
+                         std::shared_ptr<DrafterCache> cache)
+    : round_(pair, request, stats, std::move(cache)), bridge_(make_bridge(round_)) {}
+
+void ModelSource::start(const TokenIds& committed, int64_t remaining) {
+  std::vector<float> memory = std::move(round_.draft.distributions);  // megabytes a round
+  memory.clear();
+  round_.draft = {};
+  round_.draft.distributions = std::move(memory);
+  round_.draws = 0;
+  round_.confidence = 1;
+  round_.position = static_cast<uint32_t>(committed.size());
+  frontier_.clear();
+  const TreeShape shape = shape_for(round_.pair.options, remaining);
+  round_.tree = DraftTree(shape);
+  round_.tree.tokens[0] = round_.draft.tree.tokens[0] = committed.back();
+  round_.chain = shape.max_nodes == 0 && std::all_of(shape.widths.begin(), shape.widths.end(),
+                                                     [](int32_t width) { return width == 1; });
+  if (round_.pair.merges() && !shape.widths.empty()) round_.tree.paths[0] = shape.widths[0];
+  const bool told = round_.feeder.start(committed);
+  const int64_t longest = round_.pair.options.draft_context;
+  const bool fits = longest == 0 || round_.feeder.length() + shape.levels() <= longest;
+  if (told && fits) frontier_ = round_.tree.frontier();
+  bridge_->start(committed, remaining);
+}
+
+std::optional<std::string> ModelSource::drafted_text() const {
+  if (!round_.chain || frontier_.size() != 1) return std::nullopt;
+  return bridge_->text_to(frontier_[0]);
+}
+
+void ModelSource::take(const RowsView& all, int64_t first) {
+  const Pair& pair = round_.pair;
+  RowsView rows = all;  // logits past the table (padding) are nobody's tokens
+  rows.cols = std::min<int64_t>(all.cols, (pair.across() ? pair.drafter : pair.target)->size());
+  std::vector<Expansion> drawn;
+  DraftTree& tree = round_.tree;
+  int32_t draws = round_.draws, left = tree.most_nodes() - (tree.size() - 1);
+  const bool mute = says_nothing(all, rows.cols, first);
+  for (size_t i = 0; i < frontier_.size() && !mute; ++i) {
+    const int64_t row = first + static_cast<int64_t>(i);
+    drawn.push_back(draw_next(frontier_[i], rows, row, draws, left));
+  }
+  ++round_.stats.draft_calls;
+  round_.feeder.fed(tree, frontier_);
+  const std::vector<int32_t> expanded = frontier_;
+  for (size_t i = 0; i < drawn.size(); ++i) {
+    add(expanded[i], drawn[i]);
+    // Inside a drafter token the same row says what follows.
+    for (int32_t node = tree.size() - static_cast<int32_t>(drawn[i].children.size());
+         node < tree.size(); ++node) {
+      if (round_.feeder.token(node) >= 0 || !tree.may_grow(node)) continue;
+      add(node, draw_next(node, rows, first + static_cast<int64_t>(i), draws, left));
+    }
+  }
+  round_.draws = draws;
+  frontier_.clear();
+  const bool last = mute || (round_.chain && !bridge_->weighs_itself() && unsure(rows, first));
+  if (!last) frontier_ = bridge_->next_frontier();
+  if (frontier_.empty()) bridge_->finish();
+}
+
+// Whether a row of the frontier has no mass on the first `cols` tokens, those of the vocabulary: a
+// model that means padding drafts no further. Rows without mass anywhere are an error, as ever.
+bool ModelSource::says_nothing(const RowsView& all, int64_t cols, int64_t first) const {
+  if (cols == all.cols) return false;
+  const auto nothing = [&](int64_t row) {
+    for (int64_t i = 0; i < cols; ++i) {
+      if (detail::load(all.row(row), all.dtype, i) != -INFINITY) return false;
+    }
+    return true;
+  };
+  for (size_t i = 0; i < frontier_.size(); ++i) {
+    if (nothing(first + static_cast<int64_t>(i))) return true;
+  }
+  return false;
+}
+
+Expansion ModelSource::draw_next(int32_t node, const RowsView& rows, int64_t row, int32_t& draws,
+                                 int32_t& left) {
+  const DraftTree& tree = round_.tree;
+  int32_t width = round_.pair.merges() ? tree.paths[node] : tree.width_of(node);
+  if (tree.most_nodes() > 0) width = std::min(width, left);
+  if (width <= 0) return {};
+  Expansion drawn = bridge_->draw(node, width, rows, row, draws + 1);
+  draws += width;
+  left -= static_cast<int32_t>(drawn.children.size());
+  return drawn;
+}
+
+void ModelSource::add(int32_t node, const Expansion& expansion) {
+  DraftTree& tree = round_.tree;
+  const int32_t first = tree.size();
+  tree.expand(node, expansion.kind, round_.keep_distribution(expansion), expansion.children,
+              expansion.masses, expansion.paths);
+  round_.feeder.add(expansion.fed_as);
+  for (int32_t child = first; child < tree.size(); ++child) {
+    if (bridge_->ends(tree.tokens[child])) tree.close(child);
+  }
+}
+
+// Counts a drafter's row in. Looks at the row alone, not at the token drawn from it, so that where
+// a draft ends says nothing of its last token.
+bool ModelSource::unsure(const RowsView& rows, int64_t row) {
+  if (round_.pair.options.draft_confidence <= 0) return false;
+  SamplingParams greedy;
+  greedy.temperature = 0;
+  const int32_t likeliest = make_distribution(rows, row, greedy).one_hot;
+  // No logits that may be drawn from are too large to be looked at: that would undo the draft.
+  SamplingParams plain;
+  plain.temperature =
+      std::max(1.0, std::abs(detail::load(rows.row(row), rows.dtype, likeliest)) * 1e-6);
+  round_.confidence *= detail::mass(make_distribution(rows, row, plain), likeliest);
+  return round_.confidence < round_.pair.options.draft_confidence;
+}
+
+}  // namespace anydraft

@@ -1,0 +1,53 @@
+// How a request's drafts come about: one object a request, one class a kind of source.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "anydraft/drafter.h"
+#include "bridge/slrs.h"
+#include "draft/random_source.h"
+
+namespace anydraft {
+
+struct Pair {
+  std::shared_ptr<const Vocabulary> target, drafter;
+  std::shared_ptr<const VocabularyMap> map;          // bridges across vocabularies
+  std::shared_ptr<const DraftTokenTrie> token_trie;  // SLRS
+  DrafterOptions options;
+
+  RandomSource& random() const { return *options.random_source; }
+  bool across() const { return info_of(options.bridge).across; }
+  bool has_model() const { return across() || options.bridge == Bridge::kSame; }
+  // Equal siblings are one node with several paths.
+  bool merges() const { return options.verifier == Verifier::kMultipath; }
+};
+
+class DraftSource {
+ public:
+  virtual ~DraftSource() = default;
+
+  // Begins a round below the committed text, at most `remaining` tokens deep; nothing of a round
+  // before remains. May throw what an encoder throws, and be called again.
+  virtual void start(const TokenIds& committed, int64_t remaining) = 0;
+  virtual bool wants_model() const { return false; }
+  virtual Feed feed() const { return {}; }
+  // The rows of the last feed(), from `first` on. Where it throws nothing has changed.
+  virtual void take(const RowsView&, int64_t) {}
+  // Drafter::learn and Drafter::settle.
+  virtual void learn(const RowsView&, int64_t, const TokenIds&, const std::vector<int32_t>&) {}
+  virtual void settle(const TokenIds&, const std::vector<int32_t>&) {}
+  virtual void failed() {}  // a feed may have been carried out in part
+
+  virtual const Draft& draft() const = 0;
+  virtual void set_target_width(int64_t) {}  // columns of the target's logits
+};
+
+// For the pair's bridge; the references must outlive it.
+std::unique_ptr<DraftSource> make_source(const Pair& pair, const DraftRequest& request,
+                                         DraftStats& stats);
+
+// The shape a round may have: no deeper than `remaining`.
+TreeShape shape_for(const DrafterOptions& options, int64_t remaining);
+
+}  // namespace anydraft

@@ -1,0 +1,84 @@
+#include "draft/string_bridge.h"
+
+#include <algorithm>
+
+#include "anydraft/error.h"
+
+namespace anydraft {
+
+Expansion StringBridge::draw(int32_t, int32_t width, const RowsView& rows, int64_t row,
+                             int32_t number) {
+  Expansion drawn;
+  round_.draw_from(rows, row, round_.sampling, width, number, drawn);
+  drawn.kind = ProposalKind::kOneHot;
+  drawn.fed_as = drawn.children;
+  return drawn;
+}
+
+std::string StringBridge::text_to(int32_t node) const {
+  std::string text;
+  for (int32_t at : path_to(round_.tree, node)) {
+    text += round_.pair.drafter->token_bytes(round_.tree.tokens[at]);
+  }
+  return text;
+}
+
+// Every string of the tree, as a tree of target tokens.
+void StringBridge::finish() {
+  for (int32_t node = 1; node < round_.tree.size(); ++node) {
+    const auto child = std::find(round_.tree.parents.begin(), round_.tree.parents.end(), node);
+    if (child == round_.tree.parents.end()) insert(target_tokens(node));
+  }
+}
+
+// An unfinished character is held back; a role stands for itself.
+TokenIds StringBridge::target_tokens(int32_t leaf) const {
+  std::string bytes = text_to(leaf);
+  bytes.resize(complete_utf8(bytes));
+  TokenIds tokens;
+  try {
+    tokens = round_.pair.target->encode(bytes);
+  } catch (const Error&) {
+    return {};  // bytes the target cannot spell
+  }
+  const int32_t last = round_.tree.tokens[leaf];
+  if (round_.pair.drafter->is_special(last) && round_.pair.map->to_target[last] >= 0) {
+    tokens.push_back(round_.pair.map->to_target[last]);
+  }
+  const auto stop = std::find_if(tokens.begin(), tokens.end(),
+                                 [this](int32_t token) { return round_.request.stops(token); });
+  if (stop != tokens.end()) tokens.erase(stop + 1, tokens.end());
+  if (static_cast<int64_t>(tokens.size()) > remaining_) tokens.resize(remaining_);
+  return tokens;
+}
+
+void StringBridge::insert(const TokenIds& tokens) {
+  DraftTree& tree = round_.draft.tree;
+  int32_t node = 0;
+  for (int32_t token : tokens) {
+    int32_t child = -1;
+    for (int32_t at = node + 1; at < tree.size() && child < 0; ++at) {
+      if (tree.parents[at] == node && tree.tokens[at] == token) child = at;
+    }
+    node = child >= 0 ? child : tree.add(node, token);
+  }
+}
+
+// Of the drafted strings the one that agrees longest with the text.
+std::vector<int32_t> StringBridge::taken_path(const TokenIds& committed,
+                                              const std::vector<int32_t>& path) const {
+  const TokenIds added(committed.end() - static_cast<int64_t>(path.size()) - 1, committed.end());
+  const std::string text = round_.pair.target->decode(added);
+  std::vector<int32_t> best;
+  size_t longest = 0;
+  for (int32_t node = 1; node < round_.tree.size(); ++node) {
+    const std::string drafted = text_to(node);
+    if (drafted.size() > longest && text.compare(0, drafted.size(), drafted) == 0) {
+      longest = drafted.size();
+      best = path_to(round_.tree, node);
+    }
+  }
+  return best;
+}
+
+}  // namespace anydraft

@@ -1,0 +1,28 @@
+// Drafts as text: what the drafter wrote, in the target's tokens, each for certain.
+// Timor et al. 2025, string-level exact match.
+#pragma once
+
+#include "draft/bridge.h"
+
+namespace anydraft {
+
+class StringBridge : public DraftBridge {
+ public:
+  using DraftBridge::DraftBridge;
+  void start(const TokenIds&, int64_t remaining) override { remaining_ = remaining; }
+  Expansion draw(int32_t node, int32_t width, const RowsView& rows, int64_t row,
+                 int32_t number) override;
+  bool ends(int32_t token) const override { return round_.pair.drafter->is_special(token); }
+  void finish() override;
+  std::vector<int32_t> taken_path(const TokenIds& committed,
+                                  const std::vector<int32_t>& path) const override;
+  std::string text_to(int32_t node) const override;
+
+ private:
+  TokenIds target_tokens(int32_t leaf) const;
+  void insert(const TokenIds& tokens);
+
+  int64_t remaining_ = 0;
+};
+
+}  // namespace anydraft

@@ -1,0 +1,19 @@
+// Drafts token by token: a drafter of the target's own vocabulary, or token-level intersection.
+#pragma once
+
+#include "draft/bridge.h"
+
+namespace anydraft {
+
+class TokenBridge : public DraftBridge {
+ public:
+  using DraftBridge::DraftBridge;
+  void start(const TokenIds&, int64_t) override { propose_over_target(round_.sampling); }
+  Expansion draw(int32_t node, int32_t width, const RowsView& rows, int64_t row,
+                 int32_t number) override;
+
+ private:
+  std::vector<float> over_target(const RowsView& rows, int64_t row) const;
+};
+
+}  // namespace anydraft

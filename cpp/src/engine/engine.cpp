@@ -1,0 +1,212 @@
+#include "anydraft/engine.h"
+
+#include <atomic>
+#include <random>
+#include <string>
+#include <utility>
+
+#include "anydraft/error.h"
+#include "base/parallel.h"
+#include "draft/source.h"
+#include "engine/request_state.h"
+
+namespace anydraft {
+namespace {
+
+[[noreturn]] void fail(const std::string& what) {
+  throw Error(ErrorKind::kValue, "[Engine] expected " + what);
+}
+
+constexpr int64_t kNobody = -2;  // no request has this id, nor the drafter's cache of one
+
+// The drafter knows requests by their ids; its caches have the numbers behind them.
+std::vector<Feed> of_drafter(std::vector<Feed> feeds) {
+  for (Feed& feed : feeds) --feed.request;
+  return feeds;
+}
+
+}  // namespace
+
+Engine::Engine(std::shared_ptr<const Vocabulary> target, std::shared_ptr<const Vocabulary> drafter,
+               EngineOptions options, std::shared_ptr<const VocabularyMap> map,
+               std::shared_ptr<const DraftTokenTrie> token_trie)
+    : options_(std::move(options)),
+      drafter_(std::move(target), std::move(drafter), options_, std::move(map),
+               std::move(token_trie)) {}
+
+Engine::~Engine() = default;
+
+Engine::RequestState& Engine::state(int64_t id) const {
+  const auto found = requests_.find(id);
+  if (found == requests_.end()) fail("the id of a request, got " + std::to_string(id));
+  return *found->second;
+}
+
+int64_t Engine::add(Request request) {
+  request.changes.validate();
+  if (request.prompt.empty()) fail("a prompt of at least one token, got an empty one");
+  for (int32_t token : request.prompt) {
+    if (token < 0) fail("prompt tokens >= 0, got " + std::to_string(token));
+  }
+  if (request.max_tokens < 0) {
+    fail("max_tokens >= 0, got " + std::to_string(request.max_tokens));
+  }
+  const int64_t context = options_.target_context;
+  if (context > 0 && static_cast<int64_t>(request.prompt.size()) > context) {
+    fail("a prompt of at most " + std::to_string(context) + " tokens (the target's context), got " +
+         std::to_string(request.prompt.size()));
+  }
+  if (!request.sampling.seed) {
+    std::random_device random;
+    request.sampling.seed = uint64_t{random()} << 32 | random();
+  }
+  static std::atomic<int64_t> ids{0};
+  const int64_t id = ids.fetch_add(2);  // the odd numbers are the drafter's caches
+  requests_.emplace(id, std::make_unique<RequestState>(drafter_, options_, id, std::move(request)));
+  return id;
+}
+
+void Engine::cancel(int64_t id) {
+  resume(id);
+  if (state(id).finish == Finish::kNot) state(id).finish = Finish::kCancelled;
+}
+
+void Engine::check(int64_t id) const {
+  if (state(id).finish == Finish::kError) std::rethrow_exception(state(id).error);
+}
+
+void Engine::resume(int64_t id) { state(id).resume(); }
+
+void Engine::forget(int64_t id) {
+  state(id);
+  requests_.erase(id);
+  drafter_.forget(id);
+}
+
+Work Engine::next() {
+  std::vector<int64_t> ids;
+  for (const auto& [id, request] : requests_) ids.push_back(id);
+  return next(ids);
+}
+
+// The drafter runs until every request has its draft; then one call of the target serves them all.
+Work Engine::next(const std::vector<int64_t>& ids) {
+  pending_ = {};
+  std::vector<int64_t> drafting, verifying;
+  for (int64_t id : ids) {
+    RequestState& request = state(id);
+    try {
+      request.prepare();
+    } catch (const std::exception&) {
+      request.fail(std::current_exception());
+    }
+    if (request.drafting()) drafting.push_back(id);
+    if (request.verifying()) verifying.push_back(id);
+  }
+  if (!drafting.empty()) {
+    pending_ = {ModelRole::kDrafter, drafter_.next(drafting)};
+    for (Feed& feed : pending_.feeds) ++feed.request;
+  } else if (!verifying.empty()) {
+    pending_.model = ModelRole::kTarget;
+    for (int64_t id : verifying) {
+      pending_.feeds.push_back(state(id).target_feed());
+      pending_.feeds.back().request = id;
+    }
+  }
+  return pending_;
+}
+
+void Engine::failed(const Work& work) {
+  if (work.model == ModelRole::kDrafter) drafter_.failed(of_drafter(work.feeds));
+  for (const Feed& feed : work.feeds) {
+    const auto found = requests_.find(feed.request);
+    if (work.model == ModelRole::kTarget && found != requests_.end()) {
+      found->second->target_failed();
+    }
+  }
+  pending_ = {};
+}
+
+void Engine::drop(Work& work, int64_t id) {
+  for (Feed& feed : work.feeds) {
+    if (work.model != ModelRole::kTarget || feed.request != id) continue;
+    state(id).target_failed();
+    feed.request = kNobody;
+  }
+}
+
+void Engine::check_shape(const Work& work, const RowsView& logits) const {
+  int64_t expected = 0;
+  for (const Feed& feed : work.feeds) expected += feed.rows;
+  if (logits.rows == expected && logits.cols >= 1) return;
+  fail("logits [" + std::to_string(expected) + ", vocab] from the " +
+       (work.model == ModelRole::kDrafter ? "drafter" : "target") + ", got [" +
+       std::to_string(logits.rows) + ", " + std::to_string(logits.cols) + "]");
+}
+
+void Engine::feed(const Work& work, const RowsView& logits) {
+  if (work.model == ModelRole::kIdle) fail("next() before feed(): no rows are wanted");
+  try {
+    check_shape(work, logits);
+  } catch (...) {
+    failed(work);  // the models' caches hold what was fed, and the slots they kept have moved up
+    throw;
+  }
+  pending_ = {};
+  if (work.model == ModelRole::kDrafter) {
+    take_draft(work, logits);
+  } else {
+    take_target(work, logits);
+  }
+}
+
+void Engine::take_draft(const Work& work, const RowsView& logits) {
+  drafter_.feed(of_drafter(work.feeds), logits);
+  for (const Feed& feed : work.feeds) {
+    const auto found = requests_.find(feed.request - 1);
+    if (found == requests_.end()) continue;
+    if (const std::exception_ptr error = drafter_.error(found->first)) found->second->fail(error);
+  }
+}
+
+// All trees are judged, then committed: a bad row ends its own request alone.
+void Engine::take_target(const Work& work, const RowsView& logits) {
+  struct Judged {
+    RequestState* request;
+    int64_t first;
+    std::exception_ptr error;
+  };
+  std::vector<Judged> round;
+  int64_t row = 0;
+  for (const Feed& feed : work.feeds) {
+    const auto found = requests_.find(feed.request);
+    if (found != requests_.end() && found->second->finish == Finish::kNot) {
+      round.push_back({found->second.get(), row, nullptr});
+    }
+    row += feed.rows;
+  }
+  const auto judge = [&](int64_t i) {
+    try {
+      round[i].request->judge(logits, round[i].first);
+    } catch (const std::exception&) {
+      round[i].error = std::current_exception();
+    }
+  };
+  detail::parallel_for(static_cast<int64_t>(round.size()), judge, 2 * logits.cols);
+  for (Judged& judged : round) {
+    try {
+      if (judged.error) std::rethrow_exception(judged.error);
+      judged.request->commit();
+    } catch (const std::exception&) {
+      judged.request->target_failed();
+      judged.request->fail(std::current_exception());
+    }
+  }
+}
+
+const std::vector<Emitted>& Engine::emitted(int64_t id) const { return state(id).emitted; }
+const std::vector<TokenLogprobs>& Engine::logprobs(int64_t id) const { return state(id).logprobs; }
+Finish Engine::finish(int64_t id) const { return state(id).finish; }
+Stats Engine::stats(int64_t id) const { return state(id).stats(); }
+
+}  // namespace anydraft

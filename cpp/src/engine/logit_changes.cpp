@@ -1,0 +1,136 @@
+#include "engine/logit_changes.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <numeric>
+#include <set>
+#include <string>
+
+#include "anydraft/error.h"
+
+namespace anydraft {
+namespace {
+
+[[noreturn]] void fail(const std::string& what) {
+  throw Error(ErrorKind::kValue, "[Engine] expected " + what);
+}
+
+void check_id(int32_t id, const char* of) {
+  if (id < 0) fail(std::string("ids >= 0 in ") + of + ", got " + std::to_string(id));
+}
+
+void check_penalty(double penalty, const char* name) {
+  if (!std::isfinite(penalty)) fail(std::string("a finite ") + name);
+}
+
+}  // namespace
+
+bool LogitChanges::any() const {
+  return !logit_bias.empty() || repetition_penalty != 1 || frequency_penalty != 0 ||
+         presence_penalty != 0 || !bad_words.empty() || min_tokens > 0 || allowed;
+}
+
+void LogitChanges::validate() const {
+  if (!(repetition_penalty > 0) || !std::isfinite(repetition_penalty)) {
+    fail("repetition_penalty > 0, got " + std::to_string(repetition_penalty));
+  }
+  check_penalty(frequency_penalty, "frequency_penalty");
+  check_penalty(presence_penalty, "presence_penalty");
+  if (min_tokens < 0) fail("min_tokens >= 0, got " + std::to_string(min_tokens));
+  for (const auto& [id, bias] : logit_bias) {
+    check_id(id, "logit_bias");
+    if (std::isnan(bias) || bias == INFINITY) fail("a finite bias or -inf in logit_bias");
+  }
+  for (const TokenIds& word : bad_words) {
+    if (word.empty()) fail("bad_words of at least one id each, got an empty one");
+    for (int32_t id : word) check_id(id, "bad_words");
+  }
+  if (!allowed) return;
+  if (allowed->empty()) fail("allowed_token_ids of at least one id, got none");
+  for (int32_t id : *allowed) check_id(id, "allowed_token_ids");
+}
+
+namespace detail {
+namespace {
+
+float& at(const ChangedRow& row, int32_t id, const char* of) {
+  if (id < row.cols) return row.logits[id];
+  fail(std::string("ids below ") + std::to_string(row.cols) + " (the target's logits) in " + of +
+       ", got " + std::to_string(id));
+}
+
+void penalise(const LogitChanges& changes, const TokenIds& prompt, const TokenIds& output,
+              const ChangedRow& row) {
+  const auto known = [&](int32_t id) { return id < row.cols; };  // a prompt may hold others
+  if (changes.repetition_penalty != 1) {
+    const auto by = static_cast<float>(changes.repetition_penalty);
+    std::set<int32_t> seen(prompt.begin(), prompt.end());
+    seen.insert(output.begin(), output.end());
+    for (int32_t id : seen) {
+      if (known(id))
+        row.logits[id] = row.logits[id] > 0 ? row.logits[id] / by : row.logits[id] * by;
+    }
+  }
+  if (changes.frequency_penalty == 0 && changes.presence_penalty == 0) return;
+  std::map<int32_t, int32_t> counts;
+  for (int32_t id : output) ++counts[id];
+  for (const auto& [id, count] : counts) {
+    const double off = changes.frequency_penalty * count + changes.presence_penalty;
+    if (known(id)) row.logits[id] -= static_cast<float>(off);
+  }
+}
+
+bool ends_with(const TokenIds& prompt, const TokenIds& output, const TokenIds& word) {
+  const size_t before = word.size() - 1, text = prompt.size() + output.size();
+  if (before > text) return false;
+  for (size_t i = 0; i < before; ++i) {
+    const size_t place = text - before + i;
+    const int32_t token = place < prompt.size() ? prompt[place] : output[place - prompt.size()];
+    if (token != word[i]) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+void change_logits(const LogitChanges& changes, const TokenIds& prompt, const TokenIds& output,
+                   const TokenIds& stop, ChangedRow row) {
+  for (const auto& [id, bias] : changes.logit_bias) at(row, id, "logit_bias") += bias;
+  penalise(changes, prompt, output, row);
+  for (const TokenIds& word : changes.bad_words) {
+    if (ends_with(prompt, output, word)) at(row, word.back(), "bad_words") = -INFINITY;
+  }
+  if (static_cast<int64_t>(output.size()) < changes.min_tokens) {
+    for (int32_t id : stop) {
+      if (id < row.cols) row.logits[id] = -INFINITY;
+    }
+  }
+  if (!changes.allowed) return;
+  std::vector<float> kept;
+  for (int32_t id : *changes.allowed) kept.push_back(at(row, id, "allowed_token_ids"));
+  std::fill(row.logits, row.logits + row.cols, -INFINITY);
+  for (size_t i = 0; i < kept.size(); ++i) row.logits[(*changes.allowed)[i]] = kept[i];
+}
+
+TokenLogprobs logprobs_of(const RowsView& rows, int64_t index, const SamplingParams& sampling,
+                          int32_t token, int32_t count) {
+  const SamplingParams drawn = sampling.greedy() ? SamplingParams{} : sampling;
+  const Distribution distribution = make_distribution(rows, index, drawn);
+  const auto log_mass = [&](int32_t id) { return std::log(mass(distribution, id)); };
+  TokenLogprobs told{log_mass(token), {}};
+  std::vector<int32_t> ids(std::min<int64_t>(count, distribution.size));
+  if (ids.empty()) return told;
+  std::vector<int32_t> all(distribution.size);
+  std::iota(all.begin(), all.end(), 0);
+  std::partial_sort_copy(all.begin(), all.end(), ids.begin(), ids.end(), [&](int32_t a, int32_t b) {
+    const float x = load(distribution.row, distribution.dtype, a);
+    const float y = load(distribution.row, distribution.dtype, b);
+    return x != y ? x > y : a < b;
+  });
+  for (int32_t id : ids) told.top.emplace_back(id, log_mass(id));
+  return told;
+}
+
+}  // namespace detail
+}  // namespace anydraft

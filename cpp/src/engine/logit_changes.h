@@ -1,0 +1,26 @@
+// LogitChanges at work: the target's rows of a tree, each changed by the text before it.
+#pragma once
+
+#include <vector>
+
+#include "anydraft/engine.h"
+
+namespace anydraft::detail {
+
+// A row of the target to be changed: [cols] float32.
+struct ChangedRow {
+  float* logits;
+  int64_t cols;
+};
+
+// `prompt` and `output` stand before the row; `stop` are the ids that min_tokens rules out. Throws
+// Error(kValue) for an id that the row has no logit for.
+void change_logits(const LogitChanges& changes, const TokenIds& prompt, const TokenIds& output,
+                   const TokenIds& stop, ChangedRow row);
+
+// Log-probabilities of `token` and the `count` likeliest tokens. A greedy distribution says nothing
+// but the token: then they are those at temperature 1.
+TokenLogprobs logprobs_of(const RowsView& rows, int64_t index, const SamplingParams& sampling,
+                          int32_t token, int32_t count);
+
+}  // namespace anydraft::detail

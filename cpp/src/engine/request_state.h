@@ -1,0 +1,61 @@
+// One request on its way: drafting, then verification, round after round.
+#pragma once
+
+#include <exception>
+#include <vector>
+
+#include "anydraft/engine.h"
+#include "anydraft/verify.h"
+#include "draft/cached.h"
+#include "draft/length.h"
+
+namespace anydraft {
+
+class Engine::RequestState {
+ public:
+  // Keeps references.
+  RequestState(Drafter& drafter, const EngineOptions& options, int64_t id, Request request);
+
+  // Starts the next round where one is due; may throw what an encoder throws, and be called again.
+  void prepare();
+  bool drafting() const { return finish == Finish::kNot && drafter_.waits(id_); }
+  bool verifying() const { return finish == Finish::kNot && !drafter_.waits(id_); }
+  Feed target_feed() const;
+  // What the round will keep, from rows [first, ...); commits nothing, so a bad row loses nothing.
+  // Of several requests at once, each on a thread.
+  void judge(const RowsView& rows, int64_t first);
+  void commit();
+  void target_failed() { target_.cut(target_.chain); }
+  void fail(std::exception_ptr why);
+  void resume();
+
+  std::vector<Emitted> emitted;
+  std::vector<TokenLogprobs> logprobs;
+  Finish finish = Finish::kNot;
+  std::exception_ptr error;  // kError: what it was
+  Stats stats() const;
+
+ private:
+  void finish_if_full();
+  int64_t remaining() const;
+  int64_t most_drafted() const;
+  // What is emitted at `node` of the tree: the output so far and the path to it.
+  TokenIds output_at(const DraftTree& tree, int32_t node) const;
+  RowsView changed(const RowsView& rows, const DraftTree& tree);
+
+  Drafter& drafter_;
+  const EngineOptions& options_;
+  const int64_t id_;
+  const Request request_;
+  TokenIds committed_;
+  Cached target_;  // committed tokens in the target's cache
+  DraftLength length_;
+  Stats counts_;
+  bool prepared_ = false;
+  // Of the round that is judged: its rows as they were drawn from, and what came of it.
+  RowsView rows_;
+  std::vector<float> changed_, widened_;
+  VerifyResult verdict_;
+};
+
+}  // namespace anydraft

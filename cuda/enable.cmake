@@ -1,0 +1,87 @@
+# Whether the CUDA engine is built, and for which GPUs. Reads ANYDRAFT_CUDA and
+# ANYDRAFT_CUDA_ARCHITECTURES; sets with_cuda and anydraft_built_for (a sentence), enables CUDA.
+set(with_cuda OFF)
+set(anydraft_all_architectures 80-real 90-real 100)
+
+# The architectures of this machine's GPUs that the engine runs on, say "80-real;90-real"; a sentence
+# that says why there are none. From nvidia-smi: CMake 3.25's `native` fails where there is no GPU.
+function(anydraft_find_gpus architectures why)
+  set(${architectures} "" PARENT_SCOPE)
+  find_program(ANYDRAFT_NVIDIA_SMI nvidia-smi HINTS /usr/lib/wsl/lib)
+  mark_as_advanced(ANYDRAFT_NVIDIA_SMI)
+  if(NOT ANYDRAFT_NVIDIA_SMI)
+    set(${why} "no nvidia-smi, so no GPU, was found here" PARENT_SCOPE)
+    return()
+  endif()
+  execute_process(COMMAND ${ANYDRAFT_NVIDIA_SMI} --query-gpu=compute_cap --format=csv,noheader
+    OUTPUT_VARIABLE listed RESULT_VARIABLE failed ERROR_QUIET TIMEOUT 60)
+  if(failed)
+    set(${why} "nvidia-smi lists no GPU here" PARENT_SCOPE)
+    return()
+  endif()
+  string(REGEX MATCHALL "[0-9]+\\.[0-9]+" capabilities "${listed}")
+  list(REMOVE_DUPLICATES capabilities)
+  set(found "")
+  foreach(capability IN LISTS capabilities)
+    if(capability VERSION_GREATER_EQUAL 8.0)
+      string(REPLACE "." "" number ${capability})
+      list(APPEND found ${number}-real)
+    endif()
+  endforeach()
+  set(${architectures} "${found}" PARENT_SCOPE)
+  set(${why} "there is no GPU of compute capability 8.0 or newer here" PARENT_SCOPE)
+endfunction()
+
+set(cpu_only "")
+set(whose "")
+if(ANYDRAFT_CUDA STREQUAL "OFF")
+  set(cpu_only "ANYDRAFT_CUDA=OFF")
+elseif(ANYDRAFT_CUDA_ARCHITECTURES STREQUAL "all")
+  set(CMAKE_CUDA_ARCHITECTURES ${anydraft_all_architectures})
+elseif(ANYDRAFT_CUDA_ARCHITECTURES)
+  set(CMAKE_CUDA_ARCHITECTURES "${ANYDRAFT_CUDA_ARCHITECTURES}")
+elseif(NOT CMAKE_CUDA_ARCHITECTURES AND NOT DEFINED ENV{CUDAARCHS})
+  # Before the language is enabled: CMake would choose a default of its own (75) else.
+  anydraft_find_gpus(CMAKE_CUDA_ARCHITECTURES no_gpu)
+  if(CMAKE_CUDA_ARCHITECTURES)
+    set(whose ", the GPUs of this machine")
+  elseif(ANYDRAFT_CUDA STREQUAL "AUTO")
+    set(cpu_only "${no_gpu}")
+  else()
+    set(CMAKE_CUDA_ARCHITECTURES ${anydraft_all_architectures})
+    set(whose ", as ${no_gpu}")
+  endif()
+endif()
+
+if(NOT cpu_only)
+  # The compiler goes into ENV{CUDACXX}: with CMAKE_CUDA_COMPILER set, check_language tests nothing,
+  # and a broken nvcc would be fatal for AUTO.
+  if(NOT DEFINED ENV{CUDACXX} AND NOT CMAKE_CUDA_COMPILER)
+    find_program(ANYDRAFT_NVCC nvcc
+      HINTS ENV CUDA_HOME ENV CUDA_PATH PATHS /usr/local/cuda PATH_SUFFIXES bin)
+    mark_as_advanced(ANYDRAFT_NVCC)
+    if(ANYDRAFT_NVCC)
+      set(ENV{CUDACXX} "${ANYDRAFT_NVCC}")
+    endif()
+  endif()
+  include(CheckLanguage)
+  check_language(CUDA)
+  if(CMAKE_CUDA_COMPILER)
+    enable_language(CUDA)
+    find_package(CUDAToolkit REQUIRED)
+    set(with_cuda ON)
+  elseif(ANYDRAFT_CUDA STREQUAL "AUTO")
+    set(cpu_only "no working nvcc was found")
+  else()
+    message(FATAL_ERROR "anydraft: ANYDRAFT_CUDA=${ANYDRAFT_CUDA} expected a working nvcc "
+      "(looked through CUDACXX, CUDA_HOME, CUDA_PATH, PATH and the usual prefix), found none")
+  endif()
+endif()
+
+if(with_cuda)
+  set(anydraft_built_for "builds for CPU and CUDA ${CMAKE_CUDA_ARCHITECTURES}${whose} (to change it, \
+set ANYDRAFT_CUDA=OFF, or ANYDRAFT_CUDA_ARCHITECTURES to a list or all)")
+else()
+  set(anydraft_built_for "builds for CPU alone: ${cpu_only} (for CUDA set ANYDRAFT_CUDA=ON, and \
+ANYDRAFT_CUDA_ARCHITECTURES to a list or all)")
+endif()

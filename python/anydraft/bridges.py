@@ -1,0 +1,112 @@
+"""Which bridge a pair takes, and what only one of them knows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from anydraft import _core
+from anydraft.drafts import TreeShape, kind_number
+from anydraft.errors import InputError
+
+_LONGEST = 8  # draft length "auto"
+
+
+@dataclass(frozen=True)
+class Slrs:
+    """String-level rejection sampling with a stop rule. Timor et al. 2025, algorithm 3.
+
+    Args:
+        stop_rule: where a drafter's sequence stops, to see which target token it begins with: 1
+            drafter token, another number of them, or "settled": where no text that may follow
+            changes that target token (a drafter of bytes or characters wants this, or a number;
+            its rows are then asked for as trees).
+        budget: most drafter rows for a drafted target token. A sequence goes on while it has at
+            least 1 / budget of the distribution, the likeliest first; the others stop earlier than
+            the rule says, down to one drafter token each at 1. That is known when drawing, so the
+            distribution stays exact; `stats.stopped` says how much of it the rule itself stopped.
+            0: nothing is drafted.
+    """
+
+    stop_rule: int | Literal["settled"] = 1
+    budget: int = 32
+
+    def rule(self) -> _core.StopRule:
+        rule = self.stop_rule
+        if rule == "settled":
+            return _core.StopRule(tokens=0, rows=self.budget)
+        if not isinstance(rule, int) or isinstance(rule, bool) or rule < 1:
+            raise InputError(
+                '[Slrs] expected a stop rule of 1, 2, ... drafter tokens or "settled", got '
+                f"{rule!r}"
+            )
+        return _core.StopRule(tokens=rule, rows=self.budget)
+
+
+Bridge: TypeAlias = Literal["auto", "same", "tli", "slem", "slrs"] | Slrs
+
+
+def choose_bridge(target: Any, drafter: Any, bridge: Any) -> str:
+    """The name of the bridge that is meant.
+
+    Raises:
+        InputError: it does not fit the pair.
+    """
+    if drafter is None:
+        return "none"
+    if isinstance(drafter, str):
+        if drafter != "lookup":
+            raise InputError(f'[Session] expected a model or "lookup" as drafter, got {drafter!r}')
+        return "lookup"
+    name = "slrs" if isinstance(bridge, Slrs) else bridge
+    if name not in ("auto", "same", "tli", "slem", "slrs"):
+        raise InputError(f"[Session] expected bridge auto, same, tli, slem or slrs, got {bridge!r}")
+    equal = target.vocabulary is drafter.vocabulary or target.vocabulary == drafter.vocabulary
+    if name == "same" and not equal:
+        raise InputError(
+            '[Session] expected equal vocabularies for bridge "same", got different ones: '
+            'bridge="tli" or "slem" take any pair'
+        )
+    if name == "auto":
+        name = "same" if equal else "auto"
+    if drafter is target and name != "same":
+        raise InputError(
+            f'[Session] expected two model objects for bridge "{name}", got one as target and '
+            "drafter: they would share a cache"
+        )
+    return str(name)
+
+
+def drafter_options(
+    target: Any,
+    drafter: Any,
+    bridge: Any,
+    draft_length: int | Literal["auto"],
+    draft_confidence: float,
+    tree: str | TreeShape | None,
+    scheme: str,
+    verifier: str,
+    draft_cost: float,
+) -> tuple[str, _core.DrafterOptions]:
+    """The bridge that is meant and the engine's options.
+
+    Raises:
+        InputError: options that cannot be together.
+    """
+    if draft_length != "auto" and (not isinstance(draft_length, int) or draft_length < 0):
+        raise InputError(f'[Session] expected draft_length >= 0 or "auto", got {draft_length!r}')
+    name = choose_bridge(target, drafter, bridge)
+    shape = TreeShape(()) if tree is None else TreeShape.parse(tree)
+    return name, _core.DrafterOptions(
+        bridge=name,
+        draft_length=_LONGEST if draft_length == "auto" else draft_length,
+        draft_cost=draft_cost,
+        tree=_core.TreeShape(
+            list(shape.widths), max_nodes=shape.max_nodes, depth=shape.depth, beam=shape.beam
+        ),
+        stop_rule=bridge.rule() if isinstance(bridge, Slrs) else _core.StopRule(),
+        scheme=kind_number(scheme),
+        verifier=None if verifier == "auto" else verifier,
+        draft_confidence=draft_confidence,
+        draft_context=getattr(drafter, "context_length", None) or 0,
+    )

@@ -1,0 +1,210 @@
+"""Drafts for a host that owns the target: its scheduler, its cache, its sampler."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from anydraft import _core
+from anydraft.bridges import Bridge, drafter_options
+from anydraft.drafts import PROPOSAL_KINDS, Proposal, Trees, TreeShape
+from anydraft.errors import InputError
+from anydraft.model import check_model
+from anydraft.sampling import SamplingParams
+from anydraft.vocabulary import Vocabulary
+
+_NAMES = {number: kind for kind, number in PROPOSAL_KINDS.items()}
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What is proposed for one request.
+
+    Attributes:
+        tokens, parents: int [nodes], node 0 the context's last token; in verification order.
+        proposals: [nodes], how each node's children were drawn.
+        paths: [nodes], for the verifier "multipath".
+        logits: float32 [rows, vocab] over target ids (numpy), what `proposals` point to; None: the
+            draft is certain.
+        sampling: what makes distributions of these.
+    """
+
+    tokens: list[int]
+    parents: list[int]
+    proposals: list[Proposal]
+    paths: list[int]
+    logits: Any
+    sampling: SamplingParams
+
+    @property
+    def chain(self) -> list[int]:
+        """The drafted tokens of a draft without branches."""
+        if self.parents != list(range(-1, len(self.parents) - 1)):
+            raise InputError("[Draft] expected a draft without branches, got a tree")
+        return self.tokens[1:]
+
+    @property
+    def trees(self) -> Trees:
+        """As `verify` takes it."""
+        return Trees(self.tokens, self.parents, [0, len(self.tokens)], self.paths)
+
+
+class _Target:
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self.vocabulary = vocabulary
+
+
+class Drafter:
+    """Proposes drafts for many requests at once. Verify them with `verify`, or as certain drafts
+    with any sampler that draws from the target and keeps what agrees.
+
+    Args:
+        target_vocabulary: of the model that will judge.
+        draft_model: a model, or "lookup".
+        bridge: as `SpeculativeSession`'s; "auto" is "same" where the vocabularies are equal, else
+            "tli" where they share tokens, else "slem": the one that would choose round by round
+            learns from the target's rows, which a host keeps to itself.
+        draft_length, draft_confidence, tree, scheme, verifier: as `SpeculativeSession`'s.
+
+    >>> import torch
+    >>> from anydraft import stateless
+    >>> v = Vocabulary.from_bytes([b"a", b"b"], encoder=lambda text: [ord(c) - 97 for c in text])
+    >>> model = stateless(lambda ids: torch.nn.functional.one_hot(1 - ids, 2) * 99.0, v)
+    >>> drafter = Drafter(v, model, draft_length=3)
+    >>> [draft] = drafter.propose(["r"], [[0]], SamplingParams(seed=1), 10)
+    >>> draft.chain
+    [1, 0, 1]
+    >>> [draft] = drafter.propose(["r"], [[0, 1, 0, 0]], SamplingParams(seed=1), 2)  # two were kept
+    >>> draft.chain
+    [1, 0]
+    """
+
+    def __init__(
+        self,
+        target_vocabulary: Vocabulary,
+        draft_model: Any,
+        *,
+        bridge: Bridge = "auto",
+        draft_length: int = 4,
+        draft_confidence: float = 0.0,
+        tree: str | TreeShape | None = None,
+        scheme: str = "iid",
+        verifier: str = "auto",
+    ) -> None:
+        lookup = draft_model == "lookup" if isinstance(draft_model, str) else False
+        if not lookup:
+            check_model(draft_model, "draft_model")
+        target = _Target(target_vocabulary)
+        self.bridge, options = drafter_options(
+            target,
+            draft_model,
+            _settled_bridge(target_vocabulary, draft_model, bridge),
+            draft_length,
+            draft_confidence,
+            tree,
+            scheme,
+            verifier,
+            0.15,
+        )
+        self._model = draft_model
+        table = None if lookup else draft_model.vocabulary.table
+        self._core = _core.Drafter(target_vocabulary.table, table, options)
+        self._numbers: dict[Hashable, int] = {}
+        self._next = 0
+
+    def propose(
+        self,
+        ids: Sequence[Hashable],
+        contexts: Sequence[Sequence[int]],
+        sampling: SamplingParams | Sequence[SamplingParams],
+        remaining: int | Sequence[int],
+        *,
+        draft_sampling: SamplingParams | None = None,
+        stop: Sequence[int] = (),
+    ) -> list[Draft]:
+        """A draft for each request; the model is called for all of them together.
+
+        Args:
+            ids: names of the requests; a new one begins with this call. Its parameters stay those
+                of its first call.
+            contexts: target ids of each, prompt and text so far; they have grown or been cut since
+                the last call. What of the last draft was kept is read off them.
+            sampling: the target's, one for all or one each; seeds key the draws.
+            remaining: most tokens a draft may have.
+            draft_sampling: the drafter's (None: the target's; greedy for slem).
+            stop: target ids behind which nothing is drafted.
+
+        Raises:
+            InputError: lists that do not fit, an empty context.
+            What the model raises: its caches are taken to be cut, and the call may be made again.
+        """
+        params = [sampling] * len(ids) if isinstance(sampling, SamplingParams) else list(sampling)
+        most = [remaining] * len(ids) if isinstance(remaining, int) else list(remaining)
+        if not len(ids) == len(contexts) == len(params) == len(most) == len(set(ids)):
+            raise InputError(
+                f"[Drafter] expected as many contexts, sampling and remaining as distinct ids, got "
+                f"{len(contexts)}, {len(params)}, {len(most)} and {len(set(ids))}"
+            )
+        for id, one in zip(ids, params, strict=True):
+            self._add(id, one, draft_sampling, stop)
+        for id, context, left in zip(ids, contexts, most, strict=True):
+            self._core.propose(self._numbers[id], list(context), left)
+        while feeds := self._core.next():
+            try:
+                logits = self._model(feeds)
+                logits = logits.detach().cpu() if hasattr(logits, "detach") else logits
+            except BaseException:
+                self._core.failed(feeds)
+                raise
+            self._core.feed(feeds, logits)
+        for id in ids:
+            self._core.check(self._numbers[id])
+        return [self._draft(self._numbers[id], one) for id, one in zip(ids, params, strict=True)]
+
+    def forget(self, id: Hashable) -> None:
+        """A request that has ended: its caches go."""
+        number = self._numbers.pop(id, None)
+        if number is None:
+            return
+        self._core.forget(number)
+        if hasattr(self._model, "forget"):
+            self._model.forget(number)
+
+    def _add(
+        self,
+        id: Hashable,
+        params: SamplingParams,
+        draft_sampling: SamplingParams | None,
+        stop: Sequence[int],
+    ) -> None:
+        if id in self._numbers:
+            return
+        self._core.add(
+            self._next,
+            sampling=params,
+            draft_sampling=draft_sampling,
+            stop=list(stop),
+            random_stream=0,
+        )
+        self._numbers[id] = self._next
+        self._next += 1
+
+    def _draft(self, number: int, params: SamplingParams) -> Draft:
+        import numpy as np
+
+        tokens, parents, paths, kinds, rows, data, count, width, made = self._core.draft(number)
+        logits = np.frombuffer(data, dtype=np.float32).reshape(count, width) if count else None
+        proposals = [
+            Proposal(_NAMES[kind], row if row >= 0 else None)
+            for kind, row in zip(kinds, rows, strict=True)
+        ]
+        sampling = SamplingParams(made.temperature, made.top_k, made.top_p, made.min_p, params.seed)
+        return Draft(tokens, parents, proposals, paths, logits, sampling)
+
+
+def _settled_bridge(target: Vocabulary, model: Any, bridge: Any) -> Bridge | Literal["same"]:
+    if bridge != "auto" or isinstance(model, str) or model.vocabulary == target:
+        return bridge  # type: ignore[no-any-return]
+    shared = _core.VocabularyMapTable(model.vocabulary.table, target.table).shared
+    return "tli" if shared else "slem"

@@ -1,0 +1,42 @@
+"""What a session asks of a model."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from anydraft._core import Feed
+from anydraft.errors import InputError
+from anydraft.vocabulary import Vocabulary
+
+
+class Model(Protocol):
+    """Any callable that takes feeds and returns logits.
+
+    Called with feeds of one or more requests; each says which tokens to append to the request's
+    cache (`tokens`, `positions`, `parents`) after cutting it to `keep`, and for how many last
+    tokens logits are wanted (`rows`). Returns [sum of rows, vocab] in the order of the feeds;
+    float32, bfloat16 or float16; a tensor of torch or numpy, or anything with DLPack.
+
+    May also have `context_length` (int | None); `stop_tokens` (ids that end a text beside the
+    vocabulary's eos and turn_end); `chat(messages) -> ids`; `forget(request)`, told when a
+    request's cache is no longer wanted; `row_costs` (what a call on n rows costs, by n, in any
+    unit that target and drafter share); `drafts_only` (bool): not what it is named after, say by
+    rounded weights, so refused as a target.
+    """
+
+    @property
+    def vocabulary(self) -> Vocabulary: ...
+
+    def __call__(self, feeds: list[Feed], /) -> Any: ...
+
+
+def check_model(model: Any, role: str) -> None:
+    """Raises:
+    InputError: no callable with a vocabulary.
+    """
+    if callable(model) and isinstance(getattr(model, "vocabulary", None), Vocabulary):
+        return
+    raise InputError(
+        f"[Session] expected a callable with a Vocabulary as {role} (hf.load(name_or_model) and "
+        f"stateless(f, vocabulary) make one), got {type(model).__name__}"
+    )

@@ -1,0 +1,244 @@
+"""One request on its way: events while it is decoded, and what it came to."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from anydraft import _core
+from anydraft.penalties import LogitsProcessor
+from anydraft.stops import StopStrings
+
+if TYPE_CHECKING:
+    from anydraft.session import SpeculativeSession
+
+Origin: TypeAlias = Literal["accepted", "recovered", "bonus"]
+
+
+@dataclass(frozen=True)
+class Event:
+    """One token as it is decided.
+
+    Attributes:
+        text: what can be shown now; an unfinished character is held back for a later event.
+        tokens: the token's id.
+        origin: accepted (drafted), recovered (after a rejection), bonus (after the last draft).
+    """
+
+    text: str
+    tokens: tuple[int, ...]
+    origin: Origin
+
+
+@dataclass
+class GenerationStats:
+    """What a request cost.
+
+    Of the `tokens` of the text `accepted` had been proposed; `drafted` counts all proposals.
+    Seconds are wall time; `draft_seconds` and `target_seconds` are spent in the models' calls, the
+    rest of `seconds` is ours. Of requests decoded together each counts what all of them waited for
+    while it was going. `bridges` (bridge "auto"): of each one its `rounds`, the `acceptance` that
+    the first token of its drafts would have had on the text, and its `worth`, tokens of a round per
+    cost of it in plain target calls. `stopped` (a stop rule other than 1): mean share of the
+    drafted distributions that the rule is known to have stopped; the rest stopped where the budget
+    ended.
+    Much below 1: a larger `draft_budget`, or another bridge, may serve better."""
+
+    tokens: int = 0
+    target_calls: int = 0
+    draft_calls: int = 0
+    drafted: int = 0
+    accepted: int = 0
+    seconds: float = 0.0
+    draft_seconds: float = 0.0
+    target_seconds: float = 0.0
+    bridge: str = ""
+    stopped: float = 1.0
+    bridges: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    @property
+    def acceptance_rate(self) -> float:
+        """Share of the proposed tokens that are in the text."""
+        return self.accepted / self.drafted if self.drafted else 0.0
+
+    @property
+    def accepted_per_call(self) -> float:
+        return self.accepted / self.target_calls if self.target_calls else 0.0
+
+    @property
+    def tokens_per_second(self) -> float:
+        return self.tokens / self.seconds if self.seconds else 0.0
+
+    @property
+    def overhead(self) -> float:
+        """Share of the time that no model's call took."""
+        busy = self.draft_seconds + self.target_seconds
+        return 1 - busy / self.seconds if self.seconds else 0.0
+
+
+@dataclass(frozen=True)
+class TokenLogprobs:
+    """Natural logarithms of the distribution that a token was drawn from.
+
+    Attributes:
+        logprob: of the token.
+        top: {id: log-probability} of the likeliest ones, likeliest first.
+    """
+
+    logprob: float
+    top: dict[int, float]
+
+
+@dataclass(frozen=True)
+class Generation:
+    """A finished (or interrupted) request.
+
+    Attributes:
+        text: the new text, up to a stop string; specials have none. Of a text that is not at its
+            end, or cancelled, what events have shown: no unfinished character, nothing that may
+            begin a stop string.
+        tokens: the new ids, those that made a final EOS or stop string included.
+        finish_reason: stop, length, context, cancelled; None while unfinished.
+        stats: counts and seconds.
+        logprobs: [tokens], where the request asked for them.
+    """
+
+    text: str
+    tokens: list[int]
+    finish_reason: str | None
+    stats: GenerationStats
+    logprobs: list[TokenLogprobs] = field(default_factory=list)
+
+
+class RequestHandle(Iterator[Event]):
+    """A request being decoded: iterate for events. Where a model's call raises, the exception comes
+    through, `generation` still has all that was emitted, and iterating again goes on from there.
+
+    Attributes:
+        id: names it in its session; models key their caches by it.
+        prompt: the target ids it started from.
+        error: what ended it before its time, among several decoded together.
+    """
+
+    def __init__(
+        self,
+        session: SpeculativeSession,
+        id: int,
+        prompt: list[int],
+        logits_processor: LogitsProcessor | None,
+        stop_strings: Sequence[str],
+    ) -> None:
+        self.id = id
+        self.prompt = prompt
+        self.error: BaseException | None = None
+        self.processor = logits_processor
+        self._session = session
+        self._engine = session._engine
+        # The engine and the models keep what they know of it until it ends or is given up.
+        self._forget = weakref.finalize(self, session._given_up.append, id)
+        self._decode = session.target.vocabulary.decode
+        self._ended: tuple[str, Any, list[Any]] | None = None  # finish reason, counts, logprobs
+        self.tokens: list[int] = []
+        self._events: list[Event] = []
+        self._stops = StopStrings(stop_strings)
+        self._held = b""
+        self._text: list[str] = []
+        self._stats = GenerationStats(bridge=session.bridge)
+
+    def __next__(self) -> Event:
+        self._collect()  # what an interrupt between the engine and here left behind
+        while not self._events and not self.ended:
+            self._session._advance([self])
+            if self.error is not None:
+                raise self.error
+        if self._events:
+            return self._events.pop(0)
+        raise StopIteration
+
+    def cancel(self) -> None:
+        """End the request; what was emitted stays."""
+        if self._ended is None:
+            self._engine.cancel(self.id)
+            self._collect()
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will be emitted."""
+        return self._ended is not None
+
+    @property
+    def pending(self) -> int:
+        """Events that have not been taken yet."""
+        return len(self._events)
+
+    @property
+    def generation(self) -> Generation:
+        """What there is so far."""
+        self._collect()
+        reason, core, logprobs = self._ended or self._told()
+        names = ("target_calls", "draft_calls", "drafted", "bridges")
+        counts = {name: getattr(core, name) for name in names}
+        stopped = core.stopped / core.distributions if core.distributions else 1.0
+        stats = replace(self._stats, tokens=len(self.tokens), stopped=stopped, **counts)
+        told = [TokenLogprobs(one.logprob, dict(one.top)) for one in logprobs[: len(self.tokens)]]
+        return Generation("".join(self._text), list(self.tokens), reason, stats, told)
+
+    def take(self) -> list[Event]:
+        """The events that have come since the last time."""
+        events, self._events = self._events, []
+        return events
+
+    def _check(self) -> None:
+        """After a step of the engine: what it emitted, and what went wrong in this request."""
+        self._collect()
+        if self._ended is not None or self.error is not None:
+            return
+        try:
+            self._engine.check(self.id)
+        except Exception as error:
+            self.error = error
+
+    def _told(self) -> tuple[Any, Any, list[Any]]:
+        reason: str | None = self._engine.finish(self.id)
+        if self._stops.found:
+            reason = "stop"
+        unended = reason == "error"  # iterating goes on behind one
+        engine = self._engine
+        return None if unended else reason, engine.stats(self.id), engine.logprobs(self.id)
+
+    def _spend(self, what: str, seconds: float) -> None:
+        """what: "seconds", "draft_seconds", "target_seconds"."""
+        setattr(self._stats, what, getattr(self._stats, what) + seconds)
+
+    def _collect(self) -> None:
+        """Take over what the engine has emitted since the last time."""
+        if self._ended is not None:
+            return
+        new = self._engine.emitted(self.id, len(self.tokens))
+        last = self._engine.finish(self.id) not in (None, "error")
+        for i, (token, origin) in enumerate(new):
+            self.tokens.append(token)
+            text = self._show(token, flush=last and i == len(new) - 1)
+            self._events.append(Event(text, (token,), origin))
+            self._stats.accepted += origin == "accepted"
+            if self._stops.found:  # what the round emitted behind it is dropped
+                self._engine.cancel(self.id)
+                last = True
+                break
+        if last:
+            reason, counts, logprobs = self._told()
+            self._ended = (reason, counts, logprobs)
+            self._forget()
+            self._session._sweep()
+
+    def _show(self, token: int, *, flush: bool) -> str:
+        self._held += self._stops.feed(self._decode([token]))
+        flush = flush or self._stops.found
+        if flush:
+            self._held += self._stops.rest()
+        end = len(self._held) if flush else _core.complete_utf8(self._held)
+        text, self._held = self._held[:end].decode("utf-8", "replace"), self._held[end:]
+        self._text.append(text)
+        return text

@@ -1,0 +1,150 @@
+"""The bridge and the draft length that choose themselves: exact distributions, and what they
+choose.
+"""
+
+import itertools
+
+import numpy as np
+import pytest
+from toys import DRAFTER, TARGET, TableModel, constant
+
+from anydraft import SamplingParams, SpeculativeSession
+from tests.distributions.sessions import FILTERED, GREEDY, PAIRS, PLAIN, check, models, words
+
+
+@pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.parametrize("params", [PLAIN, FILTERED, GREEDY], ids=["plain", "filtered", "greedy"])
+def test_exact_distribution(name, params):
+    check(*models(name), params, bridge="auto")
+
+
+@pytest.mark.parametrize("bridge", ["same", "tli", "slrs", "slem", "auto"])
+@pytest.mark.parametrize("cost", [0.05, 0.26, 0.5])
+def test_exact_distribution_with_lengths_of_its_own(bridge, cost):
+    """At a cost of 0.26 a rejection makes the first round's length of 2 one of 1, at 0.5 the length
+    of 1 one of 0."""
+    target, drafter = models("duplicates")
+    if bridge == "same":
+        drafter = TableModel(target.vocabulary, 9)
+    options = {"auto_length": True, "draft_cost": cost, "draft_length": 4}
+    check(target, drafter, PLAIN, 4, bridge=bridge, **options)
+
+
+def test_lengths_follow_what_was_accepted():
+    """One draft in 16 rounds for a drafter that is never right, in the end; the longest for one
+    that always is."""
+    target = constant(words("a", "b"), [1 - 1e-6, 1e-6])
+    never = constant(words("b", "a"), [1 - 1e-6, 1e-6])
+    always = constant(words("b", "a"), [1e-6, 1 - 1e-6])
+    for drafter, least, most in ((never, 1 / 16, 1 / 8), (always, 7, 8)):
+        session = SpeculativeSession(
+            target, drafter, bridge="tli", draft_length="auto", draft_confidence=0,
+            sampling=SamplingParams(seed=1),
+        )  # fmt: skip
+        stats = session.generate([0], max_tokens=500).stats
+        assert least <= stats.drafted / stats.target_calls <= most
+    always.row_costs, target.row_costs = {1: -1.0}, {1: 1.0}
+    with pytest.raises(ValueError, match="draft_cost >= 0"):
+        SpeculativeSession(target, always)
+
+
+def used(generation):
+    return {name: told["rounds"] for name, told in generation.stats.bridges.items()}
+
+
+def test_moves_to_what_the_request_s_past_speaks_for():
+    """The drafter writes long tokens, which TLI leaves out: SLRS spells them."""
+    target = constant(words("a", "b"), [0.5, 0.5])
+    drafter = constant(words("a", "ab", "ba", "b"), [0.9, 1e-4, 1e-4, 0.0998])
+    lopsided = constant(words("a", "ab", "ba", "b"), [0.2, 0.3, 0.49, 0.01])
+    for model, worse in ((lopsided, "tli"), (drafter, "slem")):
+        session = SpeculativeSession(target, model, sampling=SamplingParams(seed=1))
+        assert session.bridge == "auto"
+        generation = session.generate([0], max_tokens=200)
+        rounds = used(generation)
+        assert rounds[worse] <= 5 < sum(rounds.values())
+        told = generation.stats.bridges
+        assert told[worse]["worth"] < max(bridge["worth"] for bridge in told.values())
+
+
+def test_acceptances_are_those_of_the_rows():
+    """alpha of one step: sum of min(p, distribution), for SLEM the target's mass of the likeliest,
+    on average over a text, whichever bridge wrote it."""
+    target, drafter = [0.6, 0.4], [0.2, 0.3, 0.49, 0.01]
+    session = SpeculativeSession(
+        constant(words("a", "b"), target),
+        constant(words("a", "ab", "ba", "b"), drafter),
+        sampling=SamplingParams(seed=1),
+    )
+    told = session.generate([0], max_tokens=2000).stats.bridges
+    tli = np.array([0.2, 0.01]) / 0.21
+    expected = {
+        "tli": np.minimum(target, tli).sum(),
+        "slrs": np.minimum(target, [0.5, 0.5]).sum(),
+        "slem": target[1],  # of "ba"
+    }
+    for name, value in expected.items():
+        assert told[name]["acceptance"] == pytest.approx(value, abs=0.04)  # over 1,000 tokens
+
+
+def told_of_bridges(session, runs, tokens):
+    """The worth of each bridge in the middle of a text, on average."""
+    told = []
+    for seed in range(runs):
+        events = session.stream([0], max_tokens=2 * tokens, sampling=SamplingParams(seed=seed))
+        for _ in itertools.islice(events, tokens):
+            pass
+        told.append({k: v["worth"] for k, v in session.last.generation.stats.bridges.items()})
+    return {bridge: np.mean([one[bridge] for one in told]) for bridge in told[0]}
+
+
+@pytest.mark.parametrize(
+    "draft, verifier",
+    [
+        ({"a": 0.2, "b": 0.8}, "auto"),
+        ({"a": 0.2, "b": 0.8}, "top_down"),
+        ({"a": 0.7, "b": 0.3}, "auto"),
+        ({"baba": 0.4, "abab": 0.5, "b": 0.05, "a": 0.05}, "auto"),
+    ],
+)
+def test_what_is_told_of_a_bridge_is_what_it_does(draft, verifier):
+    """Whichever bridge wrote the text. Of [0.2, 0.8] more is kept in blocks than token by token
+    (1.26 tokens of four against 0.94); "aaaa", likeliest under [0.7, 0.3], reads "aa", "aa", and
+    seldom does it come so, though the text often goes on like it. The last drafter's tokens spell
+    several of the target's, and TLI leaves most of it out."""
+    target = constant(words("a", "b", "aa"), [0.5, 0.3, 0.2])
+    drafter = constant(words(*draft), list(draft.values()))
+    target.row_costs, drafter.row_costs = {1: 1.0}, {1: 0.0}
+
+    def session(bridge):
+        return SpeculativeSession(
+            target, drafter, bridge=bridge, verifier="auto" if bridge == "slem" else verifier,
+            draft_length=4, draft_confidence=0, sampling=SamplingParams(seed=1),
+        )  # fmt: skip
+
+    told = told_of_bridges(session("auto"), 30, 75)
+    prior = sum(0.55**n for n in range(1, 5))  # as of 8 places; about 40 of 64 tokens count
+    for bridge, worth in told.items():
+        stats = session(bridge).generate([0], max_tokens=2000).stats
+        does = stats.accepted / stats.target_calls
+        kept = worth * (1 + 4 * 0.05) - 1  # a drafted token costs 0.05
+        assert kept == pytest.approx((8 * prior + 40 * does) / 48, abs=0.12), bridge
+
+
+def test_seeded_texts_do_not_depend_on_the_run_or_on_neighbours():
+    sampling = SamplingParams(seed=7)
+    session = SpeculativeSession(TableModel(TARGET, 1), TableModel(DRAFTER, 2), sampling=sampling)
+    alone = session.generate([0, 1], max_tokens=40)
+    first, _ = session.generate([[0, 1], [1, 0]], max_tokens=40)
+    assert alone.tokens == first.tokens
+    assert used(alone) == used(first)
+
+
+def test_nothing_in_common_is_plain_decoding():
+    """Neither tokens, nor bytes that can be spelt: rounds without drafts, and the text is right."""
+    target, stranger = TableModel(TARGET, 1), TableModel(words("x", "y"), 2)
+    greedy = SamplingParams(temperature=0)
+    generation = SpeculativeSession(target, stranger, sampling=greedy).generate([0, 1])
+    plain = SpeculativeSession(target, sampling=greedy).generate([0, 1])
+    assert generation.tokens == plain.tokens
+    assert generation.stats.drafted == 0
