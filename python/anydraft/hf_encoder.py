@@ -4,56 +4,87 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from anydraft.errors import UnsupportedTokenizerError
+from anydraft.errors import VocabularyError
 
 Json = dict[str, Any]
+_SAMPLE = "Hello,  world 1234\n\tdef f(x): return é ﬁ 日本 🎉 "
+_ADDS = ("Prepend", "NFC", "NFD", "NFKC", "NFKD", "Strip", "Lowercase", "StripAccents")
+_ADDS += ("BertNormalizer", "Precompiled", "Nmt")
 
 
-def exact_encoder(
-    data: Json, tokens: Sequence[bytes], fallbacks: Sequence[int]
-) -> Callable[[str], list[int]]:
-    """`tokenizers` set up so that its ids join to exactly the bytes it was given.
+class OwnersTokenizer:
+    """`tokenizers` twice: as the owner has it, and set up to spell exactly the bytes it is given."""
 
-    Raises:
-        ImportError: the library is missing.
-    """
-    try:
-        from tokenizers import Tokenizer
-    except ImportError as error:
-        raise ImportError(
-            f"fallback=True needs tokenizers: pip install 'anydraft[tokenizers]' ({error})"
-        ) from error
+    def __init__(self, data: Json, tokens: Sequence[bytes], fallbacks: Sequence[int]) -> None:
+        try:
+            from tokenizers import Tokenizer
+        except ImportError as error:
+            raise ImportError(
+                f"fallback=True needs tokenizers: pip install 'anydraft[tokenizers]' ({error})"
+            ) from error
+        bare = {**data, "post_processor": None, "padding": None, "truncation": None}
+        self._owner = Tokenizer.from_str(json.dumps(bare))
+        bare["normalizer"] = _exact(copy.deepcopy(data.get("normalizer")))
+        bare["pre_tokenizer"] = _exact(copy.deepcopy(data.get("pre_tokenizer")))
+        self._speller = Tokenizer.from_str(json.dumps(bare))
+        self._speller.encode_special_tokens = True  # "</s>" typed by a user is text
+        self._tokens = tokens
+        byte_of = {tokens[index]: index for index in fallbacks}
+        # Where spaces are written as that sign, the sign itself can only be spelled in bytes.
+        self._sign = [byte_of[bytes([byte])] for byte in "▁".encode() if bytes([byte]) in byte_of]
+        self._has_sign = bool(fallbacks)
 
-    data = copy.copy(data)
-    data["post_processor"] = data["padding"] = data["truncation"] = None
-    data["normalizer"] = _exact(copy.deepcopy(data.get("normalizer")))
-    data["pre_tokenizer"] = _exact(copy.deepcopy(data.get("pre_tokenizer")))
-    tokenizer = Tokenizer.from_str(json.dumps(data))
-    tokenizer.encode_special_tokens = True  # "</s>" typed by a user is text
-
-    def encode(text: str) -> list[int]:
-        ids: list[int] = tokenizer.encode(text, add_special_tokens=False).ids
+    def encode(self, text: str, specials: bool) -> list[int]:
+        """The owner's ids, none added."""
+        self._owner.encode_special_tokens = not specials
+        ids: list[int] = self._owner.encode(text, add_special_tokens=False).ids
         return ids
 
-    if not fallbacks:
-        return encode
-    # Where spaces are written as that sign, the sign itself can only be spelled in bytes.
-    byte_of = {tokens[index]: index for index in fallbacks}
-    sign = [byte_of[bytes([byte])] for byte in "▁".encode() if bytes([byte]) in byte_of]
+    def decode(self, ids: Sequence[int], skip_specials: bool) -> str:
+        """The owner's text."""
+        text: str = self._owner.decode(list(ids), skip_special_tokens=skip_specials)
+        return text
 
-    def encode_signs(text: str) -> list[int]:
+    def spell(self, text: str) -> list[int]:
+        """Ids whose bytes join to exactly `text`.
+
+        Raises:
+            VocabularyError: the owner drops or changes some of it.
+        """
+        ids = self._spell(text)
+        if b"".join(self._tokens[token] for token in ids) != text.encode():
+            raise VocabularyError(
+                f"[Vocabulary.encode] expected text that this vocabulary can spell, got {text!r}"
+            )
+        return ids
+
+    def is_exact(self) -> bool:
+        """Whether a text with a bit of everything can be spelled."""
+        try:
+            self.spell(_SAMPLE)
+        except VocabularyError:
+            return False
+        return True
+
+    def _spell(self, text: str) -> list[int]:
+        def encode(part: str) -> list[int]:
+            ids: list[int] = self._speller.encode(part, add_special_tokens=False).ids
+            return ids
+
+        if not self._has_sign:
+            return encode(text)
         first, *rest = (encode(part) if part else [] for part in text.split("▁"))
-        return first + [token for part in rest for token in sign + part]
-
-    return encode_signs
+        return first + [token for part in rest for token in self._sign + part]
 
 
 def _exact(node: Json | None) -> Json | None:
-    """A pipeline part without what adds or changes text."""
-    if node is None or node["type"] in ("Prepend", "NFC", "NFD", "NFKC", "NFKD", "Strip"):
+    """A pipeline part without what adds or changes text; what drops some is left as it is."""
+    if node is None or node["type"] in _ADDS:
+        return None
+    if node["type"] == "Replace" and node.get("content") != "▁":
         return None
     for key in ("normalizers", "pretokenizers"):
         if key in node:
@@ -63,10 +94,4 @@ def _exact(node: Json | None) -> Json | None:
         node.pop("add_prefix_space", None)
     if node["type"] == "ByteLevel":
         node["add_prefix_space"] = False
-    lossy = {"Lowercase", "StripAccents", "BertNormalizer", "BertPreTokenizer", "Precompiled"}
-    lossy |= {"Whitespace", "WhitespaceSplit"}
-    if node["type"] in lossy or (node["type"] == "Replace" and node.get("content") != "▁"):
-        raise UnsupportedTokenizerError(
-            f"[Vocabulary] expected a tokeniser that keeps every byte, got {node['type']}"
-        )
     return node

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -41,25 +42,61 @@ def one_for_each(option: Any, count: int, name: str) -> list[Any]:
     return each
 
 
-def prompt_ids(model: Any, prompt: Any) -> list[int]:
+def prompt_ids(
+    model: Any, prompt: Any, *, specials: bool | None = None, **template: Any
+) -> list[int]:
     """The target's ids of one prompt.
+
+    Args:
+        specials: the text of a special token becomes the token (True), or stays text (False). None:
+            it stays text, with a warning where a text looks as if a template had made it.
+        template: arguments of the chat template (tools=, continue_final_message=, …).
 
     Raises:
         InputError: a prompt that is none.
     """
     if isinstance(prompt, str):
-        if not prompt:
-            raise InputError("[generate] expected a prompt of at least one token, got an empty one")
-        return [*model.vocabulary.prefix, *_as_owner(model.vocabulary, prompt)]
+        return _text_ids(model.vocabulary, prompt, specials)
     is_list(prompt)
     if len(prompt) and isinstance(prompt[0], Mapping):
         if not hasattr(model, "chat"):
             raise InputError("[generate] expected text or ids: this target has no chat template")
-        return list(model.chat(prompt))
+        return list(model.chat(prompt, **template))
     try:
-        return [operator.index(token) for token in prompt]
+        ids = [operator.index(token) for token in prompt]
     except TypeError:
         raise InputError(f"[generate] expected ids, text or messages, got {prompt!r}") from None
+    wrong = [token for token in ids if not 0 <= token < 1 << 31]
+    if wrong:
+        raise InputError(f"[generate] expected ids in [0, 2^31), got {wrong[0]}")
+    return ids
+
+
+def _text_ids(vocabulary: Vocabulary, text: str, specials: bool | None) -> list[int]:
+    prefix = vocabulary.prefix
+    if not text:
+        if prefix or (prefix := list(vocabulary.role("bos")[:1])):
+            return prefix
+        raise InputError("[generate] expected a prompt of at least one token, got an empty one")
+    if specials:
+        ids = vocabulary.encode_as_owner(text, specials=True)
+        # A text that a template made has its own BOS.
+        return ids if ids[: len(prefix)] == prefix else prefix + ids
+    if specials is None and (found := _template_signs(vocabulary, text)):
+        warnings.warn(
+            f"the prompt spells the special token {found}, which stays text; give specials=True to "
+            "make it the token, or specials=False to say that text is meant",
+            stacklevel=3,
+        )
+    return prefix + _as_owner(vocabulary, text)
+
+
+def _template_signs(vocabulary: Vocabulary, text: str) -> str | None:
+    """A special token whose text begins or ends a turn, or a text, where the prompt spells one."""
+    roles = ("bos", "eos", "end", "turn_start", "turn_end")
+    ids = {token for role in roles for token in vocabulary.role(role)}
+    signs = (sign for sign, token in vocabulary.specials.items() if token in ids)
+    return next((sign for sign in signs if len(sign) > 2 and sign in text), None)
 
 
 def _as_owner(vocabulary: Vocabulary, text: str) -> list[int]:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 
 from anydraft.errors import InputError
+from anydraft.gguf_metadata import read_metadata
 from anydraft.sampling import Stop
+from anydraft.vocabulary import Vocabulary
+
 
 
 def split(stop: Stop) -> tuple[list[str], list[int]]:
@@ -14,12 +19,56 @@ def split(stop: Stop) -> tuple[list[str], list[int]]:
     Raises:
         InputError: an empty string, or what is neither string nor id.
     """
+    if isinstance(stop, bytes | bytearray):
+        raise InputError(f"[generate] expected stop of strings and token ids, got {stop!r}")
     given = [stop] if isinstance(stop, str) else list(stop)
     for one in given:
         if not isinstance(one, str | int) or isinstance(one, bool) or one == "":
             raise InputError(f"[generate] expected stop of strings and token ids, got {one!r}")
     strings = [one for one in given if isinstance(one, str)]
     return strings, [one for one in given if isinstance(one, int)]
+
+
+def end_tokens(vocabulary: Vocabulary, own: Sequence[int] = ()) -> list[int]:
+    """The ids that end a text: the model's own list, else what its tokeniser says, else a guess.
+
+    The guess goes by the texts of special tokens, and is made only where neither says anything: a
+    token that looks like the end of a turn need not be one (gpt-oss ends at <|return|>, not at
+    <|end|>).
+    """
+    if own:
+        return list(own)
+    said = vocabulary.role("end")
+    return list(said or (*vocabulary.role("eos"), *vocabulary.role("turn_end")))
+
+
+def read_end_tokens(path: str | Path, vocabulary: Vocabulary) -> list[int]:
+    """`end_tokens` of a model's folder (generation_config.json) or a GGUF file.
+
+    Raises:
+        InputError: a generation_config.json that is none.
+        VocabularyError: a GGUF file that is damaged.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return end_tokens(vocabulary, _listed(path / "generation_config.json"))
+    metadata = read_metadata(path)
+    ids = (metadata.get(f"tokenizer.ggml.{name}_token_id") for name in ("eos", "eot"))
+    return end_tokens(vocabulary, list(dict.fromkeys(i for i in ids if isinstance(i, int))))
+
+
+def _listed(file: Path) -> list[int]:
+    if not file.is_file():
+        return []
+    try:
+        ids = json.loads(file.read_text("utf-8")).get("eos_token_id")
+        listed = [] if ids is None else [ids] if isinstance(ids, int) else [int(i) for i in ids]
+    except (AttributeError, RecursionError, TypeError, ValueError) as error:
+        raise InputError(
+            f"[read_end_tokens] expected eos_token_id to be an id or a list of them in {file.name},"
+            f" got {error!r}"
+        ) from error
+    return listed
 
 
 class StopStrings:

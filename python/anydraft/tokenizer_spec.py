@@ -7,6 +7,7 @@ a model with "pieces" (text, score and kind of each id, as SentencePiece numbers
 
 from __future__ import annotations
 
+import base64
 import struct
 from typing import Any
 
@@ -27,6 +28,14 @@ _ROLES: dict[str, tuple[str, ...]] = {
 }
 _NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED, _BYTE = range(1, 7)
 _NO_ID = 0xFFFFFFFF
+_MOST_IDS = 1 << 20
+# Marks that the core's tables have for the affixes of BPE: no bytes of any text.
+_CONTINUES, _ENDS = b"\xfe", b"\xff"
+# How the `tokenizers` library's WordPiece decoder tidies English, in this order.
+_TIDIED = (
+    (" .", "."), (" ?", "?"), (" !", "!"), (" ,", ","), (" ' ", "'"), (" n't", "n't"),
+    (" 'm", "'m"), (" do not", " don't"), (" 's", "'s"), (" 've", "'ve"), (" 're", "'re"),
+)  # fmt: skip
 
 
 def describe(data: Json, config: Json) -> Json:
@@ -39,6 +48,7 @@ def describe(data: Json, config: Json) -> Json:
     described["roles"] = _roles(specials, config)
     described["prefix"] = _prefix(data.get("post_processor"))
     described["owner"] = data.get("owner", "tokenizers")
+    _add_charsmap(described, data)
     for part, key in (
         ("normalizer", "normalizers"),
         ("pre_tokenizer", "pretokenizers"),
@@ -46,6 +56,21 @@ def describe(data: Json, config: Json) -> Json:
     ):
         described[part] = _flat(data.get(part), key)
     return described
+
+
+def _add_charsmap(described: Json, data: Json) -> None:
+    """The normaliser's table of a Precompiled, which tokenizer.json has in base64."""
+    found = [
+        part["precompiled_charsmap"]
+        for part in _flat(data.get("normalizer"), "normalizers")
+        if part["type"] == "Precompiled"
+    ]
+    if len(found) > 1:
+        raise UnsupportedTokenizerError(
+            f"[Vocabulary] expected at most one normaliser Precompiled, got {len(found)}"
+        )
+    if found:
+        described["charsmap"] = base64.b64decode(found[0], validate=True)
 
 
 def byte_of_char() -> dict[str, int]:
@@ -94,11 +119,6 @@ def _entries(data: Json) -> Json:
     kind = model.get("type") or ("BPE" if "merges" in model or "ranks" in model else "unknown")
     if model.get("dropout"):
         raise UnsupportedTokenizerError("[Vocabulary] expected a supported model, got BPE dropout")
-    for option in ("continuing_subword_prefix", "end_of_word_suffix"):
-        if kind == "BPE" and model.get(option):
-            raise UnsupportedTokenizerError(
-                f"[Vocabulary] expected a supported model, got BPE with {option}"
-            )
     added = [token for token in data.get("added_tokens", []) if token["content"]]
     specials = {token["content"]: token["id"] for token in added if token["special"]}
     described: Json = {
@@ -123,7 +143,7 @@ def _flags(token: Json) -> int:
 
 def _add_ranks(described: Json, model: Json, added: list[Json]) -> None:
     entries: dict[bytes, int] = model["ranks"]
-    size = max([*entries.values(), *(token["id"] for token in added)]) + 1
+    size = _size([*entries.values(), *(token["id"] for token in added)])
     order = model.get("rank_order", entries)
     tokens, in_model, ranks = [b""] * size, bytearray(size), [_NO_ID] * size
     for token in added:
@@ -141,7 +161,7 @@ def _add_vocab(described: Json, data: Json, added: list[Json]) -> None:
         if isinstance(listed, list)
         else listed
     )
-    size = max([*vocab.values(), *(token["id"] for token in added), -1]) + 1
+    size = _size([*vocab.values(), *(token["id"] for token in added)])
     specials = described["specials"]
     tokens, in_model, fallbacks = [b""] * size, bytearray(size), []
     byte_level, signs = "ByteLevel" in _kinds(data), _writes_signs(data)
@@ -158,7 +178,7 @@ def _add_vocab(described: Json, data: Json, added: list[Json]) -> None:
             fallbacks.append(index)
             ordinary &= kind == "Unigram"  # whose owner finds such tokens typed out, too
         elif kind == "WordPiece":
-            tokens[index] = token.removeprefix(continuing).encode()
+            tokens[index] = _shown(token, continuing, data).encode()
         else:
             tokens[index] = (token.replace(SIGN, " ") if signs else token).encode()
             ordinary &= not (signs and " " in token)
@@ -169,6 +189,8 @@ def _add_vocab(described: Json, data: Json, added: list[Json]) -> None:
     described.update(tokens=tokens, in_model=bytes(in_model), byte_fallbacks=fallbacks)
     if kind == "BPE":
         described["merges"] = _merges(model, vocab)
+        if model.get("continuing_subword_prefix") or model.get("end_of_word_suffix"):
+            _add_affixes(described, model, vocab)
         if model.get("unk_token") is not None:
             described["unk_id"] = _index(vocab, model["unk_token"])
     elif kind == "WordPiece":
@@ -198,14 +220,64 @@ def _index(vocab: dict[str, int], token: str) -> int:
     return vocab[token]
 
 
-def _merges(model: Json, vocab: dict[str, int]) -> list[tuple[int, int]]:
-    pairs = []
+def _merges(model: Json, vocab: dict[str, int]) -> list[tuple[int, int, int]]:
+    """Left, right and what they make, by rank."""
+    skip = len(model.get("continuing_subword_prefix") or "")
+    triples = []
     for merge in model["merges"]:
         parts = merge.split(" ") if isinstance(merge, str) else merge
         if len(parts) != 2 or parts[0] not in vocab or parts[1] not in vocab:
             raise VocabularyError(f"[Vocabulary] expected merges of two tokens, got {merge!r}")
-        pairs.append((vocab[parts[0]], vocab[parts[1]]))
-    return pairs
+        both = parts[0] + parts[1][skip:]
+        if both not in vocab:
+            raise VocabularyError(f"[Vocabulary] expected a token for every merge, got {merge!r}")
+        triples.append((vocab[parts[0]], vocab[parts[1]], vocab[both]))
+    return triples
+
+
+def _add_affixes(described: Json, model: Json, vocab: dict[str, int]) -> None:
+    """BPE that marks where in a word a token stands: a token that ends a word shows a space."""
+    prefix, suffix = model.get("continuing_subword_prefix"), model.get("end_of_word_suffix")
+    tokens, words = described["tokens"], [b""] * len(described["tokens"])
+    marks = (prefix or "").encode(), (suffix or "").encode()
+    for token, index in vocab.items():
+        if not described["in_model"][index]:
+            continue
+        continues = bool(prefix) and token.startswith(prefix)
+        ends = bool(suffix) and token.endswith(suffix) and token != suffix
+        core = tokens[index][len(marks[0]) if continues else 0 :]
+        core = core[: -len(marks[1])] if ends else core
+        if b"\xfe" in core or b"\xff" in core:
+            continue  # in no text
+        words[index] = (_CONTINUES if continues else b"") + core + (_ENDS if ends else b"")
+        tokens[index] = core + (b" " if ends else b"")
+    described.update(words=words, continues=bool(prefix), ends=bool(suffix))
+
+
+def _size(ids: list[int]) -> int:
+    """How many ids there are, holes included."""
+    wrong = [i for i in ids if isinstance(i, bool) or not isinstance(i, int) or i < 0]
+    size = max(ids, default=-1) + 1 if not wrong else 0
+    if wrong or size >= _MOST_IDS:
+        raise VocabularyError(
+            f"[Vocabulary] expected ids in [0, 2^20), got {wrong[0] if wrong else size - 1!r}"
+        )
+    return size
+
+
+def _shown(token: str, continuing: str, data: Json) -> str:
+    """What the owner shows for a WordPiece token within a text: a space before a new word, English
+    tidied up."""
+    if continuing and token.startswith(continuing):
+        return token.removeprefix(continuing)
+    decoder = next(iter(_flat(data.get("decoder"), "decoders")), {})
+    if decoder.get("type") != "WordPiece":
+        return token
+    shown = " " + token
+    if decoder.get("cleanup", True):
+        for found, kept in _TIDIED:
+            shown = shown.replace(found, kept)
+    return shown
 
 
 def _single(number: float) -> float:
@@ -219,13 +291,15 @@ def _pieces(data: Json) -> Json:
     pieces: list[tuple[str, float, int]] = model["pieces"]
     specials = {text: i for i, (text, _, kind) in enumerate(pieces) if kind in (_UNKNOWN, _CONTROL)}
     tokens: list[bytes] = []
-    added: list[tuple[str, int, int]] = []
+    # A GGUF file's added tokens are found as its readers find them, not as SentencePiece does.
+    listed = data.get("added_tokens", [])
+    added = [(token["content"], token["id"], _flags(token)) for token in listed]
     for index, (text, _, kind) in enumerate(pieces):
         special = kind in (_UNKNOWN, _CONTROL)
         spelled = text.replace(SIGN, " ").encode()
         ordinary = bytes([int(text[3:5], 16)]) if kind == _BYTE else spelled
         tokens.append(b"" if special else ordinary)
-        if kind == _USER_DEFINED and model["type"] == "BPE":
+        if kind == _USER_DEFINED and model["type"] == "BPE" and not listed:
             added.append((text, index, _flags({"normalized": True})))
     if model["type"] == "BPE" and any(kind == _UNUSED for _, _, kind in pieces):
         raise UnsupportedTokenizerError(
@@ -283,6 +357,10 @@ def _roles(specials: dict[str, int], config: Json) -> dict[str, list[int]]:
         text = entry.get("content") if isinstance(entry, dict) else entry
         if text in specials and all(specials[text] not in ids for ids in roles.values()):
             roles[name].append(specials[text])
+    entry = config.get("eos_token")
+    text = entry.get("content") if isinstance(entry, dict) else entry
+    if text in specials:
+        roles["end"] = [specials[text]]
     return {name: ids for name, ids in roles.items() if ids}
 
 

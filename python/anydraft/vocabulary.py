@@ -8,6 +8,7 @@ space and special tokens (what a model expects of a prompt).
 from __future__ import annotations
 
 import json
+import operator
 import warnings
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -20,7 +21,7 @@ from anydraft._core import (
     read_vocabulary,
     write_vocabulary,
 )
-from anydraft.errors import UnsupportedTokenizerError, VocabularyError
+from anydraft.errors import InputError, UnsupportedTokenizerError, VocabularyError
 from anydraft.tokenizer_spec import describe
 from anydraft.vocabulary_files import TABLE_MAGIC, read_description
 
@@ -40,20 +41,23 @@ class Vocabulary:
 
     def __init__(self, table: VocabularyTable) -> None:
         self.table = table
+        self._owner: Any = None  # the owner's library, where it encodes
+        self._exact: bool | None = None
 
     @classmethod
     def from_file(
         cls, path: str | Path, *, kind: str | None = None, fallback: bool = False
     ) -> Vocabulary:
-        """Read a tokenizer.json, tekken.json, SentencePiece model, tiktoken rank file, or a table
-        that `export` wrote.
+        """Read a tokenizer.json, tekken.json, SentencePiece model, tiktoken rank file, GGUF, or a
+        table that `export` wrote.
 
         A tokenizer_config.json beside a tokenizer.json names the EOS and BOS tokens.
 
         Args:
             kind: what the file is, where its content does not say it: a rank file that is not one
                 of the well-known ones needs the kind of its pattern ("gpt2", "cl100k", "llama3", …;
-                all of them in `anydraft.vocabulary_files.KINDS`).
+                all of them in `anydraft.vocabulary_files.KINDS`); a GGUF from before
+                `tokenizer.ggml.pre` the name that belongs there.
             fallback: where a part of a tokenizer.json is not supported natively, encode with the
                 `tokenizers` library (`pip install 'anydraft[tokenizers]'`), with a warning that
                 names the part.
@@ -92,7 +96,7 @@ class Vocabulary:
         """As `from_file`, from the text of a tokenizer.json and a parsed tokenizer_config.json."""
         try:
             data = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise VocabularyError(f"[Vocabulary] expected JSON, got {error}") from error
         if not isinstance(data, dict):
             raise VocabularyError("[Vocabulary] expected a tokenizer.json with a model, got none")
@@ -107,32 +111,34 @@ class Vocabulary:
             described = describe(data, config or {})
         except (UnsupportedTokenizerError, VocabularyError):
             raise
-        except (AttributeError, LookupError, OverflowError, TypeError, ValueError) as error:
+        except (
+            AttributeError, LookupError, OverflowError, RecursionError, TypeError, ValueError
+        ) as error:  # fmt: skip
             raise VocabularyError(
                 f"[Vocabulary] expected a whole description of a tokeniser, got one with {error!r}"
             ) from error
         try:
             return cls(VocabularyTable.build(described))
         except UnsupportedTokenizerError as error:
-            if not fallback:
+            if "owner" in data or "pieces" in data["model"]:
                 raise
+            if not fallback:
+                raise UnsupportedTokenizerError(
+                    f"{error} (fallback=True encodes with the tokenizers library)"
+                ) from error
             warnings.warn(f"{error}; encoding with the tokenizers library", stacklevel=2)
         return cls._with_owner(data, described)
 
     @classmethod
     def _with_owner(cls, data: Json, described: Json) -> Vocabulary:
-        from anydraft.hf_encoder import exact_encoder
+        from anydraft.hf_encoder import OwnersTokenizer
 
         names = ("tokens", "specials", "roles", "prefix", "byte_fallbacks")
         tokens, specials, roles, prefix, fallbacks = (described[name] for name in names)
-        encoder = exact_encoder(data, tokens, fallbacks)
-        vocabulary = cls(VocabularyTable(tokens, specials, roles, prefix, fallbacks, encoder))
-        sample = "Hello,  world 1234\n\tdef f(x): return é ﬁ 日本 🎉 "
-        if (got := vocabulary.decode(vocabulary.encode(sample))) != sample.encode():
-            raise UnsupportedTokenizerError(
-                "[Vocabulary] expected a tokeniser whose tokens join to the text they came from, "
-                f"got {got!r} for {sample!r}"
-            )
+        owner = OwnersTokenizer(data, tokens, fallbacks)
+        vocabulary = cls(VocabularyTable(tokens, specials, roles, prefix, fallbacks, owner.spell))
+        vocabulary._owner = owner
+        vocabulary._exact = owner.is_exact()
         return vocabulary
 
     @classmethod
@@ -169,14 +175,15 @@ class Vocabulary:
     @property
     def exact(self) -> bool:
         """Whether `encode` can spell every text (WordPiece, for one, drops white space)."""
-        return self.table.exact
+        return self.table.exact if self._exact is None else self._exact
 
     def token_bytes(self, token: int) -> bytes | None:
         """Bytes of an id; None for a special or a hole."""
         return self.table.token_bytes(token)
 
     def role(self, name: str) -> tuple[int, ...]:
-        """Ids of a role: bos, eos, pad, unk, turn_start, turn_end; empty where unknown."""
+        """Ids of a role: bos, eos, pad, unk, turn_start, turn_end, and end (what the tokeniser's own
+        files say ends a text, whatever its text looks like); empty where unknown."""
         return tuple(self.table.role(name))
 
     def encode(self, text: str | bytes) -> list[int]:
@@ -185,7 +192,7 @@ class Vocabulary:
         Raises:
             VocabularyError: bytes that the tokens cannot spell.
         """
-        return self.table.encode(text.encode() if isinstance(text, str) else text)
+        return self.table.encode(_utf8(text, "encode") if isinstance(text, str) else text)
 
     def encode_as_owner(self, text: str, *, specials: bool = True) -> list[int]:
         """The ids of the owner's library, special tokens not added.
@@ -196,17 +203,26 @@ class Vocabulary:
             specials: the text of a special token becomes the token, as the libraries do it.
 
         Raises:
-            UnsupportedTokenizerError: a vocabulary that is not native.
+            UnsupportedTokenizerError: a vocabulary whose encoder is a function of the caller's.
+            InputError: a lone surrogate, which no UTF-8 has.
         """
-        return self.table.encode_as_owner(text.encode(), specials)
+        data = _utf8(text, "encode_as_owner")
+        if self._owner is not None:
+            ids: list[int] = self._owner.encode(text, specials)
+            return ids
+        return self.table.encode_as_owner(data, specials)
 
     def decode(self, ids: Sequence[int]) -> bytes:
         """Bytes of ids, specials left out."""
-        return self.table.decode(list(ids))
+        return self.table.decode(_ids(ids, "decode"))
 
     def decode_as_owner(self, ids: Sequence[int], *, skip_specials: bool = False) -> str:
         """The text of the owner's library, U+FFFD where bytes are no UTF-8."""
-        return self.table.decode_as_owner(list(ids), skip_specials)
+        kept = _ids(ids, "decode_as_owner")
+        if self._owner is not None:
+            text: str = self._owner.decode(kept, skip_specials)
+            return text
+        return self.table.decode_as_owner(kept, skip_specials)
 
     @property
     def prefix(self) -> list[int]:
@@ -217,6 +233,24 @@ class Vocabulary:
         return isinstance(other, Vocabulary) and bool(self.table == other.table)
 
     __hash__ = None  # type: ignore[assignment]
+
+
+def _utf8(text: str, function: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"[Vocabulary.{function}] expected text without lone surrogates, got "
+            f"U+{ord(text[error.start]):04X} at {error.start}"
+        ) from error
+
+
+def _ids(ids: Sequence[int], function: str) -> list[int]:
+    kept = [operator.index(token) for token in ids]
+    wrong = [token for token in kept if not 0 <= token < 1 << 31]
+    if wrong:
+        raise InputError(f"[Vocabulary.{function}] expected ids in [0, 2^31), got {wrong[0]}")
+    return kept
 
 
 class VocabularyMap:

@@ -15,6 +15,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from anydraft.errors import UnsupportedTokenizerError, VocabularyError
+from anydraft.gguf_metadata import GGUF_MAGIC
+from anydraft.gguf_splits import PRE_TOKENIZERS
+from anydraft.gguf_vocabulary import describe_gguf
 from anydraft.tiktoken_presets import RANK_KINDS, RankKind
 
 Json = dict[str, Any]
@@ -45,6 +48,9 @@ def read_description(path: Path, kind: str | None) -> Description:
         UnsupportedTokenizerError: a kind that is not known, or a rank file without one.
         VocabularyError: a file that is not what its kind says.
     """
+    with path.open("rb") as file:
+        if file.read(len(GGUF_MAGIC)) == GGUF_MAGIC:
+            return _gguf(path, kind)
     if kind is not None and kind not in KINDS:
         raise UnsupportedTokenizerError(
             f"[Vocabulary.from_file] expected kind in {', '.join(KINDS)}, got {kind!r}"
@@ -61,10 +67,20 @@ def read_description(path: Path, kind: str | None) -> Description:
     raise VocabularyError(f"[Vocabulary.from_file] expected a file of kind {kind}, got {path.name}")
 
 
+def _gguf(path: Path, kind: str | None) -> Description:
+    """kind: the name of a pre-tokeniser, for files too old to say it."""
+    if kind not in (None, "gguf", *PRE_TOKENIZERS):
+        raise VocabularyError(
+            "[Vocabulary.from_file] expected kind to be gguf or the name of a pre-tokeniser "
+            f"({', '.join(PRE_TOKENIZERS)}) for {path.name}, got {kind}"
+        )
+    return Description(*describe_gguf(path, None if kind == "gguf" else kind))
+
+
 def _json(content: bytes, path: Path) -> Json:
     try:
         data: Json = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise VocabularyError(
             f"[Vocabulary.from_file] expected JSON in {path.name}, got {error}"
         ) from error

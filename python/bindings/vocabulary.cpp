@@ -80,6 +80,8 @@ detail::EncoderConfig config_of(const py::dict& from) {
   config.max_word_chars = value<uint32_t>(from, "max_input_chars_per_word", 100);
   config.tie_bits = value<uint32_t>(from, "tie_bits", 0);
   config.unk_score = value(from, "unk_score", 0.0);
+  config.affixes = (value(from, "ends", false) ? uint32_t{detail::kAffixEnd} : 0) |
+                   (value(from, "continues", false) ? uint32_t{detail::kAffixContinues} : 0);
   return config;
 }
 
@@ -102,7 +104,7 @@ Vocabulary build(const py::dict& from) {
   description.in_model.assign(in_model.begin(), in_model.end());
   description.words = value(from, "words", std::vector<std::string>());
   description.continuing_prefix = value(from, "continuing_subword_prefix", std::string());
-  description.merges = value(from, "merges", std::vector<std::pair<uint32_t, uint32_t>>());
+  description.merges = value(from, "merges", std::vector<std::array<uint32_t, 3>>());
   description.ranks = value(from, "ranks", std::vector<uint32_t>());
   description.scores = value(from, "scores", std::vector<double>());
   description.charsmap = value(from, "charsmap", std::string());

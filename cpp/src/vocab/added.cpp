@@ -10,7 +10,9 @@ namespace anydraft::detail {
 namespace {
 
 bool is_word(const char* at) { return (unicode().property[decode(at)] & kWord) != 0; }
-bool is_space(const char* at) { return (category_bit(decode(at)) & kSpaces) != 0; }
+bool is_space(const char* at, bool signs) {
+  return !(signs && *at == ' ') && (category_bit(decode(at)) & kSpaces) != 0;
+}
 
 // A first byte with which no entry begins ends most searches.
 bool begins(const Trie& trie, uint8_t byte) {
@@ -43,12 +45,12 @@ bool AddedMatcher::taken(const AddedToken& token, AddedMatch& match) const {
   }
   if (token.flags & kAddedLeftStrip) {
     const char* stop = free_ != nullptr ? free_ : begin_;
-    while (match.begin > stop && is_space(previous_character(match.begin))) {
+    while (match.begin > stop && is_space(previous_character(match.begin), rules_.signs)) {
       match.begin = previous_character(match.begin);
     }
   }
   if (token.flags & kAddedRightStrip) {
-    while (match.end != end_ && is_space(match.end)) match.end = next_character(match.end);
+    while (match.end != end_ && is_space(match.end, rules_.signs)) match.end = next_character(match.end);
   }
   return true;
 }

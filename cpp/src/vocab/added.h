@@ -16,6 +16,7 @@ struct AddedMatch {
 struct AddedRules {
   bool specials = true;  // a special's text is the special
   bool exact = false;    // only where the match's bytes are the token's bytes
+  bool signs = false;    // spaces are the owner's space signs, which are no white space
 };
 
 // Matches from left to right, the longest at each place; those that the rules refuse are consumed.

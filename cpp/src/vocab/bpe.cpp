@@ -2,6 +2,7 @@
 #include <cstring>
 #include <functional>
 
+#include "vocab/double_array.h"
 #include "vocab/hash.h"
 #include "vocab/joins.h"
 #include "vocab/models.h"
@@ -75,6 +76,53 @@ void merge_long(const Tables& t, Scratch& scratch) {
   }
 }
 
+// Whether byte tokens stand for this character, which has no token.
+bool spelled_in_bytes(const Tables& t, std::string_view character) {
+  return t.config[0].byte_fallback && std::all_of(character.begin(), character.end(), [&](char c) {
+           return t.byte_ids[static_cast<uint8_t>(c)] != kNoId;
+         });
+}
+
+// What `words` has for a text, which may have a mark before and behind it; kNoId: nothing.
+uint32_t affixed_word(const Tables& t, std::string_view text, bool continues, bool ends) {
+  uint64_t unit = t.words[0];
+  const auto descend = [&](char c) {
+    unit = child_of(t.words.data, unit, static_cast<uint8_t>(c));
+    return unit != 0;
+  };
+  if (continues && !descend(kContinuesMark)) return kNoId;
+  for (char c : text) {
+    if (!descend(c)) return kNoId;
+  }
+  if (ends && !descend(kEndMark)) return kNoId;
+  return word_of(unit) != 0 ? word_of(unit) - 1 : kNoId;
+}
+
+// Ids of a word's characters, or bytes, each with the marks of its place.
+void affixed_ids(const Tables& t, std::string_view piece, std::vector<Scratch::Symbol>& to) {
+  const EncoderConfig& config = t.config[0];
+  const char *begin = piece.data(), *end = begin + piece.size();
+  bool unknown = false;
+  for (const char* at = begin; at != end;) {
+    const char* next = config.byte_level ? at + 1 : next_character(at);
+    const std::string_view character(at, next - at);
+    const uint32_t id =
+        affixed_word(t, character, at != begin && (config.affixes & kAffixContinues),
+                     next == end && (config.affixes & kAffixEnd));
+    const bool was_unknown = unknown;
+    unknown = false;
+    if (id != kNoId) {
+      to.push_back({id, 0, 0, 0});
+    } else if (spelled_in_bytes(t, character)) {
+      for (char c : character) to.push_back({t.byte_ids[static_cast<uint8_t>(c)], 0, 0, 0});
+    } else if (config.unk_id != kNoId) {
+      unknown = true;
+      if (!(was_unknown && config.fuse_unk)) to.push_back({config.unk_id, 0, 0, 0});
+    }
+    at = next;
+  }
+}
+
 // Ids of a piece's characters; those that the vocabulary lacks are spelled in bytes, or unknown.
 void character_ids(const Tables& t, std::string_view piece, std::vector<Scratch::Symbol>& to) {
   const EncoderConfig& config = t.config[0];
@@ -87,7 +135,7 @@ void character_ids(const Tables& t, std::string_view piece, std::vector<Scratch:
     unknown = false;
     if (id != kNoId) {
       to.push_back({id, 0, 0, 0});
-    } else if (config.byte_fallback) {
+    } else if (spelled_in_bytes(t, {at, static_cast<size_t>(next - at)})) {
       for (; at != next; ++at) to.push_back({t.byte_ids[static_cast<uint8_t>(*at)], 0, 0, 0});
     } else if (config.unk_id != kNoId) {
       unknown = true;
@@ -146,16 +194,23 @@ void merge_bytes(const Tables& t, std::string_view piece, Scratch& scratch, Toke
 
 // A piece that is a token; kNoId where it must be merged.
 uint32_t whole(const Tables& t, std::string_view piece) {
-  const uint32_t id = find_piece(t, piece.data(), piece.size());
+  const uint32_t affixes = t.config[0].affixes;
+  const uint32_t id = affixes == 0 ? find_piece(t, piece.data(), piece.size())
+                                   : affixed_word(t, piece, false, (affixes & kAffixEnd) != 0);
   return id != kNoId && (t.flags[id] & kWhole) ? id : kNoId;
 }
 
 }  // namespace
 
 void merge_bpe(const Tables& t, std::string_view piece, Scratch& scratch, TokenIds& ids) {
-  if (t.config[0].byte_level) return merge_bytes(t, piece, scratch, ids);
+  const EncoderConfig& config = t.config[0];
+  if (config.byte_level && config.affixes == 0) return merge_bytes(t, piece, scratch, ids);
   scratch.symbols.clear();
-  character_ids(t, piece, scratch.symbols);
+  if (config.affixes != 0) {
+    affixed_ids(t, piece, scratch.symbols);
+  } else {
+    character_ids(t, piece, scratch.symbols);
+  }
   merge_symbols(t, scratch, ids);
 }
 

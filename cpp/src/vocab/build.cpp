@@ -61,10 +61,10 @@ void build_meaning(TableBuilder& builder, const Vocabulary::Table& table) {
 
 // Whether any bytes can be spelled: a token for each byte, and nothing that drops text.
 bool exact(const Tables& t, const EncoderConfig& config) {
-  if (config.model == ModelKind::kWordPiece) return false;
+  if (config.model == ModelKind::kWordPiece || config.affixes != 0) return false;
   if (!config.byte_level && !config.byte_fallback) return false;
   for (uint32_t kind : t.scanners) {
-    if (drops_text(static_cast<ScanKind>(kind))) return false;
+    if (drops_text(t, kind)) return false;
   }
   return std::none_of(t.byte_ids.begin(), t.byte_ids.end(),
                       [](uint32_t id) { return id == kNoId; });

@@ -62,10 +62,12 @@ void build_bytes(TableBuilder& builder, const Description& d, const EncoderConfi
       const std::string& bytes = d.table.bytes[id];
       if (bytes.size() == 1) ids[static_cast<uint8_t>(bytes[0])] = static_cast<uint32_t>(id);
     }
-    if (config.byte_fallback && std::count(ids.begin(), ids.end(), kNoId) != 0) {
-      throw Error(ErrorKind::kUnsupportedTokenizer,
-                  "[Vocabulary] expected a supported model, got byte_fallback without a token for "
-                  "each of the 256 bytes");
+    // Files leave out the byte whose character is an ordinary token (Gemma's tab).
+    for (uint32_t id = 0; config.byte_fallback && id < d.in_model.size(); ++id) {
+      const std::string& bytes = d.table.bytes[id];
+      if (!d.in_model[id] || bytes.size() != 1) continue;
+      uint32_t& slot = ids[static_cast<uint8_t>(bytes[0])];
+      if (slot == kNoId) slot = id;
     }
   }
   builder.keep(t.byte_ids, std::move(ids));
@@ -102,17 +104,12 @@ std::vector<Merge> merges_by_rank(const Tables& t, const Description& d, const E
   return merges;
 }
 
-std::vector<Merge> merges_by_order(const Tables& t, const Description& d,
-                                   std::vector<uint32_t>& merged) {
+std::vector<Merge> merges_by_order(const Description& d, std::vector<uint32_t>& merged) {
   std::vector<Merge> merges;
-  std::string both;
-  for (const auto& [left, right] : d.merges) {
-    if (left >= d.table.bytes.size() || right >= d.table.bytes.size()) {
+  for (const auto& [left, right, id] : d.merges) {
+    if (std::max({left, right, id}) >= d.table.bytes.size()) {
       contradicts("merges of tokens, got an id outside the vocabulary");
     }
-    both.assign(bytes_of(t, left)).append(bytes_of(t, right));
-    const uint32_t id = find_piece(t, both.data(), both.size());
-    if (id == kNoId) contradicts("a token for every merge, got none for '" + both + "'");
     merges.push_back({left, right, static_cast<uint32_t>(merged.size())});
     merged.push_back(id);
   }
@@ -123,7 +120,7 @@ void build_merges(TableBuilder& builder, const Description& d, const EncoderConf
   Tables& t = builder.tables;
   std::vector<uint32_t> merged;
   const std::vector<Merge> merges =
-      d.ranks.empty() ? merges_by_order(t, d, merged) : merges_by_rank(t, d, config, merged);
+      d.ranks.empty() ? merges_by_order(d, merged) : merges_by_rank(t, d, config, merged);
   if (merged.size() >= 1u << kRankBits) contradicts("fewer than 2^24 merges, got more");
   std::vector<uint64_t> pairs(slots_for(merges.size()), kNoPair);
   for (const Merge& merge : merges) {
@@ -146,11 +143,11 @@ void build_merges(TableBuilder& builder, const Description& d, const EncoderConf
 }
 
 // Pairs of characters inside tokens that merges can make.
-void build_joins(TableBuilder& builder) {
+void build_joins(TableBuilder& builder, const Description& d) {
   Tables& t = builder.tables;
   std::vector<uint8_t> bits(kJoinBytes, 0);
   for (uint32_t id : t.merged) {
-    const std::string_view bytes = bytes_of(t, id);
+    const std::string_view bytes = d.table.bytes[id];  // of specials too
     if (bytes.empty() || valid_until(bytes, 0) != bytes.size()) continue;  // in no text
     const char *at = bytes.data(), *end = at + bytes.size();
     for (uint32_t last = decode(at); at != end;) {
@@ -161,6 +158,38 @@ void build_joins(TableBuilder& builder) {
     }
   }
   builder.keep(t.joins, std::move(bits));
+}
+
+// BPE with affixes: what stands for a token in `words`, so that a word is looked up as it stands.
+void build_affixed_words(TableBuilder& builder, const Description& d) {
+  if (d.words.empty()) contradicts("words for affixes, got none");
+  std::map<std::string, uint32_t> entries;
+  for (uint32_t id = 0; id < d.in_model.size(); ++id) {
+    if (d.in_model[id] && !d.words[id].empty()) entries.emplace(d.words[id], id);
+  }
+  builder.keep_words(entries);
+}
+
+// Which of those are what merging makes of them.
+void mark_affixed_whole(TableBuilder& builder, const Description& d, const EncoderConfig& config) {
+  std::vector<uint8_t> flags(builder.tables.flags.begin(), builder.tables.flags.end());
+  Scratch scratch;
+  TokenIds ids;
+  builder.keep(builder.tables.config, std::vector<EncoderConfig>{config});
+  for (uint32_t id = 0; id < flags.size(); ++id) {
+    std::string word = d.words[id];
+    if (!d.in_model[id] || word.empty() || word[0] == kContinuesMark) continue;
+    if (config.affixes & kAffixEnd) {
+      if (word.back() != kEndMark) continue;
+      word.pop_back();
+    }
+    if (word.empty() || (!config.byte_level && valid_until(word, 0) != word.size())) continue;
+    ids.clear();
+    if (!config.ignore_merges) merge_bpe(builder.tables, word, scratch, ids);
+    const bool whole = ids.size() == 1 && ids[0] == static_cast<int32_t>(id);
+    if (config.ignore_merges || whole) flags[id] |= kWhole;
+  }
+  builder.keep(builder.tables.flags, std::move(flags));
 }
 
 // Which tokens are the encoding of their own bytes, so that a piece like them needs no merging.
@@ -236,8 +265,12 @@ void build_model(TableBuilder& builder, const Description& d, EncoderConfig& con
     build_pieces(builder, d);
     build_bytes(builder, d, config);
     build_merges(builder, d, config);
+    if (config.affixes != 0) {
+      build_affixed_words(builder, d);
+      return mark_affixed_whole(builder, d, config);
+    }
     const bool fuses = config.fuse_unk && !config.byte_fallback;
-    if (!config.byte_level && !config.ignore_merges && !fuses) build_joins(builder);
+    if (!config.byte_level && !config.ignore_merges && !fuses) build_joins(builder, d);
     mark_whole(builder, d, config);
     return;
   }

@@ -14,6 +14,6 @@ void build_model(TableBuilder& builder, const Description& description, EncoderC
 // Tokens found before the model runs. Wants the normaliser's steps.
 void build_added(TableBuilder& builder, const Description& description);
 
-bool drops_text(ScanKind kind);
+bool drops_text(const Tables& tables, uint32_t scanner);  // an entry of Tables::scanners
 
 }  // namespace anydraft::detail

@@ -40,6 +40,21 @@ class Charsmap {
     return broken ? 0 : length;
   }
 
+  // The shortest entry at `at`; false: none, or one whose replacement is no text.
+  bool shortest(const char* at, const char* end, std::string_view& replacement) const {
+    bool found = false;
+    run_verifier(at, end, [&](const char*, size_t node, bool ends) {
+      if (!ends) return true;
+      const uint32_t text = unit(node) & 0x7FFFFFFF;
+      if (text < texts_size_) {
+        replacement = {texts_ + text, strnlen(texts_ + text, texts_size_ - text)};
+        found = valid_until(replacement, 0) == replacement.size();
+      }
+      return false;
+    });
+    return found;
+  }
+
   // Whether an entry begins with this text, or is it.
   bool has_path(const char* at, const char* end) const {
     const char* reached = at;
@@ -149,6 +164,33 @@ std::vector<char> ascii_forms(const Array<uint8_t>& blob) {
     forms[sign] = ascii_form(charsmap, static_cast<char>(sign));
   }
   return forms;
+}
+
+void precompiled_normalize(const Tables& t, std::string_view text, std::string& to) {
+  const Charsmap charsmap(t.charsmap);
+  const bool plain = !t.ascii_forms.empty();
+  to.clear();
+  std::string_view form;
+  for (const char *at = text.data(), *end = at + text.size(); at != end;) {
+    if (plain && at + 1 < end && static_cast<int8_t>(at[0] | at[1]) >= 0 && *at != '\r') {
+      if (const char same = t.ascii_forms[static_cast<uint8_t>(*at)]) {
+        to.push_back(same);
+        ++at;
+        continue;
+      }
+    }
+    const char* stop = cluster_end(at, end);
+    if (stop - at < 6 && charsmap.shortest(at, stop, form)) {
+      to.append(form);
+      at = stop;
+      continue;
+    }
+    while (at != stop) {
+      const char* next = next_character(at);
+      to.append(charsmap.shortest(at, next, form) ? form : std::string_view(at, next - at));
+      at = next;
+    }
+  }
 }
 
 void sentence_piece_normalize(const Tables& t, uint32_t flags, std::string_view text,

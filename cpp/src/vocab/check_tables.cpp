@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -9,6 +10,7 @@
 #include "vocab/hash.h"
 #include "vocab/joins.h"
 #include "vocab/scan.h"
+#include "vocab/split.h"
 #include "vocab/tables.h"
 #include "vocab/utf8.h"
 
@@ -57,13 +59,45 @@ void check_meaning(const Tables& t, size_t size) {
     return token.id < size && in_strings(token.text, token.text_size);
   });
   expect_all(t.normalizer, "a step that is not known", [&](const Step& step) {
-    return step.kind <= static_cast<uint32_t>(StepKind::kSentencePiece) &&
+    return step.kind <= static_cast<uint32_t>(StepKind::kReplacePattern) &&
+           (step.kind != static_cast<uint32_t>(StepKind::kReplacePattern) ||
+            step.flags < t.split_rules.size) &&
            in_strings(step.text, step.text_size) && in_strings(step.other, step.other_size) &&
            is_text(step.text, step.text_size) && is_text(step.other, step.other_size) &&
            (step.kind != static_cast<uint32_t>(StepKind::kReplace) || step.text_size > 0);
   });
-  expect_all(t.scanners, "a scanner that is not known", [](uint32_t kind) {
+  expect_all(t.scanners, "a scanner that is not known", [&](uint32_t kind) {
+    if (kind & kSplitRule) return (kind & ~kSplitRule) < t.split_rules.size;
     return kind > 0 && kind < static_cast<uint32_t>(ScanKind::kCount);
+  });
+}
+
+// Every way through the steps stays inside them, and comes to an end: nothing but a run or a set
+// lies on a way back, which moves on in the text. A broken pattern may loop without moving, which
+// the matcher's count of steps ends.
+void check_patterns(const Tables& t) {
+  const size_t steps = t.pattern_steps.size;
+  expect_all(t.split_rules, "a split rule that is not known", [&](const SplitRule& rule) {
+    return rule.start < steps &&
+           rule.behavior < static_cast<uint32_t>(SplitBehavior::kCount);
+  });
+  for (size_t i = 0; i < steps; ++i) {
+    const PatternStep& step = t.pattern_steps[i];
+    expect(step.op < static_cast<uint32_t>(PatternOp::kCount), "a pattern that is not known");
+    const auto op = static_cast<PatternOp>(step.op);
+    const bool jumps = op == PatternOp::kSplit || op == PatternOp::kAhead;
+    const bool sets =
+        op == PatternOp::kSet || op == PatternOp::kRun || op == PatternOp::kRunBack;
+    bool fits = op == PatternOp::kMatch || op == PatternOp::kJump || i + 1 < steps;
+    if (sets) fits &= step.set < t.pattern_sets.size;
+    if (jumps || op == PatternOp::kJump) fits &= step.x < steps;
+    if (jumps) fits &= step.y < steps;
+    // A look-ahead runs on a stack of its own: it lies behind its step.
+    if (op == PatternOp::kAhead) fits &= step.x > i && step.y > i;
+    expect(fits, "a pattern that leads outside");
+  }
+  expect_all(t.pattern_sets, "a set that leads outside", [&](const CharacterSet& set) {
+    return set.ranges + 2 * uint64_t{set.range_count} <= t.pattern_ranges.size;
   });
 }
 
@@ -132,6 +166,7 @@ void check_tables(const Tables& t) {
   expect(t.offsets.size > 0, "no offsets");
   const size_t size = t.offsets.size - 1;
   check_meaning(t, size);
+  check_patterns(t);
   check_charsmap(t.charsmap);
   check_trie(t.added_trie, t.added.size);
   check_trie(t.added_normalized_trie, t.added.size);
@@ -139,7 +174,7 @@ void check_tables(const Tables& t) {
   const EncoderConfig& config = t.config[0];
   expect(t.config.size == 1 && config.model <= ModelKind::kWordPiece &&
              config.owner <= Owner::kSentencePiece &&
-             config.decode <= DecodeStyle::kSentencePiece &&
+             config.decode <= DecodeStyle::kWordEnds &&
              config.prefix_space <= PrefixSpace::kFirst,
          "a kind that is not known");
   expect(config.unk_id == kNoId || config.unk_id < size, "an unknown token outside the vocabulary");
@@ -148,8 +183,14 @@ void check_tables(const Tables& t) {
              [](char form) { return static_cast<uint8_t>(form) < 128; });
   expect(t.byte_ids.size == 256, "bytes without tokens");
   expect_all(t.byte_ids, "a byte outside the vocabulary",
-             [&](uint32_t id) { return id < size || (id == kNoId && !config.byte_fallback); });
-  const bool words = config.model == ModelKind::kUnigram || config.model == ModelKind::kWordPiece;
+             [&](uint32_t id) { return id < size || id == kNoId; });
+  const bool words = config.model == ModelKind::kUnigram ||
+                     config.model == ModelKind::kWordPiece || config.affixes != 0;
+  expect(!config.exact || std::count(t.byte_ids.begin(), t.byte_ids.end(), kNoId) == 0,
+         "exact spelling without a token for each byte");
+  expect((config.sign_level == kNoId || config.sign_level <= t.scanners.size) &&
+             (config.stand_in_level == kNoId || config.stand_in_level <= t.scanners.size),
+         "levels beyond the scanners");
   check_words(t.words, size, words);
   expect(config.continuing_node == kNoId || config.continuing_node == 0 ||
              config.continuing_node < t.words.size,

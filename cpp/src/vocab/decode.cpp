@@ -59,6 +59,7 @@ class Decoder {
       first = false;
     }
     flush();
+    if (style() == DecodeStyle::kWordEnds && !out_.empty() && out_.back() == ' ') out_.pop_back();
     if (style() == DecodeStyle::kBytes) {
       std::string text;
       append_lossy(text, out_);
@@ -93,6 +94,7 @@ class Decoder {
   void add(uint32_t id, std::string_view token, bool first) {
     const uint8_t flags = t_.flags[id];
     switch (style()) {
+      case DecodeStyle::kWordEnds:
       case DecodeStyle::kBytes:
         out_.append(token);
         return;
@@ -122,12 +124,19 @@ class Decoder {
     out_.append(token);
   }
 
-  // The first token shows its continuing prefix; the others are tidied one by one.
+  // Bytes are what a token shows within a text; the first one shows its continuing prefix, and no
+  // space. The owner tidies tokens one by one.
   void add_word(std::string_view token, uint8_t flags, bool first) {
-    std::string word(first ? (flags & kContinues ? "##" : "") : (flags & kContinues ? "" : " "));
-    word.append(token);
-    if (t_.config[0].decode_strips) tidy(word);
-    out_.append(word);
+    if (first && (flags & kContinues)) out_.append("##");
+    if (first && token[0] == ' ') token.remove_prefix(1);
+    if (flags & kSpecial) {
+      std::string word(first ? "" : " ");
+      word.append(token);
+      if (t_.config[0].decode_strips) tidy(word);
+      out_.append(word);
+      return;
+    }
+    out_.append(token);
   }
 
   // SentencePiece leaves out the space that it put before the text; all first spaces where it would

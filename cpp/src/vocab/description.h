@@ -1,6 +1,7 @@
 // A tokeniser as its file describes it, before it becomes tables.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -40,9 +41,11 @@ struct Description {
   std::vector<Component> normalizer, pre_tokenizer, decoder;  // sequences opened up
   std::vector<AddedDescription> added;
   std::vector<uint8_t> in_model;   // [size] 1: an ordinary entry of the model
-  std::vector<std::string> words;  // [size] WordPiece: entries as the model spells them; or empty
+  // [size] entries as the model spells them, where that is not their bytes: WordPiece, Unigram, and
+  // BPE with affixes, whose marks are kContinuesMark and kEndMark; or empty.
+  std::vector<std::string> words;
   std::string continuing_prefix;   // WordPiece
-  std::vector<std::pair<uint32_t, uint32_t>> merges;  // BPE, by rank
+  std::vector<std::array<uint32_t, 3>> merges;  // BPE, by rank: left, right, what they make
   std::vector<uint32_t> ranks;  // BPE without merges: [size] rank of each token, kNoId: none
   std::vector<double> scores;   // Unigram: [size]
   std::string charsmap;

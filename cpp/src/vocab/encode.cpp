@@ -5,6 +5,7 @@
 #include "vocab/added.h"
 #include "vocab/normalize.h"
 #include "vocab/scan.h"
+#include "vocab/split.h"
 #include "vocab/unicode.h"
 
 namespace anydraft::detail {
@@ -19,6 +20,7 @@ struct Model {
   double& score;
   bool exact;
   Mark* mark;
+  const char* origin;  // where the owner counts as the beginning of the text; may be null
 
   void operator()(std::string_view piece) const {
     // Only where no scanner looks at the text again may it be cut within a piece.
@@ -42,12 +44,99 @@ struct Model {
   }
 };
 
+void cut(const Tables& t, size_t level, const uint8_t* categories, std::string_view text,
+         const Model& model);
+
+// One scanner that is a rule.
+void cut_by_rule(const Tables& t, size_t level, const uint8_t* categories, std::string_view text,
+                 const Model& model) {
+  const SplitRule& rule = t.split_rules[t.scanners[level] & ~kSplitRule];
+  Mark* mark = model.mark;
+  const bool open = mark != nullptr && mark->open;
+  const char* end = text.data() + text.size();
+  // What ends where it is final hangs on nothing behind it.
+  const bool hangs = open && end > mark->limit;
+  Splitter splitter(t, rule, categories, text);
+  Piece piece;
+  Seen seen;
+  while (splitter.next(piece, seen)) {
+    if (hangs && (seen.end || seen.furthest > mark->limit)) {
+      mark->limit = std::min(mark->limit, piece.begin);
+    }
+    cut(t, level + 1, categories, {piece.begin, static_cast<size_t>(piece.end - piece.begin)},
+        model);
+  }
+}
+
+// The same on the stand-ins of the text's bytes, whose places are then looked up in the text.
+void cut_stand_ins(const Tables& t, size_t level, const uint8_t* categories, std::string_view text,
+                   const Model& model) {
+  const SplitRule& rule = t.split_rules[t.scanners[level] & ~kSplitRule];
+  const bool begins = std::any_of(text.begin(), text.end(), [&](char c) {
+    const uint8_t byte = static_cast<uint8_t>(c);
+    return rule.first_byte[byte / 64] >> (byte % 64) & 1;
+  });
+  if (!begins && rule.behavior != static_cast<uint32_t>(SplitBehavior::kRemoved)) {
+    return cut(t, level + 1, categories, text, model);
+  }
+  std::string shown;
+  for (char c : text) append_utf8(shown, stand_in(static_cast<uint8_t>(c)));
+  if (model.mark != nullptr && model.mark->open && text.data() + text.size() > model.mark->limit) {
+    model.mark->limit = std::min(model.mark->limit, text.data());
+  }
+  Splitter splitter(t, rule, categories, shown);
+  Piece piece;
+  Seen seen;
+  const char *at = shown.data(), *byte = text.data();
+  const auto skip_to = [&](const char* place) {
+    for (; at != place; at = next_character(at)) ++byte;
+  };
+  while (splitter.next(piece, seen)) {
+    skip_to(piece.begin);
+    const char* begin = byte;
+    skip_to(piece.end);
+    cut(t, level + 1, categories, {begin, static_cast<size_t>(byte - begin)}, model);
+  }
+}
+
+// What Metaspace does to a piece of the scanners before it.
+std::string_view with_signs(const Tables& t, std::string_view text, const Model& model) {
+  const PrefixSpace prefix = t.config[0].prefix_space;
+  const bool wants = prefix == PrefixSpace::kAlways ||
+                     (prefix == PrefixSpace::kFirst && text.data() == model.origin);
+  std::string& to = model.scratch.spaced;
+  const bool typed = text.find(kSign) != std::string_view::npos;
+  if (!typed && !(wants && text[0] != ' ')) return text;
+  to.assign(wants && text[0] != ' ' && text.substr(0, kSign.size()) != kSign ? 1 : 0, ' ');
+  for (size_t sign; (sign = text.find(kSign)) != std::string_view::npos;) {
+    to.append(text.substr(0, sign)).push_back(' ');
+    text.remove_prefix(sign + kSign.size());
+  }
+  return to.append(text);
+}
+
+bool drops(uint32_t kind) {
+  return kind == static_cast<uint32_t>(ScanKind::kWhitespaceSplit) ||
+         kind == static_cast<uint32_t>(ScanKind::kWhitespace);
+}
+
 // The scanners from `level` on, each cutting what the one before gave.
 void cut(const Tables& t, size_t level, const uint8_t* categories, std::string_view text,
          const Model& model) {
+  const EncoderConfig& config = t.config[0];
+  if (level == config.sign_level && !model.exact && !text.empty()) {
+    text = with_signs(t, text, model);
+  }
   if (level == t.scanners.size) return model(text);
+  // To spell a text exactly, the white space that signs will stand for is kept.
+  if (model.exact && config.sign_level != kNoId && level < config.sign_level &&
+      drops(t.scanners[level])) {
+    return cut(t, level + 1, categories, text, model);
+  }
+  if (level >= config.stand_in_level) return cut_stand_ins(t, level, categories, text, model);
+  if (t.scanners[level] & kSplitRule) return cut_by_rule(t, level, categories, text, model);
   const Scanner scan = scanner(static_cast<ScanKind>(t.scanners[level]));
-  const bool last = level + 1 == t.scanners.size;
+  const bool last = level + 1 == t.scanners.size && level + 1 != config.sign_level;
   for (const char *at = text.data(), *end = at + text.size(); at != end;) {
     const Piece piece = scan(categories, at, end);
     if (piece.begin == piece.end) return;
@@ -124,7 +213,7 @@ class ExactParts {
         mark_->limit = stable_limit(unicode().category.data(), begin, mark_->limit);
       }
     }
-    encode_pieces(t_, part, true, score_, thread_scratch(), ids_, mark_);
+    encode_pieces(t_, part, true, score_, thread_scratch(), ids_, mark_, nullptr);
   }
 
   const Tables& t_;
@@ -143,17 +232,19 @@ Scratch& thread_scratch() {
 }
 
 void encode_pieces(const Tables& t, std::string_view text, bool exact, double& score,
-                   Scratch& scratch, TokenIds& ids, Mark* mark) {
-  cut(t, 0, unicode().category.data(), text, {t, scratch, ids, score, exact, mark});
+                   Scratch& scratch, TokenIds& ids, Mark* mark, const char* origin) {
+  cut(t, 0, unicode().category.data(), text, {t, scratch, ids, score, exact, mark, origin});
 }
 
 void encode_as_owner(const Tables& t, std::string_view text, bool specials, TokenIds& ids) {
   Scratch& scratch = thread_scratch();
-  const AddedRules rules{specials, false};
-  const PrefixSpace prefix = t.config[0].prefix_space;
-  const auto encode = [&](std::string_view part) {
+  const AddedRules rules{specials, false}, normal_rules{specials, false, t.config[0].space_sign == 2};
+  // Else it comes before the first scanner.
+  const bool later = t.config[0].sign_level != kNoId;
+  const PrefixSpace prefix = later ? PrefixSpace::kNever : t.config[0].prefix_space;
+  const auto encode = [&](std::string_view part, const char* origin = nullptr) {
     double score = 0;
-    encode_pieces(t, part, false, score, scratch, ids, nullptr);
+    encode_pieces(t, part, false, score, scratch, ids, nullptr, origin);
   };
   const auto on_section = [&](std::string_view section) {
     const bool first = section.data() == text.data();
@@ -161,12 +252,13 @@ void encode_as_owner(const Tables& t, std::string_view text, bool specials, Toke
     const auto on_part = [&](std::string_view part) {
       const bool wants = prefix == PrefixSpace::kAlways ||
                          (prefix == PrefixSpace::kFirst && first && part.data() == normal.data());
-      if (!wants || part[0] == ' ') return encode(part);
+      if (!wants || part[0] == ' ') return encode(part, first ? normal.data() : nullptr);
       std::string& spaced = scratch.spaced;
       spaced.assign(1, ' ').append(part);
       encode(spaced);
     };
-    split_at_added(t, t.added_normalized_trie, rules, normal, ids, on_part, [](const char*) {});
+    split_at_added(t, t.added_normalized_trie, normal_rules, normal, ids, on_part,
+                   [](const char*) {});
   };
   split_at_added(t, t.added_trie, rules, text, ids, on_section, [](const char*) {});
 }

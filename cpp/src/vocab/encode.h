@@ -23,9 +23,10 @@ void encode_exactly(const Tables& tables, std::string_view text, const char* hor
 // Where in `bytes` the first unfinished character or added token begins; their end: nowhere.
 const char* open_end(const Tables& tables, std::string_view bytes);
 
-// The model on one piece after another. `exact` as in encode_exactly.
+// The model on one piece after another. `exact` as in encode_exactly. `origin`: where the owner's
+// text begins, if this is its beginning; or null.
 void encode_pieces(const Tables& tables, std::string_view text, bool exact, double& score,
-                   Scratch& scratch, TokenIds& ids, Mark* mark);
+                   Scratch& scratch, TokenIds& ids, Mark* mark, const char* origin);
 
 Scratch& thread_scratch();
 

@@ -31,7 +31,8 @@ struct Scratch {
   std::vector<Node<float>> nodes_single;
   std::vector<Node<double>> nodes;
   TokenIds path;
-  std::string normalized, other, spaced;
+  std::string normalized, other, spaced, word;
+  std::vector<std::string> stand_ins;  // by level
 };
 
 // Byte pair encoding of one piece of the pre-tokeniser. Sennrich et al. 2016.

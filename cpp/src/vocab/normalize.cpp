@@ -3,6 +3,7 @@
 #include <iterator>
 #include <unordered_map>
 
+#include "vocab/split.h"
 #include "vocab/unicode.h"
 #include "vocab/unicode_data.h"
 
@@ -142,6 +143,15 @@ void apply_step(const Tables& t, const Step& step, Steps& steps) {
       return steps.apply([&](auto text, auto& to) {
         sentence_piece_normalize(t, step.flags, text, to);
         return true;
+      });
+    case StepKind::kPrecompiled:
+      return steps.apply([&](auto text, auto& to) {
+        precompiled_normalize(t, text, to);
+        return true;
+      });
+    case StepKind::kReplacePattern:
+      return steps.apply([&](auto text, auto& to) {
+        return replace_matches(t, t.split_rules[step.flags], text, with, to);
       });
   }
 }

@@ -10,7 +10,7 @@ namespace anydraft::detail {
 
 constexpr char kMagic[8] = {'A', 'D', 'V', 'O', 'C', 'A', 'B', '\n'};
 // Goes up whenever the meaning or the order of an array changes.
-constexpr uint32_t kFileVersion = 2;
+constexpr uint32_t kFileVersion = 3;
 
 struct FileHeader {
   char magic[8];

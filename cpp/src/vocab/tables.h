@@ -36,6 +36,7 @@ enum class DecodeStyle : uint32_t {
   kWordPiece,      // spaces between tokens but before continuing ones
   kSpaced,         // spaces between all tokens
   kSentencePiece,  // its own rules about spaces, unknown pieces and bytes
+  kWordEnds,       // tokens that end a word end in a space; the last one shows none
 };
 
 // Whether the owner puts a space before a text that begins with none.
@@ -49,7 +50,9 @@ struct EncoderConfig {
   uint32_t ignore_merges = 0;  // a piece that is a token is that token, merges or not
   uint32_t fuse_unk = 0;
   uint32_t byte_fallback = 0;
-  uint32_t space_sign = 0;  // the owner writes spaces as U+2581; here they stay spaces
+  // The owner writes spaces as U+2581, in its pre-tokeniser (1) or its normaliser (2); here they
+  // stay spaces.
+  uint32_t space_sign = 0;
   uint32_t unk_id = kNoId;
   uint32_t max_word_chars = 0;   // WordPiece: a longer word is unknown
   uint32_t continuing_node = 0;  // WordPiece: node after the continuing prefix ("##")
@@ -61,8 +64,18 @@ struct EncoderConfig {
   PrefixSpace prefix_space = PrefixSpace::kNever;
   uint32_t tie_bits = 0;  // BPE: ranks that differ in these low bits only are the same
   uint32_t longest = 0;   // Unigram: bytes of the longest token
+  uint32_t affixes = 0;   // BPE: bits of Affix, which mark where in a word a token stands
+  // The scanner before which spaces become signs, and one is put before each piece; kNoId: before
+  // all of them, as prefix_space says.
+  uint32_t sign_level = kNoId;
+  // The scanner from which on each byte of the text is GPT-2's stand-in for it; kNoId: none.
+  uint32_t stand_in_level = kNoId;
   double unk_score = 0;   // Unigram
 };
+
+// BPE: how `words` spells the marks of a word's continuations and ends.
+enum Affix : uint32_t { kAffixEnd = 1, kAffixContinues = 2 };
+constexpr char kContinuesMark = '\xFE', kEndMark = '\xFF';  // no bytes of any text
 
 // A part of the normaliser: its StepKind, and flags and texts as that kind wants them.
 struct Step {
@@ -85,6 +98,8 @@ enum class StepKind : uint32_t {
   kBert,           // flags: 1 clean_text, 2 handle_chinese_chars, 4 strip_accents, 8 lowercase
   kSignToSpace,    // U+2581 becomes a space: the two mean the same to the model
   kSentencePiece,  // charsmap; flags: 1 add_dummy_prefix, 2 remove_extra_whitespaces
+  kPrecompiled,     // charsmap, as `tokenizers` applies it: by grapheme cluster
+  kReplacePattern,  // what matches the split rule `flags` becomes `other`
 };
 
 enum TokenFlag : uint8_t {
@@ -124,6 +139,31 @@ struct Trie {
   Array<uint32_t> values;  // [nodes] kNoId: no key ends here
 };
 
+// ---- Patterns (pattern.h, split.h)
+struct PatternStep {
+  uint32_t op = 0, set = 0, x = 0, y = 0;  // PatternOp
+};
+
+struct CharacterSet {
+  uint64_t ascii[2] = {0, 0};   // of ASCII: all there is to know
+  uint32_t categories = 0;      // beyond ASCII: bits of Category,
+  uint32_t properties = 0;      // of Property,
+  uint32_t ranges = 0;          // and pairs of points, in `pattern_ranges`
+  uint32_t range_count = 0;     // how many pairs
+  uint32_t negated = 0;         // beyond ASCII: all others
+  uint32_t reserved = 0;
+};
+
+struct SplitRule {
+  uint32_t start = 0;         // the pattern's first step
+  uint32_t behavior = 0;      // SplitBehavior
+  uint32_t inverted = 0;      // what lies between matches counts as them
+  uint32_t first_beyond = 0;  // a match may begin beyond ASCII
+  uint64_t first[2] = {0, 0};              // with which characters of ASCII it may
+  uint64_t first_byte[4] = {0, 0, 0, 0};   // with the stand-ins of which bytes it may
+};
+constexpr uint32_t kSplitRule = 0x80000000;  // in `scanners`: the rule of the other bits
+
 struct Role {
   uint32_t name = 0, name_size = 0;  // in `strings`
   uint32_t id = 0;
@@ -142,7 +182,11 @@ struct Tables {
   // ---- The encoder; empty where a function of the caller's encodes
   Array<EncoderConfig> config;  // [1] or []
   Array<Step> normalizer;
-  Array<uint32_t> scanners;    // ScanKind, each cutting the pieces of the one before
+  Array<uint32_t> scanners;    // ScanKind or rule, each cutting the pieces of the one before
+  Array<SplitRule> split_rules;
+  Array<PatternStep> pattern_steps;
+  Array<CharacterSet> pattern_sets;
+  Array<uint32_t> pattern_ranges;  // pairs of first and last points
   Array<PieceSlot> pieces;     // bytes -> id, for BPE
   Array<uint64_t> pairs;       // BPE: open addressing, slot = left << 44 | right << 24 | rank
   Array<uint32_t> merged;      // BPE: [ranks] rank -> id
@@ -151,7 +195,7 @@ struct Tables {
   Array<uint8_t> joins;        // BPE over characters: bit set of pairs inside some token (joins.h)
   Array<double> scores;        // Unigram: [size + 1] of ids + 1; the first is minus infinity
   Array<float> scores_single;  // the same where the owner adds in float
-  Array<uint64_t> words;       // Unigram, WordPiece: units of a double array (double_array.h)
+  Array<uint64_t> words;  // Unigram, WordPiece, BPE with affixes: a double array (double_array.h)
   Array<AddedToken> added;     // tokens found before the model runs
   Trie added_trie, added_normalized_trie;  // text -> index in `added`
   Array<uint8_t> charsmap;  // SentencePiece's precompiled normalisation, as in its file
@@ -172,6 +216,10 @@ void each_array(TablesType& t, F&& f) {
   f("config", t.config);
   f("normalizer", t.normalizer);
   f("scanners", t.scanners);
+  f("split_rules", t.split_rules);
+  f("pattern_steps", t.pattern_steps);
+  f("pattern_sets", t.pattern_sets);
+  f("pattern_ranges", t.pattern_ranges);
   f("pieces", t.pieces);
   f("pairs", t.pairs);
   f("merged", t.merged);

@@ -1,5 +1,6 @@
 #include "vocab/unicode.h"
 
+#include <array>
 #include <iterator>
 
 #include "vocab/unicode_data.h"
@@ -16,7 +17,8 @@ void mark(std::vector<uint8_t>& property, const uint32_t (&ends)[kSize], uint8_t
 }
 
 UnicodeTables make() {
-  UnicodeTables tables{std::vector<uint8_t>(0x110000), std::vector<uint8_t>(0x110000)};
+  const std::vector<uint8_t> none(0x110000);
+  UnicodeTables tables{none, none, none};
   constexpr size_t runs = std::size(kCategoryRuns);
   for (size_t i = 0; i < runs; ++i) {
     const uint32_t end = i + 1 < runs ? kCategoryRuns[i + 1] >> 5 : 0x110000;
@@ -33,6 +35,9 @@ UnicodeTables make() {
   mark(tables.property, kBertRemovedRuns, kBertRemoved);
   mark(tables.property, kBertSpaceRuns, kBertSpace);
   mark(tables.property, kBertCjkRuns, kBertCjk);
+  mark(tables.cluster, kClusterExtendRuns, kClusterExtends);
+  mark(tables.cluster, kClusterPrependRuns, kClusterPrepends);
+  mark(tables.cluster, kClusterAloneRuns, kClusterAlone);
   return tables;
 }
 
@@ -41,6 +46,38 @@ UnicodeTables make() {
 const UnicodeTables& unicode() {
   static const UnicodeTables tables = make();
   return tables;
+}
+
+uint32_t stand_in(uint8_t byte) {
+  static const std::array<uint32_t, 256> points = [] {
+    std::array<uint32_t, 256> made{};
+    uint32_t next = 0x100;
+    for (uint32_t i = 0; i < 256; ++i) {
+      const bool plain = (i >= 0x21 && i <= 0x7E) || (i >= 0xA1 && i <= 0xAC) || i >= 0xAE;
+      made[i] = plain ? i : next++;
+    }
+    return made;
+  }();
+  return points[byte];
+}
+
+const char* cluster_end(const char* at, const char* end) {
+  const auto& cluster = unicode().cluster;
+  const auto alone = [&](uint32_t point) { return (cluster[point] & kClusterAlone) != 0; };
+  const char* next = at;
+  uint32_t point = decode(next);
+  if (point == '\r') return next + (next != end && *next == '\n');
+  if (alone(point)) return next;
+  while (next != end) {
+    const char* behind = next;
+    const uint32_t following = decode(behind);
+    const bool joined = (cluster[following] & kClusterExtends) ||
+                        ((cluster[point] & kClusterPrepends) && !alone(following));
+    if (!joined) break;
+    point = following;
+    next = behind;
+  }
+  return next;
 }
 
 void append_utf8(std::string& to, uint32_t point) {

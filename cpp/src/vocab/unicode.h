@@ -59,6 +59,7 @@ constexpr uint32_t kSpaces = bits(kZs, kZl, kZp, kCcSpace);
 struct UnicodeTables {
   std::vector<uint8_t> category;  // [0x110000]
   std::vector<uint8_t> property;  // [0x110000] Property bits, for the rarer questions
+  std::vector<uint8_t> cluster;   // [0x110000] Cluster bits
 };
 const UnicodeTables& unicode();  // made once, on first use
 
@@ -71,6 +72,13 @@ enum Property : uint8_t {
   kBertRemoved = 32,  // removed by BERT's clean_text
   kBertSpace = 64,    // becomes a space there
   kBertCjk = 128,     // gets spaces around it
+};
+
+// How a character takes part in grapheme clusters.
+enum Cluster : uint8_t {
+  kClusterExtends = 1,   // belongs to what stands before it
+  kClusterPrepends = 2,  // takes what follows
+  kClusterAlone = 4,     // stands for itself: controls, line ends
 };
 
 inline uint32_t category_bit(uint32_t point) { return 1u << unicode().category[point]; }
@@ -103,6 +111,13 @@ inline const char* previous_character(const char* at) {
   while ((static_cast<uint8_t>(*at) & 0xC0) == 0x80);
   return at;
 }
+
+// The code point that GPT-2 shows for a byte: itself where it is printable, else from U+0100 on.
+uint32_t stand_in(uint8_t byte);
+
+// The end of the grapheme cluster that begins at `at`, as far as clusters of fewer than six bytes
+// depend on it: line ends, marks, and signs that go before (UAX 29; no Hangul syllables or flags).
+const char* cluster_end(const char* at, const char* end);
 
 void append_utf8(std::string& to, uint32_t point);
 

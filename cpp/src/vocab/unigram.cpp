@@ -126,6 +126,11 @@ size_t meeting_place(const Nodes<Score>& nodes, size_t limit, size_t longest,
   return places.empty() ? 0 : places[0];
 }
 
+bool in_bytes(const Tables& t, std::string_view character) {
+  return std::all_of(character.begin(), character.end(),
+                     [&](char c) { return t.byte_ids[static_cast<uint8_t>(c)] != kNoId; });
+}
+
 template <typename Score>
 void encode(const Tables& t, const Score* scores, bool exact, std::string_view piece, double& score,
             Nodes<Score>& nodes, Scratch& scratch, TokenIds& ids, Mark* mark) {
@@ -146,7 +151,7 @@ void encode(const Tables& t, const Score* scores, bool exact, std::string_view p
     const uint32_t word = nodes[end].word;
     if (word != 0) {
       path.push_back(static_cast<int32_t>(word - 1));
-    } else if (config.byte_fallback) {
+    } else if (config.byte_fallback && in_bytes(t, piece.substr(from, end - from))) {
       for (size_t i = end; i > from; --i) {
         path.push_back(static_cast<int32_t>(t.byte_ids[static_cast<uint8_t>(piece[i - 1])]));
       }
