@@ -28,9 +28,9 @@ import torch  # noqa: E402
 from coarse import coarsen  # noqa: E402
 from report import machine  # noqa: E402
 
+from anydraft.bench.shared_rows import Pair, Plan, Record, measure  # noqa: E402
 from anydraft.cli.acceptance_tables import markdown, plot, summarise  # noqa: E402
 from anydraft.cli.loading import load  # noqa: E402
-from anydraft.contrib.shared_rows import Pair, Plan, Record, measure  # noqa: E402
 
 BITS = 3  # SmolLM2's weights come with 4
 

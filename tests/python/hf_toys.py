@@ -11,7 +11,7 @@ import pytest
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-from anydraft.contrib import hf  # noqa: E402
+from anydraft import hf  # noqa: E402
 
 VOCAB = 96
 VOCABULARY = object()  # the adapter only hands it on

@@ -155,7 +155,7 @@ def test_texts_of_the_target_give_the_mean_of_drawn_trees(kind):
 def test_rows_by_prefix_are_those_of_whole_texts():
     """Tree attention, with a window shorter than the text, against a fresh forward pass."""
     transformers = pytest.importorskip("transformers")
-    from anydraft.contrib.prefix_rows import PrefixRows
+    from anydraft.bench.prefix_rows import PrefixRows
 
     torch.manual_seed(0)
     shape = {

@@ -155,8 +155,7 @@ def test_a_text_that_differs_is_an_error(target, capsys, monkeypatch):
 
 def test_tie_gap_of_plain_tokens_is_nothing(target):
     """The uniform of a sampled token lies in its own interval: position and purpose are right."""
-    from anydraft import SamplingParams, SpeculativeSession
-    from anydraft.contrib import hf
+    from anydraft import SamplingParams, SpeculativeSession, hf
 
     model = hf.load(target)
     for temperature in (0.0, 0.9):

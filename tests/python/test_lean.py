@@ -25,7 +25,8 @@ from hf_toys import (  # noqa: E402
     wrap,
 )
 
-from anydraft.contrib import families, lean  # noqa: E402
+from anydraft.hf.lean import decoder as lean  # noqa: E402
+from anydraft.hf.lean import families  # noqa: E402
 
 
 @pytest.mark.parametrize("name", sorted(BUILDERS))

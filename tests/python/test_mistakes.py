@@ -120,7 +120,7 @@ def folder(tmp_path):
 
 
 def test_a_folder_without_a_tokenizer(folder):
-    from anydraft.contrib import hf
+    from anydraft import hf
 
     with pytest.raises((OSError, ValueError), match=r"\[hf\.load\] expected a tokenizer"):
         hf.load(folder)
@@ -132,7 +132,7 @@ def test_a_folder_without_a_tokenizer(folder):
 
 
 def test_ids_without_an_embedding_are_named(folder):
-    from anydraft.contrib import hf
+    from anydraft import hf
 
     target = hf.load(folder, vocabulary=BOTH)
     with pytest.raises(ValueError, match=r"token ids < 96 \(embeddings\), got 96"):
@@ -140,7 +140,7 @@ def test_ids_without_an_embedding_are_named(folder):
 
 
 def test_a_model_that_is_read_is_packed_where_that_pays(folder):
-    from anydraft.contrib import hf
+    from anydraft import hf
 
     torch = pytest.importorskip("torch")
     pays = torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
@@ -150,7 +150,7 @@ def test_a_model_that_is_read_is_packed_where_that_pays(folder):
 
 
 def test_models_may_be_read_by_several_threads(folder):
-    from anydraft.contrib import hf
+    from anydraft import hf
 
     read = []
     threads = [

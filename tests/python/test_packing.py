@@ -21,14 +21,17 @@ from hf_toys import (  # noqa: E402
 )
 from toys import TARGET  # noqa: E402
 
-from anydraft import InputError, SpeculativeSession  # noqa: E402
-from anydraft.contrib import hf  # noqa: E402
-from anydraft.contrib.coarse import (  # noqa: E402
+from anydraft import (  # noqa: E402
+    InputError,
+    SpeculativeSession,
+    hf,
+)
+from anydraft.hf.lean.coarse import (  # noqa: E402
     GROUP,
     EightBitLinear,
     FourBitLinear,
 )
-from anydraft.contrib.packing import PackedLinear, pack_linears  # noqa: E402
+from anydraft.hf.packing import PackedLinear, pack_linears  # noqa: E402
 
 
 def test_packed_linear_equals_linear() -> None:

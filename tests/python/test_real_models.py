@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 from ties import same_but_for_ties
 
-from anydraft import SamplingParams, SpeculativeSession
-from anydraft.contrib import hf
+from anydraft import SamplingParams, SpeculativeSession, hf
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "bench"))
 import models

@@ -7,8 +7,7 @@ import pytest
 import torch
 from ties import same_but_for_ties
 
-from anydraft import Penalties, SamplingParams, SpeculativeSession, Vocabulary, VocabularyMap
-from anydraft.contrib import hf
+from anydraft import Penalties, SamplingParams, SpeculativeSession, Vocabulary, VocabularyMap, hf
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "bench"))
 import models

@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     set_threads(args.threads)
     target = load_target(args.target, args.pack)
     drafter = load_drafter(args.drafter, args.pack)
-    from anydraft.contrib.shared_rows import Pair, Plan, Record, measure
+    from anydraft.bench.shared_rows import Pair, Plan, Record, measure
 
     plan = Plan(temperatures, length=args.length, drawn=temperatures, seed=args.seed)
     prompts = [("text", _ids(target, text, chat=args.chat)) for text in texts]

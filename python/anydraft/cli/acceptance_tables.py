@@ -9,7 +9,7 @@ from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # it imports torch
-    from anydraft.contrib.shared_rows import Record
+    from anydraft.bench.shared_rows import Record
 
 Key = tuple[float, str, str, str]  # temperature, shape, draft, verifier
 NAMES = {

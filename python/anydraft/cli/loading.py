@@ -12,9 +12,9 @@ from anydraft.errors import InputError
 
 
 def load(role: str, name: str, *, pack: bool | str | None) -> Any:
-    """A model as `anydraft.contrib.hf.load` gives it; says what it loads and how long it took."""
+    """A model as `anydraft.hf.load` gives it; says what it loads and how long it took."""
     _be_quiet()
-    from anydraft.contrib import hf
+    from anydraft import hf
 
     say(f"loading {role} {name} ...", end="")
     started = time.perf_counter()

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from anydraft.contrib.coarse import CoarseLinear, EightBitLinear, FourBitLinear, fits
+from anydraft.hf.lean.coarse import CoarseLinear, EightBitLinear, FourBitLinear, fits
 
 ATTENTION = "anydraft_sdpa"  # the name of `_grouped_attention` in transformers
 _TOGETHER = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))  # products of one input

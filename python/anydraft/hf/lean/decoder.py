@@ -14,10 +14,10 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from anydraft.contrib.families import Decoder, Layer, Norm, recognise, rope_table
-from anydraft.contrib.kv_cache import FlatCache
-from anydraft.contrib.slots import Part, Slots, additive
-from anydraft.contrib.stock import StockDecoder
+from anydraft.hf.lean.families import Decoder, Layer, Norm, recognise, rope_table
+from anydraft.hf.lean.flat_cache import FlatCache
+from anydraft.hf.slots import Part, Slots, additive
+from anydraft.hf.stock import StockDecoder
 
 _ROPE_BLOCK = 1024  # positions
 _ROUNDING = 1e-4  # of the largest logit; real models of 0.1 to 1.5 billion weights: 2e-6 to 6e-6

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from anydraft.contrib.coarse import CoarseLinear
-from anydraft.contrib.packing import Packed, fused
+from anydraft.hf.lean.coarse import CoarseLinear
+from anydraft.hf.packing import Packed, fused
 
 # Those whose layer is: norm, attention with rotary positions, norm, gated products.
 _FAMILIES = ("Llama", "Mistral", "Qwen2", "Qwen3", "Gemma3", "Phi3")

@@ -16,7 +16,7 @@ import torch
 
 from anydraft import SamplingParams, VocabularyMap, acceptance, sample, theory
 from anydraft.acceptance import DrawnTree, Prefix
-from anydraft.contrib.prefix_rows import PrefixRows
+from anydraft.bench.prefix_rows import PrefixRows
 
 DRAFTS = {  # name -> (distribution, children of a node)
     "one draft": ("iid", 1),
@@ -74,7 +74,7 @@ class Pair:
     """A target and a drafter, of one vocabulary or bridged by the tokens they share (TLI)."""
 
     def __init__(self, target: Any, drafter: Any, temperatures: Sequence[float]) -> None:
-        """target, drafter: as `anydraft.contrib.hf.load` gives them."""
+        """target, drafter: as `anydraft.hf.load` gives them."""
         self.target, self.drafter, self.temperatures = target, drafter, tuple(temperatures)
         self.same = target.vocabulary == drafter.vocabulary
         shared = None if self.same else VocabularyMap(drafter.vocabulary, target.vocabulary)
@@ -215,8 +215,8 @@ class _Place:
             rows = self._rows_of(tree, temperature)
             for depth in self._plan.depths:
                 for verifier in ("top_down", "traversal"):
-                    judge = acceptance.tree_verifier(verifier)
-                    accepted = judge(tree.cut(depth), *rows, temperature)
+                    verify = acceptance.tree_verifier(verifier)
+                    accepted = verify(tree.cut(depth), *rows, temperature)
                     yield temperature, f"tree {depth}", scheme, verifier, accepted
         for temperature, drawn in paths.items():
             for count in self._plan.paths:

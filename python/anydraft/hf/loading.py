@@ -1,0 +1,164 @@
+"""Reading a transformers model, its tokenizer and its vocabulary."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from anydraft.hf.model import HfModel
+
+_reading = threading.Lock()  # transformers' from_pretrained is not for several threads
+
+
+def load(
+    name_or_model: str | Path | Any,
+    *,
+    tokenizer: Any = None,
+    pack: bool | str | None = None,
+    dtype: torch.dtype | str | None = None,
+    device: torch.device | str | None = None,
+    vocabulary: Any = None,
+) -> HfModel:
+    """A model from a folder, from the hub, or already built, ready for a session.
+
+    tokenizer: read from the same place unless given. dtype: float32 on a CPU, otherwise the file's.
+    pack: packs the linear layers (CPU and float32 only; in place when the model is given built);
+    families that are known get a leaner forward pass than transformers' own. Not packed, a call on
+    several tokens costs a CPU twice one on one token, and speculation gains nothing there. None:
+    where it can be done to a model that is read here. "int4": packs them with weights of 4 bits,
+    for drafters: it is another model then, which a session refuses as its target.
+    vocabulary: an anydraft.Vocabulary; made from the tokenizer unless given, and enough by itself
+    where no chat template is wanted.
+    """
+    if pack not in (None, False, True, "int4"):
+        raise ValueError(f'[hf.load] expected pack to be None, False, True or "int4", got {pack!r}')
+    folder: Path | None = None
+    model: Any = name_or_model
+    if isinstance(name_or_model, str | Path):
+        with _reading:
+            folder, model, tokenizer = _read(name_or_model, tokenizer, vocabulary, dtype, device)
+        pack = _can_pack(model) if pack is None else pack
+    else:
+        model = model if device is None else model.to(device)
+        model = model if dtype is None else model.to(dtype)
+    if vocabulary is None:
+        vocabulary = _vocabulary(folder, tokenizer)
+    lean = None
+    if pack:
+        from anydraft.hf.lean.decoder import lean_decoder
+        from anydraft.hf.packing import pack_linears
+
+        lean = lean_decoder(pack_linears(model.eval(), coarse=pack == "int4"))
+    if getattr(model.config, "is_encoder_decoder", False):
+        from anydraft.hf.encoder_decoder import HfEncoderDecoder
+
+        return HfEncoderDecoder(model, vocabulary, tokenizer)
+    return HfModel(model, vocabulary, tokenizer, lean)
+
+
+def _can_pack(model: Any) -> bool:
+    """Whether oneDNN has packed products for it that are known to pay."""
+    capable = torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
+    here = model.device.type == "cpu" and model.dtype == torch.float32
+    mkldnn: Any = torch.backends.mkldnn
+    return capable and here and bool(mkldnn.is_available())
+
+
+def _read(
+    name: str | Path, tokenizer: Any, vocabulary: Any, dtype: Any, device: Any
+) -> tuple[Path | None, Any, Any]:
+    """(the folder, None for a hub name; the model; its tokenizer)."""
+    from transformers import AutoConfig, AutoTokenizer
+
+    folder = _folder(name)
+    source = str(name if folder is None else folder)
+    device = torch.device("cpu" if device is None else device)
+    if dtype is None:
+        dtype = torch.float32 if device.type == "cpu" else "auto"
+    config = _from_pretrained(AutoConfig.from_pretrained, "a model", source, folder)
+    model = _with_weights(_model_class(config), source, folder, dtype)
+    if tokenizer is None:
+        try:
+            tokenizer = _from_pretrained(
+                AutoTokenizer.from_pretrained, "a tokenizer", source, folder
+            )
+        except (OSError, ValueError):
+            if vocabulary is None:
+                raise
+    return folder, model.to(device), tokenizer
+
+
+def _model_class(config: Any) -> Any:
+    """The class of transformers that gives logits for a configuration."""
+    import transformers
+
+    if not getattr(config, "is_encoder_decoder", False):
+        return transformers.AutoModelForCausalLM
+    text: Any = transformers.models.auto.modeling_auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING
+    if type(config) in text:
+        return transformers.AutoModelForSeq2SeqLM
+    return transformers.AutoModelForSpeechSeq2Seq
+
+
+def _with_weights(kind: Any, source: str, folder: Path | None, dtype: Any) -> Any:
+    """The model, with all its weights from the file.
+
+    Raises:
+        ValueError: some are missing, and would be random.
+    """
+    read = kind.from_pretrained
+    model, loaded = _from_pretrained(
+        read, "a model", source, folder, dtype=dtype, output_loading_info=True
+    )
+    if missing := sorted(loaded["missing_keys"]):
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise ValueError(
+            f"[hf.load] expected all weights of {type(model).__name__} in {source!r}, got none for "
+            f"{', '.join(missing[:3])}{more}: is it a classifier, or a model without a head?"
+        )
+    return model
+
+
+def _folder(name: str | Path) -> Path | None:
+    """The local folder that is meant, None if it can only be a name on the hub."""
+    path = Path(name).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise FileNotFoundError(f"[hf.load] expected config.json in {path}, got none")
+        return path
+    # The hub's names are "name" or "owner/name"; everything else was meant as a path.
+    if isinstance(name, Path) or path.is_absolute() or name[0:1] in ".~" or name.count("/") > 1:
+        raise FileNotFoundError(f"[hf.load] expected a model folder, got {path}: no such folder")
+    return None
+
+
+def _from_pretrained(
+    read: Callable[..., Any], what: str, source: str, folder: Path | None, **options: Any
+) -> Any:
+    """read(source), with an error that says where it was looked for."""
+    try:
+        return read(source, local_files_only=folder is not None, **options)
+    except (OSError, ValueError) as error:
+        place = "that folder" if folder else f"a folder under {Path.cwd()}, or a name on the hub"
+        message = f"[hf.load] expected {what}, got {source!r} (looked for {place}): {error}"
+        # A bad configuration is the caller's ValueError; everything else was not found.
+        kind = ValueError if isinstance(error, ValueError) else FileNotFoundError
+        raise kind(message) from error
+
+
+def _vocabulary(folder: Path | None, tokenizer: Any) -> Any:
+    """The anydraft.Vocabulary of the folder's tokenizer.json, or of a tokenizer object."""
+    file = None if folder is None else folder / "tokenizer.json"
+    backend: Any = getattr(tokenizer, "backend_tokenizer", None)
+    local = file is not None and file.is_file()
+    if not local and backend is None:
+        raise ValueError("[hf.load] expected a vocabulary or a fast tokenizer, got neither")
+    from anydraft import Vocabulary
+
+    if local:
+        return Vocabulary.from_file(str(file))
+    return Vocabulary.from_json(backend.to_str())

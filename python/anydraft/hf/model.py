@@ -1,0 +1,196 @@
+"""A transformers model as the model of a session."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+
+from anydraft.hf import borders, checks, rules
+from anydraft.hf.feeds import Feed, check_feed, check_parents
+from anydraft.hf.lean.coarse import CoarseLinear
+from anydraft.hf.slots import Part, Slots
+from anydraft.hf.snapshots import RecurrentDecoder
+from anydraft.hf.stock import StockDecoder
+
+if TYPE_CHECKING:
+    from anydraft.hf.lean.decoder import LeanDecoder
+
+
+class HfModel:
+    """A transformers causal model as a callable f(feeds) -> logits, with a cache for each request.
+
+    Chains and trees alike: parents and positions say what each token sees; models with recurrent
+    layers take chains alone. The lean pass takes the feeds of all requests together, transformers'
+    own takes them in turn. Not for concurrent calls: the caches are shared by all of them.
+
+    Attributes:
+        drafts_only: whether weights are rounded (pack="int4"), so that a session refuses it as a
+            target.
+        context_length: how many tokens a text may have, None for any number.
+
+    Raises:
+        NotImplementedError: a model whose text would not be its own, by name and with the reason.
+    """
+
+    def __init__(
+        self, model: Any, vocabulary: Any, tokenizer: Any = None, lean: LeanDecoder | None = None
+    ) -> None:
+        """model: a transformers causal model, which must not be changed while this uses it.
+        lean: a forward pass of the same model to take in place of its own."""
+        checks.check_head(model)
+        self.model = model.eval()
+        self.vocabulary = vocabulary
+        self.tokenizer = tokenizer
+        self.lean = lean
+        # What torch packs is another model; one that was quantised before it came here is itself.
+        self.drafts_only = any(isinstance(layer, CoarseLinear) for layer in model.modules())
+        self._config = model.config.get_text_config(decoder=True)
+        self.context_length = checks.context_length(self._config)
+        self._border = borders.longrope_border(self._config)
+        self._dynamic = borders.dynamic_border(self._config)
+        self._forbidden = rules.forbidden(model)
+        self._embeddings = self._count_embeddings()
+        self._requests: dict[int, tuple[Slots, Any]] = {}
+        self._decoder: Any = lean or self._new_decoder()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model lies, and the logits with it."""
+        return cast("torch.device", self.model.device)
+
+    def __call__(self, feeds: Sequence[Feed]) -> torch.Tensor:
+        """Feeds of distinct requests -> float32 logits [sum of feed.rows, vocab], in feed order."""
+        for feed in feeds:
+            check_feed(feed, self._embeddings)
+            self._check_length(feed)
+        if len({feed.request for feed in feeds}) != len(feeds):
+            raise ValueError("[HfModel] expected one feed a request, got several of one")
+        with torch.inference_mode():
+            rows = [self._forward(group) for group in self._groups(feeds)]
+            if not rows:
+                return torch.empty(0, self._config.vocab_size, device=self.device)
+            return rows[0] if len(rows) == 1 else torch.cat(rows)
+
+    @property
+    def stop_tokens(self) -> list[int]:
+        """Ids that end a text by the model's generation_config.json."""
+        return rules.eos_tokens(self.model)
+
+    @property
+    def passes(self) -> tuple[int, int]:
+        """(forward passes so far, of these such as only moved a recurrent model's snapshot up)."""
+        decoder = self._decoder
+        return getattr(decoder, "passes", 0), getattr(decoder, "extra_passes", 0)
+
+    def forget(self, request: int) -> None:
+        """Drops the cache of a request; one that is not known is no error."""
+        self._requests.pop(request, None)
+
+    def chat(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
+        """The ids of chat messages under the model's template, up to where the answer begins."""
+        if self.tokenizer is None or not self.tokenizer.chat_template:
+            raise ValueError(
+                "[HfModel.chat] expected a tokenizer with a chat template, got none: give text"
+            )
+        # The template's text is tokenised with its specials recognised, and none added to them.
+        ids = self.tokenizer.apply_chat_template(
+            [dict(message) for message in messages],
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=False,
+        )
+        return [int(token) for token in ids]
+
+    def _new_decoder(self) -> Any:
+        """transformers' own pass, compared with itself."""
+        decoder = StockDecoder(self.model)
+        if decoder.new_cache().is_recurrent:
+            decoder = RecurrentDecoder(self.model)
+        elif getattr(self.model, "_is_stateful", False):
+            raise NotImplementedError(
+                f"[HfModel] expected a state that can be copied, got {type(self.model).__name__}: "
+                "its recurrent state is in a cache of its own kind, and what it has taken in "
+                "cannot be taken back when a draft is rejected"
+            )
+        self._check_rows(decoder)
+        return decoder
+
+    def _check_rows(self, decoder: Any) -> None:
+        quantised = getattr(self.model.config, "quantization_config", None) is not None
+        with torch.inference_mode():
+            checks.check_rows(
+                decoder,
+                self._config,
+                type(self.model).__name__,
+                self.model.dtype,
+                quantised=quantised,
+            )
+
+    def _count_embeddings(self) -> int:
+        return embeddings(self.model, self._config)
+
+    def _forward(self, feeds: Sequence[Feed]) -> torch.Tensor:
+        """One pass of the decoder -> [sum of feed.rows, vocab]."""
+        parts = [self._part(feed) for feed in feeds]
+        if len(feeds) == 1 and borders.crosses(feeds[0], self._border):
+            rows = torch.cat(
+                [self._run([part]) for part in borders.split(parts[0], cast("int", self._border))]
+            )
+        else:
+            rows = self._run(parts)
+        return self._forbidden.apply(rows, None)
+
+    def _run(self, parts: Sequence[Part]) -> torch.Tensor:
+        rows: torch.Tensor = self._decoder(parts)
+        for part in parts:
+            part.slots.add(part.positions, part.parents)
+        return rows
+
+    def _part(self, feed: Feed) -> Part:
+        """Cuts the request's cache to what the feed keeps."""
+        slots, cache = self._requests.get(feed.request) or (Slots(), self._decoder.new_cache())
+        check_parents(feed, slots)
+        cache.keep(*slots.keep(feed.keep))
+        self._requests[feed.request] = slots, cache
+        return Part(feed.tokens, feed.positions, feed.parents, feed.rows, slots, cache)
+
+    def _check_length(self, feed: Feed) -> None:
+        if self._dynamic is not None and max(feed.positions) >= self._dynamic:
+            raise ValueError(
+                f"[HfModel] expected positions < {self._dynamic}, beyond which this model's rotary "
+                f"angles change with every token (dynamic NTK), got {max(feed.positions)}"
+            )
+
+    def _groups(self, feeds: Sequence[Feed]) -> list[list[Feed]]:
+        """Feeds to run in one pass: those of several requests with `together` tokens at most."""
+        groups, remaining = list[list[Feed]](), 0
+        for feed in feeds:
+            new = len(feed.tokens)
+            alone = borders.crosses(feed, self._border)
+            if new <= remaining and not alone:
+                groups[-1].append(feed)
+                remaining -= new
+            else:
+                groups.append([feed])
+                remaining = 0 if alone else self._decoder.together - new
+        return groups
+
+
+def embeddings(model: Any, config: Any) -> int:
+    """How many ids a model, or its decoder, takes.
+
+    Raises:
+        NotImplementedError: one that takes several ids at a time.
+    """
+    try:
+        table = model.get_input_embeddings()
+    except (AttributeError, NotImplementedError):  # it does not say
+        return int(getattr(config, "src_vocab_size", None) or config.vocab_size)
+    if not hasattr(table, "weight"):
+        raise NotImplementedError(
+            f"[HfModel] expected one table of embeddings, got {type(table).__name__}: models of "
+            "several codebooks decode several ids at a time"
+        )
+    return int(table.weight.shape[0])
