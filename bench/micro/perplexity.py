@@ -28,7 +28,9 @@ WINDOW = 512
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("model", type=Path)
     parser.add_argument("--tokens", type=int, default=20480)
     parser.add_argument("--ids", type=Path, help="token ids as JSON: read, or made by ours")
@@ -94,7 +96,12 @@ def llama_cpp(path: Path) -> tuple[Callable[[list[int]], Any], str]:
     import llama_cpp
 
     model = llama_cpp.Llama(
-        str(path), n_ctx=WINDOW, n_batch=WINDOW, logits_all=True, verbose=False, n_threads=os.cpu_count()
+        str(path),
+        n_ctx=WINDOW,
+        n_batch=WINDOW,
+        logits_all=True,
+        verbose=False,
+        n_threads=os.cpu_count(),
     )
 
     def logits(window: list[int]) -> Any:

@@ -12,7 +12,6 @@ from anydraft.sampling import Stop
 from anydraft.vocabulary import Vocabulary
 
 
-
 def split(stop: Stop) -> tuple[list[str], list[int]]:
     """(strings, token ids) of what the caller gave.
 

@@ -162,7 +162,12 @@ class LlamaCpp:
 
         self.version = str(llama_cpp.__version__)
         self._model = llama_cpp.Llama(
-            file, n_ctx=context, n_batch=512, n_threads=threads, n_threads_batch=threads, verbose=False
+            file,
+            n_ctx=context,
+            n_batch=512,
+            n_threads=threads,
+            n_threads_batch=threads,
+            verbose=False,
         )
 
     def run(self, number: int, prompt: Sequence[int], tokens: int, ends: Sequence[int]) -> Run:
@@ -258,15 +263,16 @@ def _row(own: dict[int, Run], plain: dict[int, Run], peer: dict[int, Run]) -> di
 
 
 def _ratio(own: dict[int, Run], other: dict[int, Run]) -> float | None:
-    ratios = [
-        own[n].speed / other[n].speed for n in own if n in other and len(own[n].tokens) > 1
-    ]
+    ratios = [own[n].speed / other[n].speed for n in own if n in other and len(own[n].tokens) > 1]
     return round(median(ratios), 3) if ratios else None
 
 
 def as_json(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """Raw results, seconds rounded to 0.1 ms."""
     return [
-        {name: round(value, 4) if isinstance(value, float) else value for name, value in each.items()}
+        {
+            name: round(value, 4) if isinstance(value, float) else value
+            for name, value in each.items()
+        }
         for each in map(asdict, runs)
     ]

@@ -46,7 +46,9 @@ def add(kinds: Any) -> None:
     option("--drafter", action="append", default=[], metavar="MODEL")
     option("--drafter-weights", default="int4", help="of drafters out of folders (default: int4)")
     option("--prompts", type=Path, metavar="FILE", help="a JSON list of texts, or HumanEval's file")
-    option("--tune", type=int, default=3, metavar="N", help="the first N prompts choose the methods")
+    option(
+        "--tune", type=int, default=3, metavar="N", help="the first N prompts choose the methods"
+    )
     option("--range", default="3:23", metavar="A:B", help="prompts that are measured")
     option("--method", action="append", metavar="NAME", help="these alone, without tuning")
     option("--tokens", type=int, default=64, metavar="N")
@@ -176,9 +178,7 @@ def _result(
         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d"),
         "machine": known.get("machine", about),
         "target": getattr(ours.target, "description", ""),
-        "drafters": {
-            name: model.description for name, model in ours.drafters.items()
-        },
+        "drafters": {name: model.description for name, model in ours.drafters.items()},
         "row_costs": {
             "target": ours.target.row_costs,
             **{name: model.row_costs for name, model in ours.drafters.items()},

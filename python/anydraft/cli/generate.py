@@ -26,7 +26,9 @@ def add(commands: Any) -> None:
         "distribution.",
     )
     option = parser.add_argument
-    option("--target", required=True, metavar="MODEL", help="GGUF file, folder or name of the model")
+    option(
+        "--target", required=True, metavar="MODEL", help="GGUF file, folder or name of the model"
+    )
     option("--drafter", required=True, metavar="MODEL", help="file, folder, name, lookup, or none")
     option(
         "--prompt",

@@ -90,12 +90,15 @@ def _load(
     return model
 
 
+class _Said(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        say(record.getMessage())
+
+
 def _be_quiet() -> None:
     log = logging.getLogger("anydraft")
     if not log.handlers:  # row costs that had to be measured are told
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        log.addHandler(handler)
+        log.addHandler(_Said())
     warnings.filterwarnings("ignore", module="transformers")
     for name, value in (("TRANSFORMERS_VERBOSITY", "error"), ("HF_HUB_DISABLE_PROGRESS_BARS", "1")):
         os.environ.setdefault(name, value)  # read when they are imported
