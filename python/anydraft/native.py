@@ -8,11 +8,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from anydraft import stops
 from anydraft._core import Decoder
+from anydraft.chat import ChatTemplate
+from anydraft.errors import InputError
+from anydraft.row_costs import known_row_costs
 from anydraft.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -30,12 +34,26 @@ class NativeModel:
     The bits of a token's logits depend on the tokens before it alone, not on how many rows and
     requests a call has, on how the text was fed, or on the number of threads. So greedy text with
     any drafter is plain decoding's to the letter. Calls from several threads take turns.
+
+    Attributes:
+        stop_tokens: ids that end a text by the model's own files.
+        template: the chat template of its files; None where they have none.
     """
 
-    def __init__(self, decoder: Decoder, vocabulary: Vocabulary) -> None:
+    def __init__(
+        self,
+        decoder: Decoder,
+        vocabulary: Vocabulary,
+        path: Path,
+        row_costs: Sequence[float] | None = None,
+    ) -> None:
         self._decoder = decoder
         self._turn = threading.Lock()
+        self._path = path
+        self._row_costs = None if row_costs is None else list(row_costs)
         self.vocabulary = vocabulary
+        self.template = ChatTemplate.from_file(path)
+        self.stop_tokens = decoder.stop_tokens or stops.read_end_tokens(path, vocabulary)
 
     def __call__(self, feeds: Sequence[Feed], /) -> NDArray[numpy.float32]:
         """Feeds of distinct requests -> float32 logits [sum of feed.rows, vocab], in feed order.
@@ -59,10 +77,38 @@ class NativeModel:
         """The longest text, in tokens."""
         return self._decoder.context_length
 
+    def chat(self, messages: Sequence[Mapping[str, Any]], **arguments: Any) -> list[int]:
+        """The ids of chat messages under the model's template, up to where the answer begins.
+
+        Args:
+            arguments: of `ChatTemplate.render`: tools=, continue_final_message=, and the template's
+                own.
+
+        Raises:
+            ImportError: no jinja2 (pip install 'anydraft[native]').
+            InputError: a model without a template, or messages that it does not take.
+        """
+        if self.template is None:
+            raise InputError(
+                "[NativeModel.chat] expected a model with a chat template, got none: give text"
+            )
+        arguments.setdefault(
+            "add_generation_prompt", not arguments.get("continue_final_message", False)
+        )
+        return self.template.ids(self.vocabulary, messages, **arguments)
+
     @property
-    def stop_tokens(self) -> list[int]:
-        """Ids that end a text by the model's own files."""
-        return self._decoder.stop_tokens
+    def row_costs(self) -> list[float]:
+        """Milliseconds of a call on n rows, by n from 0 to 8; what was given to `load`, else
+        measured once per model and machine and kept in the cache folder."""
+        if self._row_costs is None:
+            self._row_costs = known_row_costs(self, self._path)
+        return self._row_costs
+
+    @property
+    def vocab_size(self) -> int:
+        """Length of a row of logits."""
+        return self._decoder.vocab_size
 
     @property
     def description(self) -> str:
@@ -81,6 +127,7 @@ def load(
     weights: str | None = None,
     cache: str = "float32",
     vocabulary: Vocabulary | None = None,
+    row_costs: Sequence[float] | None = None,
 ) -> NativeModel:
     """A model of the native decoder.
 
@@ -94,6 +141,8 @@ def load(
             of it: the text is that model's.
         cache: "float32", or "bfloat16" for half the memory, whose logits differ a little.
         vocabulary: read from the same place unless given.
+        row_costs: costs of calls on 0, 1, 2, … rows, in any unit that target and drafter share;
+            None: measured when a session first asks, once per model and machine.
 
     Returns:
         A callable for `SpeculativeSession`; `description` says what it holds.
@@ -106,7 +155,11 @@ def load(
     path = Path(path)
     if vocabulary is None:
         vocabulary = _vocabulary(path)
-    return NativeModel(Decoder(str(path), weights, cache), vocabulary)
+    if row_costs is not None and len(row_costs) < 2:
+        raise InputError(
+            f"[native.load] expected row_costs of at least 0 and 1 rows, got {len(row_costs)}"
+        )
+    return NativeModel(Decoder(str(path), weights, cache), vocabulary, path, row_costs)
 
 
 def _vocabulary(path: Path) -> Vocabulary:

@@ -6,12 +6,14 @@ import operator
 import time
 from collections import deque
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 from anydraft import _core, stops
 from anydraft.bridges import Bridge, drafter_options
 from anydraft.drafts import TreeShape
 from anydraft.errors import InputError
+from anydraft.loading import Backend, load_model
 from anydraft.model import Model, check_model
 from anydraft.penalties import LogitsProcessor, Penalties, process
 from anydraft.prompts import Prompt, is_list, one_for_each, prompt_ids
@@ -122,6 +124,43 @@ class SpeculativeSession:
         self.runs: list[RequestHandle] = []
         self._active: dict[int, RequestHandle] = {}  # of `add`, in step()
         self._given_up: deque[int] = deque()  # ids that nobody asks for any more
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        target: str | Path | Model,
+        drafter: str | Path | Model | None = None,
+        *,
+        backend: Backend = "auto",
+        device: str = "auto",
+        weights: str | None = None,
+        drafter_weights: str | None = None,
+        **options: Any,
+    ) -> SpeculativeSession:
+        """A session of models by path or name.
+
+        Args:
+            target: a GGUF file, a folder of safetensors, or a name on the hub; or a model.
+            drafter: the same, "lookup", or None.
+            backend, device: as in `anydraft.loading.load_model`: the native decoder on CPUs where
+                it knows the model, else transformers.
+            weights: of a native target out of a folder; what `native.load` says of it. "int8" and
+                "int4" make another model, and the text is that one's.
+            drafter_weights: the same for the drafter, where rounding costs acceptance alone.
+            options: of the session.
+
+        >>> session = SpeculativeSession.from_pretrained(
+        ...     "Qwen2.5-1.5B-Instruct-Q4_K_M.gguf", "SmolLM2-135M.gguf", draft_length="auto"
+        ... )  # doctest: +SKIP
+        """
+
+        def model_of(given: Any, rounded: str | None) -> Any:
+            if given == "lookup" or not isinstance(given, str | Path):
+                return given
+            more = {} if rounded is None else {"weights": rounded}
+            return load_model(given, backend=backend, device=device, **more)
+
+        return cls(model_of(target, weights), model_of(drafter, drafter_weights), **options)
 
     def generate(
         self,
@@ -367,6 +406,8 @@ def _check_sampling(params: Any, name: str) -> None:
 
 
 def _draft_cost(target: Any, drafter: Any) -> float:
+    if drafter in (None, "lookup"):
+        return 0.15
     costs = [getattr(model, "row_costs", None) for model in (target, drafter)]
     if not all(costs):
         return 0.15

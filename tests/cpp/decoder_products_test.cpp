@@ -8,7 +8,7 @@
 
 #include "anydraft/error.h"
 #include "anydraft/threads.h"
-#include "decoder/matrix.h"
+#include "decoder/matrix_layout.h"
 #include "decoder/products.h"
 
 namespace anydraft::detail {
@@ -93,11 +93,12 @@ Vector multiply(const WeightMatrix& matrix, const float* x, int64_t rows,
 
 bool is_float(const WeightMatrix& matrix) { return matrix.format() >= WeightFormat::kBfloat16; }
 
-// What the product reads instead of x: each group of 128 rounded to 8 bits.
+// What the product reads instead of x: each group rounded to 8 bits.
 std::vector<double> as_read(const WeightMatrix& matrix, const float* x) {
   std::vector<double> out(x, x + matrix.inputs());
-  for (int64_t first = 0; first < matrix.inputs() && !is_float(matrix); first += 128) {
-    const int64_t end = std::min(first + 128, matrix.inputs());
+  const int64_t group = layout_of(matrix.format()).row_group;
+  for (int64_t first = 0; first < matrix.inputs() && !is_float(matrix); first += group) {
+    const int64_t end = std::min(first + group, matrix.inputs());
     float largest = 0;
     for (int64_t k = first; k < end; ++k) largest = std::max(largest, std::fabs(x[k]));
     for (int64_t k = first; k < end; ++k) {

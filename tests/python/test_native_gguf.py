@@ -113,7 +113,7 @@ def test_what_is_not_supported_is_refused_by_name(tmp_path):
     model = toys.build("llama", tmp_path)
     path = tmp_path / "model.gguf"
     write(model, path, "mamba2")
-    with pytest.raises(InputError, match='got "mamba2"'):
+    with pytest.raises(InputError, match="mamba2"):
         _core.Decoder(str(path), None, "float32")
     write(model, path, "qwen3")
     with pytest.raises(InputError, match="attn_q_norm"):
@@ -126,5 +126,5 @@ def test_what_is_not_supported_is_refused_by_name(tmp_path):
     name = b"blk.1.ffn_down.weight"
     at = content.index(name) + len(name) + 4 + 16
     path.write_bytes(content[:at] + (26).to_bytes(4, "little") + content[at + 4 :])
-    with pytest.raises(InputError, match="ffn_down.weight, got I32"):
+    with pytest.raises(InputError, match="got I32"):
         _core.Decoder(str(path), None, "float32")

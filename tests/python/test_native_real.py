@@ -17,7 +17,7 @@ from anydraft import SamplingParams, SpeculativeSession, _core, native  # noqa: 
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "bench"))
 import models  # noqa: E402
-from packages import Unavailable, cache_folder, publish, scratch_folder  # noqa: E402
+from packages import Unavailable  # noqa: E402
 
 NAMES = [
     "smollm2-135m",
@@ -28,16 +28,10 @@ NAMES = [
 
 @functools.cache
 def gguf_file(name):
-    """The file itself, kept in the cache beside what bench/models.py makes of it."""
-    path = cache_folder() / "gguf" / f"{name}.gguf"
-    if not path.exists():
-        try:
-            with scratch_folder(path.parent) as scratch:
-                models._download(models.MODELS[name], scratch / path.name)
-                publish(scratch / path.name, path)
-        except Unavailable as error:
-            pytest.skip(f"!!!! {name} cannot be had: {error}")
-    return path
+    try:
+        return models.gguf(name)
+    except Unavailable as error:
+        pytest.skip(f"!!!! {name} cannot be had: {error}")
 
 
 @functools.cache

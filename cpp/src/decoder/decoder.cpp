@@ -104,7 +104,7 @@ Decoder::~Decoder() = default;
 Decoder::Decoder(Decoder&&) noexcept = default;
 Decoder& Decoder::operator=(Decoder&&) noexcept = default;
 
-int64_t Decoder::vocab_size() const { return parts_->weights.head().outputs(); }
+int64_t Decoder::vocab_size() const { return parts_->weights.head().outputs; }
 int64_t Decoder::context_length() const { return parts_->weights.config.context; }
 const std::vector<int32_t>& Decoder::stop_tokens() const {
   return parts_->weights.config.stop_tokens;
@@ -122,7 +122,7 @@ std::string Decoder::description() const {
 void Decoder::Parts::check(const std::vector<Feed>& feeds) {
   static const RequestCache kEmpty;
   requests.clear();
-  const int64_t vocabulary = weights.embedding.outputs(), context = weights.config.context;
+  const int64_t vocabulary = weights.embedding.outputs, context = weights.config.context;
   for (const Feed& feed : feeds) {
     const auto known = caches.find(feed.request);
     (known == caches.end() ? kEmpty : known->second).check(feed);

@@ -17,7 +17,6 @@
 namespace anydraft::detail {
 
 constexpr int kBlockOutputs = 16;
-constexpr int kRowGroup = 128;  // inputs that share a scale of the activations
 
 enum class Scale {
   kHalf,        // float16 scale, [group][16]
@@ -35,6 +34,9 @@ struct Layout {
   int zero;    // code of zero; 0 with an offset
   int span;    // inputs behind one header
   int header;  // bytes
+  // Inputs that share a scale of the activations. Finer than llama.cpp's 256 for its K formats;
+  // 64 for other small groups, where 128 costs SmolLM2 (Q4_1) 1.1 % of perplexity and 64 0.4 %.
+  int row_group;
 
   constexpr bool has_offset() const {
     return scale == Scale::kHalfOffset || scale == Scale::kSixBits;
@@ -60,15 +62,15 @@ struct Layout {
 
 // In the order of WeightFormat.
 constexpr Layout kLayouts[] = {
-    {4, 32, Scale::kHalfOffset, 0, 128, 256}, {4, 64, Scale::kHalfOffset, 0, 128, 128},
-    {4, 128, Scale::kHalfOffset, 0, 128, 64}, {8, 16, Scale::kHalf, 128, 128, 256},
-    {8, 32, Scale::kHalf, 128, 128, 128},     {8, 128, Scale::kRow, 128, 128, 0},
-    {4, 32, Scale::kHalf, 8, 128, 128},       {4, 32, Scale::kSixBits, 0, 256, 256},
-    {5, 32, Scale::kHalf, 16, 128, 128},      {5, 32, Scale::kHalfOffset, 0, 128, 256},
-    {5, 32, Scale::kSixBits, 0, 256, 256},    {6, 16, Scale::kByte, 32, 256, 320},
-    {16, 16, Scale::kNone, 0, 16, 0},  // bfloat16: lines of 2 inputs, [16][2]
-    {16, 16, Scale::kNone, 0, 16, 0},  // float16: [2][16]
-    {32, 16, Scale::kNone, 0, 16, 0},  // float32: [16]
+    {4, 32, Scale::kHalfOffset, 0, 128, 256, 64},  {4, 64, Scale::kHalfOffset, 0, 128, 128, 64},
+    {4, 128, Scale::kHalfOffset, 0, 128, 64, 128}, {8, 16, Scale::kHalf, 128, 128, 256, 64},
+    {8, 32, Scale::kHalf, 128, 128, 128, 64},      {8, 128, Scale::kRow, 128, 128, 0, 128},
+    {4, 32, Scale::kHalf, 8, 128, 128, 64},        {4, 32, Scale::kSixBits, 0, 256, 256, 128},
+    {5, 32, Scale::kHalf, 16, 128, 128, 64},       {5, 32, Scale::kHalfOffset, 0, 128, 256, 64},
+    {5, 32, Scale::kSixBits, 0, 256, 256, 128},    {6, 16, Scale::kByte, 32, 256, 320, 128},
+    {16, 16, Scale::kNone, 0, 16, 0, 128},  // bfloat16: lines of 2 inputs, [16][2]
+    {16, 16, Scale::kNone, 0, 16, 0, 128},  // float16: [2][16]
+    {32, 16, Scale::kNone, 0, 16, 0, 128},  // float32: [16]
 };
 constexpr Layout layout_of(WeightFormat format) { return kLayouts[static_cast<int>(format)]; }
 

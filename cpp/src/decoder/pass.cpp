@@ -169,7 +169,7 @@ void Pass::add(const Vector& post_norm, float* x) {
 
 // The rows that are wanted lie in order, so their logits do.
 void Pass::head(float* logits) {
-  const int64_t size = config_.hidden, vocab = weights_.head().outputs();
+  const int64_t size = config_.hidden, vocab = weights_.head().outputs;
   float* const wanted = wanted_.rows(count_, size);
   int64_t first = -1, some = 0;
   for (int64_t row = 0; row < count_; ++row) {
@@ -178,7 +178,14 @@ void Pass::head(float* logits) {
     row_ops().rms_norm(hidden_.numbers.data() + row * size, weights_.norm.data(), size,
                        config_.epsilon, wanted + some++ * size);
   }
-  if (some > 0) product(team_, weights_.head(), wanted, some, logits + first * vocab);
+  if (some == 0) return;
+  Product products[Table::kMostSlices];
+  int64_t parts = 0;
+  for (const WeightMatrix& slice : weights_.head().slices) {
+    float* const to = logits + first * vocab + parts * weights_.head().rows;
+    products[parts++] = {&slice, to, vocab};
+  }
+  product(team_, wanted, some, size, products, parts);
 }
 
 }  // namespace anydraft::detail

@@ -20,10 +20,10 @@ struct Product {
 // All products of one x (queries, keys and values; gate and up) in one go over the threads: up to
 // 8 rows in one pass over the weights, more by tiles.
 //
-// Integer weights: x is rounded to 8 bits by row and group of 128, integer sums are exact. Float
-// weights: x stays float32, sums run in a fixed order. So the bits of a row's result depend neither
-// on the rows beside it, nor on the number of threads, nor on the instruction set. A row that isn't
-// finite gives NaN.
+// Integer weights: x is rounded to 8 bits by row and group of 64 or 128, integer sums are exact.
+// Float weights: x stays float32, sums run in a fixed order. So the bits of a row's result depend
+// neither on the rows beside it, nor on the number of threads, nor on the instruction set. A row
+// that isn't finite gives NaN.
 //
 // At most 8 products. Throws Error(kValue) for more, where the matrices' inputs differ, or rows <
 // 0.

@@ -11,17 +11,18 @@ constexpr int kFormats = static_cast<int>(WeightFormat::kFloat32) + 1;
 constexpr int kMostTile = 8;
 
 // A tile: 1 to 8 rows of x, as one format's products read them. Float weights: [input][row].
-// Integer weights, by group of 128 inputs: 4 rounded inputs a word [32][row], sums of the rounded
-// inputs by the weights' groups [128 / group][row] (times -zero, or float32 for an offset), and the
-// scale [row]. Formats that agree in this share tiles.
+// Integer weights, by group of row_group inputs: 4 rounded inputs a word [row_group / 4][row], sums
+// of the rounded inputs by the weights' groups [row_group / group][row] (times -zero, or float32
+// for an offset), and the scale [row]. Formats that agree in this share tiles.
 constexpr int tile_kind(WeightFormat format) {
   const Layout layout = layout_of(format);
-  return layout.is_float() ? 0 : layout.group * 256 + layout.zero;
+  return layout.is_float() ? 0 : (layout.row_group * 256 + layout.group) * 256 + layout.zero;
 }
 constexpr int64_t row_words(WeightFormat format, int64_t inputs) {
   const Layout layout = layout_of(format);
   if (layout.is_float()) return (inputs + 15) / 16 * 16;
-  return (inputs + kRowGroup - 1) / kRowGroup * (kRowGroup / 4 + kRowGroup / layout.group + 1);
+  const int group = layout.row_group;
+  return (inputs + group - 1) / group * (group / 4 + group / layout.group + 1);
 }
 
 struct ProductKernels {

@@ -8,6 +8,7 @@
 #include "anydraft/detail/distribution.h"
 #include "anydraft/error.h"
 #include "decoder/model_file.h"
+#include "decoder/row_ops.h"
 #include "decoder/safetensors.h"
 
 namespace anydraft::detail {
@@ -73,11 +74,11 @@ class Loader {
     if (table.shape.size() != 2) fail("an embedding [vocabulary, hidden]");
     const int64_t vocabulary = table.shape[0];
     if (vocabulary > INT32_MAX) fail("at most 2^31 tokens");
-    weights.embedding = matrix(embedding, vocabulary, config_.hidden);
+    weights.embedding = table_of(embedding, vocabulary);
     std::string head = gguf_ ? "output" : "lm_head";
     if (!gguf_ && prefix_ == "language_model.model.") head = "language_model.lm_head";
     const bool tied = gguf_ ? !tensors_.find("output.weight") : config_.tied;
-    if (!tied) weights.own_head = matrix(head, vocabulary, config_.hidden);
+    if (!tied) weights.own_head = table_of(head, vocabulary);
     if (tensors_.find(head + ".bias")) fail("a head without a bias");
     weights.norm = norm(gguf_ ? "output_norm" : prefix_ + "norm", config_.hidden);
     for (int64_t i = 0; i < config_.layers; ++i) weights.layers.push_back(layer(i));
@@ -204,18 +205,23 @@ class Loader {
     return row - i + (i < half ? 2 * i : 2 * (i - half) + 1);
   }
 
-  WeightMatrix matrix(const std::string& stem, int64_t outputs, int64_t inputs,
-                      bool pairs = false) const {
+  // Of a supported type and this shape.
+  const Tensor& matrix_tensor(const std::string& stem, int64_t outputs, int64_t inputs) const {
     const std::string name = stem + ".weight";
     const Tensor& from = tensor(name);
     if (from.shape != std::vector<int64_t>{outputs, inputs}) {
       fail('[' + std::to_string(outputs) + ", " + std::to_string(inputs) +
            "] as the shape of tensor " + name);
     }
-    const auto type = static_cast<GgmlType>(from.type->id);
-    if (ggml_block(type).inputs == 0) {
+    if (ggml_block(static_cast<GgmlType>(from.type->id)).inputs == 0) {
       fail("a supported type in tensor " + name + ", got " + from.type->name);
     }
+    return from;
+  }
+
+  WeightMatrix matrix(const std::string& stem, int64_t outputs, int64_t inputs,
+                      bool pairs = false) const {
+    const Tensor& from = matrix_tensor(stem, outputs, inputs);
     std::vector<uint8_t> ordered;
     const uint8_t* data = from.data;
     if (pairs) {
@@ -227,9 +233,25 @@ class Loader {
       }
       data = ordered.data();
     }
-    WeightMatrix made = pack(data, type, outputs, inputs);
+    WeightMatrix made = pack(data, static_cast<GgmlType>(from.type->id), outputs, inputs);
     from.file->release(from.data, from.bytes);
     return made;
+  }
+
+  Table table_of(const std::string& stem, int64_t outputs) const {
+    const Tensor& from = matrix_tensor(stem, outputs, config_.hidden);
+    const uint64_t row_bytes = from.bytes / static_cast<uint64_t>(outputs);
+    Table table;
+    table.outputs = outputs;
+    table.rows = padded((outputs + Table::kMostSlices - 1) / Table::kMostSlices);
+    for (int64_t row = 0; row < outputs; row += table.rows) {
+      const int64_t rows = std::min(table.rows, outputs - row);
+      const uint8_t* data = from.data + static_cast<uint64_t>(row) * row_bytes;
+      const auto type = static_cast<GgmlType>(from.type->id);
+      table.slices.push_back(pack(data, type, rows, config_.hidden));
+      from.file->release(data, static_cast<uint64_t>(rows) * row_bytes);
+    }
+    return table;
   }
 
   WeightMatrix pack(const uint8_t* data, GgmlType type, int64_t outputs, int64_t inputs) const {

@@ -13,6 +13,18 @@ namespace anydraft::detail {
 
 using Vector = std::vector<float>;  // empty: the model has none
 
+// A matrix of the vocabulary, in slices of rows: each is packed by itself, so that loading needs
+// little more memory than the packed weights.
+struct Table {
+  static constexpr int64_t kMostSlices = 8;
+  std::vector<WeightMatrix> slices;  // of `rows` outputs each, the last of fewer
+  int64_t rows = 0, outputs = 0;
+  bool empty() const { return slices.empty(); }
+  void dequantize_row(int64_t row, float* out) const {
+    slices[static_cast<size_t>(row / rows)].dequantize_row(row % rows, out);
+  }
+};
+
 struct LayerWeights {
   Vector attention_norm, feed_forward_norm;
   Vector query_norm, key_norm;                         // [head_size]
@@ -30,14 +42,14 @@ struct Weights {
   DecoderConfig config;
   std::vector<LayerWeights> layers;
   Vector norm;
-  WeightMatrix embedding;  // [vocab, hidden]
-  WeightMatrix own_head;   // empty: the embedding is the head
-  const WeightMatrix& head() const { return own_head.empty() ? embedding : own_head; }
+  Table embedding;  // [vocab, hidden]
+  Table own_head;   // empty: the embedding is the head
+  const Table& head() const { return own_head.empty() ? embedding : own_head; }
   bool of_folder = false;
   // Calls f(WeightMatrix) for each that a pass reads whole.
   template <class F>
   void each_of_step(F f) const {
-    f(head());
+    for (const WeightMatrix& part : head().slices) f(part);
     for (const LayerWeights& layer : layers) {
       for (const WeightMatrix& part : layer.queries_keys_values) f(part);
       for (const WeightMatrix& part : layer.gate_up) f(part);

@@ -38,7 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _hint(error: Exception) -> str:
     """What to install where a library is missing that the core does without."""
     missing = error.name if isinstance(error, ModuleNotFoundError) else None
-    return ": pip install 'anydraft[hf]'" if missing in ("numpy", "torch") else ""
+    extra = {"numpy": "native", "jinja2": "native", "torch": "hf"}.get(missing or "")
+    return f": pip install 'anydraft[{extra}]'" if extra else ""
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from anydraft.cli.acceptance_tables import markdown, plot, summarise
-from anydraft.cli.loading import add_pack, load_drafter, load_target, set_threads
+from anydraft.cli.loading import add_model_options, load_drafter, load_target
 from anydraft.cli.terminal import say
 from anydraft.errors import InputError
 
@@ -33,8 +33,7 @@ def add(kinds: Any) -> None:
     option("--temperatures", default="0.3,0.6,1.0", metavar="LIST")
     option("--length", type=int, default=32, metavar="N", help="tokens written for each prompt")
     option("--seed", type=int, default=0)
-    add_pack(option)
-    option("--threads", type=int, metavar="N", help="of torch")
+    add_model_options(option, backend="hf")
     option("--json", type=Path, metavar="FILE", help="write all means")
     option("--plot", type=Path, metavar="FILE", help="write a picture (PNG, needs matplotlib)")
     parser.set_defaults(run=run)
@@ -44,9 +43,8 @@ def run(args: argparse.Namespace) -> int:
     """Measure, report, and return the exit status."""
     texts = _texts(args.prompts)
     temperatures = _temperatures(args.temperatures)
-    set_threads(args.threads)
-    target = load_target(args.target, args.pack)
-    drafter = load_drafter(args.drafter, args.pack)
+    target = load_target(args)
+    drafter = load_drafter(args)
     from anydraft.bench.shared_rows import Pair, Plan, Record, measure
 
     plan = Plan(temperatures, length=args.length, drawn=temperatures, seed=args.seed)

@@ -1,4 +1,4 @@
-"""`anydraft bench kernels`: the engine's kernels, checked and timed beside their peers."""
+"""`anydraft bench`, and `bench kernels` itself: the engine's kernels, checked and timed beside their peers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from anydraft import InputError
 from anydraft.bench import kernels_cpu, kernels_cuda, peers, peers_cuda, report, report_cuda
-from anydraft.cli import acceptance
+from anydraft.cli import acceptance, decode
 
 
 def add(commands: Any) -> None:
@@ -17,6 +17,7 @@ def add(commands: Any) -> None:
     bench = commands.add_parser("bench", help="measure the engine, or a pair of models")
     kinds = bench.add_subparsers(required=True, metavar="WHAT")
     acceptance.add(kinds)
+    decode.add(kinds)
     parser = kinds.add_parser(
         "kernels",
         help="draws and verification beside their peers",

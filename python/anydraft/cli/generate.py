@@ -12,7 +12,7 @@ from typing import Any
 
 from anydraft import Generation, InputError, SamplingParams, SpeculativeSession
 from anydraft.cli.compare import Comparison, compare
-from anydraft.cli.loading import add_pack, load_drafter, load_target, set_threads
+from anydraft.cli.loading import add_model_options, load_drafter, load_target
 from anydraft.cli.report import decode, speedup, stats_table
 from anydraft.cli.terminal import legend, say, wants_colour
 
@@ -26,8 +26,10 @@ def add(commands: Any) -> None:
         "distribution.",
     )
     option = parser.add_argument
-    option("--target", required=True, metavar="MODEL", help="folder or name of the model")
-    option("--drafter", required=True, metavar="MODEL", help="folder, name, lookup, or none")
+    option(
+        "--target", required=True, metavar="MODEL", help="GGUF file, folder or name of the model"
+    )
+    option("--drafter", required=True, metavar="MODEL", help="file, folder, name, lookup, or none")
     option(
         "--prompt",
         required=True,
@@ -58,8 +60,7 @@ def add(commands: Any) -> None:
         help="a draft goes no further where the drafter is less sure of it; 0: all of its length",
     )
     option("--bridge", choices=("auto", "same", "tli", "slem", "slrs"), default="auto")
-    add_pack(option)
-    option("--threads", type=int, metavar="N", help="of torch")
+    add_model_options(option)
     option("--compare", action="store_true", help="also decode plainly: speed-up, equal texts")
     option("--json", action="store_true", help="print one JSON object at the end instead")
     parser.set_defaults(run=run)
@@ -135,14 +136,9 @@ def _sampling(args: argparse.Namespace) -> SamplingParams:
 
 
 def _session(args: argparse.Namespace, sampling: SamplingParams) -> SpeculativeSession:
-    set_threads(args.threads)
-    target = load_target(args.target, args.pack)
-    drafter: Any = {"none": None, "lookup": "lookup"}.get(args.drafter, args.drafter)
-    if args.drafter not in ("none", "lookup"):
-        drafter = load_drafter(args.drafter, args.pack)
     return SpeculativeSession(
-        target,
-        drafter,
+        load_target(args),
+        load_drafter(args),
         bridge=args.bridge,
         draft_length=args.draft_length,
         draft_confidence=args.draft_confidence,

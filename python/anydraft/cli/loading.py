@@ -1,73 +1,107 @@
-"""Models by folder or name, with a line of progress and without transformers' own talk."""
+"""Models by file, folder or name, with a line of progress and without the libraries' own talk."""
 
 from __future__ import annotations
 
+import argparse
+import logging
+import os
+import sys
 import time
 import warnings
 from collections.abc import Callable
 from typing import Any
 
+from anydraft import _core
 from anydraft.cli.terminal import say
 from anydraft.errors import InputError
+from anydraft.loading import describe, load_model
 
 
-def load(role: str, name: str, *, pack: bool | str | None) -> Any:
-    """A model as `anydraft.hf.load` gives it; says what it loads and how long it took."""
+def load(role: str, name: str, **options: Any) -> Any:
+    """A model as `load_model` gives it; says what it loads, how long it took, and what it is."""
     _be_quiet()
-    from anydraft import hf
-
     say(f"loading {role} {name} ...", end="")
     started = time.perf_counter()
+    if "pack" in options:  # what transformers' backend alone has
+        options.setdefault("backend", "hf")
     try:
-        model = hf.load(name, pack=pack)
+        model = load_model(name, **options)
     except BaseException:
         say("")
         raise
-    say(f" {time.perf_counter() - started:.1f} s")
+    say(f" {time.perf_counter() - started:.1f} s: {describe(model)}")
     return model
 
 
-def add_pack(option: Callable[..., Any]) -> None:
-    """Add --pack to a parser of a target and a drafter."""
+def add_model_options(option: Callable[..., Any], *, backend: str = "auto") -> None:
+    """Add what `load_target` and `load_drafter` read to a parser of a target and a drafter."""
+    option(
+        "--backend",
+        choices=("auto", "native", "hf"),
+        default=backend,
+        help="native: this package's decoder (CPU; GGUF files, safetensors folders); hf: "
+        f"transformers; auto: native where it knows the model (default: {backend})",
+    )
+    option("--weights", metavar="TYPE", help="of a native target: float32, bfloat16, int8, int4")
+    option("--drafter-weights", metavar="TYPE", help="of a native drafter")
     option(
         "--pack",
         nargs="?",
         const="exact",
         choices=("exact", "int4", "none"),
-        help="pack the linear layers (CPU; default: where it pays); int4: the drafter's with "
-        "weights of 4 bits",
+        help="pack the linear layers (hf on a CPU; default: where it pays); int4: the drafter's "
+        "with weights of 4 bits",
     )
+    option("--threads", type=int, metavar="N", help="of the models")
 
 
-def load_target(name: str, pack: str | None) -> Any:
-    """As `load`; pack: what `--pack` said."""
-    return load("target", name, pack=None if pack is None else pack != "none")
+def load_target(args: argparse.Namespace) -> Any:
+    """The model of --target."""
+    exact = {} if args.pack is None else {"pack": args.pack != "none"}
+    return _load("target", args.target, args, args.weights, exact)
 
 
-def load_drafter(name: str, pack: str | None) -> Any:
-    """As `load`; pack: what `--pack` said."""
-    exact = None if pack is None else pack != "none"
-    return load("drafter", name, pack="int4" if pack == "int4" else exact)
+def load_drafter(args: argparse.Namespace) -> Any:
+    """The model of --drafter; "lookup" and None ("none") as they are."""
+    if args.drafter in ("none", "lookup"):
+        return None if args.drafter == "none" else "lookup"
+    packs = {"int4": "int4", "exact": True, "none": False}
+    pack = {} if args.pack is None else {"pack": packs[args.pack]}
+    return _load("drafter", args.drafter, args, args.drafter_weights, pack)
 
 
-def set_threads(threads: int | None) -> None:
-    """Threads of torch's products; None: torch's own choice."""
-    if threads is None:
-        return
-    if threads < 1:
-        raise InputError(f"[cli] expected --threads >= 1, got {threads}")
-    import torch
+def _load(
+    role: str, name: str, args: argparse.Namespace, weights: str | None, pack: dict[str, Any]
+) -> Any:
+    if pack and (args.backend == "native" or weights):
+        raise InputError("[cli] expected --pack with --backend hf, got it for a native model")
+    if weights and args.backend == "hf":
+        raise InputError("[cli] expected --weights for a native model, got --backend hf")
+    if args.threads is not None:
+        if args.threads < 1:
+            raise InputError(f"[cli] expected --threads >= 1, got {args.threads}")
+        _core.set_threads(args.threads)
+    backend = "hf" if pack else args.backend
+    if weights:
+        pack = {"weights": weights}
+    model = load(role, name, backend=backend, **pack)
+    if args.threads is not None and "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(args.threads)
+    return model
 
-    torch.set_num_threads(threads)
+
+class _Said(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        say(record.getMessage())
 
 
 def _be_quiet() -> None:
-    try:
-        from transformers.utils import logging
-    except ImportError as error:
-        raise ImportError(
-            f"models need transformers: pip install 'anydraft[hf]' ({error})"
-        ) from error
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    log = logging.getLogger("anydraft")
+    if not log.handlers:  # row costs that had to be measured are told
+        log.addHandler(_Said())
     warnings.filterwarnings("ignore", module="transformers")
+    for name, value in (("TRANSFORMERS_VERBOSITY", "error"), ("HF_HUB_DISABLE_PROGRESS_BARS", "1")):
+        os.environ.setdefault(name, value)  # read when they are imported
+    if "transformers" in sys.modules:
+        sys.modules["transformers"].utils.logging.set_verbosity_error()
+        sys.modules["transformers"].utils.logging.disable_progress_bar()

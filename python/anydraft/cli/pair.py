@@ -12,7 +12,7 @@ from typing import Any
 
 from anydraft import SamplingParams, SpeculativeSession, VocabularyMap
 from anydraft.cli.compare import Feed
-from anydraft.cli.loading import add_pack, load_drafter, load_target, set_threads
+from anydraft.cli.loading import add_model_options, load_drafter, load_target
 from anydraft.cli.terminal import say, table
 from anydraft.errors import InputError
 
@@ -107,8 +107,7 @@ def add(commands: Any) -> None:
     option("--temperature", type=float, default=0.0, help="0 (the default): greedy")
     option("--max-tokens", type=int, default=48, metavar="N", help="for each prompt, bridge")
     option("--check", action="store_true", help="also time the best choice against plain decoding")
-    add_pack(option)
-    option("--threads", type=int, metavar="N", help="of torch")
+    add_model_options(option)
     option("--json", action="store_true", help="print one JSON object instead")
     parser.set_defaults(run=run)
 
@@ -117,9 +116,8 @@ def run(args: argparse.Namespace) -> int:
     """Measure, predict, report."""
     if args.max_tokens < 8:
         raise InputError(f"[pair] expected --max-tokens >= 8, got {args.max_tokens}")
-    set_threads(args.threads)
-    target = load_target(args.target, args.pack)
-    drafter = load_drafter(args.drafter, args.pack)
+    target = load_target(args)
+    drafter = load_drafter(args)
     prompts = args.prompt or list(PROMPTS)
     sampling = SamplingParams(args.temperature, seed=0)
     say("timing calls of both models ...")

@@ -1,0 +1,278 @@
+"""Decoding a pair of models by every method, interleaved in one run, beside llama.cpp."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from statistics import median
+from typing import Any
+
+from anydraft.errors import VocabularyError
+from anydraft.sampling import SamplingParams
+from anydraft.session import SpeculativeSession
+
+PLAIN, LLAMA_CPP = "plain", "llama.cpp plain"
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to decode: a drafter ("" none, "lookup", or a key of the drafters) and options."""
+
+    name: str
+    drafter: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One method on one prompt.
+
+    Attributes:
+        prefill: seconds of the models' first calls, which read the prompt; both models'.
+        decoding: all other seconds; they make `tokens` - 1 tokens.
+        outside: seconds that no model's call took.
+    """
+
+    method: str
+    prompt: int
+    tokens: list[int]
+    prefill: float
+    decoding: float
+    outside: float
+    target_calls: int
+    drafted: int = 0
+    accepted: int = 0
+
+    @property
+    def speed(self) -> float:
+        """Tokens a second of decoding."""
+        return (len(self.tokens) - 1) / self.decoding if self.decoding > 0 else 0.0
+
+
+def methods(drafter: str, same_vocabulary: bool) -> list[Method]:
+    """Those that are tried with a drafter; "" and "lookup" are drafters too."""
+    if drafter == "":
+        return [Method(PLAIN, "")]
+
+    def named(name: str, **options: Any) -> Method:
+        return Method(f"{drafter} {name}", drafter, options)
+
+    if drafter == "lookup":
+        return [named("8", draft_length=8), named("auto", draft_length="auto")]
+    tree = [named("tree 2x2x1x1", tree="2x2x1x1", bridge="same" if same_vocabulary else "tli")]
+    auto = [named("auto", draft_length="auto")]
+    if same_vocabulary:
+        chains = [
+            named(f"same {n}, {c}", bridge="same", draft_length=n, draft_confidence=c)
+            for n, c in ((3, 0.3), (5, 0.3), (5, 0.5), (8, 0.5))
+        ]
+        return chains + tree + auto
+    slem = [
+        named(f"slem {n}, {c}", bridge="slem", draft_length=n, draft_confidence=c)
+        for n, c in ((4, 0.3), (6, 0.3), (8, 0.4), (8, 0.6))
+    ]
+    others = [named("tli 5", bridge="tli", draft_length=5), named("slrs 4", bridge="slrs")]
+    return slem + others + tree + auto
+
+
+class TimedModel:
+    """A model whose calls are timed, the first one of a request apart."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self._known: set[int] = set()
+        self.first = self.rest = 0.0
+        self.calls = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def __call__(self, feeds: Any) -> Any:
+        start = time.perf_counter()
+        logits = self._model(feeds)
+        seconds = time.perf_counter() - start
+        self.calls += 1
+        if all(feed.request in self._known for feed in feeds):
+            self.rest += seconds
+        else:
+            self._known |= {feed.request for feed in feeds}
+            self.first += seconds
+        return logits
+
+
+class Ours:
+    """Sessions on one target and its drafters."""
+
+    def __init__(self, target: Any, drafters: dict[str, Any], sampling: SamplingParams) -> None:
+        self.target, self.drafters, self.sampling = target, drafters, sampling
+
+    def methods(self) -> list[Method]:
+        """All that these models can do."""
+        names = ["", "lookup", *self.drafters]
+        return [method for name in names for method in methods(name, self._is_same(name))]
+
+    def _is_same(self, drafter: str) -> bool:
+        if drafter not in self.drafters:
+            return False
+        try:
+            SpeculativeSession(self.target, self.drafters[drafter], bridge="same")
+        except VocabularyError:
+            return False
+        return True
+
+    def run(self, method: Method, number: int, prompt: Sequence[int], tokens: int) -> Run:
+        target = TimedModel(self.target)
+        drafter: Any = method.drafter or None
+        if drafter in self.drafters:
+            drafter = TimedModel(self.drafters[drafter])
+        session = SpeculativeSession(target, drafter, sampling=self.sampling, **method.options)
+        start = time.perf_counter()
+        made = session.generate(list(prompt), max_tokens=tokens)
+        seconds = time.perf_counter() - start
+        timed = [target, drafter] if isinstance(drafter, TimedModel) else [target]
+        first = sum(model.first for model in timed)
+        outside = seconds - first - sum(model.rest for model in timed)
+        stats = made.stats
+        session.step()  # the models forget the request
+        return Run(
+            method.name,
+            number,
+            made.tokens,
+            first,
+            seconds - first,
+            outside,
+            target.calls,
+            stats.drafted,
+            stats.accepted,
+        )
+
+
+class LlamaCpp:
+    """Plain greedy decoding by llama-cpp-python.
+
+    Raises:
+        ImportError: it is not installed.
+    """
+
+    def __init__(self, file: str, context: int, threads: int) -> None:
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # its idle threads are not to spin
+        import llama_cpp
+
+        self.version = str(llama_cpp.__version__)
+        self._model = llama_cpp.Llama(
+            file,
+            n_ctx=context,
+            n_batch=512,
+            n_threads=threads,
+            n_threads_batch=threads,
+            verbose=False,
+        )
+
+    def run(self, number: int, prompt: Sequence[int], tokens: int, ends: Sequence[int]) -> Run:
+        self._model.reset()
+        start = time.perf_counter()
+        self._model.eval(list(prompt))
+        made = [self._model.sample(temp=0.0)]
+        first = time.perf_counter() - start
+        while len(made) < tokens and made[-1] not in ends:
+            self._model.eval(made[-1:])
+            made.append(self._model.sample(temp=0.0))
+        seconds = time.perf_counter() - start
+        return Run(LLAMA_CPP, number, made, first, seconds - first, 0.0, len(made))
+
+
+def measure(
+    ours: Ours,
+    chosen: Sequence[Method],
+    prompts: Sequence[tuple[int, Sequence[int]]],
+    tokens: int,
+    peer: LlamaCpp | None,
+    told: Callable[[Run], None] = lambda run: None,
+) -> list[Run]:
+    """Every method on every prompt; one prompt's turn takes them all, beginning elsewhere."""
+    ends = [*ours.target.stop_tokens]
+    calls: list[Callable[[int, Sequence[int]], Run]] = [
+        lambda number, prompt, method=method: ours.run(method, number, prompt, tokens)  # type: ignore[misc]
+        for method in chosen
+    ]
+    if peer is not None:
+        calls.append(lambda number, prompt: peer.run(number, prompt, tokens, ends))
+    runs = []
+    for turn, (number, prompt) in enumerate(prompts):
+        for i in range(len(calls)):
+            runs.append(calls[(turn + i) % len(calls)](number, prompt))
+            told(runs[-1])
+    return runs
+
+
+def best_of_each(runs: Sequence[Run], chosen: Sequence[Method]) -> list[Method]:
+    """Plain, and of each drafter its fastest method and "auto"."""
+    ratios = summary(runs)["methods"]
+    kept = []
+    for drafter in dict.fromkeys(method.drafter for method in chosen):
+        own = [m for m in chosen if m.drafter == drafter and m.name in ratios]
+        best = max(own, key=lambda m: ratios[m.name]["over_plain"] or 0)
+        kept += [m for m in own if m is best or m.name.endswith(" auto")]
+    return kept
+
+
+def summary(runs: Sequence[Run], best: Sequence[str] = ()) -> dict[str, Any]:
+    """Medians over prompts; ratios are medians of those of single prompts.
+
+    best: names chosen on other prompts, of which `best_over_plain` takes the best; empty: of all.
+    """
+    by_name: dict[str, dict[int, Run]] = {}
+    for run in runs:
+        by_name.setdefault(run.method, {})[run.prompt] = run
+    plain, peer = by_name.get(PLAIN, {}), by_name.get(LLAMA_CPP, {})
+    rows = {name: _row(own, plain, peer) for name, own in by_name.items()}
+    own_names = [name for name in rows if name not in (PLAIN, LLAMA_CPP)]
+    candidates = [name for name in own_names if not best or name in best]
+
+    def most(key: str) -> float | None:
+        return max((rows[n][key] for n in candidates if rows[n][key] is not None), default=None)
+
+    return {
+        "prompts": len(plain),
+        "methods": rows,
+        "best_over_plain": most("over_plain"),
+        "best_over_llamacpp": most("over_llamacpp"),
+        "texts_equal": all(rows[name]["texts_equal"] for name in own_names),
+    }
+
+
+def _row(own: dict[int, Run], plain: dict[int, Run], peer: dict[int, Run]) -> dict[str, Any]:
+    runs = list(own.values())
+    drafted = sum(run.drafted for run in runs)
+    calls = sum(run.target_calls for run in runs)
+    return {
+        "prompts": len(runs),
+        "tokens_per_second": round(median(run.speed for run in runs), 2),
+        "prefill_seconds": round(median(run.prefill for run in runs), 3),
+        "over_plain": _ratio(own, plain),
+        "over_llamacpp": _ratio(own, peer),
+        "tokens_per_target_call": round(sum(len(run.tokens) for run in runs) / calls, 2),
+        "acceptance": round(sum(run.accepted for run in runs) / drafted, 3) if drafted else None,
+        "outside_models": round(
+            sum(run.outside for run in runs) / sum(run.prefill + run.decoding for run in runs), 4
+        ),
+        "texts_equal": all(run.tokens == plain[n].tokens for n, run in own.items() if n in plain),
+    }
+
+
+def _ratio(own: dict[int, Run], other: dict[int, Run]) -> float | None:
+    ratios = [own[n].speed / other[n].speed for n in own if n in other and len(own[n].tokens) > 1]
+    return round(median(ratios), 3) if ratios else None
+
+
+def as_json(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Raw results, seconds rounded to 0.1 ms."""
+    return [
+        {
+            name: round(value, 4) if isinstance(value, float) else value
+            for name, value in each.items()
+        }
+        for each in map(asdict, runs)
+    ]
