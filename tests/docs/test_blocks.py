@@ -9,10 +9,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tests.docs.pages import PAGES, ROOT, Block, blocks_of
-from tests.docs.stand_ins import stand_ins
 
 from anydraft import cli
+from tests.docs.pages import PAGES, ROOT, Block, blocks_of
+from tests.docs.stand_ins import stand_ins
 
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]
 PYTHON = {}

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tests.docs.pages import ROOT, blocks_of, edits_of
 
 EXTENDING = ROOT / "docs" / "extending"
