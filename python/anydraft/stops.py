@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from anydraft.errors import InputError
 from anydraft.gguf_metadata import read_metadata

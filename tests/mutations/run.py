@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-COPIED = ("CMakeLists.txt", "pyproject.toml", "bench", "cpp", "cuda", "python", "tests", "third_party")
+COPIED = ("CMakeLists.txt", "pyproject.toml", "bench", "cpp", "cuda", "python", "tests")
+COPIED += ("third_party",)
 INVARIANCE = "tests/python/test_batch_invariance.py"
 BATCHED = "tests/distributions/test_batched_distributions.py"
 PENALTIES = "tests/distributions/test_penalty_distributions.py"
@@ -95,7 +96,8 @@ MUTATIONS = (
         "a drafter's draft of the context before is proposed again",
         CORE,
         "  request.source->start(context, remaining);",
-        "  if (request.context.size() != context.size()) request.source->start(context, remaining);",
+        "  if (request.context.size() != context.size())\n"
+        "    request.source->start(context, remaining);",
         (DRAFTER,),
     ),
     Mutation(

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import pathlib
 import threading
 import tracemalloc
 
@@ -355,5 +356,5 @@ def test_ten_thousand_requests_leave_memory_flat():
 def rss():
     import resource
 
-    with open("/proc/self/statm") as told:
-        return int(told.read().split()[1]) * resource.getpagesize()
+    told = pathlib.Path("/proc/self/statm").read_text()
+    return int(told.split()[1]) * resource.getpagesize()

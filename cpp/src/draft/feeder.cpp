@@ -23,8 +23,8 @@ DraftFeeder::DraftFeeder(const Pair& pair, std::shared_ptr<DrafterCache> cache)
 // what they share with those of before stays in the cache.
 void DraftFeeder::tell(const TokenIds& committed) {
   TokenIds& told = cache_->told;
-  const bool grown = told.size() <= committed.size() &&
-                     std::equal(told.begin(), told.end(), committed.begin());
+  const bool grown =
+      told.size() <= committed.size() && std::equal(told.begin(), told.end(), committed.begin());
   if (grown) {
     context()->sync(committed);
     cache_->cached.cut(static_cast<int64_t>(context()->fed()));

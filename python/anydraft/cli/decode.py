@@ -210,8 +210,9 @@ def _report(result: dict[str, Any]) -> None:
         )
     print(table(rows))
     print(
-        f"{result['prompts']} prompts; best over plain {_told_ratio(result['best_over_plain'])}, over "
-        f"llama.cpp {_told_ratio(result['best_over_llamacpp'])}; texts equal: {result['texts_equal']}"
+        f"{result['prompts']} prompts; best over plain {_told_ratio(result['best_over_plain'])}, "
+        f"over llama.cpp {_told_ratio(result['best_over_llamacpp'])}; "
+        f"texts equal: {result['texts_equal']}"
     )
 
 
