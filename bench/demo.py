@@ -87,7 +87,7 @@ def demo() -> list[Outcome]:
     outcomes.append(show("another vocabulary, tree (for the text)", tree, STORY, 64))
 
     headline(
-        "4. Sampled at temperature 0.8 with seed 7 (bridge slem: drafts are text, so the result must"
+        "4. Sampled at temperature 0.8 with seed 7 (bridge slem: drafts are text, so the text must"
         "\n"
         "   be plain decoding's with that seed, token for token)"
     )

@@ -112,7 +112,7 @@ class SpeculativeSession:
             verifier,
             self.draft_cost,
         )
-        model = None if drafter in (None, "lookup") else drafter
+        model: Any = None if isinstance(drafter, str) else drafter
         self._engine = _core.Engine(
             target.vocabulary.table,
             model.vocabulary.table if model else None,
@@ -408,10 +408,8 @@ def _check_sampling(params: Any, name: str) -> None:
 def _draft_cost(target: Any, drafter: Any) -> float:
     if drafter in (None, "lookup"):
         return 0.15
-    costs = [getattr(model, "row_costs", None) for model in (target, drafter)]
-    if not all(costs):
-        return 0.15
-    return float(costs[1][1]) / float(costs[0][1])
+    own, theirs = (getattr(model, "row_costs", None) for model in (drafter, target))
+    return float(own[1]) / float(theirs[1]) if own and theirs else 0.15
 
 
 def _whole(number: Any) -> int:
