@@ -18,7 +18,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-COPIED = ("CMakeLists.txt", "pyproject.toml", "bench", "cpp", "cuda", "python", "tests", "third_party")
+COPIED = (
+    "CMakeLists.txt",
+    "pyproject.toml",
+    "bench",
+    "cpp",
+    "cuda",
+    "python",
+    "tests",
+    "third_party",
+)
 INVARIANCE = "tests/python/test_batch_invariance.py"
 BATCHED = "tests/distributions/test_batched_distributions.py"
 PENALTIES = "tests/distributions/test_penalty_distributions.py"

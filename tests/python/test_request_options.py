@@ -1,6 +1,7 @@
 """What a request may ask for: log-probabilities, lengths, ends, biases, bad words, penalties."""
 
 import copy
+import itertools
 import pickle
 
 import numpy as np
@@ -173,11 +174,11 @@ def test_stop_token_ids_end_a_text_wherever_they_are_given(bridge):
 @pytest.mark.parametrize("bridge", BRIDGES)
 def test_bad_words_do_not_come_about(bridge):
     texts = [decode(bridge, seed=seed, ignore_eos=True).tokens for seed in range(5)]
-    pairs = {pair for text in texts for pair in zip(text, text[1:], strict=False)}
+    pairs = {pair for text in texts for pair in itertools.pairwise(text)}
     word = sorted(pairs)[0]
     for seed in range(5):
         tokens = decode(bridge, seed=seed, ignore_eos=True, bad_words=[word]).tokens
-        assert word not in set(zip(tokens, tokens[1:], strict=False))
+        assert word not in set(itertools.pairwise(tokens))
         spelt = decode(bridge, seed=seed, ignore_eos=True, bad_words=["abc", "b"]).tokens
         assert not {TARGET.encode("abc")[0], TARGET.encode("b")[0]} & set(spelt)
 
