@@ -4,6 +4,7 @@ import asyncio
 import gc
 import threading
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -355,5 +356,4 @@ def test_ten_thousand_requests_leave_memory_flat():
 def rss():
     import resource
 
-    with open("/proc/self/statm") as told:
-        return int(told.read().split()[1]) * resource.getpagesize()
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
