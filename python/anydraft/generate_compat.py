@@ -97,9 +97,11 @@ class Speculative:
                 stop_token_ids=ends,
             )
             handle = session.add(
-                prompt.tolist(), sampling=params, logits_processor=_processor(logits_processor, ids)
+                prompt.tolist(),
+                sampling=params,
+                logits_processor=_processor(logits_processor, input_ids, i),
             )
-            rows.append(_Row(handle, ids, others, streamer))
+            rows.append(_Row(handle, (input_ids, i), others, streamer))
         if streamer is not None:
             streamer.put(input_ids.cpu())
         _decode(session, rows)
@@ -147,10 +149,14 @@ class _Row:
     """A sequence on its way."""
 
     def __init__(
-        self, handle: RequestHandle, ids: Any, criteria: Sequence[Any], streamer: Any
+        self,
+        handle: RequestHandle,
+        place: tuple[Any, int],
+        criteria: Sequence[Any],
+        streamer: Any,
     ) -> None:
         self.handle, self.tokens = handle, list[int]()
-        self._ids, self._criteria, self._streamer = ids, criteria, streamer
+        self._place, self._criteria, self._streamer = place, criteria, streamer
         self._ended = False
 
     def take(self, token: int) -> None:
@@ -163,8 +169,12 @@ class _Row:
             self._streamer.put(torch.tensor([token]))
         if not self._criteria:
             return
-        text = torch.cat([self._ids, self._ids.new_tensor(self.tokens)])[None]
-        self._ended = any(bool(torch.as_tensor(end(text, None)).all()) for end in self._criteria)
+        (ids, i), all_ended = self._place, list[Any]()
+        text = _as_batch(ids, i, self.tokens)
+        for criterion in self._criteria:
+            told = torch.as_tensor(criterion(text, None))
+            all_ended.append(told[i] if told.ndim else told)
+        self._ended = any(map(bool, all_ended))
         if self._ended:
             self.handle.cancel()
 
@@ -185,16 +195,24 @@ def _decode(session: SpeculativeSession, rows: list[_Row]) -> None:
             row.handle.cancel()
 
 
-def _processor(processors: Any, ids: Any) -> Any:
+def _as_batch(input_ids: Any, i: int, output: Sequence[int]) -> Any:
+    """Row i of the batch and what came behind it, in every row: processors and criteria may know
+    things by row, and look at their own alone."""
+    import torch
+
+    text = torch.cat([input_ids[i], input_ids.new_tensor(output)])
+    return text.expand(len(input_ids), -1)
+
+
+def _processor(processors: Any, input_ids: Any, i: int) -> Any:
     """transformers' processors as one of a session: they see the prompt with its padding."""
     if not processors:
         return None
 
     def changed(prompt: Sequence[int], output: Sequence[int], row: Any) -> Any:
-        import torch
-
-        text = torch.cat([ids, ids.new_tensor(output)])[None]
-        return processors(text, row[None].to(ids.device))[0].cpu()
+        text = _as_batch(input_ids, i, output)
+        scores = row.to(input_ids.device).repeat(len(text), 1)  # some change their rows in place
+        return processors(text, scores)[i].cpu()
 
     return changed
 

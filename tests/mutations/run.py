@@ -18,8 +18,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-COPIED = ("CMakeLists.txt", "pyproject.toml", "bench", "cpp", "cuda", "python", "tests")
-COPIED += ("third_party",)
+COPIED = (
+    "CMakeLists.txt",
+    "pyproject.toml",
+    "bench",
+    "cpp",
+    "cuda",
+    "python",
+    "tests",
+    "third_party",
+)
 INVARIANCE = "tests/python/test_batch_invariance.py"
 BATCHED = "tests/distributions/test_batched_distributions.py"
 PENALTIES = "tests/distributions/test_penalty_distributions.py"
@@ -96,8 +104,8 @@ MUTATIONS = (
         "a drafter's draft of the context before is proposed again",
         CORE,
         "  request.source->start(context, remaining);",
-        "  if (request.context.size() != context.size())\n"
-        "    request.source->start(context, remaining);",
+        "  if (request.context.size() != context.size()) {\n"
+        "    request.source->start(context, remaining);\n  }",
         (DRAFTER,),
     ),
     Mutation(
@@ -166,9 +174,10 @@ def run(command: list[str], cwd: Path, **environment: str) -> subprocess.Complet
     )
 
 
-def build(copy: Path) -> bool:
+def build(copy: Path) -> str | None:
+    """What the build said where it failed."""
     made = run(["cmake", "--build", "build", "-j2", "--target", "_core", "_testing"], copy)
-    return made.returncode == 0
+    return None if made.returncode == 0 else (made.stdout + made.stderr)[-3000:]
 
 
 def configure(copy: Path) -> None:
@@ -184,8 +193,8 @@ def configure(copy: Path) -> None:
     options += ["-DANYDRAFT_PYTHON=ON", f"-Dpybind11_DIR={pybind}"]
     options += [f"-DPython_EXECUTABLE={sys.executable}"]
     made = run(["cmake", "-S", ".", "-B", "build", "-G", "Ninja", *options], copy)
-    if made.returncode != 0 or not build(copy):
-        sys.exit(f"The sources do not build as they are:\n{made.stderr}")
+    if failed := made.stderr if made.returncode != 0 else build(copy):
+        sys.exit(f"The sources do not build as they are:\n{failed}")
     for module in (copy / "build").glob("_*.so"):
         (copy / "python" / "anydraft" / module.name).symlink_to(module)
 
@@ -222,7 +231,7 @@ def play(copy: Path, mutation: Mutation) -> str | None:
         )
     file.write_text(text.replace(mutation.old, mutation.new))
     try:
-        return failing(copy, mutation.tests) if build(copy) else "(does not build)"
+        return "(does not build)" if build(copy) else failing(copy, mutation.tests)
     finally:
         file.write_text(text)
 

@@ -2,9 +2,9 @@
 
 import asyncio
 import gc
-import pathlib
 import threading
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -356,5 +356,4 @@ def test_ten_thousand_requests_leave_memory_flat():
 def rss():
     import resource
 
-    told = pathlib.Path("/proc/self/statm").read_text()
-    return int(told.split()[1]) * resource.getpagesize()
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
