@@ -1,4 +1,4 @@
-"""Every block of README and docs: Python runs, commands are parsed, C++ compiles, links lead somewhere."""
+"""Every block of README and docs: Python runs, commands are parsed, C++ compiles, links resolve."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tests.docs.pages import PAGES, ROOT, Block, blocks_of
-from tests.docs.stand_ins import stand_ins
 
 from anydraft import cli
+from tests.docs.pages import PAGES, ROOT, Block, blocks_of
+from tests.docs.stand_ins import stand_ins
 
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]
 PYTHON = {}

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from tests.docs.pages import ROOT
 
 README, PERFORMANCE = ROOT / "README.md", ROOT / "docs" / "performance.md"
