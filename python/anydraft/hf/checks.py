@@ -14,6 +14,10 @@ _ROUNDING = 1e-3  # of the largest logit; float32
 _COARSE_ROUNDING = 0.1  # bfloat16, float16, quantised
 _SHARE, _COARSE_SHARE = 2e-4, 0.3  # of what the text before changes in a logit
 _NOISE = 5e-6  # below this nothing can be said
+# What no trial on a short text would show.
+_REFUSED = {
+    "MoshiForCausalLM": "its window is kept by its cache alone, which cannot be cut back then",
+}
 _PIECES = ((0, 7), (7, 11), (11, 12), (12, 13))  # a prompt, several tokens behind it, single ones
 
 
