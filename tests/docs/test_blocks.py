@@ -1,4 +1,4 @@
-"""Every block of README and docs: Python runs, commands are parsed, C++ compiles, links lead."""
+"""Every block of README and docs: Python runs, commands are parsed, C++ compiles, links resolve."""
 
 from __future__ import annotations
 
