@@ -55,6 +55,8 @@ def prompt_ids(
     Raises:
         InputError: a prompt that is none.
     """
+    if hasattr(model, "decoder_prompt"):  # an encoder reads the prompt; the text starts elsewhere
+        return list(model.decoder_prompt(prompt))
     if isinstance(prompt, str):
         return _text_ids(model.vocabulary, prompt, specials)
     is_list(prompt)

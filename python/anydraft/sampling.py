@@ -232,3 +232,18 @@ def _spelt(word: str, vocabulary: Any) -> list[tuple[int, ...]]:
 
 def _rebuild(fields: dict[str, Any]) -> SamplingParams:
     return SamplingParams(**fields)
+
+
+def check_sampling(params: Any, name: str) -> None:
+    """Raises:
+    InputError: what is no `SamplingParams`.
+    """
+    if params is not None and not isinstance(params, SamplingParams):
+        raise InputError(f"[Session] expected SamplingParams as {name}, got {params!r}")
+
+
+def whole_number(number: Any) -> int:
+    try:
+        return min(operator.index(number), 2**31 - 1)  # what the engine counts to
+    except TypeError:
+        raise InputError(f"[generate] expected max_tokens >= 0, got {number!r}") from None

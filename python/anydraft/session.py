@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import operator
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from anydraft import _core, stops
-from anydraft.bridges import Bridge, drafter_options
+from anydraft.bridges import Bridge, draft_cost, drafter_options
 from anydraft.drafts import TreeShape
 from anydraft.errors import InputError
 from anydraft.loading import Backend, load_model
@@ -18,7 +17,7 @@ from anydraft.model import Model, check_model
 from anydraft.penalties import LogitsProcessor, Penalties, process
 from anydraft.prompts import Prompt, is_list, one_for_each, prompt_ids
 from anydraft.request import Event, RequestHandle
-from anydraft.sampling import SamplingParams
+from anydraft.sampling import SamplingParams, check_sampling, whole_number
 from anydraft.stops import Stop, StopStrings
 
 
@@ -92,15 +91,15 @@ class SpeculativeSession:
             )
         if not isinstance(drafter, str | None):
             check_model(drafter, "drafter")
-        _check_sampling(sampling, "sampling")
-        _check_sampling(draft_sampling, "draft_sampling")
+        check_sampling(sampling, "sampling")
+        check_sampling(draft_sampling, "draft_sampling")
         if draft_sampling is not None:
             draft_sampling.check_draft("Session")
         self.target = target
         self.drafter: Any = drafter
         self.sampling = sampling or SamplingParams()
         self.draft_sampling = draft_sampling
-        self.draft_cost = _draft_cost(target, drafter)
+        self.draft_cost = draft_cost(target, drafter)
         self.bridge, options = drafter_options(
             target,
             drafter,
@@ -201,7 +200,8 @@ class SpeculativeSession:
         """
         if batch_size < 1:
             raise InputError(f"[generate] expected batch_size >= 1, got {batch_size}")
-        several = is_list(prompt)
+        inputs = isinstance(prompt, Mapping) and hasattr(self.target, "decoder_prompt")
+        several = not inputs and is_list(prompt)
         prompts = prompt if several else [prompt]
         count = len(prompts)
         # Requests with parameters of their own need no streams to tell their draws apart.
@@ -217,7 +217,7 @@ class SpeculativeSession:
         # A model that calls `generate` itself changes self.runs, not these.
         groups: list[list[RequestHandle]] = []
         for i, (one, params, most, processor) in enumerate(each):
-            _check_sampling(params, "sampling")
+            check_sampling(params, "sampling")
             params = (params or self.sampling).with_seed()
             streams = range(params.n) if own else range(i * params.n, (i + 1) * params.n)
             groups.append(
@@ -243,7 +243,7 @@ class SpeculativeSession:
 
         `random_stream`: which of a seed's independent streams the request draws from.
         """
-        _check_sampling(sampling, "sampling")
+        check_sampling(sampling, "sampling")
         params = sampling or self.sampling
         if params.n != 1:
             raise InputError(f"[stream] expected n = 1, a stream each, got n = {params.n}")
@@ -282,7 +282,7 @@ class SpeculativeSession:
         random_stream: int,
         stop: Stop,
     ) -> RequestHandle:
-        _check_sampling(params, "sampling")
+        check_sampling(params, "sampling")
         target, vocabulary = self.target, self.target.vocabulary
         strings, ids = stops.split(stop)
         own_strings, own_ids = stops.split(params.stop)
@@ -293,7 +293,7 @@ class SpeculativeSession:
         if type(logits_processor) is Penalties and not changes.any:
             changes, logits_processor = logits_processor.changes(), None
         tokens = prompt_ids(target, prompt)
-        most = params.max_tokens if max_tokens is None else _whole(max_tokens)
+        most = params.max_tokens if max_tokens is None else whole_number(max_tokens)
         if params.min_tokens > most:
             raise InputError(
                 f"[generate] expected min_tokens <= max_tokens, got {params.min_tokens} and {most}"
@@ -308,6 +308,9 @@ class SpeculativeSession:
             changes=changes,
             logprobs=-1 if params.logprobs is None else params.logprobs,
         )
+        for model, cache in ((target, id), (self.drafter, id + 1)):
+            if hasattr(model, "open"):  # an encoder reads the prompt once
+                model.open(cache, prompt, target)
         ends = StopStrings([*strings, *own_strings], params.min_tokens)
         self.last = RequestHandle(self, id, tokens, logits_processor, ends)
         return self.last
@@ -398,22 +401,3 @@ class SpeculativeSession:
             for model, cache in ((self.target, id), (self.drafter, id + 1)):
                 if hasattr(model, "forget"):
                     model.forget(cache)
-
-
-def _check_sampling(params: Any, name: str) -> None:
-    if params is not None and not isinstance(params, SamplingParams):
-        raise InputError(f"[Session] expected SamplingParams as {name}, got {params!r}")
-
-
-def _draft_cost(target: Any, drafter: Any) -> float:
-    if drafter in (None, "lookup"):
-        return 0.15
-    own, theirs = (getattr(model, "row_costs", None) for model in (drafter, target))
-    return float(own[1]) / float(theirs[1]) if own and theirs else 0.15
-
-
-def _whole(number: Any) -> int:
-    try:
-        return min(operator.index(number), 2**31 - 1)  # what the engine counts to
-    except TypeError:
-        raise InputError(f"[generate] expected max_tokens >= 0, got {number!r}") from None
