@@ -56,8 +56,7 @@ class SpeculativeSession:
         InputError, VocabularyError: a bridge that does not fit the vocabularies, with the one that
             would.
 
-    A session is not for concurrent use; `AsyncSession` is.
-
+    A session is not for concurrent use (`AsyncSession` is).
     >>> import torch
     >>> from anydraft import stateless
     >>> v = Vocabulary.from_bytes([b"a", b"b"], encoder=lambda text: [ord(c) - 97 for c in text])
@@ -204,8 +203,7 @@ class SpeculativeSession:
         several = not inputs and is_list(prompt)
         prompts = prompt if several else [prompt]
         count = len(prompts)
-        # Requests with parameters of their own need no streams to tell their draws apart.
-        own = isinstance(sampling, Sequence)
+        own = isinstance(sampling, Sequence)  # these need no streams to tell draws apart
         each = zip(
             prompts,
             one_for_each(sampling, count, "sampling"),
@@ -214,7 +212,6 @@ class SpeculativeSession:
             strict=True,
         )
         # All are started first: a prompt that cannot be costs nothing that was decoded.
-        # A model that calls `generate` itself changes self.runs, not these.
         groups: list[list[RequestHandle]] = []
         for i, (one, params, most, processor) in enumerate(each):
             check_sampling(params, "sampling")
@@ -226,7 +223,7 @@ class SpeculativeSession:
         self.runs = runs = [handle for group in groups for handle in group]
         self._finish(runs, batch_size)
         results = [[handle.generation for handle in group] for group in groups]
-        told = [group[0] if len(group) == 1 else group for group in results]
+        told = [group if len(group) > 1 else group[0] for group in results]
         return told if several else told[0]
 
     def stream(
@@ -252,7 +249,7 @@ class SpeculativeSession:
         )
 
     def add(self, prompt: Prompt, **options: Any) -> RequestHandle:
-        """A request for `step`; options as those of `stream`."""
+        """A request for `step`; options as `stream`'s."""
         handle = self.stream(prompt, **options)
         self._active[handle.id] = handle
         return handle
