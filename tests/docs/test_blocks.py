@@ -155,3 +155,10 @@ def test_the_site_has_every_page() -> None:
     named = set(re.findall(r"([\w/-]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE))
     docs = ROOT / "docs"
     assert named == {str(page.relative_to(docs)) for page in docs.rglob("*.md")}
+
+
+def test_the_format_of_tables_is_the_present_one() -> None:
+    sources = "".join(path.read_text() for path in (ROOT / "cpp" / "src" / "vocab").glob("*.h"))
+    [version] = re.findall(r"kFileVersion = (\d+)", sources)
+    for page in ("guides/python.md", "status.md"):
+        assert f"format {version}" in " ".join((ROOT / "docs" / page).read_text().split())
