@@ -1,6 +1,5 @@
 // The block backend: a block of threads plays a verifier of detail/verifiers.h for one request. Its
-// tokens are the CPU engine's, since it does the same arithmetic for each entry and sums in the
-// same order.
+// tokens are the CPU engine's: the same arithmetic for each entry, sums in the same order.
 #pragma once
 
 #include "anydraft/detail/backend.h"
@@ -64,18 +63,17 @@ class BlockRows : public Backend<BlockRows<Block>> {
     const ProposalKind kind = play_.kinds[node];
     has_draft_ = this->first_child(node) >= 0 && kind != ProposalKind::kOneHot &&
                  kind != ProposalKind::kSparse;
-    NodeDistributions& distributions = batch_.workspace.distributions[base_ + node];
+    NodeDistributions& known = batch_.workspace.distributions[base_ + node];
     const int32_t row = all().proposals.rows[base_ + node];
-    if (!batch_.workspace.parts && !distributions.loaded)
-      read_distributions(node, row, distributions);
-    target_ = distributions.target;
+    if (!batch_.workspace.parts && !known.loaded) read_distributions(node, row, known);
+    target_ = known.target;
     if (has_draft_ && all().draft_distributions) {
       draft_ = draft_distribution(all(), row, all().draft_distributions[row]);
     } else if (has_draft_) {
-      draft_ = distributions.draft;
-      if (distributions.bad_draft) fail(CudaStatus::kDraftRow, row);
+      draft_ = known.draft;
+      if (known.bad_draft) fail(CudaStatus::kDraftRow, row);
     }
-    if (distributions.bad_target) fail(CudaStatus::kTargetRow, base_ + node);
+    if (known.bad_target) fail(CudaStatus::kTargetRow, base_ + node);
   }
 
   ANYDRAFT_SHARED_CODE ANYDRAFT_HD double sum_of(const Residual& residual) {
@@ -293,15 +291,13 @@ class BlockRows : public Backend<BlockRows<Block>> {
     return sum;
   }
 
-  // For a residual from which only certain siblings took mass: the distribution's own chunk totals
-  // hold, except in the chunks of those tokens.
+  // For a residual of which only certain siblings took: own chunk totals hold but in their chunks.
   ANYDRAFT_HD double sum_target(const Residual& residual) {
     know_totals(residual.node);
     summed_.node = -1;
     double* totals = ops_.scratch().totals;
     const double* own = ops_.scratch().target_totals;
-    // A chunk's total less what was taken. `anew`: the difference is mostly rounding, so it must be
-    // summed.
+    // A chunk's total less what was taken. `anew`: mostly rounding, so it must be summed.
     const auto total_less = [&](int chunk, int64_t begin, int64_t end, bool& anew) {
       const double whole = residual.weight * (own[chunk] * target_.inverse_total);
       double total = whole;
@@ -363,7 +359,7 @@ class BlockRows : public Backend<BlockRows<Block>> {
         ops_.scratch().target_totals, bad);
   }
   ANYDRAFT_SHARED_CODE ANYDRAFT_HD void read_distributions(int32_t node, int32_t row,
-                                                           NodeDistributions& distributions) {
+                                                           NodeDistributions& known) {
     summed_.node = -1;
     NodeDistributions read{};
     read.target = target_distribution(node, read.bad_target);
@@ -374,7 +370,7 @@ class BlockRows : public Backend<BlockRows<Block>> {
           read.bad_draft);
     }
     read.loaded = true;
-    ops_.once([&] { distributions = read; });
+    ops_.once([&] { known = read; });
   }
 
   ANYDRAFT_HD void fail(CudaStatus fault, int32_t where) {
