@@ -212,8 +212,7 @@ class BlockRows : public Backend<BlockRows<Block>> {
     return {target_, draft_, {&target_}, {&draft_}};
   }
 
-  // Calls f with the entries of the node's two rows. Where both have one type, it is known at
-  // compile time.
+  // Calls f with the entries of the node's two rows; one type of both is known when compiling.
   template <class F>
   ANYDRAFT_HD auto with_entries(F f) {
     if (has_draft_ && (draft_.dtype != target_.dtype || draft_.map)) return f(any_entries());
