@@ -291,7 +291,7 @@ class SpeculativeSession:
             changes, logits_processor = logits_processor.changes(), None
         tokens = prompt_ids(target, prompt)
         most = params.max_tokens if max_tokens is None else whole_number(max_tokens)
-        if params.min_tokens > most:
+        if 0 <= most < params.min_tokens:
             raise InputError(
                 f"[generate] expected min_tokens <= max_tokens, got {params.min_tokens} and {most}"
             )

@@ -213,9 +213,9 @@ def test_a_session_of_two_native_models(toy):
     assert target.stop_tokens == [2]
     assert "qwen3" in target.description
     greedy = {"sampling": SamplingParams(temperature=0.0)}
-    plain = SpeculativeSession(target).generate(TEXT[:9], max_new_tokens=40, **greedy)
+    plain = SpeculativeSession(target).generate(TEXT[:9], max_tokens=40, **greedy)
     for options in ({"draft_length": 4}, {"tree": "3,2"}, {"draft_length": 7}):
         for own in (drafter, target):
             drafted = SpeculativeSession(target, own, **options)
-            text = drafted.generate(TEXT[:9], max_new_tokens=40, **greedy)
+            text = drafted.generate(TEXT[:9], max_tokens=40, **greedy)
             assert text.tokens == plain.tokens

@@ -106,8 +106,8 @@ def test_bits_and_texts_of_smollm2():
         np.testing.assert_array_equal(np.concatenate(rows).view(np.uint32), whole)
     prompts = models.humaneval_prompts(4)
     greedy = SamplingParams(temperature=0)
-    plain = SpeculativeSession(model).generate(prompts, max_new_tokens=48, sampling=greedy)
+    plain = SpeculativeSession(model).generate(prompts, max_tokens=48, sampling=greedy)
     for drafter, more in (("lookup", {}), (model, {"draft_length": 6}), (model, {"tree": "2,2"})):
         session = SpeculativeSession(model, drafter, **more)
-        texts = session.generate(prompts, max_new_tokens=48, sampling=greedy, batch_size=3)
+        texts = session.generate(prompts, max_tokens=48, sampling=greedy, batch_size=3)
         assert [text.tokens for text in texts] == [text.tokens for text in plain]

@@ -156,4 +156,5 @@ def test_half_precision_trees() -> None:
     model = wrap(llama().to(torch.bfloat16))
     got = model([_tree()])
     for row, path in zip(got, ([4], [4, 5], [4, 6]), strict=True):
-        torch.testing.assert_close(row, fresh(model.model, path)[-1].float(), atol=0.02, rtol=0.05)
+        expected = fresh(model.model, path)[-1].float()
+        torch.testing.assert_close(row.float(), expected, atol=0.02, rtol=0.05)
