@@ -75,7 +75,7 @@ def token_ids(args: argparse.Namespace) -> list[int]:
 
 
 def ours(path: Path) -> tuple[Callable[[list[int]], Any], str]:
-    from anydraft import _core, __version__
+    from anydraft import __version__, _core
 
     decoder = _core.Decoder(str(path), None, "float32")
 
