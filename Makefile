@@ -7,6 +7,7 @@
 #   make test-slow    the slow Python tests
 #   make test-cpp     C++ tests alone; SANITIZE=address,undefined or SANITIZE=thread
 #   make test-ptx     compiled kernels on an interpreter of their PTX: nvcc, no GPU
+#   make test-mutations  faults put into a copy of the sources, each of which must fail a test
 #   make fuzz         table reader and encoders under ASan and UBSan, FUZZ_SECONDS each
 #   make bench        end-to-end measurements
 #   make gpu          CUDA build, tests, sanitizers, kernel bench: the system's Python, no network
@@ -40,7 +41,7 @@ cxx_files = $(shell find cpp cuda python/bindings tests -type f \
 python_dirs = $(wildcard python tests bench)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-large test test-py test-slow test-cpp test-ptx fuzz bench gpu wheel format lint clean
+.PHONY: help demo demo-large test test-py test-slow test-cpp test-ptx test-mutations fuzz bench gpu wheel format lint clean
 .DELETE_ON_ERROR:
 
 help:
@@ -74,7 +75,7 @@ $(STAMP)-run: $(STAMP)-torch $(STAMP)-native
 $(STAMP)-test: $(STAMP)-run
 	@echo "== .venv: test tools"
 	$(PIP) install 'pytest>=9,<10' 'hypothesis>=6,<7' 'scipy>=1.15' \
-	  'tokenizers==0.23.3' 'sentencepiece==0.2.3' 'protobuf==7.36.*' 'tiktoken==0.12.0'
+	  'tokenizers==0.23.3' 'jinja2>=3.1.6' 'sentencepiece==0.2.3' 'protobuf==7.36.*' 'tiktoken==0.12.0'
 	@touch $@
 
 $(STAMP)-lint: pyproject.toml | $(STAMP)-venv
@@ -126,6 +127,9 @@ test-cpp: $(STAMP)-venv
 
 test-ptx: $(STAMP)-venv
 	PATH="$(CURDIR)/$(BIN):$$PATH" JOBS=$(JOBS) PYTHON=python tests/ptx/run.sh
+
+test-mutations: $(STAMP)-test
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/mutations/run.py --report docs/status/mutations.md
 
 fuzz: $(STAMP)-anydraft $(STAMP)-test
 	tests/fuzz/run.sh $(FUZZ_SECONDS) $(CURDIR)/$(BIN)/python

@@ -1,7 +1,7 @@
 """The demo: speculative decoding by the native decoder, with the same text as without it.
 
     python bench/demo.py            SmolLM2: lookup, a drafter with another vocabulary, a tree
-    python bench/demo.py --large    Qwen2.5-Coder-1.5B drafted by SmolLM2: the gain of such a pair
+    python bench/demo.py --large    Qwen2.5-Coder-1.5B drafted by SmolLM2: the gain of a pair
 
 Models are GGUF files, run as they are; torch is not needed. Exit status 1 where a text that must be
 identical is not.
@@ -64,14 +64,18 @@ def demo() -> list[Outcome]:
     outcomes = []
     for i, prompt in enumerate(models.long_prompts(3), 1):
         request = [{"role": "user", "content": prompt}]
-        headline(f"1.{i} Prompt lookup, greedy: drafts are what followed the last tokens before")
+        headline(
+            f"1.{i} Prompt lookup, greedy: drafts are what followed the last tokens earlier in the "
+            "text"
+        )
         print(f"{excerpt(prompt)}\n--")
         lookup = SpeculativeSession(target, "lookup", draft_length=8, sampling=GREEDY)
         outcomes.append(show(f"lookup {i}", lookup, request, 160))
 
     headline(
-        "2. A drafter with another vocabulary (Gemma-270M), greedy. This pair shows that texts\n"
-        "   are identical, not speed: SmolLM2 has no smaller drafter (`make demo-large` shows the gain)"
+        "2. A drafter with another vocabulary (Gemma-270M), greedy. This pair shows that texts are "
+        "\n"
+        "   identical, not speed: SmolLM2 has no smaller drafter (`make demo-large` shows the gain)"
     )
     print(f"{STORY} ...\n--")
     slem = SpeculativeSession(target, drafter, bridge="slem", sampling=GREEDY)
@@ -83,8 +87,9 @@ def demo() -> list[Outcome]:
     outcomes.append(show("another vocabulary, tree (for the text)", tree, STORY, 64))
 
     headline(
-        "4. Sampled at temperature 0.8 with seed 7 (bridge slem: drafts are text, so the result\n"
-        "   must be plain decoding's with that seed, token for token)"
+        "4. Sampled at temperature 0.8 with seed 7 (bridge slem: drafts are text, so the text must"
+        "\n"
+        "   be plain decoding's with that seed, token for token)"
     )
     print(f"{STORY} ...\n--")
     sampling = SamplingParams(temperature=0.8, seed=7)

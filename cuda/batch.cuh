@@ -2,6 +2,7 @@
 #pragma once
 
 #include "anydraft/cuda.h"
+#include "anydraft/detail/algorithms.h"
 #include "anydraft/detail/play.h"
 #include "block.cuh"
 
@@ -10,15 +11,15 @@ namespace anydraft::detail {
 struct NodeDistributions {
   Distribution target, draft;
   bool bad_target, bad_draft;
-  bool loaded;  // of rows that are read when needed
+  bool loaded;  // where rows are read on demand: this node's are read
 };
 
-// A draw from what is left behind a node's last child, deferred till all of the device sweeps the
-// rows: a verifier's own few blocks would take long.
+// A draw from the residual behind a node's last child. It waits until the whole device sweeps the
+// rows, since the verifier's own few blocks would take long.
 struct DeferredDraw {
-  Residual before, after;  // of that child's rejection; `after` is not summed yet
+  Residual before, after;  // the child's rejection; `after` is not summed yet
   double uniform;
-  uint64_t swept;  // chunks
+  uint64_t swept;  // chunks swept so far
   bool waits;
 };
 
@@ -26,7 +27,7 @@ struct DeferredDraw {
 struct Workspace {
   NodeDistributions* distributions;
   Residual* saved;
-  Selection* selections;  // multipath alone
+  Selection* selections;  // multipath only
   int32_t *first_child, *next_sibling;
   uint8_t* spent;
   DeferredDraw* deferred;  // [requests]; null: nothing is deferred
@@ -46,7 +47,7 @@ struct Batch {
   }
 };
 
-// A row as its distribution has it before it is read.
+// A distribution whose row has not been read yet.
 ANYDRAFT_HD inline Distribution unread_target(const CudaVerifyRequest& all, int64_t index,
                                               float scale) {
   const RowsView& rows = all.target_logits;
@@ -67,12 +68,12 @@ ANYDRAFT_HD inline Distribution unread_draft(const CudaVerifyRequest& all, int64
   return draft_distribution(all, index, RowDistribution{scale, 0, 0, -1, 0});
 }
 
-// Verifiers that sweep rows many times.
+// Whether a verifier sweeps rows many times.
 ANYDRAFT_HD inline bool plays_paths(Verifier verifier) {
-  return verifier == Verifier::kMultipath || verifier == Verifier::kKseq;
+  return kernel_of(verifier) == CudaKernel::kSweeping;
 }
 
-// Workspace for the parts of rows, a request.
+// Most workspace for the parts of one request's rows.
 constexpr int64_t kMostPartBytes = 48 << 10;
 
 inline int64_t parts_of(const CudaVerifyRequest& request) {
@@ -81,9 +82,10 @@ inline int64_t parts_of(const CudaVerifyRequest& request) {
   return request.lazy || parts * static_cast<int64_t>(sizeof(Part)) > most ? 0 : parts;
 }
 
-// Whether draws may wait for a sweep by the whole device: only where nothing else needs its sum.
+// Whether draws may wait for a sweep by the whole device. They may where nothing else needs the
+// sum.
 inline bool puts_off(const CudaVerifyRequest& request) {
-  return request.verifier == Verifier::kTopDown && request.draft_logits.data;
+  return kernel_of(request.verifier) == CudaKernel::kDeferring && request.draft_logits.data;
 }
 
 // Calls take(pointer of the workspace, count) for each array in it, larger alignments first.
@@ -95,7 +97,7 @@ void for_each_array(Workspace& workspace, const CudaVerifyRequest& request, Take
   take(workspace.left, deferred * chunks_of(request.target_logits.cols));
   take(workspace.distributions, request.nodes);
   take(workspace.saved, request.nodes);
-  take(workspace.selections, request.verifier == Verifier::kMultipath ? request.nodes : 0);
+  take(workspace.selections, traits_of(request.verifier).has(kSelects) ? request.nodes : 0);
   take(workspace.first_child, request.nodes);
   take(workspace.next_sibling, request.nodes);
   take(workspace.spent, request.nodes);
@@ -119,9 +121,7 @@ inline Batch batch_of(const CudaVerifyRequest& request, const CudaVerifyResult& 
     array = reinterpret_cast<std::remove_reference_t<decltype(array)>>(at);
     at += (static_cast<size_t>(count) * sizeof *array + 15) / 16 * 16;
   });
-  for (int kind = 0; kind <= static_cast<int>(ProposalKind::kSparse); ++kind) {
-    if (takes(request.verifier, static_cast<ProposalKind>(kind))) batch.kinds |= 1u << kind;
-  }
+  batch.kinds = traits_of(request.verifier).proposals;
   return batch;
 }
 

@@ -2,16 +2,15 @@
 // template over the block, so that nvcc wraps it in thin kernels and the tests run it on a host
 // block of std::threads.
 //
-// A Block offers, called by all its threads alike:
-//   int thread(), threads()          threads is a multiple of 32
-//   void sync()                      barrier; what was written before it is seen after it
-//   T of_warp(T value, op)           over the 32 threads of a warp, in the fixed tree, to all
-//   T exchange(T value, mask)        the value of thread() ^ mask, mask < 32
-// and at any time
-//   uint64_t add(slot, value)        to a uint64_t, atomically; what was there before
-//   uint64_t publish(slot)           as add(slot, 1); who finds a number there sees what was
-//   written
-//                                    before the calls that added up to it
+// A Block offers these, which all its threads call together:
+//   int thread(), threads()      threads is a multiple of 32
+//   void sync()                  a barrier: writes before it are seen after it
+//   T of_warp(T value, op)       op over the 32 threads of a warp, in the fixed tree; all get it
+//   T exchange(T value, mask)    the value of thread() ^ mask, mask < 32
+// and these, which any thread may call at any time:
+//   uint64_t add(slot, value)    adds to a uint64_t atomically; gives what it was before
+//   uint64_t publish(slot)       add(slot, 1); whoever gets a number sees all that was written
+//                                before the calls that it counts
 #pragma once
 
 #include "anydraft/detail/distribution.h"
@@ -54,7 +53,7 @@ struct Part {
 
 // Memory that the threads of a block share.
 struct Scratch {
-  // What one thread found out for all.
+  // Values that one thread computes for all.
   double sum, left;
   int64_t place;
   uint64_t target;
@@ -71,21 +70,21 @@ struct Scratch {
   int64_t lowest[kMaxWarps];
 };
 
-// Entries of a row as floats, the type of the row known when compiling.
+// Reads entries of a row as floats. The row's type is known at compile time.
 template <DType dtype>
 struct Reader {
   const void* row;
   ANYDRAFT_HD float operator()(int64_t at) const { return load(row, dtype, at); }
 };
 
-// Of any type, or through a map.
+// Reads entries of any type, directly or through a map.
 struct AnyReader {
   const Distribution* distribution;
   ANYDRAFT_HD float operator()(int64_t at) const { return logit_at(*distribution, at); }
 };
 
-// Calls f(at, x) for at = from, from + step, ... < end, in this order, with the entries there;
-// several are read before the first is used: what a loop waits for is their way from memory.
+// Calls f(at, x) for at = from, from + step, ... < end, in this order. Several entries are loaded
+// before the first is used, since such a loop is bound by memory latency.
 template <class Read, class F>
 ANYDRAFT_HD void for_ahead(Read read, int64_t from, int64_t end, int64_t step, F f) {
   constexpr int kAhead = 16;
@@ -110,9 +109,9 @@ ANYDRAFT_HD auto with_reader(const Distribution& distribution, F f) {
   return with_plain_reader(distribution.row, distribution.dtype, f);
 }
 
-// scaled(power_of(x, scale), reference), to the bit, for |x * scale| < 2^22: rounds by adding
-// 1.5 * 2^23, whose low bits then hold the integer (conversions run at a quarter of the rate), and
-// one fma for the fraction, since both of its terms in power_of are exact.
+// The same bits as scaled(power_of(x, scale), reference), for |x * scale| < 2^22. Rounding adds 1.5
+// * 2^23, whose low bits then hold the integer; conversions run at a quarter of the rate. One fma
+// gives the fraction, since both of its terms in power_of are exact.
 ANYDRAFT_HD inline float scaled_power(float x, float scale, int32_t reference) {
   const float shifted = x * scale + 12582912.0f;
   const float f = fmaf(x, scale, -(shifted - 12582912.0f));
@@ -146,7 +145,7 @@ class BlockOps {
   ANYDRAFT_HD int warp() const { return thread() / kLanes; }
   ANYDRAFT_HD int warps() const { return threads() / kLanes; }
 
-  // One thread writes what all have read so far.
+  // One thread writes, after all have finished reading and before any reads again.
   template <class F>
   ANYDRAFT_HD void once(F write) {
     sync();
@@ -154,8 +153,8 @@ class BlockOps {
     sync();
   }
 
-  // Chunks of `size` entries, a warp each: `sum(chunk, begin, end)` is what the calling lane adds
-  // up of its entries, `put(chunk, total)` is called once a chunk.
+  // Sums the chunks of `size` entries, a warp for each chunk. `sum(chunk, begin, end)` is the
+  // calling lane's share; `put(chunk, total)` is called once for each chunk.
   template <class Sum, class Put>
   ANYDRAFT_HD void for_chunks(int64_t size, Sum sum, Put put) {
     const int chunks = chunks_of(size);
@@ -178,14 +177,14 @@ class BlockOps {
         [&](int chunk, double total) { totals[chunk] = total; });
     return sum_of(totals, chunks_of(size));
   }
-  // Sequential work is one thread's, in the memory of its own block: to the others of a cluster
-  // each of its steps would take as long as a barrier.
+  // One thread does sequential work, in the memory of its own block. In another block's memory each
+  // step would take as long as a barrier.
   ANYDRAFT_HD double sum_of(const double* totals, int chunks) {
     once([&] { scratch_.sum = plain_sum(totals, chunks); });
     return scratch_.sum;
   }
 
-  // The least of the threads' values.
+  // The smallest of the threads' values.
   ANYDRAFT_HD int64_t lowest(int64_t value) {
     value = block_.of_warp(value, Smaller{});
     sync();
@@ -213,7 +212,7 @@ class BlockOps {
     const int64_t begin = scratch_.place * kChunk;
     const int64_t end = begin + kChunk < size ? begin + kChunk : size;
     const auto at_most = [&](int64_t at) { return at < end ? mass_at(at) : 0.0; };
-    // Groups of 32 entries, a warp a group; then the entry.
+    // First the group of 32 entries, a warp for each group; then the entry in it.
     const int groups = static_cast<int>((end - begin + kLanes - 1) / kLanes);
     for (int first = 0; first < groups; first += warps()) {
       const int group = first + warp();

@@ -1,5 +1,5 @@
-// From a row of logits to its distribution, by a block: each chunk is read once for what it holds
-// (a Part), the parts make the distribution.
+// Turns a row of logits into its distribution, by a block. Each chunk is read once, which gives a
+// Part. The parts make the distribution.
 #pragma once
 
 #include "anydraft/cuda.h"
@@ -9,7 +9,7 @@
 
 namespace anydraft::detail {
 
-// Of 2^(x * scale - reference) over a lane's entries x >= lower.
+// The sum of 2^(x * scale - reference) over a lane's entries x >= lower.
 template <class Read>
 ANYDRAFT_HD float lane_sum(Read read, int64_t begin, int64_t end, int lane, float scale,
                            float lower, int32_t reference) {
@@ -20,7 +20,8 @@ ANYDRAFT_HD float lane_sum(Read read, int64_t begin, int64_t end, int lane, floa
   return total;
 }
 
-// With top-k or min-p few entries may be left, and only these are summed, later.
+// The scale of the totals in the parts; 0: none. With top-k or min-p few entries may be left, and
+// only those are summed, in a later pass.
 ANYDRAFT_HD inline float scale_of_parts(const DistributionParams& params) {
   return params.top_k == 0 && params.min_p_octaves == 0 ? params.scale : 0;
 }
@@ -30,9 +31,10 @@ class BlockDistributions {
  public:
   ANYDRAFT_HD explicit BlockDistributions(BlockOps<Block>& ops) : ops_(ops) {}
 
-  // The distribution of a row that is unread as yet, and the totals of its chunks in units of
-  // 2^distribution.exponent. `parts`: where they are known. `bad`: NaN, +inf, -inf everywhere or
-  // out of a float's reach; then the distribution is some distribution, so that a verifier can end.
+  // The distribution of a row that has not been read yet, and the totals of its chunks in units of
+  // 2^distribution.exponent. `parts`: those of the row, where they are known. `bad`: the row has
+  // NaN or +inf, only -inf, or logits beyond what a float resolves. The distribution is then a
+  // valid but meaningless one, so that the verifier can end.
   ANYDRAFT_SHARED_CODE ANYDRAFT_HD Distribution distribution_of(Distribution distribution,
                                                                 const DistributionParams& params,
                                                                 const Part* parts, double* totals,
@@ -56,7 +58,7 @@ class BlockDistributions {
     return distribution;
   }
 
-  // The chunk totals of a distribution that distribution_of gave, without looking for its cut-off
+  // The chunk totals of a distribution that distribution_of made. Its cut-off is not searched
   // again.
   ANYDRAFT_HD void know_totals(const Distribution& distribution, const Part* parts,
                                double* totals) {
@@ -145,7 +147,8 @@ class BlockDistributions {
     return static_cast<int32_t>(ops_.lowest(at < end ? at : end));
   }
 
-  // Of the entries >= distribution.lower. A part that summed others too is read again.
+  // The total of the entries >= distribution.lower. A chunk whose part summed other entries too is
+  // read again.
   ANYDRAFT_SHARED_CODE ANYDRAFT_HD double total_of(const Distribution& distribution,
                                                    const Part* parts, double* totals) {
     ops_.sync();

@@ -1,5 +1,5 @@
-// The block backend: a block of threads plays the verifiers of detail/verifiers.h for one request,
-// with the CPU engine's tokens: the same arithmetic for each entry, sums in the same order.
+// The block backend: a block of threads plays a verifier of detail/verifiers.h for one request. Its
+// tokens are the CPU engine's: the same arithmetic for each entry, sums in the same order.
 #pragma once
 
 #include "anydraft/detail/backend.h"
@@ -22,7 +22,7 @@ class BlockRows : public Backend<BlockRows<Block>> {
   using Base::target_;
 
  public:
-  // `again`: for a request whose verifier has been played.
+  // `again`: the request's verifier has been played already.
   ANYDRAFT_HD BlockRows(BlockOps<Block>& ops, const Batch& batch, int64_t index, bool again = false)
       : ops_(ops),
         batch_(batch),
@@ -58,23 +58,22 @@ class BlockRows : public Backend<BlockRows<Block>> {
     }
   }
 
-  // What reads and sums rows; see detail/backend.h.
+  // The operations on rows that detail/backend.h asks for.
   ANYDRAFT_SHARED_CODE ANYDRAFT_HD void load(int32_t node) {
     const ProposalKind kind = play_.kinds[node];
     has_draft_ = this->first_child(node) >= 0 && kind != ProposalKind::kOneHot &&
                  kind != ProposalKind::kSparse;
-    NodeDistributions& distributions = batch_.workspace.distributions[base_ + node];
+    NodeDistributions& known = batch_.workspace.distributions[base_ + node];
     const int32_t row = all().proposals.rows[base_ + node];
-    if (!batch_.workspace.parts && !distributions.loaded)
-      read_distributions(node, row, distributions);
-    target_ = distributions.target;
+    if (!batch_.workspace.parts && !known.loaded) read_distributions(node, row, known);
+    target_ = known.target;
     if (has_draft_ && all().draft_distributions) {
       draft_ = draft_distribution(all(), row, all().draft_distributions[row]);
     } else if (has_draft_) {
-      draft_ = distributions.draft;
-      if (distributions.bad_draft) fail(CudaStatus::kDraftRow, row);
+      draft_ = known.draft;
+      if (known.bad_draft) fail(CudaStatus::kDraftRow, row);
     }
-    if (distributions.bad_target) fail(CudaStatus::kTargetRow, base_ + node);
+    if (known.bad_target) fail(CudaStatus::kTargetRow, base_ + node);
   }
 
   ANYDRAFT_SHARED_CODE ANYDRAFT_HD double sum_of(const Residual& residual) {
@@ -109,7 +108,7 @@ class BlockRows : public Backend<BlockRows<Block>> {
     });
   }
 
-  // In whole multiples of 2^-62, whose sums do not depend on their order.
+  // Masses are counted in multiples of 2^-62: sums of integers do not depend on their order.
   ANYDRAFT_SHARED_CODE ANYDRAFT_HD void histogram_of(double* target, double* draft) {
     uint64_t* bins = ops_.scratch().bins;
     ops_.sync();
@@ -161,7 +160,7 @@ class BlockRows : public Backend<BlockRows<Block>> {
     summed_.node = -1;
     selected_ = true;
   }
-  // A mass that merely underflowed is no mistake: the verifier then goes by the target alone.
+  // A mass that underflowed is no mistake of the caller: the verifier then uses the target alone.
   ANYDRAFT_HD void undrawable(int32_t child) {
     const int32_t token = this->token(child);
     const bool finite = has_draft_ && logit_at(draft_, token) > -INFINITY;
@@ -169,7 +168,7 @@ class BlockRows : public Backend<BlockRows<Block>> {
     if (!underflowed || this->leaves_out(child, token)) fail(CudaStatus::kUndrawable, child);
   }
 
-  // A value in memory of all threads.
+  // A value in memory that all threads share.
   template <class T>
   struct Kept {
     BlockRows& rows;
@@ -213,7 +212,7 @@ class BlockRows : public Backend<BlockRows<Block>> {
     return {target_, draft_, {&target_}, {&draft_}};
   }
 
-  // Calls f with the entries of the node's rows, their type known when compiling where it is one.
+  // Calls f with the entries of the node's two rows; one type of both is known when compiling.
   template <class F>
   ANYDRAFT_HD auto with_entries(F f) {
     if (has_draft_ && (draft_.dtype != target_.dtype || draft_.map)) return f(any_entries());
@@ -231,15 +230,15 @@ class BlockRows : public Backend<BlockRows<Block>> {
     });
   }
 
-  // Whether scratch.totals still holds this residual's: it is often summed when a child is rejected
-  // and then drawn from.
+  // Whether scratch.totals still holds this residual's totals. A residual is often summed when a
+  // child is rejected, and then drawn from.
   ANYDRAFT_HD bool is_summed(const Residual& other) const {
     return summed_.node == other.node && summed_.rejected == other.rejected &&
            summed_.weight == other.weight && summed_.drafted == other.drafted &&
            summed_.cap == other.cap;
   }
 
-  // scratch.totals holds this residual's.
+  // Notes that scratch.totals holds this residual's totals.
   ANYDRAFT_HD void remember(const Residual& residual, double sum) {
     summed_ = residual;
     summed_.sum = sum;
@@ -248,11 +247,12 @@ class BlockRows : public Backend<BlockRows<Block>> {
   ANYDRAFT_HD bool subtracts_row(const Residual& other) const {
     return has_draft_ && other.drafted > 0;
   }
-  // Whether U is relu(weight * target - drafted * draft) but where siblings are certain.
+  // Whether U is relu(weight * target - drafted * draft) for all tokens but those of certain
+  // siblings.
   ANYDRAFT_HD bool is_plain(const Residual& other) const {
     return subtracts_row(other) && !selected_ && !(other.cap > 0);
   }
-  // U of a token that no sibling is certain of.
+  // U of a token that is no certain sibling.
   template <class Read>
   ANYDRAFT_HD double left_at(const Residual& residual, const Entries<Read>& entries,
                              int64_t at) const {
@@ -266,7 +266,7 @@ class BlockRows : public Backend<BlockRows<Block>> {
     return plain_residual(residual, target, draft);
   }
 
-  // U of a lane's entries in a chunk.
+  // The sum of U over a lane's entries in a chunk.
   template <class Read>
   ANYDRAFT_HD double lane_left(const Residual& residual, const Entries<Read>& entries,
                                int64_t begin, int64_t end) {
@@ -290,13 +290,13 @@ class BlockRows : public Backend<BlockRows<Block>> {
     return sum;
   }
 
-  // Where only certain siblings took something: the distribution's own totals but for their chunks.
+  // For a residual of which only certain siblings took: own chunk totals hold but in their chunks.
   ANYDRAFT_HD double sum_target(const Residual& residual) {
     know_totals(residual.node);
     summed_.node = -1;
     double* totals = ops_.scratch().totals;
     const double* own = ops_.scratch().target_totals;
-    // A chunk's total less what was taken; `anew`: that is rounding, mostly.
+    // A chunk's total less what was taken. `anew`: mostly rounding, so it must be summed.
     const auto total_less = [&](int chunk, int64_t begin, int64_t end, bool& anew) {
       const double whole = residual.weight * (own[chunk] * target_.inverse_total);
       double total = whole;
@@ -332,7 +332,7 @@ class BlockRows : public Backend<BlockRows<Block>> {
   ANYDRAFT_HD int64_t next_patch(int32_t node, int64_t from, int64_t end, int64_t step) const {
     return next_untold(play_, node, from, end, step);
   }
-  // The next sibling of a lane that the distribution of `child` leaves out.
+  // The next token of a lane that the distribution of `child` leaves out.
   ANYDRAFT_HD int64_t next_left_out(int32_t child, int64_t from, int64_t end) const {
     int64_t next = end;
     for (int32_t at = this->first_left_out(child); at >= 0 && at != child;
@@ -343,7 +343,7 @@ class BlockRows : public Backend<BlockRows<Block>> {
     return next;
   }
 
-  // Of the node that is loaded.
+  // Makes scratch.target_totals those of the node, which is loaded.
   ANYDRAFT_SHARED_CODE ANYDRAFT_HD void know_totals(int32_t node) {
     if (totals_of_ == node) return;
     totals_of_ = node;
@@ -358,7 +358,7 @@ class BlockRows : public Backend<BlockRows<Block>> {
         ops_.scratch().target_totals, bad);
   }
   ANYDRAFT_SHARED_CODE ANYDRAFT_HD void read_distributions(int32_t node, int32_t row,
-                                                           NodeDistributions& distributions) {
+                                                           NodeDistributions& known) {
     summed_.node = -1;
     NodeDistributions read{};
     read.target = target_distribution(node, read.bad_target);
@@ -369,7 +369,7 @@ class BlockRows : public Backend<BlockRows<Block>> {
           read.bad_draft);
     }
     read.loaded = true;
-    ops_.once([&] { distributions = read; });
+    ops_.once([&] { known = read; });
   }
 
   ANYDRAFT_HD void fail(CudaStatus fault, int32_t where) {
@@ -391,8 +391,8 @@ class BlockRows : public Backend<BlockRows<Block>> {
  private:
   const int32_t base_, nodes_;
   bool has_draft_ = false;
-  Residual summed_{-1, -1, 0, 0, 0, 0};  // whose chunk totals scratch.totals holds, and their sum
-  int32_t totals_of_ = -1;               // whose chunk totals scratch.target_totals holds
+  Residual summed_{-1, -1, 0, 0, 0, 0};  // scratch.totals has its chunk totals
+  int32_t totals_of_ = -1;               // scratch.target_totals has this node's
   CudaStatus fault_ = CudaStatus::kFine;
   int32_t where_ = -1;
 };

@@ -5,7 +5,7 @@
 
 namespace anydraft::detail {
 
-// Floats as integers in the same order.
+// Maps floats to integers in the same order.
 ANYDRAFT_HD inline int32_t key_of(float x) {
   int32_t bits;
   memcpy(&bits, &x, sizeof bits);
@@ -17,8 +17,8 @@ ANYDRAFT_HD inline float float_of(int32_t key) {
   return float_from_bits(bits);
 }
 
-// What an entry counts: 1, or its weight in a nucleus (detail/distribution.h): whole numbers, whose
-// sums do not depend on their order.
+// What an entry counts: 1, or its weight in a nucleus (detail/distribution.h). Both are integers,
+// so that sums do not depend on their order.
 struct Weigh {
   bool count_only;
   float scale;
@@ -29,13 +29,14 @@ struct Weigh {
   }
 };
 
-// Bins over the keys [low, high], downwards from the highest.
+// Bins over the keys [low, high], from the highest down.
 struct Bins {
   int32_t low, high;
-  float per_logit;  // > 0: steps of equal logits, else of 2^shift keys
+  float per_logit;  // > 0: bins of equal width in logits; else bins of 2^shift keys
   int shift;
 
-  // Steps of equal logits spread a row's entries best, equal keys always get to the end.
+  // Bins of equal width in logits spread a row's entries best. Bins of keys always reach a single
+  // key.
   ANYDRAFT_HD static Bins of(int32_t low, int32_t high, bool by_logit) {
     Bins bins{low, high, 0, 0};
     const float per_logit = kBins / (float_of(high) - float_of(low));
@@ -72,8 +73,8 @@ class BlockSelect {
                           Weigh weigh)
       : ops_(ops), read_(read), size_(size), parts_(parts), weigh_(weigh) {}
 
-  // The largest logit whose entries, those >= it, weigh at least `target` together; -inf where
-  // even all candidates weigh less. What is sought lies most often within `reach` of the largest.
+  // The largest logit such that the entries >= it weigh at least `target` together; -inf where all
+  // candidates weigh less. That logit most often lies within `reach` of the largest.
   ANYDRAFT_HD float select(float lower, float largest, float reach, uint64_t target) {
     const int32_t low = key_of(lower), high = key_of(largest);
     const int32_t near = Larger{}(low, key_of(largest - reach));
@@ -84,7 +85,8 @@ class BlockSelect {
   }
 
  private:
-  // Takes from `target` what weighs more than what is sought; false: all of [low, high] does.
+  // Searches [low, high] for the key. `target` loses the weight of the entries above it. False: the
+  // key lies below `low`.
   ANYDRAFT_HD bool within(int32_t low, int32_t high, uint64_t& target, int32_t& found) {
     for (bool by_logit = true;; by_logit = false) {
       const Bins bins = Bins::of(low, high, by_logit);
@@ -122,7 +124,7 @@ class BlockSelect {
     for_entries(bins.low, bins.high,
                 [&](float x) { ops_.block().add(&weights[bins(x)], weigh_(x)); });
     ops_.sync();
-    // Sums of 16 bins each, behind them.
+    // Behind the bins lie sums of 16 bins each.
     for (int g = ops_.thread(); g < kBins / 16; g += ops_.threads()) {
       uint64_t sum = 0;
       for (int b = 0; b < 16; ++b) sum += weights[g * 16 + b];
@@ -131,7 +133,8 @@ class BlockSelect {
     ops_.sync();
   }
 
-  // The bin where the running weight reaches `target`, which loses what comes before it.
+  // The bin where the running weight reaches `target`. `target` loses the weight of the bins before
+  // it.
   ANYDRAFT_HD int pass_bins(uint64_t& target) {
     Scratch& scratch = ops_.scratch();
     ops_.once([&] {

@@ -1,7 +1,7 @@
-// Draws that wait for a sweep by the whole device. Where a verifier has rejected the last child of
-// a node, and the child was drawn from a row, what is left is needed for one draw alone: the
-// verifier writes down which (DeferredRows), and after it each chunk of those rows is summed by a
-// block of its own, the last of which draws (sweep_chunk). The tokens are those of BlockRows.
+// Draws that wait for a sweep by the whole device. Where a verifier rejects the last child of a
+// node, and the child was drawn from a row, the residual is needed for one draw only. The verifier
+// then notes the draw (DeferredRows). A later kernel sums each chunk of the rows by a block of its
+// own, and the last block draws (sweep_chunk). The tokens are those of BlockRows.
 #pragma once
 
 #include "block_rows.cuh"
@@ -47,7 +47,7 @@ class DeferredRows : public BlockRows<Block> {
   DeferredDraw deferred_{};
 };
 
-// What a block shares that sweeps a chunk.
+// Shared memory of a block that sweeps a chunk.
 struct SweepScratch {
   Scratch scratch;
   double left[kChunk];
@@ -80,15 +80,15 @@ class Sweep : public BlockRows<Block> {
   }
 
  private:
-  // Of U over the chunk, in all of the first warp. No sibling is certain here: the last one is
-  // drawn.
+  // The sum of U over the chunk, known to the whole first warp. No sibling is certain here, for the
+  // last one was drawn.
   ANYDRAFT_HD double total_of(int chunk) {
     const Residual& residual = deferred_.after;
     const int64_t begin = static_cast<int64_t>(chunk) * kChunk;
     const int64_t end = Smaller{}(begin + kChunk, target_.size);
     const Part* parts = batch_.parts(this->base() + residual.node, false);
     if (parts && parts[chunk].largest < target_.lower)
-      return 0;  // none in the target's distribution
+      return 0;  // no entry is in the target's distribution
     ops_.sync();
     for (int64_t at = end + ops_.thread(); at < begin + kChunk; at += ops_.threads()) {
       values_[at - begin] = 0;
@@ -117,10 +117,10 @@ class Sweep : public BlockRows<Block> {
   ANYDRAFT_HD void draw(const double* totals, int chunks) {
     ops_.sync();
     double* shared = ops_.scratch().totals;
-    const volatile double* written = totals;  // by other blocks: not what this one's cache holds
+    const volatile double* written = totals;  // past the cache: other blocks wrote it
     for (int i = ops_.thread(); i < chunks; i += ops_.threads()) shared[i] = written[i];
     const double sum = ops_.sum_of(shared, chunks);
-    const bool none = !(sum > 0) && deferred_.after.weight >= 1;  // as Backend::reject has it
+    const bool none = !(sum > 0) && deferred_.after.weight >= 1;  // as in Backend::reject
     int32_t token;
     if (none) {
       token = this->pick_with(deferred_.before, deferred_.uniform);
@@ -133,11 +133,11 @@ class Sweep : public BlockRows<Block> {
     if (none && batch_.result.degenerate) batch_.result.degenerate[request_] = 1;
   }
 
-  const DeferredDraw& deferred_;  // its `swept` is counted up meanwhile by other blocks: no copy
+  const DeferredDraw& deferred_;  // no copy: other blocks count `swept` up meanwhile
   double* values_;
 };
 
-// What one block does after the verifiers: a chunk of a request's rows, if its draw was deferred.
+// Sweeps one chunk of a request's rows after the verifiers, if its draw was deferred.
 template <class Block>
 ANYDRAFT_HD void sweep_chunk(Block& block, SweepScratch& scratch, const Batch& batch, int64_t index,
                              int chunk) {

@@ -1,4 +1,4 @@
-// A CUDA block, and a cluster of blocks, as block.cuh asks for.
+// A CUDA block, or a cluster of blocks, with the operations that block.cuh asks for.
 #pragma once
 
 #include <cooperative_groups.h>
@@ -8,7 +8,7 @@
 
 namespace anydraft::detail {
 
-// A block, or where `splits` > 1 a cluster of that many, which share the first one's memory.
+// One block, or a cluster of `splits` blocks that share the first one's memory.
 class DeviceBlock {
  public:
   __device__ explicit DeviceBlock(int splits) : splits_(splits) {}
@@ -35,7 +35,7 @@ class DeviceBlock {
 
   template <class T, class Op>
   __device__ T of_warp(T value, Op op) {
-    // Butterflies: each lane folds the same tree, for + and the like commute.
+    // A butterfly: each lane folds the same tree, since the operations commute.
     for (int step = 16; step > 0; step /= 2) value = op(value, exchange(value, step));
     return value;
   }
@@ -57,7 +57,7 @@ class DeviceBlock {
   const int splits_;
 };
 
-// Lets the next kernel of a call be set up, and waits for what the one before it wrote.
+// Lets the next kernel of a call be set up, and waits for the results of the one before.
 __device__ inline void follow() {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
   cudaTriggerProgrammaticLaunchCompletion();
@@ -68,13 +68,13 @@ __device__ inline int64_t thread_of_grid() {
   return static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
 }
 
-// Calls play(block, scratch) with a block of `used` out of `splits`, all or one.
+// Calls play(block, scratch) with all `splits` blocks as one, or (`used` = 1) with the first alone.
 template <class Scratch, class Play>
 __device__ void play_as(int splits, int used, Scratch& scratch, Play play) {
   if (used == 1 && blockIdx.x % splits != 0) return;
   DeviceBlock block(used);
   play(block, block.shared(scratch));
-  block.sync();  // nobody leaves while others still read its shared memory
+  block.sync();  // a block may not end while others read its shared memory
 }
 
 }  // namespace anydraft::detail

@@ -1,5 +1,5 @@
-// All rows of a verification to their distributions, before the verifiers: read once by warps, then
-// a block or a cluster a row.
+// Turns all rows of a verification into distributions, before the verifiers run. Warps read the
+// rows once; then a block or a cluster finishes each row.
 #include "kernels.h"
 #include "split.cuh"
 

@@ -6,8 +6,8 @@
 
 namespace anydraft::detail {
 
-// Masses of a row that is not certain, but for the scale; without a branch, so that loops over many
-// entries keep them in flight. A certain one's are all 0 here.
+// Unscaled masses of a row; all 0 where the distribution is one-hot. There is no branch, so that
+// loops keep many loads in flight.
 struct RowFractions {
   float scale, lower;
   int32_t exponent;
@@ -45,7 +45,7 @@ template <class Read>
 struct Entries {
   Distribution target_distribution, draft_distribution;
   Read target_row, draft_row;
-  // A mass is a fraction times its distribution's scale.
+  // A mass is a fraction times the scale of its distribution.
   ANYDRAFT_HD static double fraction_at(const Distribution& distribution, Read row, int64_t at) {
     if (distribution.one_hot >= 0) return at == distribution.one_hot ? 1.0 : 0.0;
     const float x = row(at);
@@ -70,7 +70,7 @@ struct Entries {
     return left > 0 ? left : 0;
   }
 
-  // Calls f(at, target logit, draft logit), as for_ahead.
+  // Calls f(at, target logit, draft logit) in the order of for_ahead.
   template <int ahead, class F>
   ANYDRAFT_HD void for_both(int64_t from, int64_t end, int64_t step, F f) const {
     int64_t at = from;
@@ -86,7 +86,7 @@ struct Entries {
   }
 };
 
-// Of min(draft, cap * target) over a lane's entries.
+// The sum of min(draft, cap * target) over a lane's entries.
 template <class Read>
 ANYDRAFT_HD double lane_overlap(const Entries<Read>& entries, double cap, int64_t from,
                                 int64_t end) {
@@ -111,8 +111,8 @@ ANYDRAFT_HD double lane_overlap(const Entries<Read>& entries, double cap, int64_
   return sum;
 }
 
-// The next token from, from + step, ... below `end` whose U the rows do not tell: those of certain
-// children and of sparse distributions; `end` where there is none.
+// The next of the tokens from, from + step, ... whose U cannot be read off the rows; `end`: none.
+// These are tokens of certain children and of sparse distributions.
 ANYDRAFT_HD inline int64_t next_untold(const Play& play, int32_t node, int64_t from, int64_t end,
                                        int64_t step) {
   int64_t next = end;

@@ -1,5 +1,5 @@
-// The launches of a verification, a source file each: they compile side by side, and what the
-// verifiers with many sweeps need of registers and stack the others do without.
+// The launches of a verification. Each has its own source file: they compile in parallel, and the
+// registers and stack that verifiers with many sweeps need are not paid for by the others.
 #pragma once
 
 #include "batch.cuh"
@@ -8,7 +8,7 @@
 
 namespace anydraft::detail {
 
-void launch_distributions(const Batch& batch, void* stream);  // all rows to their distributions
+void launch_distributions(const Batch& batch, void* stream);  // makes all distributions
 void launch_verifiers(const Batch& batch, void* stream);      // top_down, match, traversal
 void launch_paths(const Batch& batch, void* stream);          // multipath, kseq
 void launch_acceptance(const Batch& batch, void* stream);  // after the verifier; not of multipath

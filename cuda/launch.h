@@ -1,4 +1,4 @@
-// Host side of a launch.
+// The host side of a launch.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -27,7 +27,8 @@ inline int device_attribute(cudaDeviceAttr attribute) {
   return value;
 }
 
-// Blocks that play one of `count` together: as many as leave none of the device idle, or `wanted`.
+// How many blocks work on each of `count` items: as many as the device's multiprocessors can take
+// at once, or `wanted`.
 inline int splits_for(int64_t count, int wanted) {
   const int processors = device_attribute(cudaDevAttrMultiProcessorCount);
   if (wanted != 0 && wanted != 1 && wanted != 2 && wanted != 4 && wanted != 8) {
@@ -71,7 +72,7 @@ void launch(Kernel kernel, After after, int64_t blocks, int threads, int splits,
   check_cuda(cudaLaunchKernelEx(&config, kernel, arguments...), name);
 }
 
-// A block, or a cluster of `wanted` (0: as fits), for each of `count`.
+// Launches a block, or a cluster of `wanted` blocks (0: as many as fit), for each of `count` items.
 constexpr int kThreads = 256;
 template <class Kernel, class Batch>
 void launch_blocks(Kernel kernel, After after, int64_t count, int wanted, void* stream,
@@ -80,12 +81,12 @@ void launch_blocks(Kernel kernel, After after, int64_t count, int wanted, void* 
   launch(kernel, after, count * splits, kThreads, splits, stream, name, batch, splits);
 }
 
-// How all rows are read beforehand: for very few a block a chunk; for few, warps with narrow loads,
-// so that there are many; else as few threads as fill the device, each with wide loads.
+// How all rows are read beforehand. Very few rows: a block for each chunk. Few rows: many warps
+// with narrow loads. Else: as few threads as fill the device, with wide loads.
 constexpr int kWide = 8, kNarrow = 2;
 constexpr int64_t kVeryFewEntries = int64_t{1} << 22, kFewEntries = int64_t{1} << 25;
 
-// Reads all rows by the kernel for that: a block for each of `chunks`, or a warp for each of
+// Launches the kernel that reads all rows: a block for each of `chunks`, or a warp for each of
 // units(width).
 constexpr int kScanThreads = 128;
 template <class Kernel, class Units, class Batch>
@@ -101,7 +102,7 @@ void launch_scan(Kernel by_chunk, Kernel narrow, Kernel wide, int64_t entries, i
          batch);
 }
 
-// What both entry points ask of their arguments; `name` says which.
+// What both entry points require of their arguments. `name` is that of the entry point.
 inline void check_call(const char* name, int64_t vocab, size_t workspace, size_t needed) {
   const auto fail = [&](const std::string& expected, int64_t got) {
     throw Error(ErrorKind::kValue,
@@ -116,7 +117,7 @@ inline void check_call(const char* name, int64_t vocab, size_t workspace, size_t
   }
 }
 
-// Device memory of one call, freed in the order of the stream.
+// Device memory of one call. It is freed in stream order.
 class DeviceMemory {
  public:
   DeviceMemory(size_t bytes, cudaStream_t stream) : stream_(stream) {
@@ -132,7 +133,7 @@ class DeviceMemory {
   void* data_ = nullptr;
 };
 
-// Host arrays side by side, to travel in one copy. Pointers it gives are offsets until `place`.
+// Host arrays packed together for one copy. Its pointers are offsets until `place` is called.
 class Parcel {
  public:
   template <class T>
@@ -143,7 +144,7 @@ class Parcel {
     bytes_.resize((bytes_.size() + size + 15) / 16 * 16);
     if (size > 0) std::memcpy(bytes_.data() + slots_.back().offset, from, size);
   }
-  // Sets every array's pointer to its place at `base`.
+  // Turns the offsets into pointers from `base` on.
   void place(const char* base) {
     for (const Slot& slot : slots_) *slot.array = base + slot.offset;
   }

@@ -1,4 +1,4 @@
-// Sampling on a CUDA device: all rows are read once, then a block or a cluster a row draws.
+// Sampling on a CUDA device. All rows are read once; then a block or a cluster draws from each row.
 #include <cuda_runtime.h>
 
 #include <string>

@@ -54,7 +54,7 @@ ANYDRAFT_HD void scan_sample_unit(Block& block, const SampleBatch& batch, int64_
                        batch.parts + index * chunks_of(row.size));
 }
 
-// The same by a block a chunk.
+// The same with a block for each chunk.
 template <class Block>
 ANYDRAFT_HD void scan_sample_chunk(Block& block, ChunkScratch& scratch, const SampleBatch& batch,
                                    int64_t unit) {
@@ -65,7 +65,7 @@ ANYDRAFT_HD void scan_sample_chunk(Block& block, ChunkScratch& scratch, const Sa
   if (block.thread() == 0) batch.parts[unit] = part;
 }
 
-// Mass of the token_trie [begin, end), in their order.
+// Mass of the drafter tokens [begin, end) of the trie, summed in their order.
 template <class Block>
 ANYDRAFT_HD double mass_spelt(BlockOps<Block>& ops, const Distribution& own,
                               const DraftTokenTrieView& token_trie, int32_t begin, int32_t end) {
@@ -83,14 +83,14 @@ ANYDRAFT_HD double mass_spelt(BlockOps<Block>& ops, const Distribution& own,
   return sum;
 }
 
-// Where the drafter stands behind `token`, and which of its tokens ended there; -1: it goes on.
+// Where the drafter stands behind `token`, and which drafter token ended there; -1: none did.
 template <class Block>
 ANYDRAFT_HD int32_t stand_behind(BlockOps<Block>& ops, const Distribution& distribution,
                                  int32_t token, bool greedy, double uniform, TriePlace& place) {
   const DraftTokenTrieView token_trie(distribution.map, distribution.size);
   const bool inside = distribution.place && distribution.place->depth > 0;
   place = token_trie.next(inside ? *distribution.place : token_trie.root(), token);
-  const int32_t middle = token_trie.first_from(place, 0);  // those that end come first
+  const int32_t middle = token_trie.first_from(place, 0);  // tokens that end here come first
   const Distribution own = weighed_distribution(distribution);
   const double ends = mass_spelt(ops, own, token_trie, place.begin, middle);
   const double goes_on = mass_spelt(ops, own, token_trie, middle, place.end);

@@ -1,6 +1,6 @@
-// One reading of a chunk of a row: its largest logit and its total in the fixed order, by as few
-// threads as 32 lanes divide into. A thread reads `width` neighbouring entries at once and keeps
-// their lanes' sums, so that its loads are wide and no sum crosses threads before the end.
+// Reads a chunk of a row once, for its largest logit and its total in the fixed order. 32 / width
+// threads share the work. Each loads `width` neighbouring entries at once and keeps the sums of
+// their lanes, so that loads are wide and sums stay in one thread until the end.
 #pragma once
 
 #if defined(__CUDACC__)
@@ -13,7 +13,7 @@
 
 namespace anydraft::detail {
 
-// `width` entries of a row side by side, 4 to 16 bytes.
+// `width` neighbouring entries of a row, 4 to 16 bytes.
 template <DType dtype, int width>
 struct Wide {
   static constexpr int kWords = width * (dtype == DType::kFloat32 ? 4 : 2) / 4;
@@ -60,7 +60,7 @@ ANYDRAFT_HD Wide<dtype, width> read_wide(const void* row, int64_t at, int64_t en
 }
 
 struct Extremes {
-  float largest, smallest;  // NaN where an entry is
+  float largest, smallest;  // NaN where an entry is NaN
 };
 
 ANYDRAFT_HD inline float larger_or_nan(float a, float b) {
@@ -104,17 +104,17 @@ ANYDRAFT_HD Extremes extremes_of(const Wide<dtype, width> (&wides)[count]) {
   return found;
 }
 
-// Sums may be relative to any power of two: the bits do not depend on it.
+// The reference of the sums. Any power of two will do: the bits do not depend on it.
 ANYDRAFT_HD inline int32_t reference_of(float largest, float scale) {
   return power_of(largest, scale).exponent;
 }
-// Whether floats resolve 2^(largest * scale). Where they do not, the row is bad, or its largest
-// logit is so far above that this one has no mass.
+// Whether floats resolve 2^(largest * scale). If not, either the row is bad, or its largest logit
+// lies so far above that this chunk has no mass.
 ANYDRAFT_HD inline bool resolved(float largest, float scale) {
   return fabsf(largest) * scale <= kLargestExponent + 256;
 }
 
-// What a thread has read of its lanes.
+// What one thread has read so far.
 template <DType dtype, int width>
 struct LaneScan {
   float sums[width] = {};
@@ -126,7 +126,7 @@ struct LaneScan {
     if (!resolved(high, scale)) return;
     const int32_t now = reference_of(high, scale);
     const int32_t shift = reference - now;
-    // Anew: what was summed lies 64 octaves below, and what a scaling loses has no mass.
+    // Starts again: the old sum lies 64 octaves below, so what scaling it loses has no mass.
     for (float& sum : sums) sum = sum > 0 && shift > -126 ? sum * two_to_float(shift) : 0;
     reference = now;
     lower = lowest_logit(high, scale);
@@ -161,8 +161,8 @@ struct LaneScan {
   }
 };
 
-// The chunk [begin, end) of a row, by the 32 / width threads around the calling one; all threads
-// of the block take part, some with an empty chunk. read(at, end) gives entries side by side.
+// Scans the chunk [begin, end) of a row with 32 / width neighbouring threads. All threads of the
+// block must call this, some with an empty chunk. read(at, end) gives neighbouring entries.
 template <DType dtype, int width, class Block, class Read>
 ANYDRAFT_HD Part scan_chunk(Block& block, Read read, int64_t begin, int64_t end, float scale) {
   constexpr int kThreads = kLanes / width, kAhead = width > 4 ? 4 : 8;
@@ -226,8 +226,8 @@ struct MappedReader {
   }
 };
 
-// As many of a row's chunks, from `first` on, as chunks_at_once says. `scale`: of the totals; 0:
-// largest logits alone.
+// Scans chunks_at_once chunks of a row, from `first` on. `scale`: of the totals; 0: largest logits
+// only.
 template <int width16, class Block>
 ANYDRAFT_HD void scan_chunks(Block& block, const Distribution& distribution, int first, float scale,
                              Part* parts) {
@@ -250,7 +250,7 @@ ANYDRAFT_HD inline int chunks_at_once(DType dtype, bool mapped, int width16) {
   return mapped ? 1 : dtype == DType::kFloat32 ? width16 / 2 : width16;
 }
 
-// Units of so many chunks that a row of `size` entries makes.
+// How many units of so many chunks a row of `size` entries has.
 ANYDRAFT_HD inline int64_t units_a_row(int64_t size, DType dtype, bool mapped, int width16) {
   const int at_once = chunks_at_once(dtype, mapped, width16);
   return (chunks_of(size) + at_once - 1) / at_once;

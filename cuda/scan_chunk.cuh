@@ -1,5 +1,5 @@
-// One reading of a chunk of a row by a whole block: for batches so small that the time from memory
-// and from sum to sum counts, not the number of threads. The part is scan_chunk's, to the bit.
+// Reads a chunk of a row once, by a whole block. This is for batches so small that latency counts,
+// not the number of threads. The part has the bits of scan_chunk's.
 #pragma once
 
 #include "scan.cuh"
@@ -11,8 +11,8 @@ struct ChunkScratch {
   float largest[kMaxWarps], smallest[kMaxWarps];
 };
 
-// Entries of [begin, end), -inf up to the chunk's end, into `values`; the largest of those that the
-// calling thread reads.
+// Reads the entries of [begin, end) into `values`, with -inf up to the chunk's end. Returns the
+// largest entry that the calling thread has read.
 template <DType dtype, class Block>
 ANYDRAFT_HD float read_chunk(Block& block, const void* row, int64_t begin, int64_t end,
                              float* values) {
@@ -57,7 +57,7 @@ ANYDRAFT_HD float read_chunk(Block& block, const Distribution& distribution, int
   return read_chunk<DType::kFloat32>(block, distribution.row, begin, end, values);
 }
 
-// The largest of all threads' values, by way of `warps`.
+// The largest of all threads' values. `warps` is memory for one value from each warp.
 template <class Block>
 ANYDRAFT_HD float largest_of_block(Block& block, float value, float* warps) {
   value = block.of_warp(value, Larger{});
@@ -67,7 +67,7 @@ ANYDRAFT_HD float largest_of_block(Block& block, float value, float* warps) {
   return value;
 }
 
-// `scale`: of the total; 0: the largest logit alone. All threads take part, the first one is told.
+// `scale`: of the total; 0: largest logit only. All threads take part; the first gets the result.
 template <class Block>
 ANYDRAFT_HD Part scan_chunk_together(Block& block, ChunkScratch& scratch,
                                      const Distribution& distribution, int chunk, float scale) {

@@ -1,5 +1,5 @@
-// All rows of a batch at once, before the verifiers that need them: each warp reads a few chunks of
-// one row, then each block makes the distribution of one.
+// Reads all rows of a batch before the verifiers. Each warp reads a few chunks of one row; then
+// each block makes the distribution of one row.
 #pragma once
 
 #include "batch.cuh"
@@ -8,13 +8,13 @@
 
 namespace anydraft::detail {
 
-// A node's row of logits that its verifier may need.
+// A row of logits that a node's verifier may need.
 struct RowTask {
   const DistributionParams* params = nullptr;  // null: none
   Distribution unread;
 };
 
-// The request that a node belongs to: the last one that does not begin behind it.
+// The request of a node: the last one that begins at or before it.
 ANYDRAFT_HD inline int64_t request_of(const TreesView& trees, int64_t node) {
   int64_t low = 0, high = trees.requests - 1;
   while (low < high) {
@@ -28,7 +28,7 @@ ANYDRAFT_HD inline int64_t request_of(const TreesView& trees, int64_t node) {
   return low;
 }
 
-// Whether a node has children, looked for by a warp.
+// Whether a node has children. A warp searches together.
 template <class Block>
 ANYDRAFT_HD bool has_children(Block& block, const CudaVerifyRequest& all, int64_t request,
                               int64_t node) {
@@ -42,7 +42,7 @@ ANYDRAFT_HD bool has_children(Block& block, const CudaVerifyRequest& all, int64_
   return block.of_warp(found, Larger{}) != 0;
 }
 
-// Nothing here is checked before: what does not make sense is not read, and the verifier says so.
+// The input has not been checked yet. What makes no sense is not read; the verifier reports it.
 template <class Block>
 ANYDRAFT_HD RowTask task_of(Block& block, const Batch& batch, int64_t node, bool draft) {
   const CudaVerifyRequest& all = batch.request;
@@ -62,14 +62,14 @@ ANYDRAFT_HD inline int64_t units_a_row(const CudaVerifyRequest& all, bool draft,
   const RowsView& rows = draft ? all.draft_logits : all.target_logits;
   return units_a_row(all.target_logits.cols, rows.dtype, draft && all.draft_map, width16);
 }
-// Units that a batch's rows make: the target rows, then the draft rows.
+// The number of units in a batch's rows: the target rows, then the draft rows.
 ANYDRAFT_HD inline int64_t units_of(const CudaVerifyRequest& all, int width16) {
   int64_t units = units_a_row(all, false, width16);
   if (all.draft_logits.data && !all.draft_distributions) units += units_a_row(all, true, width16);
   return all.nodes * units;
 }
 
-// What one warp does.
+// The work of one warp.
 template <int width16, class Block>
 ANYDRAFT_HD void scan_unit(Block& block, const Batch& batch, int64_t unit) {
   const CudaVerifyRequest& all = batch.request;
@@ -86,7 +86,7 @@ ANYDRAFT_HD void scan_unit(Block& block, const Batch& batch, int64_t unit) {
   scan_chunks<width16>(block, row, first, scale_of_parts(*task.params), batch.parts(node, draft));
 }
 
-// The same by a block a chunk.
+// The same with a block for each chunk.
 ANYDRAFT_HD inline int64_t chunks_of(const CudaVerifyRequest& all) {
   const int64_t chunks = all.nodes * chunks_of(all.target_logits.cols);
   return all.draft_logits.data && !all.draft_distributions ? 2 * chunks : chunks;
@@ -105,7 +105,8 @@ ANYDRAFT_HD void scan_chunk_unit(Block& block, ChunkScratch& scratch, const Batc
   if (block.thread() == 0) batch.parts(node, draft)[chunk] = part;
 }
 
-// What one block does then: the distribution of a row, the target's of each node, then the draft's.
+// The work of one block, afterwards: the distribution of one row. Rows are numbered as the target's
+// rows of all nodes, then the draft's.
 template <class Block>
 ANYDRAFT_HD void finish_distribution(Block& block, Scratch& scratch, const Batch& batch,
                                      int64_t unit) {
@@ -122,7 +123,7 @@ ANYDRAFT_HD void finish_distribution(Block& block, Scratch& scratch, const Batch
   (draft ? distributions.draft : distributions.target) = distribution;
   (draft ? distributions.bad_draft : distributions.bad_target) = bad;
 }
-// A row without filters is done by one block: a cluster would only wait for itself.
+// One block does a row without filters: a cluster would only wait at its barriers.
 ANYDRAFT_HD inline bool cuts(const CudaVerifyRequest& all, int64_t unit) {
   const bool draft = unit >= all.nodes;
   const int64_t request = request_of(all.trees, draft ? unit - all.nodes : unit);

@@ -1,4 +1,4 @@
-// Whether a tree on the device can be followed without reading memory that is not there.
+// Checks that a tree on the device can be followed without reading outside its memory.
 #pragma once
 
 #include "batch.cuh"
@@ -23,7 +23,7 @@ ANYDRAFT_HD inline bool valid_node(const Batch& batch, const Play& play, int64_t
   const int32_t parent = play.parents[node], token = play.tokens[node];
   if (node == 0) return parent == -1;
   if (parent < 0 || parent >= node) return false;
-  if (all.verifier == Verifier::kBlock && parent != node - 1) return false;
+  if (traits_of(all.verifier).shape == DraftShape::kChain && parent != node - 1) return false;
   if (token < 0 || token >= all.target_logits.cols) return false;
   if (play.paths && (play.paths[node] < 1 || play.paths[node] > kMostPaths)) return false;
   const auto kind = static_cast<uint32_t>(play.kinds[parent]);
@@ -48,7 +48,7 @@ ANYDRAFT_SHARED_CODE ANYDRAFT_HD int32_t first_invalid(BlockOps<Block>& ops, con
   return first < nodes ? static_cast<int32_t>(first) : -1;
 }
 
-// Children in their order: each thread looks for those of its nodes.
+// Links the children of each node in their order. Each thread searches for those of its own nodes.
 template <class Block>
 ANYDRAFT_SHARED_CODE ANYDRAFT_HD void link_nodes(BlockOps<Block>& ops, const Batch& batch,
                                                  const Play& play, int64_t base, int32_t nodes) {

@@ -1,13 +1,13 @@
-// The verifiers that read a node's rows once, and again where a drawn child is rejected; and the
-// draws that these deferred.
+// Kernels of the verifiers that read a node's rows once, and again where a drawn child is rejected.
+// A second kernel makes the draws that these deferred.
 #include "kernels.h"
 #include "play_request.cuh"
 
 namespace anydraft::detail {
 namespace {
 
-// Whether one block does a verifier that needs no sums over rows of its own: a chain, whose draw is
-// put off. A cluster's barriers would take longer than its work.
+// Whether one block plays the whole request. This holds for a chain whose draw is deferred: its
+// verifier sums over no rows, and a cluster's barriers would take longer than its work.
 __device__ bool is_alone(const Batch& batch, int64_t index) {
   const CudaVerifyRequest& all = batch.request;
   if (!batch.workspace.deferred || !batch.workspace.parts) return false;

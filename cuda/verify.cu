@@ -1,5 +1,5 @@
-// Verification on a CUDA device: all rows are read once, then a block or a cluster a request plays
-// a verifier of detail/verifiers.h. See README.md for what that costs.
+// Verification on a CUDA device. All rows are read once; then a block or a cluster plays a verifier
+// of detail/verifiers.h for each request. README.md says what that costs.
 #include <string>
 
 #include "anydraft/error.h"
@@ -24,7 +24,7 @@ void check(const CudaVerifyRequest& request, bool tells) {
          "a map with distributions of the drafter's tokens", 0);
   expect(!request.draft_places || request.draft_weighed,
          "places with distributions of the drafter's tokens", 0);
-  expect(!tells || request.verifier != Verifier::kMultipath,
+  expect(!tells || !traits_of(request.verifier).has(kSelects),
          "a verifier whose nodes' acceptance can be told", 0);
 }
 

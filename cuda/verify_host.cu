@@ -32,7 +32,7 @@ Error error_of(CudaStatus status, int64_t request, int64_t where) {
                                       number(request) + ", node " + number(where));
 }
 
-// A request's arrays in one copy up, its result in one copy down.
+// Copies a request's arrays to the device at once, and its result back at once.
 class HostCall {
  public:
   explicit HostCall(const VerifyRequest& from) : from_(from) {
@@ -53,8 +53,7 @@ class HostCall {
     up_.add(to_.trees.paths, from.trees.paths, nodes);
     up_.add(to_.proposals.kinds, from.proposals.kinds, nodes);
     up_.add(to_.proposals.rows, from.proposals.rows, nodes);
-    const size_t sparse =
-        from.proposals.sparse_offsets ? from.proposals.sparse_offsets[nodes] : 0;
+    const size_t sparse = from.proposals.sparse_offsets ? from.proposals.sparse_offsets[nodes] : 0;
     up_.add(to_.proposals.sparse_offsets, from.proposals.sparse_offsets, nodes + 1);
     up_.add(to_.proposals.ids, from.proposals.ids, sparse);
     up_.add(to_.proposals.masses, from.proposals.masses, sparse);
@@ -117,6 +116,12 @@ class HostCall {
 }  // namespace
 
 VerifyResult verify_cuda(const VerifyRequest& request, void* stream) {
+  if (request.target_rows || request.draft_rows || request.vocab) {
+    throw Error(
+        ErrorKind::kValue,
+        "[verify] expected target_logits and draft_logits on a CUDA device, got rows one by "
+        "one; CudaVerifyRequest takes rows with a map");
+  }
   detail::check(request);
   VerifyResult result;
   const int64_t requests = request.trees.requests;

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "rows/cpu_rows.h"
+#include "rows/draft_rows.h"
 #include "testing/branches.h"
 
 namespace anydraft::testing {
@@ -44,7 +45,13 @@ class BranchingDrawer {
  public:
   BranchingDrawer(const RowsView& rows, int64_t row, const SamplingParams& params,
                   Branches& branches)
-      : distribution_(make_distribution(rows, row, params)), branches_(branches) {
+      : BranchingDrawer(make_distribution(rows, row, params), branches) {}
+  // As draw_children of a draft row; sets row.known.
+  BranchingDrawer(DraftRow& row, const SamplingParams& params, Branches& branches)
+      : BranchingDrawer(read(row, params), branches) {}
+  // One without mass draws nothing.
+  BranchingDrawer(const detail::Distribution& distribution, Branches& branches)
+      : distribution_(distribution), branches_(branches) {
     for (int64_t i = 0; i < distribution_.size; ++i) {
       by_logit_.push_back(static_cast<int32_t>(i));
       masses_.push_back(detail::mass(distribution_, i));
@@ -75,7 +82,17 @@ class BranchingDrawer {
   const std::vector<double>& masses() const { return masses_; }
 
  private:
-  float logit(int32_t id) const { return detail::load(distribution_.row, distribution_.dtype, id); }
+  float logit(int32_t id) const { return detail::logit_at(distribution_, id); }
+  static detail::Distribution read(DraftRow& row, const SamplingParams& params) {
+    row.known.reset();
+    detail::Distribution distribution = detail::unread_row(row);
+    if (detail::normalise(distribution, params, row.logits.name, nullptr, nullptr)) {
+      row.known = detail::known_of(distribution);
+    } else {
+      distribution.size = 0;
+    }
+    return distribution;
+  }
 
   detail::Distribution distribution_;
   Branches& branches_;

@@ -149,8 +149,8 @@ class CudaVerification:
         said: Sequence[int],
     ) -> None: ...
     @property
-    def remaining(self) -> int: ...
-    def run(self, remaining: int, stream: int) -> None: ...
+    def workspace(self) -> int: ...
+    def run(self, workspace: int, stream: int) -> None: ...
 
 class CudaSampling:
     """As `CudaVerification`."""
@@ -169,8 +169,8 @@ class CudaSampling:
         out: Sequence[int],
     ) -> None: ...
     @property
-    def remaining(self) -> int: ...
-    def run(self, remaining: int, stream: int) -> None: ...
+    def workspace(self) -> int: ...
+    def run(self, workspace: int, stream: int) -> None: ...
 
 def complete_utf8(data: bytes, /) -> int: ...
 
@@ -282,33 +282,74 @@ class Stats:
     @property
     def bridges(self) -> dict[str, dict[str, float]]: ...
 
-class Session:
+class TreeShape:
+    def __init__(
+        self, widths: Sequence[int] = (), *, max_nodes: int = 0, depth: int = 0, beam: int = 0
+    ) -> None: ...
+
+class StopRule:
+    def __init__(self, *, tokens: int = 1, rows: int = 32, terms: int = 64) -> None: ...
+
+class DrafterOptions:
+    def __init__(
+        self,
+        *,
+        bridge: str = "none",
+        draft_length: int = 4,
+        draft_cost: float = 0.15,
+        tree: TreeShape = ...,
+        stop_rule: StopRule = ...,
+        scheme: int = 1,
+        verifier: str | None = None,
+        draft_confidence: float = 0.0,
+        draft_context: int = 0,
+        random_source: RandomSource | None = None,
+    ) -> None: ...
+
+class LogitChanges:
+    """What changes the target's logits before temperature and filters."""
+
+    def __init__(
+        self,
+        *,
+        logit_bias: Sequence[tuple[int, float]] = (),
+        repetition_penalty: float = 1.0,
+        frequency_penalty: float = 0.0,
+        presence_penalty: float = 0.0,
+        bad_words: Sequence[Sequence[int]] = (),
+        min_tokens: int = 0,
+        allowed: Sequence[int] | None = None,
+    ) -> None: ...
+    @property
+    def any(self) -> bool: ...
+
+class Work:
+    """What to run next: on the "drafter", the "target", or nothing ("idle")."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def feeds(self) -> list[Feed]: ...
+
+class TokenLogprobs:
+    @property
+    def logprob(self) -> float: ...
+    @property
+    def top(self) -> list[tuple[int, float]]: ...
+
+class Engine:
     """The decode loop without I/O: `next()` says what to feed to whom, `feed` takes logits."""
 
     def __init__(
         self,
         target: VocabularyTable,
         drafter: VocabularyTable | None,
+        options: DrafterOptions,
         *,
-        bridge: str,
-        draft_length: int,
-        draft_confidence: float = 0.0,
+        auto_length: bool = False,
         target_context: int = 0,
-        draft_context: int = 0,
         map: VocabularyMapTable | None = None,
         token_trie: DraftTokenTrie | None = None,
-        widths: Sequence[int] = (),
-        max_nodes: int = 0,
-        depth: int = 0,
-        beam: int = 0,
-        distribution: int = 1,
-        verifier: str | None = None,
-        stop_tokens: int = 1,
-        draft_budget: int = 32,
-        draft_terms: int = 64,
-        random_source: RandomSource | None = None,
-        auto_length: bool = False,
-        draft_cost: float = 0.15,
     ) -> None: ...
     def add(
         self,
@@ -316,20 +357,49 @@ class Session:
         *,
         sampling: SamplingParams,
         draft_sampling: SamplingParams | None = None,
-        max_new_tokens: int = 256,
+        max_tokens: int = 256,
         stop: Sequence[int] = (),
         random_stream: int = 0,
+        changes: LogitChanges = ...,
+        logprobs: int = -1,
     ) -> int: ...
     def cancel(self, id: int, /) -> None: ...
     def forget(self, id: int, /) -> None: ...
     def check(self, id: int, /) -> None: ...
     def resume(self, id: int, /) -> None: ...
-    def next(self) -> tuple[str, list[Feed]]: ...
-    def failed(self) -> None: ...
-    def feed(self, logits: Any, /) -> None: ...
-    def emitted(self, id: int, from_index: int = 0) -> list[tuple[int, str]]: ...
+    def next(self, ids: Sequence[int] | None = None) -> Work: ...
+    def failed(self, work: Work, /) -> None: ...
+    def drop(self, work: Work, id: int, /) -> None: ...
+    def feed(self, work: Work, logits: Any, /) -> None: ...
+    def emitted(self, id: int, from_index: int = 0) -> list[tuple[int, Any]]: ...
+    def logprobs(self, id: int, /) -> list[TokenLogprobs]: ...
     def finish(self, id: int, /) -> str | None: ...
     def stats(self, id: int, /) -> Stats: ...
+
+class Drafter:
+    """Drafts for many requests, without I/O and without a target."""
+
+    def __init__(
+        self, target: VocabularyTable, drafter: VocabularyTable | None, options: DrafterOptions
+    ) -> None: ...
+    def add(
+        self,
+        id: int,
+        *,
+        sampling: SamplingParams,
+        draft_sampling: SamplingParams | None = None,
+        stop: Sequence[int] = (),
+        random_stream: int = 0,
+    ) -> None: ...
+    def has(self, id: int, /) -> bool: ...
+    def forget(self, id: int, /) -> None: ...
+    def propose(self, id: int, context: Sequence[int], remaining: int, /) -> None: ...
+    def next(self) -> list[Feed]: ...
+    def feed(self, feeds: Sequence[Feed], logits: Any, /) -> None: ...
+    def failed(self, feeds: Sequence[Feed], /) -> None: ...
+    def check(self, id: int, /) -> None: ...
+    def retry(self, id: int, /) -> None: ...
+    def draft(self, id: int, width: int, /) -> tuple[Any, ...]: ...
 
 class Decoder:
     """A transformer decoder on a CPU; `anydraft.native` wraps it."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from anydraft.errors import InputError
+from anydraft.errors import Error, InputError
 from anydraft.prompts import Prompt
 from anydraft.request import Event, Generation, RequestHandle
 from anydraft.session import SpeculativeSession
@@ -20,6 +20,10 @@ class _Stream:
         self.handle = handle
         self.news = asyncio.Event()
         self.error: BaseException | None = None
+
+    def fail(self, error: BaseException) -> None:
+        self.error = self.error or error
+        self.news.set()
 
     @property
     def done(self) -> bool:
@@ -35,7 +39,8 @@ class AsyncSession:
 
     Args:
         session: not to be used otherwise from now on.
-        ahead: most events of a stream that wait for its reader.
+        ahead: so many events that wait for their reader hold a request back; the round that comes
+            to them may bring a few more.
 
     >>> import asyncio, torch
     >>> from anydraft import SamplingParams, Vocabulary, stateless
@@ -50,14 +55,17 @@ class AsyncSession:
     """
 
     def __init__(self, session: SpeculativeSession, *, ahead: int = 64) -> None:
-        if ahead < 1:
-            raise InputError(f"[AsyncSession] expected ahead >= 1, got {ahead}")
+        if not isinstance(session, SpeculativeSession):
+            raise InputError(f"[AsyncSession] expected a SpeculativeSession, got {session!r}")
+        if isinstance(ahead, bool) or not isinstance(ahead, int) or ahead < 1:
+            raise InputError(f"[AsyncSession] expected ahead >= 1, got {ahead!r}")
         self._session = session
         self._ahead = ahead
         self._streams: dict[int, _Stream] = {}
         self._engine = ThreadPoolExecutor(1, thread_name_prefix="anydraft")
+        self._home: asyncio.AbstractEventLoop | None = None
         self._wake = asyncio.Event()
-        self._loop: asyncio.Task[None] | None = None
+        self._rounds: asyncio.Task[None] | None = None
         self._closed = False
 
     async def __aenter__(self) -> AsyncSession:
@@ -77,14 +85,15 @@ class AsyncSession:
         Raises:
             InputError: a prompt or options that cannot be; a closed session.
             What the models raise: then every stream has it. A request's own error is its own.
+            Error: the session was closed meanwhile.
         """
         stream = await self._open(prompt, options)
         try:
             while True:
                 stream.news.clear()
-                for event in stream.handle.take():
+                while event := stream.handle.take(1):
                     self._wake.set()
-                    yield event
+                    yield event[0]
                 if stream.done and not stream.handle.pending:
                     break
                 await stream.news.wait()
@@ -110,54 +119,99 @@ class AsyncSession:
             await self._shut(stream)
 
     async def close(self) -> None:
-        """Cancels what is going on and lets the thread go."""
+        """Cancels what is going on, whose readers get an `Error`, and lets the thread go."""
         self._closed = True
         self._wake.set()
-        if self._loop is not None:
-            await self._loop
+        if self._rounds is not None:
+            await asyncio.wait([self._rounds])
         for stream in list(self._streams.values()):
-            stream.error = stream.error or asyncio.CancelledError()
-            stream.news.set()
+            if not stream.done:
+                stream.fail(Error("[AsyncSession] closed before the text was at its end"))
+            if not stream.handle.ended:
+                await self._in_thread(stream.handle.cancel)
         self._engine.shutdown(wait=False)
 
     async def _open(self, prompt: Prompt, options: dict[str, Any]) -> _Stream:
         if self._closed:
             raise InputError("[AsyncSession] expected an open session, got a closed one")
-        handle = await self._in_thread(lambda: self._session.stream(prompt, **options))
+        self._settle_in()
+        opening = asyncio.ensure_future(
+            self._in_thread(lambda: self._session.stream(prompt, **options))
+        )
+        try:
+            handle: RequestHandle = await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(self._give_back)
+            raise
+        if self._closed:  # meanwhile
+            self._give_back(opening)
+            raise InputError("[AsyncSession] expected an open session, got a closed one")
         stream = _Stream(handle)
         self._streams[handle.id] = stream
         self._wake.set()
-        if self._loop is None or self._loop.done():
-            self._loop = asyncio.create_task(self._run())
+        if self._rounds is None or self._rounds.done():
+            self._rounds = asyncio.create_task(self._run())
         return stream
+
+    def _give_back(self, opening: asyncio.Future[RequestHandle]) -> None:
+        """A request that was begun when nobody wanted it any more."""
+        if opening.cancelled() or opening.exception() is not None:
+            return
+        try:
+            self._engine.submit(opening.result().cancel)
+        except RuntimeError:  # the thread has gone: nothing else uses the engine
+            opening.result().cancel()
+
+    def _settle_in(self) -> None:
+        """One event loop at a time; another one may follow it."""
+        here = asyncio.get_running_loop()
+        if self._home is here:
+            return
+        if self._home is not None and not self._home.is_closed() and self._streams:
+            raise InputError(
+                "[AsyncSession] expected one event loop, got a second one while streams of "
+                "another are going on: a session for each, or one loop for all"
+            )
+        self._home, self._wake, self._rounds = here, asyncio.Event(), None
+        self._streams.clear()  # of a loop that is closed: nobody reads them
 
     async def _shut(self, stream: _Stream) -> None:
         self._streams.pop(stream.handle.id, None)
-        if not stream.handle.ended and not self._closed:
+        self._wake.set()
+        if not stream.handle.ended:
             # Shielded: a task that is cancelled still gives its cache back.
             await asyncio.shield(self._in_thread(stream.handle.cancel))
 
-    async def _in_thread(self, call: Any) -> Any:
+    async def _in_thread(self, call: Callable[[], Any]) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._engine, call)
 
     async def _run(self) -> None:
         """Rounds for all streams that can take more, until there are none."""
-        while not self._closed and self._streams:
-            self._wake.clear()
-            going = [
-                stream
-                for stream in self._streams.values()
-                if not stream.done and stream.handle.pending < self._ahead
-            ]
-            if not going:
-                await self._wake.wait()
-                continue
-            handles = [stream.handle for stream in going]
-            try:
-                await self._in_thread(lambda handles=handles: self._session._advance(handles))
-            except Exception as error:
-                for stream in going:
-                    stream.error = error
+        try:
+            while not self._closed and self._streams:
+                self._wake.clear()
+                going = [
+                    stream
+                    for stream in self._streams.values()
+                    if not stream.done and stream.handle.pending < self._ahead
+                ]
+                if going:
+                    await self._round(going)
+                else:
+                    await self._wake.wait()
+        except BaseException as error:  # of the task itself: nobody is left waiting
+            for stream in self._streams.values():
+                stream.fail(error)
+            raise
+
+    async def _round(self, going: list[_Stream]) -> None:
+        handles = [stream.handle for stream in going]
+        try:
+            await self._in_thread(lambda: self._session._advance(handles))
+        except Exception as error:
             for stream in going:
-                stream.error = stream.error or stream.handle.error
-                stream.news.set()
+                stream.fail(error)
+        for stream in going:
+            if stream.handle.error is not None:
+                stream.fail(stream.handle.error)
+            stream.news.set()

@@ -110,3 +110,11 @@ def drafter_options(
         draft_confidence=draft_confidence,
         draft_context=getattr(drafter, "context_length", None) or 0,
     )
+
+
+def draft_cost(target: Any, drafter: Any) -> float:
+    """A call of the drafter in calls of the target, from their `row_costs` where both have them."""
+    if drafter in (None, "lookup"):
+        return 0.15
+    own, theirs = (getattr(model, "row_costs", None) for model in (drafter, target))
+    return float(own[1]) / float(theirs[1]) if own and theirs else 0.15

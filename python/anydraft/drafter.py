@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -93,8 +94,14 @@ class Drafter:
         verifier: str = "auto",
     ) -> None:
         lookup = draft_model == "lookup" if isinstance(draft_model, str) else False
+        if not isinstance(target_vocabulary, Vocabulary):
+            raise InputError(
+                f"[Drafter] expected a Vocabulary as target_vocabulary, got {target_vocabulary!r}"
+            )
         if not lookup:
             check_model(draft_model, "draft_model")
+        if isinstance(draft_length, str):  # what "auto" learns from a host keeps to itself
+            raise InputError(f"[Drafter] expected draft_length >= 0, got {draft_length!r}")
         target = _Target(target_vocabulary)
         self.bridge, options = drafter_options(
             target,
@@ -108,9 +115,11 @@ class Drafter:
             0.15,
         )
         self._model = draft_model
+        self._width = target_vocabulary.size
         table = None if lookup else draft_model.vocabulary.table
         self._core = _core.Drafter(target_vocabulary.table, table, options)
         self._numbers: dict[Hashable, int] = {}
+        self._seeds: dict[int, int | None] = {}
         self._next = 0
 
     def propose(
@@ -139,17 +148,20 @@ class Drafter:
             InputError: lists that do not fit, an empty context.
             What the model raises: its caches are taken to be cut, and the call may be made again.
         """
-        params = [sampling] * len(ids) if isinstance(sampling, SamplingParams) else list(sampling)
-        most = [remaining] * len(ids) if isinstance(remaining, int) else list(remaining)
-        if not len(ids) == len(contexts) == len(params) == len(most) == len(set(ids)):
-            raise InputError(
-                f"[Drafter] expected as many contexts, sampling and remaining as distinct ids, got "
-                f"{len(contexts)}, {len(params)}, {len(most)} and {len(set(ids))}"
-            )
-        for id, one in zip(ids, params, strict=True):
-            self._add(id, one, draft_sampling, stop)
-        for id, context, left in zip(ids, contexts, most, strict=True):
-            self._core.propose(self._numbers[id], list(context), left)
+        params = [sampling] * len(ids) if isinstance(sampling, SamplingParams) else sampling
+        most = [remaining] * len(ids) if isinstance(remaining, int) else remaining
+        _check_call(ids, contexts, params, most, draft_sampling)
+        texts = [_text(context) for context in contexts]
+        new = [id for id in ids if id not in self._numbers]
+        try:
+            for id, one in zip(ids, params, strict=True):
+                self._add(id, one, draft_sampling, stop)
+            for id, text, left in zip(ids, texts, most, strict=True):
+                self._core.propose(self._numbers[id], text, left)
+        except BaseException:
+            for id in new:  # nothing began
+                self.forget(id)
+            raise
         while feeds := self._core.next():
             try:
                 logits = self._model(feeds)
@@ -160,7 +172,7 @@ class Drafter:
             self._core.feed(feeds, logits)
         for id in ids:
             self._core.check(self._numbers[id])
-        return [self._draft(self._numbers[id], one) for id, one in zip(ids, params, strict=True)]
+        return [self._draft(self._numbers[id]) for id in ids]
 
     def forget(self, id: Hashable) -> None:
         """A request that has ended: its caches go."""
@@ -168,6 +180,7 @@ class Drafter:
         if number is None:
             return
         self._core.forget(number)
+        del self._seeds[number]
         if hasattr(self._model, "forget"):
             self._model.forget(number)
 
@@ -180,6 +193,7 @@ class Drafter:
     ) -> None:
         if id in self._numbers:
             return
+        params = params.with_seed()
         self._core.add(
             self._next,
             sampling=params,
@@ -188,19 +202,56 @@ class Drafter:
             random_stream=0,
         )
         self._numbers[id] = self._next
+        self._seeds[self._next] = params.seed
         self._next += 1
 
-    def _draft(self, number: int, params: SamplingParams) -> Draft:
+    def _draft(self, number: int) -> Draft:
         import numpy as np
 
-        tokens, parents, paths, kinds, rows, data, count, width, made = self._core.draft(number)
-        logits = np.frombuffer(data, dtype=np.float32).reshape(count, width) if count else None
+        width = self._width
+        tokens, parents, paths, kinds, rows, data, count, made = self._core.draft(number, width)
+        logits = np.frombuffer(bytearray(data), np.float32).reshape(count, width) if count else None
         proposals = [
             Proposal(_NAMES[kind], row if row >= 0 else None)
             for kind, row in zip(kinds, rows, strict=True)
         ]
-        sampling = SamplingParams(made.temperature, made.top_k, made.top_p, made.min_p, params.seed)
+        seed = self._seeds[number]
+        sampling = SamplingParams(made.temperature, made.top_k, made.top_p, made.min_p, seed)
         return Draft(tokens, parents, proposals, paths, logits, sampling)
+
+
+def _check_call(
+    ids: Sequence[Hashable], contexts: Any, params: Any, remaining: Any, draft_sampling: Any
+) -> None:
+    for one in params if isinstance(params, Sequence) else [params]:
+        if not isinstance(one, SamplingParams):
+            raise InputError(f"[Drafter] expected SamplingParams as sampling, got {one!r}")
+    if draft_sampling is not None:
+        if not isinstance(draft_sampling, SamplingParams):
+            raise InputError(
+                f"[Drafter] expected SamplingParams as draft_sampling, got {draft_sampling!r}"
+            )
+        draft_sampling.check_draft("Drafter")
+    if isinstance(remaining, str) or not hasattr(remaining, "__iter__"):
+        raise InputError(f"[Drafter] expected remaining >= 0, got {remaining!r}")
+    if not len(ids) == len(contexts) == len(params) == len(remaining) == len(set(ids)):
+        raise InputError(
+            f"[Drafter] expected as many contexts, sampling and remaining as distinct ids, got "
+            f"{len(contexts)}, {len(params)}, {len(remaining)} and {len(set(ids))}"
+        )
+    for left in remaining:
+        if not isinstance(left, int) or left < 0:
+            raise InputError(f"[Drafter] expected remaining >= 0, got {left!r}")
+
+
+def _text(context: Any) -> list[int]:
+    try:
+        text = [operator.index(token) for token in context]
+    except TypeError:
+        text = [-1]
+    if not all(0 <= token < 2**31 for token in text):
+        raise InputError(f"[Drafter] expected contexts of token ids, got {context!r}")
+    return text
 
 
 def _settled_bridge(target: Vocabulary, model: Any, bridge: Any) -> Bridge | Literal["same"]:

@@ -33,9 +33,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
 
 
 def _refused(path: Path, expected: str, got: str) -> VocabularyError:
-    return VocabularyError(
-        f"[Vocabulary.from_file] expected {expected} in {path.name}, got {got}"
-    )
+    return VocabularyError(f"[Vocabulary.from_file] expected {expected} in {path.name}, got {got}")
 
 
 class _Reader:

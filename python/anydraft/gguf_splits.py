@@ -1,4 +1,4 @@
-"""Pre-tokenisers by the name a GGUF file gives them, as the owners' tokenizer.json files have them."""
+"""Pre-tokenisers by the name a GGUF file gives them, as their owners' tokenizer.json has them."""
 
 from __future__ import annotations
 
@@ -36,14 +36,10 @@ def _patterns(*patterns: str, **options: bool) -> NamedSplit:
 
 _ENDINGS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 _SPACE = r"|\s*[\r\n]+|\s+(?!\S)|\s+"
-_CL100K = (
-    _ENDINGS + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*" + _SPACE
-)
+_CL100K = _ENDINGS + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*" + _SPACE
 _QWEN2 = _CL100K.replace("{1,3}", "")
 _QWEN35 = (
-    _ENDINGS
-    + r"|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*"
-    + _SPACE
+    _ENDINGS + r"|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*" + _SPACE
 )
 _UPPER, _LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
 _MARKS = r"| ?[^\s\p{L}\p{N}]+[\r\n/]*"
@@ -99,7 +95,9 @@ _FALCON = NamedSplit(
 PRE_TOKENIZERS = {
     **dict.fromkeys(("gpt-2", "phi-2", "exaone4", "trillion", "granite-docling"), _GPT2),
     **dict.fromkeys(("mpt", "olmo"), _NEOX),
-    **dict.fromkeys(("starcoder", "refact", "smollm", "codeshell", "exaone", "minerva-7b"), _DIGITS),
+    **dict.fromkeys(
+        ("starcoder", "refact", "smollm", "codeshell", "exaone", "minerva-7b"), _DIGITS
+    ),
     "command-r": NamedSplit(_DIGITS.parts, nfc=True),
     **dict.fromkeys(
         ("llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "lfm2"), _LLAMA3
@@ -127,11 +125,9 @@ PRE_TOKENIZERS = {
     "seed-coder": _patterns(
         _ENDINGS + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1}| ?[^\s\p{L}\p{N}\r\n]+" + _SPACE
     ),
-    "minicpm5": _patterns(
-        r"\p{N}{1,3}", _CL100K.replace("{1,3}", "+"), ignore_merges=True
+    "minicpm5": _patterns(r"\p{N}{1,3}", _CL100K.replace("{1,3}", "+"), ignore_merges=True),
+    **dict.fromkeys(
+        ("bloom", "poro-chat", "gpt3-finnish"), _patterns(" ?[^(\\s|.,!?…。，、।۔،)]+")
     ),
-    **dict.fromkeys(("bloom", "poro-chat", "gpt3-finnish"), _patterns(" ?[^(\\s|.,!?…。，、।۔،)]+")),
-    "viking": NamedSplit(
-        (_split(" ?[^(\\s|.,!?…。，、।۔،)]+"), _EACH_DIGIT, _bytes(words=False))
-    ),
+    "viking": NamedSplit((_split(" ?[^(\\s|.,!?…。，、।۔،)]+"), _EACH_DIGIT, _bytes(words=False))),
 }

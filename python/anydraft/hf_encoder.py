@@ -11,12 +11,12 @@ from anydraft.errors import VocabularyError
 
 Json = dict[str, Any]
 _SAMPLE = "Hello,  world 1234\n\tdef f(x): return é ﬁ 日本 🎉 "
-_ADDS = ("Prepend", "NFC", "NFD", "NFKC", "NFKD", "Strip", "Lowercase", "StripAccents")
-_ADDS += ("BertNormalizer", "Precompiled", "Nmt")
+_ADDS = {"Prepend", "NFC", "NFD", "NFKC", "NFKD", "Strip", "Lowercase", "StripAccents"}
+_ADDS |= {"BertNormalizer", "Precompiled", "Nmt"}
 
 
 class OwnersTokenizer:
-    """`tokenizers` twice: as the owner has it, and set up to spell exactly the bytes it is given."""
+    """`tokenizers` twice: as the owner has it, and set up to spell exactly what it is given."""
 
     def __init__(self, data: Json, tokens: Sequence[bytes], fallbacks: Sequence[int]) -> None:
         try:
@@ -25,6 +25,7 @@ class OwnersTokenizer:
             raise ImportError(
                 f"fallback=True needs tokenizers: pip install 'anydraft[tokenizers]' ({error})"
             ) from error
+
         bare = {**data, "post_processor": None, "padding": None, "truncation": None}
         self._owner = Tokenizer.from_str(json.dumps(bare))
         bare["normalizer"] = _exact(copy.deepcopy(data.get("normalizer")))

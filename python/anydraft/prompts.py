@@ -55,6 +55,8 @@ def prompt_ids(
     Raises:
         InputError: a prompt that is none.
     """
+    if hasattr(model, "decoder_prompt"):  # an encoder reads the prompt; the text starts elsewhere
+        return list(model.decoder_prompt(prompt))
     if isinstance(prompt, str):
         return _text_ids(model.vocabulary, prompt, specials)
     is_list(prompt)
@@ -66,9 +68,9 @@ def prompt_ids(
         ids = [operator.index(token) for token in prompt]
     except TypeError:
         raise InputError(f"[generate] expected ids, text or messages, got {prompt!r}") from None
-    wrong = [token for token in ids if not 0 <= token < 1 << 31]
+    wrong = [token for token in ids if not -(1 << 31) <= token < 1 << 31]
     if wrong:
-        raise InputError(f"[generate] expected ids in [0, 2^31), got {wrong[0]}")
+        raise InputError(f"[generate] expected prompt tokens in [0, 2^31), got {wrong[0]}")
     return ids
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -128,7 +129,7 @@ class RequestHandle(Iterator[Event]):
         id: int,
         prompt: list[int],
         logits_processor: LogitsProcessor | None,
-        stop_strings: Sequence[str],
+        stop_strings: StopStrings,
     ) -> None:
         self.id = id
         self.prompt = prompt
@@ -141,8 +142,8 @@ class RequestHandle(Iterator[Event]):
         self._decode = session.target.vocabulary.decode
         self._ended: tuple[str, Any, list[Any]] | None = None  # finish reason, counts, logprobs
         self.tokens: list[int] = []
-        self._events: list[Event] = []
-        self._stops = StopStrings(stop_strings)
+        self._events: deque[Event] = deque()  # filled by one thread, emptied by another
+        self._stops = stop_strings
         self._held = b""
         self._text: list[str] = []
         self._stats = GenerationStats(bridge=session.bridge)
@@ -154,7 +155,7 @@ class RequestHandle(Iterator[Event]):
             if self.error is not None:
                 raise self.error
         if self._events:
-            return self._events.pop(0)
+            return self._events.popleft()
         raise StopIteration
 
     def cancel(self) -> None:
@@ -185,10 +186,10 @@ class RequestHandle(Iterator[Event]):
         told = [TokenLogprobs(one.logprob, dict(one.top)) for one in logprobs[: len(self.tokens)]]
         return Generation("".join(self._text), list(self.tokens), reason, stats, told)
 
-    def take(self) -> list[Event]:
-        """The events that have come since the last time."""
-        events, self._events = self._events, []
-        return events
+    def take(self, most: int | None = None) -> list[Event]:
+        """The events that have come and were not taken yet, at most so many."""
+        count = len(self._events)
+        return [self._events.popleft() for _ in range(count if most is None else min(count, most))]
 
     def _check(self) -> None:
         """After a step of the engine: what it emitted, and what went wrong in this request."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import operator
 import secrets
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
-from anydraft import _core
+from anydraft import _core, stops
 from anydraft.errors import InputError
-
-Stop: TypeAlias = str | Sequence[str | int]
+from anydraft.stops import Stop
 
 
 class SamplingParams(_core.SamplingParams):
@@ -24,7 +25,8 @@ class SamplingParams(_core.SamplingParams):
         top_k, top_p, min_p: off at 0, 1 and 0.
         seed: the same seed gives the same text on any run and in any batch. None: drawn.
         max_tokens: of the new text, at least 0.
-        min_tokens: before so many, no token that ends the text is drawn.
+        min_tokens: before so many, no token that ends the text is drawn, and no stop string is
+            looked for.
         n: texts for each prompt; each draws its own random numbers.
         stop: strings before which a text ends, and ids with which it ends.
         stop_token_ids: ids with which a text ends, beside the model's own.
@@ -69,29 +71,43 @@ class SamplingParams(_core.SamplingParams):
         allowed_token_ids: Sequence[int] | None = None,
     ) -> None:
         super().__init__(temperature, top_k, top_p, min_p, seed)
-        for name, value, least in (
-            ("max_tokens", max_tokens, 0),
-            ("min_tokens", min_tokens, 0),
-            ("n", n, 1),
-            ("logprobs", 0 if logprobs is None else logprobs, 0),
-        ):
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise InputError(f"[SamplingParams] expected {name} >= {least}, got {value!r}")
-        if isinstance(bad_words, str):
-            raise InputError(f"[SamplingParams] expected a list of bad_words, got {bad_words!r}")
-        self.max_tokens = min(max_tokens, 2**31 - 1)
-        self.min_tokens = min(min_tokens, 2**31 - 1)
-        self.n = n
-        self.stop = stop
-        self.stop_token_ids = tuple(stop_token_ids)
-        self.ignore_eos = ignore_eos
-        self.logprobs = logprobs
-        self.repetition_penalty = repetition_penalty
-        self.presence_penalty = presence_penalty
-        self.frequency_penalty = frequency_penalty
-        self.logit_bias = dict(logit_bias or {})
-        self.bad_words = tuple(bad_words)
-        self.allowed_token_ids = None if allowed_token_ids is None else tuple(allowed_token_ids)
+        stops.split(stop)
+        allowed = (
+            None if allowed_token_ids is None else _ids(allowed_token_ids, "allowed_token_ids")
+        )
+        self.__dict__.update(
+            max_tokens=min(_whole(max_tokens, "max_tokens", 0), 2**31 - 1),
+            min_tokens=min(_whole(min_tokens, "min_tokens", 0), 2**31 - 1),
+            n=_whole(n, "n", 1),
+            stop=stop,
+            stop_token_ids=_ids(stop_token_ids, "stop_token_ids"),
+            ignore_eos=bool(ignore_eos),
+            logprobs=None if logprobs is None else _whole(logprobs, "logprobs", 0),
+            repetition_penalty=_number(repetition_penalty, "repetition_penalty"),
+            presence_penalty=_number(presence_penalty, "presence_penalty"),
+            frequency_penalty=_number(frequency_penalty, "frequency_penalty"),
+            logit_bias=_bias(logit_bias or {}),
+            bad_words=_words(bad_words),
+            allowed_token_ids=allowed,
+        )
+        self._changes([word for word in self.bad_words if not isinstance(word, str)])  # in range?
+
+    max_tokens: int
+    min_tokens: int
+    n: int
+    stop: Stop
+    stop_token_ids: tuple[int, ...]
+    ignore_eos: bool
+    logprobs: int | None
+    repetition_penalty: float
+    presence_penalty: float
+    frequency_penalty: float
+    logit_bias: dict[int, float]
+    bad_words: tuple[str | tuple[int, ...], ...]
+    allowed_token_ids: tuple[int, ...] | None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"[SamplingParams] expected replace({name}=...): they are immutable")
 
     def _fields(self) -> dict[str, Any]:
         names = ("temperature", "top_k", "top_p", "min_p", "seed")
@@ -122,26 +138,112 @@ class SamplingParams(_core.SamplingParams):
         return self if self.seed is not None else self.replace(seed=secrets.randbits(63))
 
     def changes(self, vocabulary: Any) -> _core.LogitChanges:
-        """What it does to the target's logits before temperature and filters."""
-        words: list[list[int]] = []
+        """What it does to the target's logits before temperature and filters.
+
+        Raises:
+            InputError: a bad word that the vocabulary cannot spell.
+        """
+        words = list[tuple[int, ...]]()
         for word in self.bad_words:
-            if not isinstance(word, str):
-                words.append([int(token) for token in word])
-                continue
-            # As a word of its own and behind a space, as vLLM reads them.
-            spelt = {tuple(vocabulary.encode(text)) for text in (word, f" {word.lstrip(' ')}")}
-            words += [list(ids) for ids in sorted(spelt) if ids]
-        allowed = None if self.allowed_token_ids is None else list(self.allowed_token_ids)
+            words += _spelt(word, vocabulary) if isinstance(word, str) else [word]
+        return self._changes(words)
+
+    def _changes(self, bad_words: Sequence[Sequence[int]]) -> _core.LogitChanges:
+        allowed = self.allowed_token_ids
         return _core.LogitChanges(
             logit_bias=list(self.logit_bias.items()),
             repetition_penalty=self.repetition_penalty,
             frequency_penalty=self.frequency_penalty,
             presence_penalty=self.presence_penalty,
-            bad_words=words,
+            bad_words=[list(word) for word in bad_words],
             min_tokens=self.min_tokens,
-            allowed=allowed,
+            allowed=None if allowed is None else list(allowed),
         )
+
+    def check_draft(self, where: str) -> None:
+        """Raises:
+        InputError: options that a drafter's parameters cannot have.
+        """
+        own = ("temperature", "top_k", "top_p", "min_p", "seed")
+        plain = SamplingParams(**{name: getattr(self, name) for name in own})._fields()
+        others = [name for name, value in self._fields().items() if value != plain[name]]
+        if others:
+            raise InputError(
+                f"[{where}] expected temperature, top_k, top_p and min_p alone in draft_sampling, "
+                f"got {', '.join(others)} too"
+            )
+
+
+def _whole(value: Any, name: str, least: int) -> int:
+    try:
+        number = least - 1 if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = least - 1
+    if number < least:
+        raise InputError(f"[SamplingParams] expected {name} >= {least}, got {value!r}")
+    return number
+
+
+def _number(value: Any, name: str) -> float:
+    try:
+        number = math.nan if isinstance(value, str | bool) else float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if math.isnan(number):
+        raise InputError(f"[SamplingParams] expected a number as {name}, got {value!r}")
+    return number
+
+
+def _ids(values: Any, name: str) -> tuple[int, ...]:
+    try:
+        ids = tuple(-1 if isinstance(i, bool) else operator.index(i) for i in values)
+    except TypeError:
+        ids = (-1,)
+    if not all(0 <= i < 2**31 for i in ids):
+        raise InputError(f"[SamplingParams] expected token ids as {name}, got {values!r}")
+    return ids
+
+
+def _bias(bias: Any) -> dict[int, float]:
+    if not isinstance(bias, Mapping):
+        raise InputError(f"[SamplingParams] expected {{token id: bias}}, got {bias!r}")
+    ids = _ids(list(bias), "logit_bias")
+    return {i: _number(by, "logit_bias") for i, by in zip(ids, bias.values(), strict=True)}
+
+
+def _words(words: Any) -> tuple[str | tuple[int, ...], ...]:
+    if isinstance(words, str) or not hasattr(words, "__iter__"):
+        raise InputError(f"[SamplingParams] expected a list of bad_words, got {words!r}")
+    read = tuple(word if isinstance(word, str) else _ids(word, "bad_words") for word in words)
+    if not all(read):
+        raise InputError(f"[SamplingParams] expected bad_words that are not empty, got {words!r}")
+    return read
+
+
+def _spelt(word: str, vocabulary: Any) -> list[tuple[int, ...]]:
+    """A bad word's ids: as it begins a text, and behind a space, as vLLM reads them."""
+    spelt = {tuple(vocabulary.encode(text)) for text in (word, f" {word.lstrip(' ')}")}
+    whole = word.lstrip(" ").encode()  # what an encoder cannot spell it may leave out
+    ids = sorted(one for one in spelt if one and vocabulary.decode(one).lstrip(b" ") == whole)
+    if not ids:
+        raise InputError(f"[generate] expected bad_words the target can spell, got {word!r}")
+    return ids
 
 
 def _rebuild(fields: dict[str, Any]) -> SamplingParams:
     return SamplingParams(**fields)
+
+
+def check_sampling(params: Any, name: str) -> None:
+    """Raises:
+    InputError: what is no `SamplingParams`.
+    """
+    if params is not None and not isinstance(params, SamplingParams):
+        raise InputError(f"[Session] expected SamplingParams as {name}, got {params!r}")
+
+
+def whole_number(number: Any) -> int:
+    try:
+        return min(operator.index(number), 2**31 - 1)  # what the engine counts to
+    except TypeError:
+        raise InputError(f"[generate] expected max_tokens >= 0, got {number!r}") from None

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import operator
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from anydraft import _core, stops
-from anydraft.bridges import Bridge, drafter_options
+from anydraft.bridges import Bridge, draft_cost, drafter_options
 from anydraft.drafts import TreeShape
 from anydraft.errors import InputError
 from anydraft.loading import Backend, load_model
@@ -18,7 +17,8 @@ from anydraft.model import Model, check_model
 from anydraft.penalties import LogitsProcessor, Penalties, process
 from anydraft.prompts import Prompt, is_list, one_for_each, prompt_ids
 from anydraft.request import Event, RequestHandle
-from anydraft.sampling import SamplingParams, Stop
+from anydraft.sampling import SamplingParams, check_sampling, whole_number
+from anydraft.stops import Stop, StopStrings
 
 
 class SpeculativeSession:
@@ -56,8 +56,7 @@ class SpeculativeSession:
         InputError, VocabularyError: a bridge that does not fit the vocabularies, with the one that
             would.
 
-    A session is not for concurrent use; `AsyncSession` is.
-
+    A session is not for concurrent use (`AsyncSession` is).
     >>> import torch
     >>> from anydraft import stateless
     >>> v = Vocabulary.from_bytes([b"a", b"b"], encoder=lambda text: [ord(c) - 97 for c in text])
@@ -91,13 +90,15 @@ class SpeculativeSession:
             )
         if not isinstance(drafter, str | None):
             check_model(drafter, "drafter")
-        _check_sampling(sampling, "sampling")
-        _check_sampling(draft_sampling, "draft_sampling")
+        check_sampling(sampling, "sampling")
+        check_sampling(draft_sampling, "draft_sampling")
+        if draft_sampling is not None:
+            draft_sampling.check_draft("Session")
         self.target = target
         self.drafter: Any = drafter
         self.sampling = sampling or SamplingParams()
         self.draft_sampling = draft_sampling
-        self.draft_cost = _draft_cost(target, drafter)
+        self.draft_cost = draft_cost(target, drafter)
         self.bridge, options = drafter_options(
             target,
             drafter,
@@ -109,7 +110,7 @@ class SpeculativeSession:
             verifier,
             self.draft_cost,
         )
-        model = None if drafter in (None, "lookup") else drafter
+        model: Any = None if isinstance(drafter, str) else drafter
         self._engine = _core.Engine(
             target.vocabulary.table,
             model.vocabulary.table if model else None,
@@ -198,11 +199,11 @@ class SpeculativeSession:
         """
         if batch_size < 1:
             raise InputError(f"[generate] expected batch_size >= 1, got {batch_size}")
-        several = is_list(prompt)
+        inputs = isinstance(prompt, Mapping) and hasattr(self.target, "decoder_prompt")
+        several = not inputs and is_list(prompt)
         prompts = prompt if several else [prompt]
         count = len(prompts)
-        # Requests with parameters of their own need no streams to tell their draws apart.
-        own = isinstance(sampling, Sequence)
+        own = isinstance(sampling, Sequence)  # these need no streams to tell draws apart
         each = zip(
             prompts,
             one_for_each(sampling, count, "sampling"),
@@ -211,10 +212,9 @@ class SpeculativeSession:
             strict=True,
         )
         # All are started first: a prompt that cannot be costs nothing that was decoded.
-        # A model that calls `generate` itself changes self.runs, not these.
         groups: list[list[RequestHandle]] = []
         for i, (one, params, most, processor) in enumerate(each):
-            _check_sampling(params, "sampling")
+            check_sampling(params, "sampling")
             params = (params or self.sampling).with_seed()
             streams = range(params.n) if own else range(i * params.n, (i + 1) * params.n)
             groups.append(
@@ -223,7 +223,7 @@ class SpeculativeSession:
         self.runs = runs = [handle for group in groups for handle in group]
         self._finish(runs, batch_size)
         results = [[handle.generation for handle in group] for group in groups]
-        told = [group[0] if len(group) == 1 else group for group in results]
+        told = [group if len(group) > 1 else group[0] for group in results]
         return told if several else told[0]
 
     def stream(
@@ -240,7 +240,7 @@ class SpeculativeSession:
 
         `random_stream`: which of a seed's independent streams the request draws from.
         """
-        _check_sampling(sampling, "sampling")
+        check_sampling(sampling, "sampling")
         params = sampling or self.sampling
         if params.n != 1:
             raise InputError(f"[stream] expected n = 1, a stream each, got n = {params.n}")
@@ -249,7 +249,7 @@ class SpeculativeSession:
         )
 
     def add(self, prompt: Prompt, **options: Any) -> RequestHandle:
-        """A request for `step`; options as those of `stream`."""
+        """A request for `step`; options as `stream`'s."""
         handle = self.stream(prompt, **options)
         self._active[handle.id] = handle
         return handle
@@ -261,12 +261,13 @@ class SpeculativeSession:
             Whatever the models raise. An error of one request alone becomes its `error`; the
             request then leaves, and iterating over its handle goes on.
         """
-        self._advance(list(self._active.values()))
+        handles = list(self._active.values())
+        self._advance(handles)
         events: list[tuple[RequestHandle, Event]] = []
-        for handle in list(self._active.values()):
+        for handle in handles:
             events += [(handle, event) for event in handle.take()]
             if handle.ended or handle.error is not None:
-                del self._active[handle.id]
+                self._active.pop(handle.id, None)
         return events
 
     def _start(
@@ -278,27 +279,37 @@ class SpeculativeSession:
         random_stream: int,
         stop: Stop,
     ) -> RequestHandle:
-        _check_sampling(params, "sampling")
+        check_sampling(params, "sampling")
         target, vocabulary = self.target, self.target.vocabulary
         strings, ids = stops.split(stop)
         own_strings, own_ids = stops.split(params.stop)
-        own = () if params.ignore_eos else model_stops(target)
-        if isinstance(logits_processor, Penalties) and not params.changes(vocabulary).any:
+        listed = list(getattr(target, "stop_tokens", ()))
+        own = [] if params.ignore_eos else stops.end_tokens(vocabulary, listed)
+        changes = params.changes(vocabulary)
+        # A subclass may do anything; beside options of the request, the processor comes first.
+        if type(logits_processor) is Penalties and not changes.any:
             changes, logits_processor = logits_processor.changes(), None
-        else:
-            changes = params.changes(vocabulary)
         tokens = prompt_ids(target, prompt)
+        most = params.max_tokens if max_tokens is None else whole_number(max_tokens)
+        if params.min_tokens > most:
+            raise InputError(
+                f"[generate] expected min_tokens <= max_tokens, got {params.min_tokens} and {most}"
+            )
         id = self._engine.add(
             tokens,
             sampling=params,
             draft_sampling=self.draft_sampling,
-            max_tokens=params.max_tokens if max_tokens is None else _whole(max_tokens),
+            max_tokens=most,
             stop=[*own, *ids, *own_ids, *params.stop_token_ids],
             random_stream=random_stream,
             changes=changes,
             logprobs=-1 if params.logprobs is None else params.logprobs,
         )
-        self.last = RequestHandle(self, id, tokens, logits_processor, [*strings, *own_strings])
+        for model, cache in ((target, id), (self.drafter, id + 1)):
+            if hasattr(model, "open"):  # an encoder reads the prompt once
+                model.open(cache, prompt, target)
+        ends = StopStrings([*strings, *own_strings], params.min_tokens)
+        self.last = RequestHandle(self, id, tokens, logits_processor, ends)
         return self.last
 
     def _finish(self, handles: Sequence[RequestHandle], batch_size: int) -> None:
@@ -351,7 +362,11 @@ class SpeculativeSession:
                     "target_seconds" if work.model == "target" else "draft_seconds", spent
                 )
         if work.model == "target":
-            logits = self._processed(work, by_id, logits)
+            try:
+                logits = self._processed(work, by_id, logits)
+            except BaseException:  # an interrupt, or rows that cannot be read
+                self._engine.failed(work)
+                raise
         self._engine.feed(work, logits)
 
     def _processed(self, work: _core.Work, by_id: dict[int, RequestHandle], logits: Any) -> Any:
@@ -380,33 +395,6 @@ class SpeculativeSession:
         while self._given_up:
             id = self._given_up.popleft()
             self._engine.forget(id)
-            self._active.pop(id, None)
             for model, cache in ((self.target, id), (self.drafter, id + 1)):
                 if hasattr(model, "forget"):
                     model.forget(cache)
-
-
-def model_stops(target: Model) -> Iterable[int]:
-    """Ids with which the model itself ends a text."""
-    return stops.end_tokens(target.vocabulary, getattr(target, "stop_tokens", ()))
-
-
-def _check_sampling(params: Any, name: str) -> None:
-    if params is not None and not isinstance(params, SamplingParams):
-        raise InputError(f"[Session] expected SamplingParams as {name}, got {params!r}")
-
-
-def _draft_cost(target: Any, drafter: Any) -> float:
-    if drafter in (None, "lookup"):
-        return 0.15
-    costs = [getattr(model, "row_costs", None) for model in (target, drafter)]
-    if not all(costs):
-        return 0.15
-    return float(costs[1][1]) / float(costs[0][1])
-
-
-def _whole(number: Any) -> int:
-    try:
-        return min(operator.index(number), 2**31 - 1)  # what the engine counts to
-    except TypeError:
-        raise InputError(f"[generate] expected max_tokens >= 0, got {number!r}") from None

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from anydraft.errors import InputError
 from anydraft.gguf_metadata import read_metadata
-from anydraft.sampling import Stop
 from anydraft.vocabulary import Vocabulary
+
+Stop: TypeAlias = str | Sequence[str | int]
 
 
 def split(stop: Stop) -> tuple[list[str], list[int]]:
@@ -18,11 +20,12 @@ def split(stop: Stop) -> tuple[list[str], list[int]]:
     Raises:
         InputError: an empty string, or what is neither string nor id.
     """
-    if isinstance(stop, bytes | bytearray):
+    if isinstance(stop, bytes | bytearray) or not hasattr(stop, "__iter__"):
         raise InputError(f"[generate] expected stop of strings and token ids, got {stop!r}")
-    given = [stop] if isinstance(stop, str) else list(stop)
+    given: list[str | int] = [stop] if isinstance(stop, str) else list(stop)
     for one in given:
-        if not isinstance(one, str | int) or isinstance(one, bool) or one == "":
+        is_id = isinstance(one, int) and not isinstance(one, bool) and 0 <= one < 2**31
+        if not (is_id or (isinstance(one, str) and one)):
             raise InputError(f"[generate] expected stop of strings and token ids, got {one!r}")
     strings = [one for one in given if isinstance(one, str)]
     return strings, [one for one in given if isinstance(one, int)]
@@ -75,6 +78,9 @@ class StopStrings:
 
     What may yet turn out to begin one is held back.
 
+    Args:
+        after: pieces, a token each, in which nothing is looked for.
+
     Attributes:
         found: whether one of them has come; nothing comes out any more then.
         held: what may begin one.
@@ -86,15 +92,19 @@ class StopStrings:
     True
     """
 
-    def __init__(self, strings: Sequence[str]) -> None:
+    def __init__(self, strings: Sequence[str], after: int = 0) -> None:
         self.found = False
         self._strings = [string.encode() for string in strings]
+        self._after = after
         self.held = b""
 
     def feed(self, data: bytes) -> bytes:
         """What can be shown now."""
         if self.found or not self._strings:
             return b"" if self.found else data
+        if self._after > 0:
+            self._after -= 1
+            return data
         held = self.held + data
         # The one that is whole first, of several the longest: so pieces make no difference.
         places = [

@@ -13,8 +13,9 @@ from typing import Any
 
 import jinja2
 from jinja2 import nodes
+from jinja2.exceptions import SecurityError
 from jinja2.ext import Extension, loopcontrols
-from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
 MOST_TURNS = 2_000_000  # of all loops of one rendering
@@ -50,17 +51,13 @@ def _namespace(*args: Any, **values: Any) -> Namespace:
     return made
 
 
-
-
 def _bounded(node: nodes.Node) -> nodes.Node:
     """The tree with every loop counted and every joined text measured."""
     for name, value in node.iter_fields():
         if isinstance(value, nodes.Node):
             setattr(node, name, _bounded(value))
         elif isinstance(value, list):
-            setattr(
-                node, name, [_bounded(v) if isinstance(v, nodes.Node) else v for v in value]
-            )
+            setattr(node, name, [_bounded(v) if isinstance(v, nodes.Node) else v for v in value])
     if isinstance(node, nodes.For):
         node.iter = _filter(node.iter, "_counted")
     if isinstance(node, nodes.Concat):
@@ -68,7 +65,7 @@ def _bounded(node: nodes.Node) -> nodes.Node:
     return node
 
 
-def _filter(node: nodes.Expr, name: str) -> nodes.Filter:
+def _filter(node: Any, name: str) -> nodes.Filter:
     return nodes.Filter(node, name, [], [], None, None, lineno=node.lineno)
 
 
@@ -82,7 +79,12 @@ class Sandbox(ImmutableSandboxedEnvironment):
             trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
         )
         self._turns = 0
-        self.filters |= {"tojson": _to_json, "_counted": self._counted, "_joined": _joined, "join": _join}
+        self.filters |= {
+            "tojson": _to_json,
+            "_counted": self._counted,
+            "_joined": _joined,
+            "join": _join,
+        }
         for name in _MEASURED:
             self.filters[name] = _measured(self.filters[name], name)
         del self.globals["lipsum"]
@@ -134,7 +136,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
             _check_format(text)
         return super().wrap_str_format(value)
 
-    def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805
+    def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:
         owner, name = getattr(__obj, "__self__", None), getattr(__obj, "__name__", "")
         if isinstance(owner, str):
             if name == "join" and args:
@@ -159,9 +161,7 @@ def _check_format(text: str) -> None:
         raise SecurityError("a format that is too wide")
 
 
-def _check_method(
-    text: str, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]
-) -> None:
+def _check_method(text: str, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
     given = [*args, *kwargs.values()]
     if name == "replace" and len(given) > 1:
         _check((len(text) + 1) * max(len(str(given[1])), 1))

@@ -237,9 +237,10 @@ def _merges(model: Json, vocab: dict[str, int]) -> list[tuple[int, int, int]]:
 
 def _add_affixes(described: Json, model: Json, vocab: dict[str, int]) -> None:
     """BPE that marks where in a word a token stands: a token that ends a word shows a space."""
-    prefix, suffix = model.get("continuing_subword_prefix"), model.get("end_of_word_suffix")
+    prefix: str = model.get("continuing_subword_prefix") or ""
+    suffix: str = model.get("end_of_word_suffix") or ""
     tokens, words = described["tokens"], [b""] * len(described["tokens"])
-    marks = (prefix or "").encode(), (suffix or "").encode()
+    marks = prefix.encode(), suffix.encode()
     for token, index in vocab.items():
         if not described["in_model"][index]:
             continue

@@ -182,8 +182,11 @@ class Vocabulary:
         return self.table.token_bytes(token)
 
     def role(self, name: str) -> tuple[int, ...]:
-        """Ids of a role: bos, eos, pad, unk, turn_start, turn_end, and end (what the tokeniser's own
-        files say ends a text, whatever its text looks like); empty where unknown."""
+        """Ids of a role; empty where unknown.
+
+        The roles: bos, eos, pad, unk, turn_start, turn_end, and end (what the tokeniser's own files
+        say ends a text, whatever that token looks like).
+        """
         return tuple(self.table.role(name))
 
     def encode(self, text: str | bytes) -> list[int]:

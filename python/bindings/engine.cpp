@@ -20,6 +20,14 @@ py::object keep_of(const Feed& feed) {
   return slots;
 }
 
+// A tensor for as long as its rows are read; let go of on any thread.
+std::shared_ptr<const void> held(const py::object& owner) {
+  return {new py::object(owner), [](const py::object* object) {
+            const py::gil_scoped_acquire acquire;
+            delete object;
+          }};
+}
+
 py::dict bridges_of(const Stats& stats) {
   py::dict bridges;
   for (const BridgeStats& bridge : stats.bridges) {
@@ -179,8 +187,9 @@ void bind_engine_class(py::module_& module) {
       .def("feed",
            [](Engine& engine, const Work& work, py::object logits) {
              const Rows rows = cpu_rows_from(logits, "Engine.feed");
+             const std::shared_ptr<const void> owner = held(rows.owner);
              py::gil_scoped_release release;
-             engine.feed(work, rows.view);
+             engine.feed(work, rows.view, owner);
            })
       .def(
           "emitted",
@@ -190,21 +199,23 @@ void bind_engine_class(py::module_& module) {
           py::arg("id"), py::arg("from_index") = 0)
       .def("logprobs", &Engine::logprobs)
       .def("finish", [](const Engine& engine, int64_t id) { return finish_of(engine.finish(id)); })
-      .def("stats", &Engine::stats);
+      .def("stats", &Engine::stats)
+      .def("__len__", &Engine::size);
 }
 
-// Lists of a draft, as `verify` takes them.
-py::tuple draft_of(const Drafter& drafter, int64_t id) {
+// A draft as `verify` takes it, with dense rows over `width` target ids.
+py::tuple draft_of(const Drafter& drafter, int64_t id, int64_t width) {
   const Draft& draft = drafter.draft(id);
   const DraftTree& tree = draft.tree;
   std::vector<int32_t> kinds;
   for (ProposalKind kind : tree.kinds) kinds.push_back(static_cast<int32_t>(kind));
-  const auto rows =
-      draft.width ? static_cast<int64_t>(draft.distributions.size()) / draft.width : 0;
-  py::bytes logits(reinterpret_cast<const char*>(draft.distributions.data()),
-                   draft.distributions.size() * sizeof(float));
-  return py::make_tuple(tree.tokens, tree.parents, tree.paths, kinds, tree.rows, logits, rows,
-                        draft.width, draft.sampling);
+  std::vector<float> logits(draft.rows.size() * width);
+  for (size_t row = 0; row < draft.rows.size(); ++row) {
+    draft.write_logits(static_cast<int64_t>(row), width, logits.data() + row * width);
+  }
+  const py::bytes data(reinterpret_cast<const char*>(logits.data()), logits.size() * sizeof(float));
+  return py::make_tuple(tree.tokens, tree.parents, tree.paths, kinds, tree.rows, data,
+                        draft.rows.size(), draft.sampling);
 }
 
 void bind_drafter(py::module_& module) {
@@ -224,6 +235,7 @@ void bind_drafter(py::module_& module) {
           py::arg("id"), py::kw_only(), py::arg("sampling"), py::arg("draft_sampling") = py::none(),
           py::arg("stop") = TokenIds{}, py::arg("random_stream") = 0)
       .def("has", &Drafter::has)
+      .def("__len__", &Drafter::size)
       .def("forget", &Drafter::forget)
       .def("propose", &Drafter::propose, py::call_guard<py::gil_scoped_release>())
       .def("next", py::overload_cast<>(&Drafter::next, py::const_),
@@ -231,8 +243,9 @@ void bind_drafter(py::module_& module) {
       .def("feed",
            [](Drafter& drafter, const std::vector<Feed>& feeds, py::object logits) {
              const Rows rows = cpu_rows_from(logits, "Drafter.feed");
+             const std::shared_ptr<const void> owner = held(rows.owner);
              py::gil_scoped_release release;
-             drafter.feed(feeds, rows.view);
+             drafter.feed(feeds, rows.view, owner);
            })
       .def("failed", &Drafter::failed)
       .def("check",

@@ -34,6 +34,13 @@ std::vector<float> next_letter(const Work& work, const std::string& alphabet) {
   return rows;
 }
 
+// Rows of three columns that the engine keeps for as long as it reads them.
+void feed(Engine& engine, std::vector<float> logits) {
+  const auto rows = std::make_shared<const std::vector<float>>(std::move(logits));
+  const auto count = static_cast<int64_t>(rows->size()) / 3;
+  engine.feed({rows->data(), DType::kFloat32, count, 3, 3}, rows);
+}
+
 TEST(Engine, DecodesSeveralRequestsAcrossVocabularies) {
   const std::string target_letters = "abc", draft_letters = "cab";
   for (Bridge bridge : {Bridge::kTli, Bridge::kSlem, Bridge::kLookup, Bridge::kNone}) {
@@ -49,9 +56,9 @@ TEST(Engine, DecodesSeveralRequestsAcrossVocabularies) {
     }
     int calls = 0;
     for (Work work = engine.next(); work.model != ModelRole::kIdle; work = engine.next()) {
-      const std::string& alphabet = work.model == ModelRole::kTarget ? target_letters : draft_letters;
-      const std::vector<float> rows = next_letter(work, alphabet);
-      engine.feed({rows.data(), DType::kFloat32, static_cast<int64_t>(rows.size()) / 3, 3, 3});
+      const std::string& alphabet =
+          work.model == ModelRole::kTarget ? target_letters : draft_letters;
+      feed(engine, next_letter(work, alphabet));
       calls += work.model == ModelRole::kTarget;
     }
     for (int first : {0, 1, 2}) {
@@ -111,7 +118,7 @@ Served serve(Engine& engine, Spoil spoil) {
       const bool target = work.model == ModelRole::kTarget;
       std::vector<float> rows = next_letter(work, target ? "abc" : "cab");
       spoil(work, calls[target]++, rows);
-      engine.feed({rows.data(), DType::kFloat32, static_cast<int64_t>(rows.size()) / 3, 3, 3});
+      feed(engine, std::move(rows));
     }
     if (served.when_idle.empty()) {
       for (int64_t id : ids) served.when_idle.push_back(engine.emitted(id).size());

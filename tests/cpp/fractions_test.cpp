@@ -49,7 +49,9 @@ TEST_F(Fractions, AreTheMassesToTheBit) {
         const detail::Distribution distribution =
             make_distribution(rows, 0, params, nullptr, &kept);
         for (int64_t i = 0; i < rows.cols; ++i) {
-          ASSERT_EQ(kept.of[i] * kept.scales[i / detail::kChunk], detail::mass(distribution, i))
+          const int64_t chunk = i / detail::kChunk;
+          const float fraction = kept.from(chunk * detail::kChunk)[i % detail::kChunk];
+          ASSERT_EQ(fraction * kept.scales[chunk], detail::mass(distribution, i))
               << set->name << " step " << step << " entry " << i;
         }
       }

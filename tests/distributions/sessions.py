@@ -68,35 +68,51 @@ class Played:
 
 
 def play(
-    target, drafter, params, tokens, *, restate=None, prompt=PROMPT, processor=None, **options
+    target,
+    drafter,
+    params,
+    tokens,
+    *,
+    restate=None,
+    prompt=PROMPT,
+    processor=None,
+    changes=None,
+    beside=(),
+    **options,
 ):
-    """Every branch of the shipped session until it has emitted `tokens` tokens."""
+    """Every branch of the shipped session until it has emitted `tokens` tokens.
+
+    beside: (prompt, params) of requests that share the engine and draw by their seeds.
+    """
     stop = target.vocabulary.role("eos")
     draft_sampling = options.pop("draft_sampling", None)
     options = {"bridge": "slrs", "draft_length": tokens, **options}
-    branches = _testing.Branches(restate)
+    branches = _testing.Branches(restate, only=0)
     played = Played(Counter(), 0.0)
-    tables = (target.vocabulary.table, drafter.vocabulary.table)
-    shared = {"map": _core.VocabularyMapTable(*reversed(tables))}
+    source = getattr(drafter, "vocabulary", None)
+    tables = (target.vocabulary.table, source and source.table)
+    shared = {"map": _core.VocabularyMapTable(*reversed(tables))} if source else {}
     while True:
         branches.restart()
         core = engine(*tables, **options, **shared, random_source=branches)
-        job = core.add(
-            list(prompt),
-            sampling=params,
-            draft_sampling=draft_sampling,
-            max_tokens=tokens,
-            stop=stop,
-        )
+        own = {"draft_sampling": draft_sampling, "max_tokens": tokens, "stop": stop}
+        before = [
+            core.add(list(text), sampling=other, max_tokens=6, random_stream=1 + i)
+            for i, (text, other) in enumerate(beside)
+        ]
+        changed = {} if changes is None else {"changes": changes}
+        job = core.add(list(prompt), sampling=params, **own, **changed)
         target.texts.clear()
-        drafter.texts.clear()
+        if source:
+            drafter.texts.clear()
         while (work := core.next()).model != "idle":
             rows = (target if work.model == "target" else drafter)(work.feeds)
             if processor and work.model == "target":
                 output = [token for token, _ in core.emitted(job)]
                 rows = process(processor, list(prompt), output, work.feeds[0], rows)
             core.feed(work, rows)
-        core.check(job)
+        for one in [job, *before]:
+            core.check(one)
         emitted = core.emitted(job)
         played.distribution[tuple(token for token, _ in emitted)] += branches.weight
         played.accepted += branches.weight * (emitted[0][1] == "accepted")

@@ -82,8 +82,8 @@ def drive(engine, target, drafter, prompt, **options):
     for model, number in ((target, request), (drafter, request + 1)):
         if encoded:
             model.open(number, prompt, target)
-    while (work := engine.next())[0] != "idle":
-        engine.feed((target if work[0] == "target" else drafter)(work[1]))
+    while (work := engine.next()).model != "idle":
+        engine.feed(work, (target if work.model == "target" else drafter)(work.feeds))
     engine.check(request)
     for model, number in ((target, request), (drafter, request + 1)):
         model.forget(number)

@@ -63,8 +63,8 @@ def decode(
         for model, number in ((target, request), (drafter, request + 1)):
             if hasattr(model, "open"):
                 model.open(number, prompt, target)
-    while (work := engine.next())[0] != "idle":
-        engine.feed((target if work[0] == "target" else drafter)(work[1]))
+    while (work := engine.next()).model != "idle":
+        engine.feed(work, (target if work.model == "target" else drafter)(work.feeds))
     found = []
     for request in requests:
         engine.check(request)

@@ -10,7 +10,7 @@ import transformers
 from transformers.models.auto import modeling_auto
 
 VOCAB = 64
-LARGEST = 20_000_000  # parameters; more: a size was not found, and the default taken
+LARGEST = 8_000_000  # parameters; more: a size was not found, and the default taken
 
 # Sizes by the names that configurations give them.
 _SIZES = {

@@ -1,4 +1,4 @@
-// Loads, stores, atomics: to the bytes, past all checks.
+// Loads, stores and atomics: from addresses to bytes, with all checks.
 #include <cstdio>
 #include <cstring>
 
@@ -43,7 +43,7 @@ uint8_t* Machine::reach_local(Warp& warp, int lane, uint64_t offset, unsigned si
   }
   Cluster& cluster = *warp.block->cluster;
   const size_t base = mine * most_local_ + place;
-  bool unwritten = how == Touch::kRead;  // none of it was: a part may be a structure's padding
+  bool unwritten = how == Touch::kRead;  // no byte of it was written; some may be padding
   for (unsigned i = 0; i < size; ++i) {
     if (cluster.local_written[base + i]) unwritten = false;
     if (how != Touch::kRead) cluster.local_written[base + i] = 1;
@@ -81,7 +81,7 @@ uint8_t* Machine::reach_shared(Warp& warp, int lane, uint64_t offset, unsigned s
   return &cluster.shared[at_cell];
 }
 
-// Where the bytes are, or null: none of the kind.
+// The place of the bytes, or null where there are none of that kind.
 uint8_t* Machine::reach(Warp& warp, int lane, uint64_t address, unsigned size, Touch how,
                         Space space, int at) {
   if (address % size != 0) {
@@ -89,7 +89,7 @@ uint8_t* Machine::reach(Warp& warp, int lane, uint64_t address, unsigned size, T
     return nullptr;
   }
   const auto allowed = [&](Space found) {
-    // A parameter of a function lies in its frame.
+    // Parameters of a function lie in its frame, which is local memory.
     if (space == Space::kGeneric || space == found) return;
     if (space == Space::kParam && found == Space::kLocal) return;
     report("an address of another space than the instruction's", warp, lane, at, hex(address));
@@ -195,8 +195,8 @@ void Machine::store(Warp& warp, Lanes& lanes, const Instruction& one, int at, ui
   if (one.space != Space::kParam && one.space != Space::kLocal) warp.fenced &= ~mask;
 }
 
-// Behind a fence it publishes what the thread knows; before one it sees what others published
-// there.
+// After a fence, an atomic publishes what the thread knows. Before a fence, it receives what others
+// published at that address.
 void Machine::atomic_add(Warp& warp, Lanes& lanes, const Instruction& one, int at, uint32_t mask) {
   addresses(warp, lanes, one, mask);
   const Block& block = *warp.block;

@@ -1,5 +1,5 @@
-// What opcodes compute, as a GPU does: one rounding a fused multiply-add, canonical NaNs, clamped
-// shifts.
+// What opcodes compute, as on a GPU: a fused multiply-add rounds once, NaNs are canonical, shifts
+// are clamped.
 #include <cmath>
 
 #include "compute.h"
@@ -14,7 +14,7 @@ using Unsigned =
     std::conditional_t<std::is_integral_v<T>,
                        std::make_unsigned_t<std::conditional_t<std::is_integral_v<T>, T, int>>, T>;
 
-// Without overflow that C++ leaves undefined.
+// Computed in unsigned types, since signed overflow is undefined in C++.
 #define OPERATION(Name, expression)            \
   struct Name {                                \
     template <class T>                         \
@@ -32,7 +32,7 @@ OPERATION(Or, a | b);
 OPERATION(Xor, a ^ b);
 OPERATION(Least, first < second ? first : second);
 OPERATION(Most, first > second ? first : second);
-// Divided by zero: all bits, and of the smallest by -1 itself.
+// Division by zero gives all ones; the smallest number divided by -1 gives itself.
 OPERATION(Divide, second == 0 ? static_cast<T>(-1)
                   : second == static_cast<T>(-1) && std::is_signed_v<T>
                       ? static_cast<T>(Unsigned<T>{0} - a)
@@ -88,7 +88,7 @@ struct MultiplyAdd {
     return static_cast<T>(1u * Unsigned<T>(a) * Unsigned<T>(b) + Unsigned<T>(c));
   }
 };
-// Floats: -0 below 0; a NaN gives way, or with .NaN stays.
+// Minimum and maximum of floats: -0 is below 0. A NaN loses, or with .NaN wins.
 template <bool larger, bool keep_nan>
 struct Extreme {
   template <class T>
@@ -220,7 +220,7 @@ Table make_table() {
   table["or.pred"] = {of_predicates<Or>, "p:pp"};
   table["xor.pred"] = {of_predicates<Xor>, "p:pp"};
   add_conversions(table);
-  // Generic addresses are those of the spaces.
+  // A generic address equals the address within its space.
   for (const char* space : {"global", "local", "shared", "param"}) {
     table["cvta." + string(space) + ".u64"] = {unary<uint64_t, SameOf>, "d:d"};
     table["cvta.to." + string(space) + ".u64"] = {unary<uint64_t, SameOf>, "d:d"};

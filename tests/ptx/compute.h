@@ -1,4 +1,4 @@
-// One opcode on lanes, by what it does to one.
+// Applies an opcode to lanes, given what it does to one lane.
 #pragma once
 
 #include <cstring>
@@ -65,7 +65,7 @@ void ternary(Lanes& lanes, const Instruction& i, uint32_t mask) {
   for_lanes(mask,
             [&](int l) { d[l] = pack<T>(F{}(unpack<T>(a[l]), unpack<T>(b[l]), unpack<T>(c[l]))); });
 }
-// A shift's amount has 32 bits whatever is shifted.
+// The amount of a shift has 32 bits, whatever the type that is shifted.
 template <class T, bool left>
 void shift(Lanes& lanes, const Instruction& i, uint32_t mask) {
   auto* d = row<T>(lanes, i.d[0]);

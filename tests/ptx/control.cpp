@@ -1,5 +1,5 @@
-// Instructions that lanes do not do by themselves: branches, calls, shuffles, barriers, and the
-// order of grids.
+// Instructions that involve more than one lane: branches, calls, shuffles, barriers, and the order
+// of grids.
 #include <cstring>
 
 #include "machine.h"
@@ -47,7 +47,7 @@ bool Machine::control(Warp& warp, Lanes& lanes, const Instruction& one, int& at,
       warp.waited |= mask;
       ended_.some_waited |= mask != 0;
       break;
-    case Op::kBranch:  // some lanes go, others do not
+    case Op::kBranch:  // some lanes branch, others do not
       stand(at + 1);
       for_lanes(mask, [&](int lane) { warp.place[lane] = one.target; });
       return false;
@@ -139,7 +139,7 @@ void Machine::lanes_exit(Warp& warp, uint32_t mask, int at) {
   uint32_t unsettled = 0;
   for_lanes(mask, [&](int lane) {
     const uint32_t passed = warp.cluster_passed[lane];
-    if (warp.cluster_arrived[lane] > cluster.phase) --cluster.arrived;  // counts as arrived anyway
+    if (warp.cluster_arrived[lane] > cluster.phase) --cluster.arrived;  // an ended lane has arrived
     if (passed > block.clusters_passed_at_exit) block.clusters_passed_at_exit = passed;
     ++unsettled;
   });
@@ -153,7 +153,7 @@ void Machine::lanes_exit(Warp& warp, uint32_t mask, int at) {
   release_cluster(cluster);
 }
 
-// Lanes wait until all members of theirs are there.
+// Lanes wait until all members of the shuffle have arrived.
 bool Machine::shuffle(Warp& warp, Lanes& lanes, const Instruction& one, int at, uint32_t group) {
   const int leader = __builtin_ctz(group);
   const uint32_t members = row32(lanes, one.s[3])[leader];
@@ -221,7 +221,7 @@ void Machine::cluster_barrier(Warp& warp, const Instruction& one, int at, uint32
     if (warp.cluster_arrived[lane] != warp.cluster_passed[lane] + 1) {
       report("waits for a barrier of the cluster without having arrived", warp, lane, at);
     }
-    if (cluster.phase >= warp.cluster_arrived[lane]) {  // all were there already
+    if (cluster.phase >= warp.cluster_arrived[lane]) {  // all had arrived already
       warp.cluster_passed[lane] = warp.cluster_arrived[lane];
       ++warp.place[lane];
       return;

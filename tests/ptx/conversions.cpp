@@ -1,4 +1,4 @@
-// From type to type, and between the parts of a register.
+// Conversions between types, and between the parts of a register.
 #include <cmath>
 #include <limits>
 
@@ -7,7 +7,8 @@
 namespace ptx {
 namespace {
 
-// To integers by rounding towards zero: saturates; NaN is 0, or the top bit alone with 64 bits.
+// Floats to integers: rounds towards zero and saturates. NaN becomes 0; with 64 bits, only the top
+// bit is set.
 template <class To, class From>
 To to_integer(From x) {
   if (x != x) return sizeof(To) == 8 ? static_cast<To>(uint64_t{1} << 63) : To{0};
@@ -29,7 +30,7 @@ float of_half(uint16_t bits) {
 struct Half {
   uint16_t bits;
 };
-// Registers may be wider than the types of a conversion: bytes and count say how wide.
+// Registers may be wider than the types of a conversion. `bytes` and `count` say how wide.
 template <class To, class From>
 void convert(Lanes& lanes, const Instruction& i, uint32_t mask) {
   for_lanes(mask, [&](int l) {
@@ -96,7 +97,7 @@ void unpack_pair(Lanes& lanes, const Instruction& i, uint32_t mask) {
     row32(lanes, i.d[1])[l] = static_cast<uint32_t>(both >> 32);
   });
 }
-// Two 16-bit floats a register.
+// Operations on two 16-bit floats in one register.
 template <bool half, bool larger>
 void extreme_of_pairs(Lanes& lanes, const Instruction& i, uint32_t mask) {
   const auto value = [](uint16_t bits) {
@@ -112,7 +113,7 @@ void extreme_of_pairs(Lanes& lanes, const Instruction& i, uint32_t mask) {
       if (x != x || y != y) {
         one = 0x7fff;
       } else if (x == y) {
-        one = larger ? a & b : a | b;  // of two zeros
+        one = larger ? a & b : a | b;  // both are zero
         if (x != 0) one = a;
       } else {
         one = (x > y) == larger ? a : b;

@@ -1,5 +1,5 @@
-// What block_plays.h and block_samples.h do on host blocks, by the kernels that nvcc compiled: each
-// array in an allocation of its own, copied there and back. The interpreter beneath checks them.
+// Does with nvcc's kernels what block_plays.h and block_samples.h do with host blocks. Each array
+// has an allocation of its own and is copied there and back. The interpreter checks every access.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -22,7 +22,7 @@ void launch_acceptance(const Batch& batch, void* stream);
 
 namespace anydraft::testing {
 
-// Host arrays with their places on the device.
+// Host arrays and their copies on the device.
 class Carried {
  public:
   ~Carried() {
@@ -32,7 +32,7 @@ class Carried {
   void in(const T*& array, size_t count) {
     if (array) array = static_cast<const T*>(place(array, count * sizeof(T), true, nullptr));
   }
-  // Not written beforehand; back() brings it home.
+  // An array that the device writes; back() copies it to the host.
   template <class T>
   void out(T*& array, size_t count) {
     if (array) array = static_cast<T*>(place(array, count * sizeof(T), false, array));

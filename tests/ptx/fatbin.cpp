@@ -1,4 +1,4 @@
-// PTX out of what nvcc puts into an object: a header, then an entry a target.
+// Finds the PTX in what nvcc puts into an object file: a header, then an entry for each target.
 #include <cstring>
 #include <stdexcept>
 

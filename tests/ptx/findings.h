@@ -1,4 +1,4 @@
-// What was found wrong: each kind once an instruction, with how often.
+// Collects faults. Each kind is listed once for an instruction, with its count.
 #pragma once
 
 #include <map>
@@ -10,7 +10,7 @@ namespace ptx {
 
 class Findings {
  public:
-  // `instruction` < 0: of a launch, or of the host.
+  // `instruction` < 0: the fault is of a launch or of the host.
   void add(const std::string& what, const Module* module, int instruction,
            const std::string& details);
   size_t count() const { return found_.size(); }

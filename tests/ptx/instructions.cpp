@@ -42,7 +42,7 @@ Operand Translator::constant(const string& text, bool negative, Rows rows) {
   return constants_[key] = row;
 }
 
-// A register or a number; `rows` where a number needs it.
+// Reads a register or a number. `rows`: the kind of row for a number.
 Operand Translator::source(Rows rows, uint8_t slot) {
   const bool negative = lex_.accept("-");
   const string text = lex_.take();
@@ -127,7 +127,7 @@ void Translator::plain(Instruction& one, const string& opcode) {
   }
 }
 
-// Opcodes that compute, by their meanings' operands.
+// Opcodes that compute. Their table entry lists the operands.
 void Translator::compute(Instruction& one, const string& opcode) {
   const Meaning* meaning = meaning_of(opcode);
   if (!meaning) lex_.fail("cannot translate " + opcode);

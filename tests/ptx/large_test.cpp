@@ -1,6 +1,6 @@
-// Real vocabularies: batches that each of the kernels reads that a launch chooses by their size,
-// with all verifiers by turns, beside the CPU engine; and the exact distributions' uniforms on few
-// tokens.
+// Batches at the size of real vocabularies, beside the CPU engine. Their sizes make a launch choose
+// each of its kernels in turn, with all verifiers. Then small vocabularies on a lattice of
+// uniforms.
 #include <cuda_runtime_api.h>
 #include <gtest/gtest.h>
 
@@ -104,8 +104,8 @@ TEST(Large, DrawsFromManyRows) {
   EXPECT_EQ(ptx::findings().count(), 0u);
 }
 
-// A lattice of uniforms, as tests/python/test_cuda_distributions.py has it, where the CPU's
-// distribution is the exact one.
+// A lattice of uniforms, as in tests/python/test_cuda_distributions.py, where the CPU's
+// distribution is shown to be exact.
 TEST(Large, UniformsOfALattice) {
   for (const VerifierInfo& info : verifiers()) {
     Case few(info.verifier, 4, 61, 7);

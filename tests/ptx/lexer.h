@@ -1,4 +1,4 @@
-// PTX in words.
+// Splits PTX into tokens.
 #pragma once
 
 #include <cctype>
@@ -8,7 +8,7 @@
 
 namespace ptx {
 
-// Words, numbers, and single marks; comments are left out.
+// Tokens are words, numbers and single marks. Comments are skipped.
 class Lexer {
  public:
   explicit Lexer(const std::string& text) : at_(text.c_str()) {}
@@ -31,7 +31,7 @@ class Lexer {
     const std::string got = take();
     if (got != wanted) fail("expected " + std::string(wanted) + ", got " + got);
   }
-  // What is left of the line.
+  // The rest of the line.
   std::string line() {
     have_ = false;
     const char* begin = at_;

@@ -1,5 +1,5 @@
-// A grid at work: clusters of blocks of warps, whose lanes each have a place in the code of their
-// own. Lanes of a warp at one place run together; which do, and how far, is chosen by a seed.
+// Runs a grid: clusters of blocks of warps. Each lane has its own place in the code. The lanes of a
+// warp at one place run together; a seed chooses which ones run, and how far.
 #pragma once
 
 #include <array>
@@ -15,7 +15,7 @@
 
 namespace ptx {
 
-// Grids that have ended: all up to one, and one more.
+// Which grids have ended: all up to `upto`, and `also`.
 struct Known {
   uint32_t upto = 0, also = 0;
 };
@@ -26,11 +26,11 @@ struct Launch {
   uint32_t blocks = 0, threads = 0, cluster = 1;
   uint32_t grid = 0;  // its number, from 1
   std::vector<uint8_t> parameters;
-  Known before, after;  // what is known before griddepcontrol.wait, and behind it
+  Known before, after;  // known before griddepcontrol.wait, and after it
 };
-// What became of griddepcontrol in it.
+// How a grid used griddepcontrol.
 struct Ended {
-  bool some_waited = false, all_waited_first = true;  // before they let the next kernel begin
+  bool some_waited = false, all_waited_first = true;  // before the next may begin
 };
 
 struct Frame {
@@ -51,7 +51,7 @@ struct Cluster;
 
 struct Warp {
   Block* block = nullptr;
-  uint32_t first_thread = 0, everyone = 0;  // lanes that there are
+  uint32_t first_thread = 0, everyone = 0;  // everyone: lanes that exist
   uint32_t live = 0, running = 0, at_shuffle = 0, at_barrier = 0, at_cluster = 0;
   uint32_t waited = 0, fenced = 0;
   std::array<int, kLanes> place{};
@@ -80,7 +80,7 @@ struct Cluster {
   uint32_t live = 0, arrived = 0, phase = 0;
 };
 
-// A published place in memory: by block, what came before.
+// What blocks have published at one address, by block.
 using Publications = std::map<uint32_t, Published>;
 
 class Machine {
@@ -98,7 +98,7 @@ class Machine {
   void release_cluster(Cluster& cluster);
   void lanes_exit(Warp& warp, uint32_t mask, int at);
   void tell_deadlock(const std::vector<std::unique_ptr<Cluster>>& clusters);
-  // control.cpp; false: the group has to be chosen anew
+  // control.cpp; false: the group must be chosen again
   bool control(Warp& warp, Lanes& lanes, const Instruction& one, int& at, uint32_t group,
                uint32_t mask);
   void call(Warp& warp, const Instruction& one, int at, uint32_t mask);

@@ -1,4 +1,4 @@
-// Kernels by hand, sound and invalid: what the interpreter has to find, and what it must not.
+// Handwritten kernels, right and wrong ones: what the interpreter must find, and what it must not.
 #include "machine.h"
 
 #include <cstdio>
@@ -9,7 +9,7 @@ namespace {
 
 int failed = 0;
 
-// One device memory, launches behind one another.
+// One device memory, and launches one after another.
 class Trial {
  public:
   explicit Trial(size_t words) : out_(static_cast<uint32_t*>(memory_.allocate(words * 4))) {
@@ -21,7 +21,8 @@ class Trial {
   Findings& findings() { return findings_; }
   GlobalMemory& memory() { return memory_; }
 
-  // A kernel's body with %out, %tid, %block, %t<9> (64 bits), %r<9>, %f<9>, %p<9>, and 1 KB `buf`.
+  // Runs a kernel body that may use %out, %tid, %block, %t<9> (64 bits), %r<9>, %f<9>, %p<9> and
+  // `buf`, which has 1 KB.
   Ended run(const char* body, uint32_t blocks, uint32_t threads, uint32_t cluster = 1,
             Known before = {9, 0}, Known after = {9, 0}, uint32_t grid = 10, uint64_t seed = 1) {
     const std::string text = std::string(R"(
@@ -60,7 +61,7 @@ void expect(bool holds, const std::string& what) {
   std::printf("FAILED: %s\n", what.c_str());
 }
 
-// `fault` empty: a sound one; run by several seeds.
+// Runs the kernel with several seeds. `fault`: what must be found; empty: nothing may be.
 void expect_of(const char* name, const char* body, const char* fault, uint32_t blocks,
                uint32_t threads, uint32_t cluster = 1) {
   for (uint64_t seed = 0; seed < 4; ++seed) {
@@ -73,7 +74,7 @@ void expect_of(const char* name, const char* body, const char* fault, uint32_t b
   }
 }
 
-// Writes buf[tid], reads buf[tid ^ 32], the other warp's.
+// Writes buf[tid] and reads buf[tid ^ 32], which the other warp writes.
 std::string exchange(const char* between) {
   return std::string(R"(
   mov.u32 %r1, buf;
@@ -150,7 +151,7 @@ void test_clusters() {
   expect_of("no barrier behind", of_cluster(sync, "").c_str(), "a block", 2, 1, 2);
 }
 
-// The block that counts last reads what all wrote.
+// The block that is counted last reads what all blocks wrote.
 std::string counted(const char* before, const char* behind) {
   return std::string(R"(
   mul.wide.u32 %t1, %block, 4;

@@ -33,17 +33,17 @@ bool happened_before(const Stamp& stamp, const Toucher& by) {
 
 namespace {
 
-// Keeps one reader a word, or a sum of several of one moment that stands for them all.
+// Keeps one reader for each word, or one stamp that stands for several readers of the same phase.
 void note_read(Cell& cell, uint8_t bytes, const Toucher& by) {
   Stamp& read = cell.read;
-  // Of other bytes of the word the earlier reader is forgotten: one stamp has no workspace for two.
+  // A reader of other bytes of the word replaces the earlier one: there is room for one stamp.
   if ((cell.read_bytes & bytes) == 0 || happened_before(read, by)) {
     read = by.now;
     cell.read_bytes = bytes;
     return;
   }
   cell.read_bytes |= bytes;
-  if (read.grid != by.now.grid) return;  // a grid that may still run: the earlier reader counts
+  if (read.grid != by.now.grid) return;  // the earlier reader's grid may still run: it stays
   if (read.block == kSeveral || read.block / by.cluster != by.now.block / by.cluster) {
     read.block = kSeveral;
   } else if (read.block != by.now.block) {

@@ -1,4 +1,5 @@
-// Memory with a shadow: what lives, what was written, and who read and wrote last, for each word.
+// Memory with a shadow that records for each word what is allocated, what was written, and who read
+// and wrote it last.
 #pragma once
 
 #include <cstddef>
@@ -8,12 +9,12 @@
 
 namespace ptx {
 
-// Who touched a word, and behind how many barriers of its block (arrived at) and its cluster.
+// Who touched a word, and how many barriers of its block and its cluster it had arrived at.
 struct Stamp {
   uint32_t grid = 0, block = 0, thread = 0;  // grid 0: the host
   uint32_t barriers = 0, cluster_barriers = 0;
 };
-// Of threads that all read: several of a block, of its cluster; and several blocks of the grid.
+// Stand for several readers: threads of a block (or blocks of the grid), and threads of a cluster.
 constexpr uint32_t kSeveral = 0xffffffffu, kSeveralOfCluster = 0xfffffffeu;
 
 struct Cell {  // of 4 bytes
@@ -22,12 +23,12 @@ struct Cell {  // of 4 bytes
   bool by_atomic = false;
 };
 
-// What another block published, and to whom here: see Grid::fetch.
+// What another block published, and which thread of this block received it.
 struct Published {
   uint32_t barriers, thread, to, since;
 };
 
-// The thread that touches memory, and all that is certain to have happened before.
+// The thread that touches memory, and what is certain to have happened before.
 struct Toucher {
   Stamp now;
   uint32_t passed_barriers = 0, passed_cluster_barriers = 0;
@@ -41,7 +42,7 @@ bool happened_before(const Stamp& stamp, const Toucher& by);
 
 enum class Touch : uint8_t { kRead, kWrite, kAtomic };
 
-// Faults of one touch of `size` bytes at `cells[offset / 4]`; null: none.
+// The fault of touching `size` bytes at `cells[offset / 4]`; null: none.
 const char* touch(Cell* cells, size_t offset, unsigned size, Touch how, const Toucher& by);
 
 // ---- Addresses
@@ -50,12 +51,12 @@ constexpr uint64_t kSharedBase = 0x01000000, kSharedStride = 0x40000, kMostBlock
 constexpr uint64_t kParamBase = 0x08000000, kParamSize = 4096;
 constexpr uint64_t kLocalBase = 0x100000000, kLocalStride = 0x10000;
 
-// Global memory: one arena, allocations apart from each other.
+// Global memory: one arena, with gaps between allocations.
 class GlobalMemory {
  public:
   GlobalMemory();
   void* allocate(size_t bytes);
-  bool free(void* at);  // false: nothing of that kind lives there
+  bool free(void* at);  // false: no allocation begins there
   bool holds(uint64_t address, size_t size) const {
     return address >= base_ && address + size <= base_ + kSize;
   }

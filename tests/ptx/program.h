@@ -1,4 +1,4 @@
-// PTX as the machine runs it: translated once, registers as rows of 32 lanes.
+// PTX in the form that the machine runs: translated once, with registers as rows of 32 lanes.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,7 @@ struct Instruction;
 using Compute = void (*)(Lanes&, const Instruction&, uint32_t mask);
 
 enum class Op : uint8_t {
-  kCompute,  // lanes by themselves
+  kCompute,  // each lane by itself
   kAddress,  // of a variable
   kSpecial,  // %tid and the like
   kMapa,
@@ -37,7 +37,8 @@ enum class Op : uint8_t {
   kReturn,
 };
 
-// Where a register of 32 (or fewer), 64 bits or one lies; `kNone`: no operand.
+// Which kind of row holds a register: 32 bits or fewer, 64 bits, or a predicate; `kNone`: no
+// operand.
 enum class Rows : uint8_t { kNone, k32, k64, kPredicate };
 
 enum class Space : uint8_t { kGeneric, kGlobal, kShared, kLocal, kParam };
@@ -104,7 +105,7 @@ struct Module {
   std::string text_of(int place) const;
 };
 
-// Throws std::runtime_error with the line on what it does not know.
+// Throws std::runtime_error, with the line, for anything it does not know.
 std::unique_ptr<Module> translate(const std::string& text);
 
 // The PTX texts in what __cudaRegisterFatBinary is given.
@@ -150,7 +151,7 @@ struct Meaning {
   Compute compute;
   const char* operands;  // first the results: 'd' 64, 'w' 32 or 16, 'p' predicate, '|' then sources
 };
-// Of an opcode, or null; `wide_source` and `wide_result`: cvt with 64-bit registers.
+// The meaning of an opcode, or null. `wide_source` and `wide_result`: a cvt of 64-bit registers.
 const Meaning* meaning_of(const std::string& opcode);
 
 }  // namespace ptx

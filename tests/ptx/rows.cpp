@@ -1,4 +1,4 @@
-// Rows for registers: what lives where, by blocks, then a linear scan.
+// Gives registers their rows: liveness by basic blocks, then a linear scan.
 #include <algorithm>
 #include <queue>
 #include <set>
@@ -16,7 +16,7 @@ struct Block {
   int begin, end;  // instructions
   std::vector<int> next;
   size_t first_reference = 0, last_reference = 0;
-  Set reads, writes, live;  // live: at its beginning
+  Set reads, writes, live;  // live: at the block's beginning
 };
 
 std::vector<Block> blocks_of(const Module& module, int first) {
@@ -79,7 +79,7 @@ uint32_t scan(std::vector<Interval>& intervals) {
   std::priority_queue<int, std::vector<int>, std::greater<>> free;
   int rows = 0;
   for (Interval* one : by_begin) {
-    // A row read and written by one instruction is never the same: lanes may read one another's.
+    // An instruction never writes a row that it reads, since lanes may read one another's values.
     while (!active.empty() && active.top().first < one->begin) {
       free.push(active.top().second);
       active.pop();
@@ -103,7 +103,7 @@ uint32_t give(Module& module, std::vector<Block>& blocks, const std::vector<Refe
   for (Block& block : blocks) {
     block.reads.assign(words, 0), block.writes.assign(words, 0), block.live.assign(words, 0);
     for (size_t r = block.first_reference; r < block.last_reference;) {
-      // All that an instruction reads, then what it writes.
+      // First all reads of an instruction, then its writes.
       const int instruction = references[r].instruction;
       size_t end = r;
       for (; end < block.last_reference && references[end].instruction == instruction; ++end) {

@@ -30,7 +30,7 @@ struct Kernel {
   std::string name;
 };
 
-// What a later kernel of the stream has to know of the last one.
+// What the next kernel of the stream needs to know of the last one.
 struct Last {
   bool is_kernel = false;
   uint32_t grid = 0;
@@ -57,7 +57,7 @@ class Device {
   size_t waits = 0;
   uint64_t seed = number_of("PTX_SEED", 0);
 
-  // Anything in the stream but a kernel waits for all before it.
+  // Anything in the stream that is no kernel waits for everything before it.
   void order() { last_[nullptr].is_kernel = false; }
 
  private:
@@ -100,15 +100,16 @@ const char* Device::invalid(const Launch& launch, size_t dynamic_shared, bool pr
   return nullptr;
 }
 
-// What is certain to have ended, before and behind griddepcontrol.wait.
+// Which grids are certain to have ended before griddepcontrol.wait and after it.
 void Device::set_order(Launch& launch, bool programmatic) {
   const Last& last = last_[nullptr];
   launch.before = launch.after = {launch.grid - 1, 0};
   if (!programmatic || !last.is_kernel) return;
-  // Begins when all of the last one let it: that knows what they knew then.
+  // This grid begins when all blocks of the last one have allowed it. So it knows what those knew
+  // at that time.
   const bool knew_all = last.ended.some_waited && last.ended.all_waited_first;
   launch.before = knew_all ? last.after : last.before;
-  // The last one's end is the end of those before it only where it waited for them.
+  // That the last grid has ended says so of the ones before it only where it waited for them.
   const bool last_was_ordered = last.before.upto + 1 == last.grid;
   if (!last.ended.some_waited && !last_was_ordered) {
     launch.after = {last.before.upto, last.grid};

@@ -1,4 +1,4 @@
-// Who runs next: warps by turns, of a warp the lanes that stand at one place. And barriers.
+// Chooses who runs next: warps in turn, and of a warp the lanes at one place. Also barriers.
 #include <algorithm>
 #include <functional>
 #include <stdexcept>
@@ -12,8 +12,8 @@ struct Need {
   uint32_t rows32 = 0, rows64 = 0, predicates = 0, local = 0;
 };
 
-// Rows and local memory of a function and the deepest calls out of it. Where functions call one
-// another in a circle nobody knows: not ptxas either, and a device would reserve too little.
+// The rows and local memory of a function and of the deepest calls below it. Recursion is refused:
+// its depth is unknown, to ptxas too, and a device would reserve too little.
 Need need_of(const Module& module, int index, std::map<int, Need>& known) {
   const auto [found, is_new] = known.insert({index, {}});
   if (!is_new) {
@@ -36,7 +36,7 @@ Need need_of(const Module& module, int index, std::map<int, Need>& known) {
     deepest.predicates = std::max(deepest.predicates, need.predicates);
     deepest.local = std::max(deepest.local, need.local);
   }
-  // One row more than needed: 0 says that a function is not done.
+  // One row more than needed, because 0 marks a function whose need is being computed.
   return known[index] = {one.rows32 + deepest.rows32, one.rows64 + deepest.rows64 + 1,
                          one.predicates + deepest.predicates, one.frame + deepest.local};
 }
@@ -115,7 +115,7 @@ Ended Machine::run() {
       tell_deadlock(resident);
       break;
     }
-    // Each of them once, in any order.
+    // Runs each of them once, in random order.
     if (!in_order_) std::shuffle(able.begin(), able.end(), random_);
     for (Warp* warp : able) {
       if (warp->running) run_warp(*warp, in_order_ ? 1 << 20 : 1 + static_cast<int>(random(4000)));
@@ -128,7 +128,7 @@ Ended Machine::run() {
   return ended_;
 }
 
-// The lanes furthest behind, or with a seed any.
+// Chooses the lanes that are furthest behind; with a seed, sometimes any others.
 uint32_t Machine::choose_group(Warp& warp) {
   int chosen = __builtin_ctz(warp.running);
   if (!in_order_ && random(4) == 0) {
@@ -148,7 +148,7 @@ uint32_t Machine::choose_group(Warp& warp) {
       group |= 1u << lane;
     }
   });
-  // Lanes need not stay together even where nothing parts them.
+  // Lanes may part even where no branch makes them.
   if (!in_order_ && random(64) == 0) {
     const uint32_t some = group & static_cast<uint32_t>(random_());
     if (some) return some;
@@ -156,7 +156,7 @@ uint32_t Machine::choose_group(Warp& warp) {
   return group;
 }
 
-// The next place where others of the warp wait to be joined.
+// The next place where other lanes of the warp wait.
 int Machine::stop_of(const Warp& warp, uint32_t group) const {
   const int at = warp.place[__builtin_ctz(group)];
   int stop = static_cast<int>(module_.code.size());
@@ -177,7 +177,7 @@ void Machine::run_warp(Warp& warp, int budget) {
     int at = warp.place[leader];
     const bool parted = group != warp.running;
     const int stop = stop_of(warp, group);
-    // Chosen out of turn: not for long.
+    // Lanes that were chosen at random run for a short while only.
     int left = !in_order_ && parted ? std::min(budget, 1 + static_cast<int>(random(200))) : budget;
     budget -= left;
     bool goes_on = true;
@@ -195,7 +195,7 @@ void Machine::run_warp(Warp& warp, int budget) {
         at = mask ? one.target : at + 1;
         goes_on = !parted;
       } else if (!control(warp, lanes, one, at, group, mask)) {
-        at = -1;  // places are set
+        at = -1;  // `control` has set the places
         break;
       }
       if (at == stop) break;

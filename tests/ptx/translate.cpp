@@ -133,7 +133,7 @@ const Symbol* Translator::find(const string& name) {
     if (found != scopes_[i].end()) return &found->second;
   }
   const auto shared = shared_.find(name);
-  if (shared != shared_.end()) {  // outside of functions: takes workspace in those that use it
+  if (shared != shared_.end()) {  // of the module: takes space in its users
     const uint32_t at = round_up(function_->shared, 16);
     function_->shared = at + shared->second;
     return &(scopes_[0][name] = {Symbol::kShared, Rows::kNone, at, shared->second});

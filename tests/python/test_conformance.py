@@ -11,6 +11,8 @@ from anydraft import Vocabulary
 # In every family one that is small to fetch; the others in the slow tests.
 SMALL = ["llama2", "mistral_v3", "ai21", "gpt2", "tekken", "deepseek_v4", "qwen", "bert"]
 BATCH = 2000
+# Their owner's decoder takes its own added letters (ø, ÷) for stand-ins of bytes and shows U+FFFD.
+BROKEN_BY_THE_OWNER = ["deepseek_coder", "deepseek_llm"]
 
 
 def both(name):
@@ -124,6 +126,7 @@ def test_ids_are_the_owners_for_millions_of_characters(name):
     assert differences(name, texts) == []
     if name != "tekken":
         assert differences(name, texts[::10], specials=True) == []
-    assert undecoded(name, texts[::5]) == []
+    if name not in BROKEN_BY_THE_OWNER:
+        assert undecoded(name, texts[::5]) == []
     assert differences(name, every) == []
     assert differences(name, in_context([*every[:0x3400], *every[0x3400::5]])) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 from typing import Any
 
@@ -14,6 +15,7 @@ from hf_toys import (  # noqa: E402
     VOCAB,
     VOCABULARY,
     assert_close,
+    build,
     feed,
     fresh,
     llama,
@@ -218,3 +220,51 @@ def test_what_the_generation_config_forbids() -> None:
         model = wrap(built)
     row = model([feed([5, 6], rows=1)])[0]
     assert [i for i in range(VOCAB) if row[i] == -torch.inf] == [4, 7]
+
+
+@pytest.mark.filterwarnings(
+    "ignore:torch.ao.quantization is deprecated", "ignore:.*quantize_dynamic"
+)
+def test_a_quantised_model_is_its_own_target() -> None:
+    """Inputs are rounded by call here, so rows depend on their number: said, not refused."""
+    quantize: Any = torch.ao.quantization.quantize_dynamic
+    built = quantize(llama().eval(), {torch.nn.Linear}, dtype=torch.qint8)
+    with pytest.warns(RuntimeWarning, match="depend on how many are computed together"):
+        model = wrap(built)
+    assert not model.drafts_only
+    text = random_tokens(9)
+    got = model([feed(text)])
+    assert torch.equal(got.argmax(-1), fresh(built, text).argmax(-1))
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma3", "mistral"])
+def test_requests_of_one_pass_get_their_own_rows(name: str) -> None:
+    built = build(name)
+    model = hf.load(built, vocabulary=VOCABULARY, pack=False, together=True)
+    passes: list[int] = []
+    built.register_forward_hook(lambda *_: passes.append(1))
+    texts = [random_tokens(length, seed=length) for length in (11, 4, 17)]
+    model([feed(text, request=i, rows=1) for i, text in enumerate(texts)])
+    new = [random_tokens(length, seed=40 + length) for length in (3, 1, 5)]
+    feeds = [
+        feed(n, keep=len(t), request=i) for i, (t, n) in enumerate(zip(texts, new, strict=True))
+    ]
+    tree = feed([7, 8, 9], keep=len(texts[1]), request=1)
+    tree.parents, tree.positions = [-1, -1, 1], [4, 4, 5]
+    feeds[1] = tree
+    got = model(feeds)
+    assert len(passes) == 2
+    expected = [fresh(built, texts[0] + new[0])[-3:]]
+    expected += [fresh(built, [*texts[1], 7])[-1:], fresh(built, [*texts[1], 8, 9])[-2:]]
+    expected += [fresh(built, texts[2] + new[2])[-5:]]
+    assert_close(got, torch.cat(expected))
+    # The branch that was kept, and a cut.
+    kept = dataclasses.replace(feed([5], keep=6, request=1), keep=[0, 1, 2, 3, 5, 6])
+    got = model([feed([6], keep=9, request=0), kept])
+    expected = [fresh(built, [*texts[0][:9], 6])[-1:], fresh(built, [*texts[1], 8, 9, 5])[-1:]]
+    assert_close(got, torch.cat(expected))
+
+
+def test_rows_keep_the_dtype_of_their_model() -> None:
+    model = wrap(llama().to(torch.bfloat16))
+    assert model([feed([5, 6, 7])]).dtype == torch.bfloat16

@@ -16,7 +16,13 @@ from tokenizers import (
     trainers,
 )
 
-from anydraft import UnsupportedTokenizerError, Vocabulary, VocabularyError, VocabularyMap
+from anydraft import (
+    InputError,
+    UnsupportedTokenizerError,
+    Vocabulary,
+    VocabularyError,
+    VocabularyMap,
+)
 from anydraft._core import complete_utf8
 
 CORPUS = [
@@ -176,9 +182,7 @@ def test_parts_that_are_not_supported_are_named(tmp_path):
             Vocabulary.from_json(json.dumps(data))
 
     split = {"type": "Split", "behavior": "Isolated", "invert": False}
-    refused(
-        "pattern of Split.*group", pre_tokenizer=split | {"pattern": {"Regex": r"(?<=a)\d{2}"}}
-    )
+    refused("pattern of Split.*group", pre_tokenizer=split | {"pattern": {"Regex": r"(?<=a)\d{2}"}})
     refused("an empty match", pre_tokenizer=split | {"pattern": {"Regex": "a*"}})
     refused("Nmt", normalizer={"type": "Nmt"})
     refused("UnicodeScripts", pre_tokenizer={"type": "UnicodeScripts"})
@@ -202,9 +206,140 @@ def test_the_owners_library_is_a_visible_fallback():
         vocabulary = Vocabulary.from_json(owner.to_str(), fallback=True)
     assert not vocabulary.native
     text = CORPUS[2]
+    assert vocabulary.exact
     assert vocabulary.decode(vocabulary.encode(text)) == text.encode()
-    with pytest.raises(UnsupportedTokenizerError, match="native"):
-        vocabulary.encode_as_owner(text)
+    for text in CORPUS:
+        ids = owner.encode(text, add_special_tokens=False).ids
+        assert vocabulary.encode_as_owner(text) == ids
+        assert vocabulary.decode_as_owner(ids) == owner.decode(ids, skip_special_tokens=False)
+    with pytest.raises(UnsupportedTokenizerError, match="fallback=True"):
+        Vocabulary.from_json(owner.to_str())
+
+
+def test_a_fallback_keeps_the_owners_prompt_and_loses_nothing():
+    """What the owner drops or changes is refused where a text must be spelled."""
+    owner = byte_level()
+    owner.normalizer = normalizers.Sequence([normalizers.Nmt(), normalizers.Lowercase()])
+    with pytest.warns(UserWarning, match="Nmt"):
+        vocabulary = Vocabulary.from_json(owner.to_str(), fallback=True)
+    ids = owner.encode("Hello WORLD", add_special_tokens=False).ids
+    assert vocabulary.encode_as_owner("Hello WORLD") == ids
+    assert vocabulary.decode(vocabulary.encode("Hello")) == b"Hello"
+    owner = Tokenizer(models.BPE({"a": 0, "b": 1}, []))
+    owner.pre_tokenizer = pre_tokenizers.UnicodeScripts()
+    with pytest.warns(UserWarning, match="UnicodeScripts"):
+        lossy = Vocabulary.from_json(owner.to_str(), fallback=True)
+    assert not lossy.exact
+    assert lossy.encode_as_owner("abcba") == [0, 1, 1, 0]
+    with pytest.raises(VocabularyError, match="can spell"):
+        lossy.encode("abcba")
+
+
+def with_merge_to(special):
+    """A merge whose token is a special, or was added after training."""
+    data = json.loads(byte_level().to_str())
+    vocab, merges = data["model"]["vocab"], data["model"]["merges"]
+    vocab["qz"] = len(vocab)
+    merges.insert(0, ["q", "z"])
+    token = {"id": vocab["qz"], "content": "qz", "special": special, "normalized": False}
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip"), False)
+    data["added_tokens"].append(token | flags)
+    return Tokenizer.from_str(json.dumps(data))
+
+
+@pytest.mark.parametrize("special", [True, False])
+def test_a_merge_may_yield_a_special_or_added_token(special):
+    owner = with_merge_to(special)
+    vocabulary = Vocabulary.from_json(owner.to_str())
+    owner.encode_special_tokens = True
+    for text in ("qz", "aqzb", " q z qqzz"):
+        ids = owner.encode(text, add_special_tokens=False).ids
+        assert vocabulary.encode_as_owner(text, specials=False) == ids
+
+
+def test_a_byte_without_a_token_of_its_own():
+    """Gemma's files have no <0x09>: the tab is an ordinary token."""
+    data = json.loads(sentencepiece_style().to_str())
+    vocab = data["model"]["vocab"]
+    vocab["\t"] = vocab.pop("<0x09>")
+    owner = Tokenizer.from_str(json.dumps(data))
+    vocabulary = Vocabulary.from_json(owner.to_str())
+    assert vocabulary.exact
+    for text in ("a\tb", "\t\t", "日\t本"):
+        ids = owner.encode(text, add_special_tokens=False).ids
+        assert vocabulary.encode_as_owner(text) == ids
+        assert vocabulary.decode(vocabulary.encode(text)) == text.encode()
+    del vocab["<0xE6>"]  # and one that nothing stands for: the owner's character is unknown
+    owner = Tokenizer.from_str(json.dumps(data))
+    vocabulary = Vocabulary.from_json(owner.to_str())
+    assert not vocabulary.exact
+    for text in ("日本", "a日b"):
+        ids = owner.encode(text, add_special_tokens=False).ids
+        assert vocabulary.encode_as_owner(text) == ids
+
+
+@pytest.mark.parametrize("lstrip", [True, False])
+@pytest.mark.parametrize("rstrip", [True, False])
+@pytest.mark.parametrize("normalized", [True, False])
+def test_added_tokens_beside_a_prepending_normaliser(lstrip, rstrip, normalized):
+    owner = sentencepiece_style()
+    token = AddedToken("[X]", lstrip=lstrip, rstrip=rstrip, normalized=normalized)
+    owner.add_tokens([token])
+    vocabulary = Vocabulary.from_json(owner.to_str())
+    for text in ("[X]", "a [X] b", "  [X]  ", "\n[X]\n a", "[X][X]", "a[X]", " [X] [X]"):
+        ids = owner.encode(text, add_special_tokens=False).ids
+        assert vocabulary.encode_as_owner(text) == ids, text
+
+
+def test_word_pieces_show_the_owners_spaces():
+    """Token by token, as a run shows them, the text is the owner's but for its first space."""
+    words = "[UNK] the quick ##est fox , . ' s n't do not ##n't".split()
+    owner = Tokenizer(models.WordPiece({w: i for i, w in enumerate(words)}, unk_token="[UNK]"))
+    owner.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    owner.decoder = decoders.WordPiece()
+    vocabulary = Vocabulary.from_json(owner.to_str())
+    ids = [words.index(w) for w in "the quick ##est fox , the fox . do n't ##n't".split()]
+    shown = b"".join(vocabulary.decode([token]) for token in ids).decode()
+    assert shown == " " + owner.decode(ids) == " " + vocabulary.decode_as_owner(ids)
+    assert shown.startswith(" the quickest fox, the fox.")
+
+
+def test_files_that_would_take_all_memory_or_are_none():
+    plain = json.loads(byte_level().to_str())
+
+    def refused(**model):
+        with pytest.raises(VocabularyError, match=r"\[Vocabulary\] expected"):
+            Vocabulary.from_json(json.dumps(plain | {"model": plain["model"] | model}))
+
+    vocab = plain["model"]["vocab"]
+    for wrong in (2**31 - 1, 2**63, -1, "7", 1.5, None, True):
+        refused(vocab=vocab | {"zz": wrong})
+    refused(vocab=[1, 2])
+    refused(merges=[["a"]])
+    refused(merges=[7])
+    refused(merges="ab")
+    refused(merges=[["x", "z"]], vocab={"x": 0, "z": 1})
+    for text in ("[" * 100_000, '{"model":' * 50_000, "[]", "7", '{"model": 7}'):
+        with pytest.raises(VocabularyError):
+            Vocabulary.from_json(text)
+    nested = {"type": "NFC"}
+    for _ in range(400):
+        nested = {"type": "Sequence", "normalizers": [nested]}
+    for wrong in (nested, 7, {"type": 7}, {"type": "Sequence"}, {"type": "Precompiled"}):
+        with pytest.raises((VocabularyError, UnsupportedTokenizerError)):
+            vocabulary = Vocabulary.from_json(json.dumps(plain | {"normalizer": wrong}))
+            assert vocabulary.encode_as_owner("a") and wrong is nested
+            raise VocabularyError("a deep sequence that is still fine")
+
+
+def test_lone_surrogates_and_ids_out_of_range():
+    vocabulary = VOCABULARIES["byte-level"]
+    for call in (vocabulary.encode, vocabulary.encode_as_owner):
+        with pytest.raises(InputError, match=r"U\+D800 at 1"):
+            call("a\ud800")
+    for call in (vocabulary.decode, vocabulary.decode_as_owner):
+        with pytest.raises(InputError, match="2147483648"):
+            call([1, 2**31])
 
 
 def test_what_cannot_be_spelled_is_refused_not_lost():

@@ -15,8 +15,8 @@
 #include <string>
 #include <vector>
 
-#include "anydraft/rows_view.h"
 #include "anydraft/drafter.h"
+#include "anydraft/rows_view.h"
 
 namespace anydraft {
 

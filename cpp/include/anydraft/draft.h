@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "anydraft/draft_row.h"
 #include "anydraft/random.h"
 #include "anydraft/rows_view.h"
 #include "anydraft/sampling.h"
@@ -18,6 +19,42 @@ namespace anydraft {
 // and this row. Throws Error(kNonFiniteLogits) for a bad row, Error(kValue) for kSparse.
 int32_t draw_children(ProposalKind kind, const RowsView& rows, int64_t index,
                       const SamplingParams& params, int32_t width, RandomKey key, int32_t* out);
+
+// Reads a drafter's row once, for what reading it by target ids needs; nothing where the ids are
+// the target's own. `params`: how its children will be drawn; or, where the projection is `spelt`,
+// how the drafter's own tokens are weighed: filters and all, and at temperature 1 for a greedy
+// drafter. Throws Error(kNonFiniteLogits) for NaN or +inf anywhere in the row and, where `spelt`,
+// for -inf everywhere, Error(kValue) for a row that the projection does not fit or for a row of
+// `spelt` whose params are greedy.
+void prepare(DraftRow& row, const SamplingParams& params);
+// The same row inside a drafter token: what follows where its spelling goes on at `place`.
+DraftRow inside(const DraftRow& row, TriePlace place);
+
+// As above from a prepared row, read once; sets row.known. `params` as for prepare(), but where
+// `spelt` their temperature alone: filters are in the row already. 0: no target token has mass, the
+// node is a leaf, and row.known stays empty.
+int32_t draw_children(ProposalKind kind, DraftRow& row, const SamplingParams& params, int32_t width,
+                      RandomKey key, int32_t* out);
+
+// What a drafter is fed for a target token drawn from a row that is not `spelt`: of the drafter's
+// tokens that stand for it the likeliest, the first of equals.
+int32_t drafter_id(const DraftRow& row, int32_t token);
+
+// Behind a target token drawn from a `spelt` row: whether the drafter's token ends there.
+struct Spelling {
+  TriePlace place;          // where it goes on
+  double ends, goes_on;     // masses of the drafter's tokens that end with the token, or go on
+  int32_t drafter_id = -1;  // the likeliest of those that end, the first of equals; -1: none does
+};
+Spelling spell(const DraftRow& row, int32_t token);
+
+// Masses of tokens in a prepared row at temperature 1 without filters, out [count]: what dynamic
+// trees grow by. Reads the row once.
+void likelihoods(const DraftRow& row, const int32_t* tokens, int32_t count, double* out);
+
+// The largest mass of a row of logits at temperature 1, or where that resolves nothing at the
+// lowest temperature that does. Reads the row once. Throws Error(kNonFiniteLogits).
+double confidence(const RowView& row);
 
 // What children of a node with remaining for `width` are drawn by: hub and greedy-k need two.
 inline ProposalKind kind_used(ProposalKind kind, int32_t width) {

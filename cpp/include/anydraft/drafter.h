@@ -14,6 +14,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <deque>
 #include <exception>
 #include <map>
 #include <memory>
@@ -22,6 +23,7 @@
 #include <vector>
 
 #include "anydraft/draft.h"
+#include "anydraft/draft_row.h"
 #include "anydraft/rows_view.h"
 #include "anydraft/sampling.h"
 #include "anydraft/verify.h"
@@ -94,13 +96,17 @@ struct DraftRequest {
   }
 };
 
-// A draft in target tokens: the tree, and rows of logits over `width` target ids that become
-// distributions by `sampling`. tree.rows index them.
+// A draft in target tokens: the tree, and the rows its tokens were drawn from, which become
+// distributions by `sampling`. They lie where the model left them and are read through the pair's
+// map; tree.rows index them.
 struct Draft {
   DraftTree tree{{}};
-  std::vector<float> distributions;
-  int64_t width = 0;
+  std::vector<std::unique_ptr<DraftRow>> rows;  // none: what is drafted is certain
   SamplingParams sampling;
+  std::deque<std::vector<float>> made;  // rows that are nowhere else
+
+  // Logits of a row over target ids, out [width]: for hosts whose verifiers take dense rows.
+  void write_logits(int64_t row, int64_t width, float* out) const;
 };
 
 // What is known of a bridge that kAuto may take, and how often it did.
@@ -137,6 +143,7 @@ class Drafter {
   void add(int64_t id, DraftRequest request);
   void forget(int64_t id);
   bool has(int64_t id) const { return requests_.count(id) > 0; }
+  int64_t size() const { return static_cast<int64_t>(requests_.size()); }  // requests there are
 
   // Begins a draft below `context` (target ids, not empty), at most `remaining` tokens deep. The
   // context may have grown or have been cut since the last time. Throws what an encoder throws; the
@@ -149,7 +156,10 @@ class Drafter {
   // Rows for all of these feeds, in order: [sum of rows, vocab]; of requests that are forgotten
   // they are passed over. A request whose rows are bad says so in error(), the others go on. Throws
   // Error(kValue) for another shape.
-  void feed(const std::vector<Feed>& feeds, const RowsView& logits);
+  // The rows stay as they are until the request's next propose(), or for as long as `owner` is
+  // held: they are read again when the draft is judged.
+  void feed(const std::vector<Feed>& feeds, const RowsView& logits,
+            const std::shared_ptr<const void>& owner = nullptr);
   // After a call of the model with these feeds failed half way: its caches may have been cut.
   void failed(const std::vector<Feed>& feeds);
 

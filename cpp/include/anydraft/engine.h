@@ -115,20 +115,27 @@ class Engine {
   // Rows for all feeds of the last next(), in order: [sum of rows, vocab]; those of requests that
   // have been cancelled or forgotten since are passed over. The trees of all requests are judged
   // together, on the threads there are (threads.h). Throws Error(kValue) for another shape.
-  void feed(const RowsView& logits) { feed(Work(pending_), logits); }
+  // A drafter's rows stay as they are until the request's next rows of the target, or for as long
+  // as `owner` is held: nothing is copied, and they are read again when the trees are judged.
+  void feed(const RowsView& logits, const std::shared_ptr<const void>& owner = nullptr) {
+    feed(Work(pending_), logits, owner);
+  }
   // Of an earlier next(): while a model runs, others of the engine's requests may be served.
-  void feed(const Work& work, const RowsView& logits);
+  void feed(const Work& work, const RowsView& logits,
+            const std::shared_ptr<const void>& owner = nullptr);
 
   const std::vector<Emitted>& emitted(int64_t id) const;         // grows; owned by the engine
   const std::vector<TokenLogprobs>& logprobs(int64_t id) const;  // [emitted], where asked for
   Finish finish(int64_t id) const;
   Stats stats(int64_t id) const;
+  int64_t size() const { return static_cast<int64_t>(requests_.size()); }  // requests there are
 
  private:
   class RequestState;
   RequestState& state(int64_t id) const;
   void check_shape(const Work& work, const RowsView& logits) const;
-  void take_draft(const Work& work, const RowsView& logits);
+  void take_draft(const Work& work, const RowsView& logits,
+                  const std::shared_ptr<const void>& owner);
   void take_target(const Work& work, const RowsView& logits);
 
   EngineOptions options_;

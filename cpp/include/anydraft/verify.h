@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "anydraft/draft_row.h"
 #include "anydraft/rows_view.h"
 #include "anydraft/sampling.h"
 
@@ -34,12 +35,55 @@ enum class ProposalKind : int32_t {
 };
 const char* name_of(ProposalKind kind);
 
-enum class Verifier : int32_t { kTopDown, kMatch, kTraversal, kBlock, kMultipath, kKseq };
+ANYDRAFT_HD constexpr uint32_t bit_of(ProposalKind kind) {
+  return uint32_t{1} << static_cast<int32_t>(kind);
+}
+constexpr uint32_t kAllProposals = 2 * bit_of(ProposalKind::kSparse) - 1;
+
+enum class Verifier : int32_t {
+#define ANYDRAFT_VERIFIER(name, enumerator, ...) enumerator,
+#include "anydraft/verifiers.def"
+#undef ANYDRAFT_VERIFIER
+};
+
+enum class DraftShape : int32_t {
+  kTree,   // any
+  kChain,  // one child a node
+  kPaths,  // independent paths, merged where they agree
+};
+
+enum VerifierTrait : uint32_t {
+  kNoTraits = 0,
+  kJoint = 1,  // a node's acceptance is a joint weight: of its path's tokens together
+  kSelects =
+      2,       // chooses a path first: needs select uniforms, and no node's acceptance can be told
+  kRatio = 4,  // K-SEQ's rule of acceptance
+  kSums = 8,   // sums over the rows of every node that it visits
+};
+
+struct VerifierTraits {
+  uint32_t proposals = 0;  // bit_of each kind it takes
+  DraftShape shape = DraftShape::kTree;
+  uint32_t traits = 0;
+  ANYDRAFT_HD constexpr bool has(VerifierTrait trait) const { return (traits & trait) != 0; }
+};
+
+// From the list.
+ANYDRAFT_HD constexpr VerifierTraits traits_of(Verifier verifier) {
+  switch (verifier) {
+#define ANYDRAFT_VERIFIER(name, enumerator, algorithm, proposals, shape, traits, ...) \
+  case Verifier::enumerator:                                                          \
+    return {proposals, DraftShape::shape, traits};
+#include "anydraft/verifiers.def"
+#undef ANYDRAFT_VERIFIER
+  }
+  return {};
+}
 
 struct VerifierInfo {
   const char* name;
   Verifier verifier;
-  const char* proposals;  // kinds it takes, separated by ", "
+  std::string proposals;  // names of the kinds it takes, separated by ", "
   const char* shapes;     // of the drafts
   const char* devices;
   const char* cost;    // beyond reading each row it needs once
@@ -47,7 +91,9 @@ struct VerifierInfo {
 };
 const std::vector<VerifierInfo>& verifiers();  // from verifiers.def, the one list
 Verifier verifier_by_name(const std::string& name);
-bool takes(Verifier verifier, ProposalKind kind);
+ANYDRAFT_HD constexpr bool takes(Verifier verifier, ProposalKind kind) {
+  return (traits_of(verifier).proposals & bit_of(kind)) != 0;
+}
 
 // The distribution of each node's children: kinds[node], and rows[node] the row of draft_logits it
 // belongs to (not read for kOneHot, kSparse and leaves).
@@ -77,6 +123,12 @@ struct VerifyRequest {
   RowsView target_logits;  // [nodes, vocab]
   ProposalsView proposals;
   RowsView draft_logits;  // [rows, vocab]; data null where no distribution needs it
+  // On the CPU rows may lie anywhere, be narrower than the vocabulary (ids behind them have no
+  // mass) and, drafters', be read through a projection. In place of target_logits and draft_logits:
+  const RowView* target_rows = nullptr;         // [nodes]
+  const DraftRow* const* draft_rows = nullptr;  // [draft_row_count], what proposals.rows index
+  int64_t draft_row_count = 0;
+  int64_t vocab = 0;  // of the target; 0: columns of target_logits
   // One for all requests, or, where params_per_request, arrays [requests].
   const SamplingParams* sampling = nullptr;
   const SamplingParams* draft_sampling = nullptr;
@@ -86,6 +138,11 @@ struct VerifyRequest {
   bool report_status = false;    // a request that fails says so, the others go on
   bool want_acceptance = false;  // fill VerifyResult::acceptance
 
+  int64_t vocabulary() const { return vocab > 0 ? vocab : target_logits.cols; }
+  RowView target_row(int64_t node) const {
+    return target_rows ? target_rows[node] : target_logits.at(node);
+  }
+  int64_t draft_rows_given() const { return draft_rows ? draft_row_count : draft_logits.rows; }
   const SamplingParams& target_params(int64_t request) const {
     return sampling[params_per_request ? request : 0];
   }

@@ -22,8 +22,7 @@ AutoSource::AutoSource(const Pair& pair, const DraftRequest& request, DraftStats
       acceptance_(pair, request, static_cast<int32_t>(longest_)) {
   const auto cache = std::make_shared<DrafterCache>();
   const auto add = [&](Bridge bridge) {
-    auto candidate = std::make_unique<Candidate>();
-    candidate->pair = pair;
+    auto candidate = std::make_unique<Candidate>(pair);
     candidate->pair.options.bridge = bridge;
     candidate->source = std::make_unique<ModelSource>(candidate->pair, request, stats, cache);
     candidates_.push_back(std::move(candidate));

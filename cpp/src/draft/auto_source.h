@@ -34,6 +34,7 @@ class AutoSource : public DraftSource {
 
  private:
   struct Candidate {
+    explicit Candidate(const Pair& of) : pair(of) {}
     Pair pair;
     std::unique_ptr<ModelSource> source;
     double calls = 0, planned = 0;  // of the drafter in its rounds; lengths of these

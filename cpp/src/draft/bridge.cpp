@@ -33,33 +33,27 @@ RandomKey DraftRound::key(int32_t number) const {
           static_cast<uint32_t>(number),     Purpose::kDraft,       0};
 }
 
-void DraftRound::draw_from(const RowsView& row, int64_t index, const SamplingParams& params,
+void DraftRound::draw_from(std::unique_ptr<DraftRow> row, const SamplingParams& params,
                            int32_t width, int32_t number, Expansion& expansion) const {
   const ProposalKind kind = sampling.greedy() ? ProposalKind::kOneHot : pair.options.scheme;
   expansion.kind = kind_used(kind, width);
   std::vector<int32_t>& children = expansion.children;
   children.resize(width);
   children.resize(
-      pair.random().draw(expansion.kind, row, index, params, width, key(number), children.data()));
+      pair.random().draw(expansion.kind, *row, params, width, key(number), children.data()));
   if (pair.merges()) merge_equal(children, expansion.paths);
-  const bool weighed = tree.most_nodes() > 0;
-  const detail::Distribution distribution =
-      weighed ? make_distribution(row, index, SamplingParams{}) : detail::Distribution{};
-  for (int32_t token : children) {
-    expansion.masses.push_back(weighed ? detail::mass(distribution, token) : 1);
+  expansion.masses.assign(children.size(), 1);
+  if (tree.most_nodes() > 0) {
+    likelihoods(*row, children.data(), static_cast<int32_t>(children.size()),
+                expansion.masses.data());
   }
+  expansion.row = std::move(row);
 }
 
-int32_t DraftRound::keep_distribution(const Expansion& expansion) {
+int32_t DraftRound::keep_row(Expansion& expansion) {
   if (expansion.kind == ProposalKind::kOneHot || expansion.children.empty()) return -1;
-  const std::vector<float>& row = expansion.distribution;
-  draft.distributions.insert(draft.distributions.end(), row.begin(), row.end());
-  return static_cast<int32_t>(draft.distributions.size() / row.size()) - 1;
-}
-
-void DraftBridge::propose_over_target(const SamplingParams& params) {
-  round_.draft.width = std::max<int64_t>(round_.pair.target->size(), round_.target_width);
-  round_.draft.sampling = params;
+  draft.rows.push_back(std::move(expansion.row));
+  return static_cast<int32_t>(draft.rows.size()) - 1;
 }
 
 std::string DraftBridge::text_to(int32_t node) const {

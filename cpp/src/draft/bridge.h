@@ -17,7 +17,7 @@ struct Expansion {
   std::vector<int32_t> paths;     // multipath; else empty
   // The drafter's ids of the children; -1: the drafter's token goes on behind this one.
   std::vector<int32_t> fed_as;
-  std::vector<float> distribution;  // logits over target ids
+  std::unique_ptr<DraftRow> row;  // what the children were drawn from
 };
 
 // One round of drafting, which a source and its bridge share.
@@ -34,10 +34,12 @@ struct DraftRound {
   }
   // Children by the scheme, and their masses where the tree's growth asks for them; `number`: of
   // the first draw.
-  void draw_from(const RowsView& row, int64_t index, const SamplingParams& params, int32_t width,
+  void draw_from(std::unique_ptr<DraftRow> row, const SamplingParams& params, int32_t width,
                  int32_t number, Expansion& expansion) const;
-  // The draft's row that children were drawn from; -1: none, they are certain.
-  int32_t keep_distribution(const Expansion& expansion);
+  // The draft's row that children were drawn from, kept; -1: none, they are certain.
+  int32_t keep_row(Expansion& expansion);
+  // Columns of the target's logits, as far as they are known.
+  int64_t vocab() const { return std::max<int64_t>(pair.target->size(), target_width); }
 
   const Pair& pair;
   const DraftRequest& request;
@@ -51,6 +53,7 @@ struct DraftRound {
   double confidence = 1;  // of the chain so far, in the drafter's eyes
   uint32_t position = 0;  // committed length
   int32_t draws = 0;      // no two of a round share a number
+  int64_t taken = 0;      // calls of the drafter whose rows were looked at
 };
 
 class DraftBridge {
@@ -77,9 +80,6 @@ class DraftBridge {
   virtual std::string text_to(int32_t node) const;  // bytes of the tree's path
 
  protected:
-  // Logits over target ids that the sampling of `params` makes a distribution.
-  void propose_over_target(const SamplingParams& params);
-
   DraftRound& round_;
 };
 

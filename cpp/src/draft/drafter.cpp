@@ -1,12 +1,13 @@
 #include "anydraft/drafter.h"
 
-#include <limits>
+#include <cmath>
 #include <utility>
 
 #include "anydraft/error.h"
 #include "draft/auto_source.h"
 #include "draft/lookup.h"
 #include "draft/model_source.h"
+#include "rows/draft_rows.h"
 
 namespace anydraft {
 namespace {
@@ -123,6 +124,17 @@ std::unique_ptr<DraftSource> make_source(const Pair& pair, const DraftRequest& r
   return std::make_unique<ModelSource>(pair, request, stats);
 }
 
+const ProjectionView& Pair::projection(bool spelt, int64_t target_vocab,
+                                       int64_t draft_vocab) const {
+  std::shared_ptr<const Projection>& kept = projections_[{spelt, target_vocab, draft_vocab}];
+  if (!kept && spelt) {
+    kept = std::make_shared<Projection>(*token_trie, drafter->size(), target_vocab, draft_vocab);
+  } else if (!kept) {
+    kept = std::make_shared<Projection>(*map, target_vocab, draft_vocab);
+  }
+  return kept->view();
+}
+
 struct Drafter::State {
   State(const Pair& pair, DraftRequest asked)
       : request(std::move(asked)), source(make_source(pair, request, stats)) {}
@@ -133,14 +145,15 @@ struct Drafter::State {
   TokenIds context;     // what the last draft stands below
   bool settled = true;  // nothing of that draft is to be looked at any more
   std::exception_ptr error;
+  std::vector<std::shared_ptr<const void>> held;  // rows that the draft reads
 };
 
 Drafter::Drafter(std::shared_ptr<const Vocabulary> target,
                  std::shared_ptr<const Vocabulary> drafter, DrafterOptions options,
                  std::shared_ptr<const VocabularyMap> map,
                  std::shared_ptr<const DraftTokenTrie> token_trie)
-    : pair_(new Pair{std::move(target), std::move(drafter), std::move(map), std::move(token_trie),
-                     std::move(options)}) {
+    : pair_(new Pair(std::move(target), std::move(drafter), std::move(map), std::move(token_trie),
+                     std::move(options))) {
   Pair& pair = *pair_;
   if (!pair.options.random_source) pair.options.random_source = std::make_shared<RandomSource>();
   if (!pair.target) fail("a target vocabulary, got none");
@@ -195,6 +208,7 @@ void Drafter::propose(int64_t id, const TokenIds& context, int64_t remaining) {
     settle(id, TokenIds(context.begin(), context.begin() + static_cast<int64_t>(came)), kept);
   }
   request.source->start(context, remaining);
+  request.held.clear();
   request.context = context;
   request.settled = false;
   request.error = nullptr;
@@ -216,7 +230,8 @@ std::vector<Feed> Drafter::next(const std::vector<int64_t>& ids) const {
   return feeds;
 }
 
-void Drafter::feed(const std::vector<Feed>& feeds, const RowsView& logits) {
+void Drafter::feed(const std::vector<Feed>& feeds, const RowsView& logits,
+                   const std::shared_ptr<const void>& owner) {
   int64_t expected = 0, row = 0;
   for (const Feed& feed : feeds) expected += feed.rows;
   if (logits.rows != expected || logits.cols < 1) {
@@ -230,6 +245,7 @@ void Drafter::feed(const std::vector<Feed>& feeds, const RowsView& logits) {
       State& request = *found->second;
       try {
         request.source->take(logits, row);
+        if (owner) request.held.push_back(owner);
       } catch (const std::exception&) {
         request.error = std::current_exception();
         request.source->failed();
@@ -243,6 +259,14 @@ void Drafter::failed(const std::vector<Feed>& feeds) {
   for (const Feed& feed : feeds) {
     const auto found = requests_.find(feed.request);
     if (found != requests_.end()) found->second->source->failed();
+  }
+}
+
+void Draft::write_logits(int64_t row, int64_t width, float* out) const {
+  detail::Distribution distribution = detail::unread_row(*rows[row]);
+  if (rows[row]->known) detail::take_known(*rows[row]->known, distribution);
+  for (int64_t i = 0; i < width; ++i) {
+    out[i] = i < distribution.size ? detail::logit_at(distribution, i) : -INFINITY;
   }
 }
 

@@ -15,22 +15,39 @@ bool has_child(const DraftTree& tree, int32_t node) {
 
 DraftFeeder::DraftFeeder(const Pair& pair, std::shared_ptr<DrafterCache> cache)
     : pair_(pair), cache_(std::move(cache)) {
-  if (!pair.across()) return;
-  if (!cache_->context) {
-    cache_->context =
-        std::make_unique<detail::DraftContext>(*pair.target, *pair.drafter, *pair.map);
+  if (!pair.across() || cache_->context) return;
+  cache_->context = std::make_unique<detail::DraftContext>(*pair.target, *pair.drafter, *pair.map);
+}
+
+// A context only grows. Of a text that was cut or changed the drafter's tokens are made anew, and
+// what they share with those of before stays in the cache.
+void DraftFeeder::tell(const TokenIds& committed) {
+  TokenIds& told = cache_->told;
+  const bool grown =
+      told.size() <= committed.size() && std::equal(told.begin(), told.end(), committed.begin());
+  if (grown) {
+    context()->sync(committed);
+    cache_->cached.cut(static_cast<int64_t>(context()->fed()));
+    told.insert(told.end(), committed.begin() + static_cast<int64_t>(told.size()), committed.end());
+    return;
   }
-  context_ = cache_->context.get();
+  auto anew = std::make_unique<detail::DraftContext>(*pair_.target, *pair_.drafter, *pair_.map);
+  anew->sync(committed);
+  const TokenIds &before = context()->ids(), &now = anew->ids();
+  const auto fed = before.begin() + static_cast<int64_t>(context()->fed());
+  const auto parted = std::mismatch(before.begin(), fed, now.begin(), now.end());
+  cache_->cached.cut(parted.first - before.begin());
+  cache_->context = std::move(anew);
+  told = committed;
 }
 
 bool DraftFeeder::start(const TokenIds& committed) {
   in_cache_.clear();
   tokens_.assign(1, -1);
-  Cached& cached = cache_->cached;
-  if (!context_) {
+  if (!context()) {
     const auto parted =
         std::mismatch(committed_.begin(), committed_.end(), committed.begin(), committed.end());
-    cached.cut(parted.first - committed_.begin());
+    cache_->cached.cut(parted.first - committed_.begin());
     committed_ = committed;
     // An id of no token, which a target with wider logits may emit and a drafter has no row for.
     const int32_t size = pair_.target->size();
@@ -38,11 +55,10 @@ bool DraftFeeder::start(const TokenIds& committed) {
                         [size](int32_t id) { return id >= size; });
   }
   try {
-    context_->sync(committed);
+    tell(committed);
   } catch (const Error&) {
     return false;  // text the drafter cannot spell
   }
-  cached.cut(static_cast<int64_t>(context_->fed()));
   return length() > 0;
 }
 
@@ -102,7 +118,7 @@ void DraftFeeder::fed(const DraftTree& tree, const std::vector<int32_t>& frontie
   if (!in_order(tree, frontier)) in_cache_.clear();
   in_cache_.insert(in_cache_.end(), nodes.begin(), nodes.end());
   cache_->cached.set(length());
-  if (context_) context_->mark_fed();
+  if (context()) context()->mark_fed();
 }
 
 void DraftFeeder::settle(const std::vector<int32_t>& path) {
@@ -113,8 +129,8 @@ void DraftFeeder::settle(const std::vector<int32_t>& path) {
     const auto found = std::find(in_cache_.begin(), in_cache_.end(), node);
     if (found == in_cache_.end()) break;
     slots.push_back(before + static_cast<int32_t>(found - in_cache_.begin()));
-    if (context_) {
-      context_->append(tokens_[node]);
+    if (context()) {
+      context()->append(tokens_[node]);
     } else {
       committed_.push_back(tokens_[node]);
     }
@@ -122,7 +138,7 @@ void DraftFeeder::settle(const std::vector<int32_t>& path) {
   in_cache_.clear();
   if (cache_->cached.size() < before) return;  // no draft this round: the cache is as it was
   cache_->cached.set(before, std::move(slots));
-  if (context_) context_->mark_fed();
+  if (context()) context()->mark_fed();
 }
 
 void DraftFeeder::failed() {

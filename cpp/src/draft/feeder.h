@@ -13,6 +13,7 @@ namespace anydraft {
 // What the drafter's cache holds of a request; bridges that take turns share it.
 struct DrafterCache {
   std::unique_ptr<detail::DraftContext> context;  // across vocabularies
+  TokenIds told;                                  // target ids the context stands for
   Cached cached;                                  // of the text
 };
 
@@ -26,7 +27,7 @@ class DraftFeeder {
   // throws.
   bool start(const TokenIds& committed);
   // The text in the drafter's tokens.
-  const TokenIds& text() const { return context_ ? context_->ids() : committed_; }
+  const TokenIds& text() const { return context() ? context()->ids() : committed_; }
   int64_t length() const { return static_cast<int64_t>(text().size()); }
 
   // The drafter's ids of the tree's newest nodes; -1: inside a token.
@@ -44,6 +45,8 @@ class DraftFeeder {
   void failed();
 
  private:
+  detail::DraftContext* context() const { return cache_->context.get(); }
+  void tell(const TokenIds& committed);
   bool in_order(const DraftTree& tree, const std::vector<int32_t>& frontier) const;
   std::vector<int32_t> nodes_to_feed(const DraftTree& tree,
                                      const std::vector<int32_t>& frontier) const;
@@ -51,7 +54,6 @@ class DraftFeeder {
 
   const Pair& pair_;
   std::shared_ptr<DrafterCache> cache_;
-  detail::DraftContext* context_ = nullptr;  // the cache's
   TokenIds committed_;
   std::vector<int32_t> tokens_;    // [nodes]
   std::vector<int32_t> in_cache_;  // nodes in the drafter's cache, behind the text

@@ -22,10 +22,7 @@ ModelSource::ModelSource(const Pair& pair, const DraftRequest& request, DraftSta
     : round_(pair, request, stats, std::move(cache)), bridge_(make_bridge(round_)) {}
 
 void ModelSource::start(const TokenIds& committed, int64_t remaining) {
-  std::vector<float> memory = std::move(round_.draft.distributions);  // megabytes a round
-  memory.clear();
   round_.draft = {};
-  round_.draft.distributions = std::move(memory);
   round_.draws = 0;
   round_.confidence = 1;
   round_.position = static_cast<uint32_t>(committed.size());
@@ -55,6 +52,7 @@ void ModelSource::take(const RowsView& all, int64_t first) {
   std::vector<Expansion> drawn;
   DraftTree& tree = round_.tree;
   int32_t draws = round_.draws, left = tree.most_nodes() - (tree.size() - 1);
+  ++round_.taken;
   const bool mute = says_nothing(all, rows.cols, first);
   for (size_t i = 0; i < frontier_.size() && !mute; ++i) {
     const int64_t row = first + static_cast<int64_t>(i);
@@ -64,10 +62,10 @@ void ModelSource::take(const RowsView& all, int64_t first) {
   round_.feeder.fed(tree, frontier_);
   const std::vector<int32_t> expanded = frontier_;
   for (size_t i = 0; i < drawn.size(); ++i) {
-    add(expanded[i], drawn[i]);
+    const auto children = static_cast<int32_t>(drawn[i].children.size());
+    add(expanded[i], std::move(drawn[i]));
     // Inside a drafter token the same row says what follows.
-    for (int32_t node = tree.size() - static_cast<int32_t>(drawn[i].children.size());
-         node < tree.size(); ++node) {
+    for (int32_t node = tree.size() - children; node < tree.size(); ++node) {
       if (round_.feeder.token(node) >= 0 || !tree.may_grow(node)) continue;
       add(node, draw_next(node, rows, first + static_cast<int64_t>(i), draws, left));
     }
@@ -107,10 +105,10 @@ Expansion ModelSource::draw_next(int32_t node, const RowsView& rows, int64_t row
   return drawn;
 }
 
-void ModelSource::add(int32_t node, const Expansion& expansion) {
+void ModelSource::add(int32_t node, Expansion expansion) {
   DraftTree& tree = round_.tree;
   const int32_t first = tree.size();
-  tree.expand(node, expansion.kind, round_.keep_distribution(expansion), expansion.children,
+  tree.expand(node, expansion.kind, round_.keep_row(expansion), expansion.children,
               expansion.masses, expansion.paths);
   round_.feeder.add(expansion.fed_as);
   for (int32_t child = first; child < tree.size(); ++child) {
@@ -122,14 +120,7 @@ void ModelSource::add(int32_t node, const Expansion& expansion) {
 // a draft ends says nothing of its last token.
 bool ModelSource::unsure(const RowsView& rows, int64_t row) {
   if (round_.pair.options.draft_confidence <= 0) return false;
-  SamplingParams greedy;
-  greedy.temperature = 0;
-  const int32_t likeliest = make_distribution(rows, row, greedy).one_hot;
-  // No logits that may be drawn from are too large to be looked at: that would undo the draft.
-  SamplingParams plain;
-  plain.temperature =
-      std::max(1.0, std::abs(detail::load(rows.row(row), rows.dtype, likeliest)) * 1e-6);
-  round_.confidence *= detail::mass(make_distribution(rows, row, plain), likeliest);
+  round_.confidence *= confidence(rows.at(row));
   return round_.confidence < round_.pair.options.draft_confidence;
 }
 

@@ -31,7 +31,7 @@ class ModelSource : public DraftSource {
  private:
   Expansion draw_next(int32_t node, const RowsView& rows, int64_t row, int32_t& draws,
                       int32_t& left);
-  void add(int32_t node, const Expansion& expansion);
+  void add(int32_t node, Expansion expansion);
   bool unsure(const RowsView& rows, int64_t row);
   bool says_nothing(const RowsView& all, int64_t cols, int64_t first) const;
 

@@ -10,9 +10,9 @@ class RandomSource {
  public:
   virtual ~RandomSource() = default;
   // As anydraft::draw_children.
-  virtual int32_t draw(ProposalKind kind, const RowsView& rows, int64_t index,
-                       const SamplingParams& params, int32_t width, RandomKey key, int32_t* out) {
-    return draw_children(kind, rows, index, params, width, key, out);
+  virtual int32_t draw(ProposalKind kind, DraftRow& row, const SamplingParams& params,
+                       int32_t width, RandomKey key, int32_t* out) {
+    return draw_children(kind, row, params, width, key, out);
   }
   // True with probability part / (part + rest).
   virtual bool chance(double part, double rest, RandomKey key) {

@@ -26,7 +26,7 @@ SequenceBridge::SequenceBridge(DraftRound& round)
             round.pair.options.stop_rule) {}
 
 void SequenceBridge::start(const TokenIds& committed, int64_t remaining) {
-  propose_over_target(psi_.of_psi);
+  round_.draft.sampling = psi_.of_psi;
   round_.draft.tree = DraftTree(shape_for(round_.pair.options, remaining));
   round_.draft.tree.tokens[0] = committed.back();
   round_.draft.tree.paths[0] = round_.tree.paths[0];
@@ -129,17 +129,17 @@ void SequenceBridge::draw_children(int32_t node) {
   Expansion drawn;
   if (width > 0) {
     const float scale = static_cast<float>(1.4426950408889634 / psi_.of_psi.temperature);
-    drawn.distribution = trie_.psi(growth.sequences, round_.draft.width, scale);
-  }
-  if (detail::has_mass(drawn.distribution)) {
-    const RowsView psi{drawn.distribution.data(), DType::kFloat32,    1,
-                       round_.draft.width,        round_.draft.width, 0};
-    round_.draw_from(psi, 0, psi_.of_psi, width, round_.next_draws(width), drawn);
-    count(growth);
+    std::vector<float> psi = trie_.psi(growth.sequences, round_.vocab(), scale);
+    if (detail::has_mass(psi)) {
+      round_.draft.made.push_back(std::move(psi));
+      auto own = std::make_unique<DraftRow>();
+      own->logits = {round_.draft.made.back().data(), DType::kFloat32, round_.vocab(), 0};
+      round_.draw_from(std::move(own), psi_.of_psi, width, round_.next_draws(width), drawn);
+      count(growth);
+    }
   }
   const int32_t first = tree.size();
-  tree.expand(node, drawn.kind, round_.keep_distribution(drawn), drawn.children, drawn.masses,
-              drawn.paths);
+  tree.expand(node, drawn.kind, round_.keep_row(drawn), drawn.children, drawn.masses, drawn.paths);
   const Sequences sequences = std::move(growths_[node].sequences);
   growths_.resize(tree.size());
   for (int32_t child = first; child < tree.size(); ++child) {
@@ -153,7 +153,7 @@ void SequenceBridge::draw_children(int32_t node) {
 // draft so far.
 void SequenceBridge::count(const Growth& growth) {
   double all = 0, stopped = 0;
-  std::vector<double> by_token(round_.draft.width, 0.0);
+  std::vector<double> by_token(round_.vocab(), 0.0);
   for (const Sequence& sequence : growth.sequences) {
     if (sequence.first < 0) continue;
     all += sequence.mass;

@@ -1,26 +1,46 @@
 // How a request's drafts come about: one object a request, one class a kind of source.
 #pragma once
 
+#include <map>
 #include <memory>
+#include <tuple>
 #include <vector>
 
 #include "anydraft/drafter.h"
+#include "bridge/projection.h"
 #include "bridge/slrs.h"
 #include "draft/random_source.h"
 
 namespace anydraft {
 
 struct Pair {
+  Pair(std::shared_ptr<const Vocabulary> of_target, std::shared_ptr<const Vocabulary> of_drafter,
+       std::shared_ptr<const VocabularyMap> of_ids, std::shared_ptr<const DraftTokenTrie> of_tokens,
+       DrafterOptions given)
+      : target(std::move(of_target)),
+        drafter(std::move(of_drafter)),
+        map(std::move(of_ids)),
+        token_trie(std::move(of_tokens)),
+        options(std::move(given)) {}
+
   std::shared_ptr<const Vocabulary> target, drafter;
   std::shared_ptr<const VocabularyMap> map;          // bridges across vocabularies
   std::shared_ptr<const DraftTokenTrie> token_trie;  // SLRS
   DrafterOptions options;
+
+  // How drafter rows of `draft_vocab` columns are read by target ids; kept once made. `spelt`: as
+  // string-level rejection sampling does.
+  const ProjectionView& projection(bool spelt, int64_t target_vocab, int64_t draft_vocab) const;
 
   RandomSource& random() const { return *options.random_source; }
   bool across() const { return info_of(options.bridge).across; }
   bool has_model() const { return across() || options.bridge == Bridge::kSame; }
   // Equal siblings are one node with several paths.
   bool merges() const { return options.verifier == Verifier::kMultipath; }
+
+ private:
+  using Shape = std::tuple<bool, int64_t, int64_t>;
+  mutable std::map<Shape, std::shared_ptr<const Projection>> projections_;
 };
 
 class DraftSource {

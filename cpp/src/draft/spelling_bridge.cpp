@@ -2,60 +2,58 @@
 
 #include <algorithm>
 
-#include "bridge/tli.h"
-
 namespace anydraft {
 
+// A row is read once for all the nodes inside its tokens.
+const DraftRow& SpellingBridge::prepared(const RowsView& rows, int64_t row) {
+  const RowView logits = rows.at(row);
+  if (prepared_in_ == round_.taken && prepared_.logits.data == logits.data) return prepared_;
+  prepared_in_ = -1;
+  prepared_ = {};
+  prepared_.logits = logits;
+  prepared_.projection = &round_.pair.projection(true, round_.vocab(), rows.cols);
+  prepare(prepared_, psi_.weighing);
+  prepared_in_ = round_.taken;
+  return prepared_;
+}
+
 // Where the drafter token stands that a node is inside of; the root behind a whole one.
-DraftTokenTrie::Place SpellingBridge::place_of(int32_t node) const {
+TriePlace SpellingBridge::place_of(int32_t node) const {
   TokenIds begun;
   for (; node > 0 && round_.feeder.token(node) < 0; node = round_.tree.parents[node]) {
     begun.push_back(round_.tree.tokens[node]);
   }
-  DraftTokenTrie::Place place = round_.pair.token_trie->root();
+  const DraftTokenTrie& trie = *round_.pair.token_trie;
+  DraftTokenTrie::Place place = trie.root();
   for (auto token = begun.rbegin(); token != begun.rend(); ++token) {
-    place = round_.pair.token_trie->next(place, *token);
+    place = trie.next(place, *token);
   }
-  return place;
+  return {place.begin, place.end, place.depth};
 }
 
 Expansion SpellingBridge::draw(int32_t node, int32_t width, const RowsView& rows, int64_t row,
                                int32_t number) {
-  const detail::Distribution distribution = make_distribution(rows, row, psi_.weighing);
-  const DraftTokenTrie::Place place = place_of(node);
+  const DraftRow& whole = prepared(rows, row);
+  const TriePlace place = place_of(node);
+  auto own = std::make_unique<DraftRow>(place.depth > 0 ? inside(whole, place) : whole);
   Expansion drawn;
-  drawn.distribution = round_.pair.token_trie->psi(distribution, place, round_.draft.width);
-  if (!detail::has_mass(drawn.distribution)) return {};  // nothing that spells: a leaf
-  const RowsView psi{drawn.distribution.data(), DType::kFloat32,    1,
-                     round_.draft.width,        round_.draft.width, row};
-  round_.draw_from(psi, 0, psi_.of_psi, width, number, drawn);
+  round_.draw_from(std::move(own), psi_.of_psi, width, number, drawn);
+  if (drawn.children.empty()) return {};  // nothing that spells: a leaf
   for (size_t i = 0; i < drawn.children.size(); ++i) {
-    const DraftTokenTrie::Place next = round_.pair.token_trie->next(place, drawn.children[i]);
-    drawn.fed_as.push_back(ending_token(distribution, next, number + static_cast<int32_t>(i)));
+    drawn.fed_as.push_back(fed_as(*drawn.row, drawn.children[i], number + static_cast<int32_t>(i)));
   }
   return drawn;
 }
 
 // The drafter token that has been spelt in full, the likeliest of several; -1: it goes on.
-int32_t SpellingBridge::ending_token(const detail::Distribution& distribution,
-                                     DraftTokenTrie::Place at, int32_t number) const {
-  const DraftTokenTrie& token_trie = *round_.pair.token_trie;
-  const int32_t end = at.begin + token_trie.ending(at);
-  const double ends = detail::mass_of(distribution, token_trie, at.begin, end);
-  const double goes_on = detail::mass_of(distribution, token_trie, end, at.end);
-  RandomKey own = round_.key(number);
-  own.attempt = 1;  // not the uniform that drew the child
-  const bool ended =
-      round_.sampling.greedy() ? ends >= goes_on : round_.pair.random().chance(ends, goes_on, own);
-  if (!ended) return -1;
-  int32_t best = at.begin;
-  for (int32_t i = at.begin; i < end; ++i) {
-    const auto mass = [&](int32_t of) {
-      return detail::mass_of(distribution, token_trie, of, of + 1);
-    };
-    if (mass(i) > mass(best)) best = i;
-  }
-  return token_trie.drafter_id(best);
+int32_t SpellingBridge::fed_as(const DraftRow& row, int32_t token, int32_t number) const {
+  const Spelling spelling = spell(row, token);
+  RandomKey key = round_.key(number);
+  key.attempt = 1;  // not the uniform that drew the child
+  const bool ended = round_.sampling.greedy()
+                         ? spelling.ends >= spelling.goes_on
+                         : round_.pair.random().chance(spelling.ends, spelling.goes_on, key);
+  return ended ? spelling.drafter_id : -1;
 }
 
 }  // namespace anydraft

@@ -9,7 +9,9 @@ namespace anydraft {
 Expansion StringBridge::draw(int32_t, int32_t width, const RowsView& rows, int64_t row,
                              int32_t number) {
   Expansion drawn;
-  round_.draw_from(rows, row, round_.sampling, width, number, drawn);
+  auto own = std::make_unique<DraftRow>();
+  own->logits = rows.at(row);
+  round_.draw_from(std::move(own), round_.sampling, width, number, drawn);
   drawn.kind = ProposalKind::kOneHot;
   drawn.fed_as = drawn.children;
   return drawn;

@@ -8,12 +8,9 @@ namespace anydraft {
 class TokenBridge : public DraftBridge {
  public:
   using DraftBridge::DraftBridge;
-  void start(const TokenIds&, int64_t) override { propose_over_target(round_.sampling); }
+  void start(const TokenIds&, int64_t) override { round_.draft.sampling = round_.sampling; }
   Expansion draw(int32_t node, int32_t width, const RowsView& rows, int64_t row,
                  int32_t number) override;
-
- private:
-  std::vector<float> over_target(const RowsView& rows, int64_t row) const;
 };
 
 }  // namespace anydraft

@@ -144,7 +144,8 @@ void Engine::check_shape(const Work& work, const RowsView& logits) const {
        std::to_string(logits.rows) + ", " + std::to_string(logits.cols) + "]");
 }
 
-void Engine::feed(const Work& work, const RowsView& logits) {
+void Engine::feed(const Work& work, const RowsView& logits,
+                  const std::shared_ptr<const void>& owner) {
   if (work.model == ModelRole::kIdle) fail("next() before feed(): no rows are wanted");
   try {
     check_shape(work, logits);
@@ -154,14 +155,15 @@ void Engine::feed(const Work& work, const RowsView& logits) {
   }
   pending_ = {};
   if (work.model == ModelRole::kDrafter) {
-    take_draft(work, logits);
+    take_draft(work, logits, owner);
   } else {
     take_target(work, logits);
   }
 }
 
-void Engine::take_draft(const Work& work, const RowsView& logits) {
-  drafter_.feed(of_drafter(work.feeds), logits);
+void Engine::take_draft(const Work& work, const RowsView& logits,
+                        const std::shared_ptr<const void>& owner) {
+  drafter_.feed(of_drafter(work.feeds), logits, owner);
   for (const Feed& feed : work.feeds) {
     const auto found = requests_.find(feed.request - 1);
     if (found == requests_.end()) continue;

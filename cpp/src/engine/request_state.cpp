@@ -7,27 +7,6 @@
 #include "engine/logit_changes.h"
 
 namespace anydraft {
-namespace {
-
-// All rows as wide as `width`: those of the caller, or a copy with tokens the model has no logit
-// for (they have no mass).
-RowsView widened(const RowsView& rows, int64_t width, std::vector<float>& copy) {
-  RowsView view = rows;
-  if (rows.cols >= width) return view;
-  copy.assign(rows.rows * width, -INFINITY);
-  for (int64_t row = 0; row < rows.rows; ++row) {
-    for (int64_t i = 0; i < rows.cols; ++i) {
-      copy[row * width + i] = detail::load(rows.row(row), rows.dtype, i);
-    }
-  }
-  view.data = copy.data();
-  view.dtype = DType::kFloat32;
-  view.cols = view.stride = width;
-  return view;
-}
-
-}  // namespace
-
 Engine::RequestState::RequestState(Drafter& drafter, const EngineOptions& options, int64_t id,
                                    Request request)
     : drafter_(drafter),
@@ -113,33 +92,32 @@ void Engine::RequestState::judge(const RowsView& rows, int64_t first) {
   own.rows = tree.size();
   own.named_from = rows.named_from + first;
   own = changed(own, tree);
-  int64_t width = own.cols;
-  for (int32_t node = 1; node < tree.size(); ++node) {
-    width = std::max<int64_t>(width, tree.tokens[node] + 1);
+  rows_ = own;
+  int64_t vocab = own.cols;
+  for (int32_t token : tree.tokens) vocab = std::max<int64_t>(vocab, token + 1);
+  std::vector<const DraftRow*> drawn_from;
+  for (const std::unique_ptr<DraftRow>& row : draft.rows) {
+    vocab = std::max(vocab, row->projection ? row->projection->vocab : row->logits.cols);
+    drawn_from.push_back(row.get());
   }
-  const bool drawn = !draft.distributions.empty();
-  if (drawn) width = std::max(width, draft.width);
-  rows_ = widened(own, width, widened_);
+  std::vector<RowView> target;
+  for (int32_t node = 0; node < tree.size(); ++node) target.push_back(own.at(node));
   const int32_t offsets[] = {0, tree.size()};
   const uint32_t stream = request_.random_stream, place = static_cast<uint32_t>(committed_.size());
   VerifyRequest request;
   request.trees = {tree.tokens.data(), tree.parents.data(), offsets, 1, tree.paths.data()};
-  request.target_logits = rows_;
+  request.target_rows = target.data();
+  request.vocab = vocab;
   request.proposals.kinds = tree.kinds.data();
   request.proposals.rows = tree.rows.data();
-  std::vector<float> wide;
-  if (drawn) {
-    const auto count = static_cast<int64_t>(draft.distributions.size()) / draft.width;
-    request.draft_logits =
-        widened({draft.distributions.data(), DType::kFloat32, count, draft.width, draft.width, 0},
-                width, wide);
-  }
+  request.draft_rows = drawn_from.data();
+  request.draft_row_count = static_cast<int64_t>(drawn_from.size());
   request.sampling = &request_.sampling;
   request.draft_sampling = &draft.sampling;
   // Drafts that are certain, as a greedy drafter's are: what is drawn is plain decoding's text.
   const std::optional<Verifier>& asked = pair.options.verifier;
   const Verifier wanted = asked.value_or(Verifier::kTraversal);
-  const bool match = !drawn && (!asked || !takes(wanted, ProposalKind::kOneHot));
+  const bool match = draft.rows.empty() && (!asked || !takes(wanted, ProposalKind::kOneHot));
   request.verifier = match ? Verifier::kMatch : wanted;
   request.uniforms.seed = request_.sampling.seed.value_or(0);
   request.uniforms.requests = &stream;

@@ -54,7 +54,7 @@ class Engine::RequestState {
   bool prepared_ = false;
   // Of the round that is judged: its rows as they were drawn from, and what came of it.
   RowsView rows_;
-  std::vector<float> changed_, widened_;
+  std::vector<float> changed_;
   VerifyResult verdict_;
 };
 

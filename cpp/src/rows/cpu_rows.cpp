@@ -5,7 +5,8 @@
 #include <string>
 
 #include "anydraft/error.h"
-#include "rows/kernels.h"
+#include "rows/chunks.h"
+#include "rows/draft_rows.h"
 #include "rows/picks.h"
 
 namespace anydraft::detail {
@@ -41,7 +42,7 @@ CpuRows::CpuRows(const VerifyRequest& all, int64_t request, CpuScratch& scratch)
   for (CpuScratch::NodeDistributions& distributions : scratch.distributions)
     distributions.loaded = false;
   scratch.foreseen.assign(nodes, kNoResidual);
-  if (all.verifier == Verifier::kMultipath) scratch.selections.resize(nodes);
+  if (traits_of(all.verifier).has(kSelects)) scratch.selections.resize(nodes);
   link_children(all.trees.parents + base_, nodes, scratch.first_child.data(),
                 scratch.next_sibling.data());
   const auto slice = [this](const auto* array) { return array ? array + base_ : nullptr; };
@@ -68,8 +69,28 @@ CpuRows::CpuRows(const VerifyRequest& all, int64_t request, CpuScratch& scratch)
 
 Distribution CpuRows::target_distribution(int32_t node, Fractions* keep) {
   totalled_ = node;
-  return make_distribution(all_.target_logits, base_ + node, all_.target_params(request_),
-                           &scratch_.distribution_totals, keep);
+  const Distribution distribution = distribution_of(
+      all_.target_row(base_ + node), all_.target_params(request_), &scratch_.reading, keep);
+  scratch_.reading.totals.resize(chunks_of(vocab()), 0.0);
+  if (keep) keep->extend(distribution.size, vocab());
+  return distribution;
+}
+
+Distribution CpuRows::draft_distribution(int32_t node, Fractions* keep) {
+  const int32_t index = all_.proposals.rows[base_ + node];
+  DraftRow dense;
+  if (!all_.draft_rows) dense.logits = all_.draft_logits.at(index);
+  const DraftRow& row = all_.draft_rows ? *all_.draft_rows[index] : dense;
+  Distribution distribution = unread_row(row);
+  if (row.known) {
+    take_known(*row.known, distribution);
+    if (keep) keep_masses(distribution, *keep);
+  } else if (!normalise(distribution, all_.draft_params(request_), row.logits.name, nullptr,
+                        keep)) {
+    fail_without_mass(row.logits.name);
+  }
+  if (keep) keep->extend(distribution.size, vocab());
+  return distribution;
 }
 
 void CpuRows::load(int32_t node) {
@@ -80,9 +101,7 @@ void CpuRows::load(int32_t node) {
     const bool keep = has_draft_ && expects_sums(node);
     if (keep) kept_ = node;
     if (has_draft_) {
-      distributions.draft =
-          make_distribution(all_.draft_logits, all_.proposals.rows[base_ + node],
-                            all_.draft_params(request_), nullptr, keep ? &scratch_.draft : nullptr);
+      distributions.draft = draft_distribution(node, keep ? &scratch_.draft : nullptr);
     }
     distributions.target = target_distribution(node, keep ? &scratch_.target : nullptr);
     distributions.loaded = true;
@@ -96,23 +115,26 @@ void CpuRows::load(int32_t node) {
 // child.
 bool CpuRows::expects_sums(int32_t node) const {
   const int32_t child = first_child(node);
-  const bool always = all_.want_acceptance || all_.verifier == Verifier::kMultipath ||
-                      all_.verifier == Verifier::kKseq || next_sibling(child) >= 0;
+  const bool always =
+      all_.want_acceptance || traits_of(all_.verifier).has(kSums) || next_sibling(child) >= 0;
   return always || 2 * uniform_for(play_, Purpose::kAccept, child) >= offered_;
 }
 
 void CpuRows::keep() {
   if (kept_ == node_) return;
   keep_masses(target_, scratch_.target);
-  if (has_draft_) keep_masses(draft_, scratch_.draft);
+  scratch_.target.extend(target_.size, vocab());
+  if (has_draft_) {
+    keep_masses(draft_, scratch_.draft);
+    scratch_.draft.extend(draft_.size, vocab());
+  }
   kept_ = node_;
 }
 
 Pair CpuRows::pair_at(int64_t begin) const {
   const Fractions &target = scratch_.target, &draft = has_draft_ ? scratch_.draft : target;
   const int64_t chunk = begin / kChunk;
-  return {target.of.data() + begin, draft.of.data() + begin, target.scales[chunk],
-          draft.scales[chunk]};
+  return {target.from(begin), draft.from(begin), target.scales[chunk], draft.scales[chunk]};
 }
 
 // Tokens whose U the row's formula does not give, in ascending order.
@@ -147,7 +169,7 @@ void CpuRows::residual_masses(const Residual& residual, int64_t begin, int64_t e
   if (subtracts_row(residual)) {
     sweeps().residual(pair_at(begin), end - begin, residual.weight, residual.drafted, out);
   } else {
-    kernels().masses(target_, begin, end, out);
+    masses_of(target_, begin, end, out);
     if (residual.weight != 1) {
       for (int64_t i = 0; i < end - begin; ++i) out[i] *= residual.weight;
     }
@@ -206,7 +228,7 @@ double CpuRows::sum_anew(const Residual& residual) {
     } else if (!anew) {  // only certain siblings took something: the distribution's own totals but
                          // for that
       const double whole =
-          residual.weight * (scratch_.distribution_totals[chunk] * target_.inverse_total);
+          residual.weight * (scratch_.reading.totals[chunk] * target_.inverse_total);
       total = whole;
       for (auto at = first_patch; at != patch; ++at) {
         total -= residual.weight * mass(target_, at->first) - at->second;
@@ -279,7 +301,7 @@ int32_t CpuRows::pick_with(const Residual& residual, double uniform) {
                      });
   }
   if (totalled_ != residual.node) target_distribution(residual.node, nullptr);
-  return pick_from_distribution(target_, scratch_.distribution_totals, uniform);
+  return pick_from_distribution(target_, scratch_.reading.totals, uniform);
 }
 
 void CpuRows::mark_spent(int32_t child, uint8_t spent) {
@@ -299,8 +321,7 @@ void CpuRows::keep_child(int32_t node, int32_t child, const Selection& selection
 void CpuRows::undrawable(int32_t child) {
   const SamplingParams& params = all_.draft_params(request_);
   const bool filtered = params.greedy() || params.top_k > 0 || params.top_p < 1 || params.min_p > 0;
-  const bool finite =
-      has_draft_ && detail::load(draft_.row, draft_.dtype, token(child)) > -INFINITY;
+  const bool finite = has_draft_ && logit_at(draft_, token(child)) > -INFINITY;
   if (finite && !filtered && !leaves_out(child, token(child))) return;
   throw Error(ErrorKind::kValue,
               "[verify] expected a draft token with mass in its own distribution, got " +

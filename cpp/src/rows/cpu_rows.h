@@ -9,6 +9,7 @@
 #include "anydraft/detail/verifiers.h"
 #include "rows/fractions.h"
 #include "rows/sweeps.h"
+#include "sampling/normalise.h"
 
 namespace anydraft::detail {
 
@@ -28,9 +29,9 @@ struct CpuScratch {
   std::vector<Residual> foreseen;  // by child, once it is rejected; node -1: not summed yet
   std::vector<Selection> selections;
   std::vector<NodeDistributions> distributions;
-  Fractions target, draft;                  // of the rows of one node
-  std::vector<double> distribution_totals;  // chunk by chunk, of one node's target row
-  std::vector<double> totals;               // likewise, of the last residual summed
+  Fractions target, draft;     // of the rows of one node
+  RowReading reading;          // of one node's target row
+  std::vector<double> totals;  // likewise, of the last residual summed
   std::vector<std::pair<int32_t, double>> patches;
 };
 
@@ -53,7 +54,7 @@ class CpuRows : public Backend<CpuRows> {
   void mark_spent(int32_t child, uint8_t spent);
   void keep_child(int32_t node, int32_t child, const Selection& selection);
   void undrawable(int32_t child);
-  int64_t vocab() const { return all_.target_logits.cols; }
+  int64_t vocab() const { return all_.vocabulary(); }
 
  protected:
   // U of entries [begin, end).
@@ -62,6 +63,7 @@ class CpuRows : public Backend<CpuRows> {
  private:
   bool expects_sums(int32_t node) const;
   Distribution target_distribution(int32_t node, Fractions* keep);
+  Distribution draft_distribution(int32_t node, Fractions* keep);
   // Whether the children of a node were drawn from a whole row.
   bool subtracts(int32_t node) const {
     const ProposalKind kind = play_.kinds[node];

@@ -60,6 +60,17 @@ struct RowKernels {
   void (*histogram)(const void* row, DType dtype, int64_t begin, int64_t end, float lower,
                     const Bins& bins, bool count_only, float scale, int32_t exponent,
                     uint64_t* weights);
+  // out[i] = row[ids[i]]; -inf where that is below `lower`.
+  void (*gather)(const void* row, DType dtype, const int32_t* ids, int64_t count, float lower,
+                 float* out);
+  // Packed entries back to their lanes, `otherwise` in the others; whole lines are written. Bit l
+  // of lines[i] says that lane l of line i holds one. Reads kLanes entries more.
+  void (*expand)(const float* packed, const uint32_t* lines, int64_t line_count, float otherwise,
+                 float* out);
+  // Their sum in the fixed order.
+  double (*expanded_sum)(const float* packed, const uint32_t* lines, int64_t line_count);
+  // out[i] = logit_of(distribution, masses[i]).
+  void (*logits)(const Distribution& distribution, const double* masses, int64_t count, float* out);
 };
 
 const RowKernels& portable_kernels();

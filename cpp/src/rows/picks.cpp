@@ -1,6 +1,6 @@
 #include "rows/picks.h"
 
-#include "rows/kernels.h"
+#include "rows/chunks.h"
 
 namespace anydraft::detail {
 
@@ -44,10 +44,9 @@ int64_t pick_in_chunk(const double* masses, int64_t count, double share) {
 
 int32_t pick_from_distribution(const Distribution& distribution, const std::vector<double>& totals,
                                double uniform) {
-  return pick_from(distribution.size, totals, uniform,
-                   [&](int64_t begin, int64_t end, double* out) {
-                     kernels().masses(distribution, begin, end, out);
-                   });
+  return pick_from(
+      distribution.size, totals, uniform,
+      [&](int64_t begin, int64_t end, double* out) { masses_of(distribution, begin, end, out); });
 }
 
 }  // namespace anydraft::detail

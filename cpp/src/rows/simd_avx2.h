@@ -14,6 +14,9 @@ constexpr int kWidth = 8;
 
 inline Floats splat(float x) { return _mm256_set1_ps(x); }
 inline Floats load_floats(const float* from) { return _mm256_loadu_ps(from); }
+inline Floats gather(const float* from, const int32_t* ids) {
+  return _mm256_i32gather_ps(from, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(ids)), 4);
+}
 inline Floats load_bfloat16(const uint16_t* from) {
   const __m128i half = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
@@ -21,6 +24,7 @@ inline Floats load_bfloat16(const uint16_t* from) {
 inline Floats load_float16(const uint16_t* from) {
   return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
 }
+inline float one_float16(uint16_t half) { return _cvtsh_ss(half); }
 inline void store(float* to, Floats x) { _mm256_storeu_ps(to, x); }
 
 inline Floats add(Floats a, Floats b) { return _mm256_add_ps(a, b); }
@@ -56,6 +60,16 @@ inline void store_whole(uint64_t* to, Floats x) {
   float lanes[kWidth];
   store(lanes, x);
   for (int i = 0; i < kWidth; ++i) to[i] = static_cast<uint64_t>(static_cast<int64_t>(lanes[i]));
+}
+
+inline Floats choose(Mask keep, Floats x, Floats otherwise) {
+  return _mm256_blendv_ps(otherwise, x, keep);
+}
+// Entries in the lanes of `bits`, `otherwise` in the others.
+inline Floats expand(const float* packed, uint32_t bits, float otherwise) {
+  float lanes[kWidth];
+  for (int l = 0; l < kWidth; ++l) lanes[l] = bits >> l & 1 ? *packed++ : otherwise;
+  return load_floats(lanes);
 }
 
 // 4 doubles.

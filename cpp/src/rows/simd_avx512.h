@@ -14,6 +14,9 @@ constexpr int kWidth = 16;
 
 inline Floats splat(float x) { return _mm512_set1_ps(x); }
 inline Floats load_floats(const float* from) { return _mm512_loadu_ps(from); }
+inline Floats gather(const float* from, const int32_t* ids) {
+  return _mm512_i32gather_ps(_mm512_loadu_si512(ids), from, 4);
+}
 inline Floats load_bfloat16(const uint16_t* from) {
   const __m256i half = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
@@ -21,6 +24,7 @@ inline Floats load_bfloat16(const uint16_t* from) {
 inline Floats load_float16(const uint16_t* from) {
   return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
 }
+inline float one_float16(uint16_t half) { return _cvtsh_ss(half); }
 inline void store(float* to, Floats x) { _mm512_storeu_ps(to, x); }
 
 inline Floats add(Floats a, Floats b) { return _mm512_add_ps(a, b); }
@@ -53,6 +57,14 @@ inline void store_whole(int32_t* to, Floats x) { _mm512_storeu_si512(to, _mm512_
 inline void store_whole(uint64_t* to, Floats x) {
   _mm512_storeu_si512(to, _mm512_cvttps_epi64(_mm512_castps512_ps256(x)));
   _mm512_storeu_si512(to + 8, _mm512_cvttps_epi64(_mm512_extractf32x8_ps(x, 1)));
+}
+
+inline Floats choose(Mask keep, Floats x, Floats otherwise) {
+  return _mm512_mask_mov_ps(otherwise, keep, x);
+}
+// Entries in the lanes of `bits`, `otherwise` in the others; reads a whole vector.
+inline Floats expand(const float* packed, uint32_t bits, float otherwise) {
+  return _mm512_mask_expand_ps(splat(otherwise), static_cast<Mask>(bits), load_floats(packed));
 }
 
 // 4 doubles: 8 are no faster where a machine takes 512 bits in halves.

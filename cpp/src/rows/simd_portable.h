@@ -43,12 +43,16 @@ inline Floats splat(float x) {
 inline Floats load_floats(const float* from) {
   return floats([&](int i) { return from[i]; });
 }
+inline Floats gather(const float* from, const int32_t* ids) {
+  return floats([&](int i) { return from[ids[i]]; });
+}
 inline Floats load_bfloat16(const uint16_t* from) {
   return floats([&](int i) { return float_from_bfloat16(from[i]); });
 }
 inline Floats load_float16(const uint16_t* from) {
   return floats([&](int i) { return float_from_float16(from[i]); });
 }
+inline float one_float16(uint16_t half) { return float_from_float16(half); }
 inline void store(float* to, const Floats& x) { memcpy(to, x.at, sizeof x.at); }
 
 inline Floats add(const Floats& a, const Floats& b) {
@@ -111,6 +115,16 @@ inline void store_whole(int32_t* to, const Floats& x) {
 }
 inline void store_whole(uint64_t* to, const Floats& x) {
   for (int i = 0; i < kWidth; ++i) to[i] = static_cast<uint64_t>(static_cast<int64_t>(x.at[i]));
+}
+
+inline Floats choose(const Mask& keep, const Floats& x, const Floats& otherwise) {
+  return floats([&](int i) { return keep.at[i] ? x.at[i] : otherwise.at[i]; });
+}
+// Entries in the lanes of `bits`, `otherwise` in the others.
+inline Floats expand(const float* packed, uint32_t bits, float otherwise) {
+  float lanes[kWidth];
+  for (int l = 0; l < kWidth; ++l) lanes[l] = bits >> l & 1 ? *packed++ : otherwise;
+  return load_floats(lanes);
 }
 
 constexpr int kDoubles = 4;

@@ -9,7 +9,7 @@ namespace anydraft::detail {
 namespace {
 
 Candidates entries_of(const RowSums& sums, float lower) {
-  return {sums.row(), sums.dtype(), sums.size(), lower, sums.largest(), &sums};
+  return {nullptr, sums.size(), lower, sums.largest(), &sums};
 }
 
 // The k-th largest of the lanes' maxima is a lower bound of the k-th largest entry, and few entries
@@ -18,7 +18,7 @@ float bound_from_lanes(const RowSums& sums, float lower, int32_t top_k,
                        const std::vector<float>& lanes) {
   const auto size = static_cast<int64_t>(lanes.size());
   if (top_k > size) return lower;
-  Candidates maxima{lanes.data(), DType::kFloat32, size, lower, sums.largest(), nullptr};
+  Candidates maxima{lanes.data(), size, lower, sums.largest(), nullptr};
   maxima = gather(maxima);  // without those of masked lanes
   return std::max(lower, select(maxima, {}, top_k));
 }
@@ -51,7 +51,7 @@ float cutoff(RowSums& sums, const Distribution& distribution, const SamplingPara
   float lower = kept.lower;
   if (params.top_p < 1) {
     const Weights weights{false, distribution.scale, distribution.exponent};
-    const double total = sums.total(distribution.scale, lower, distribution.exponent);
+    const double total = sums.total(lower, distribution.exponent);
     const uint64_t target = weight_to_reach(params.top_p, total);
     if (!top_k)
       kept.lower = std::min(bound_from_total(distribution, params.top_p, total), sums.largest());

@@ -7,6 +7,7 @@
 #include "anydraft/sampling.h"
 #include "rows/fractions.h"
 #include "sampling/cutoff.h"
+#include "sampling/normalise.h"
 #include "sampling/row_sums.h"
 
 namespace anydraft {
@@ -40,41 +41,60 @@ void SamplingParams::validate() const {
   if (!(min_p >= 0 && min_p < 1)) fail("0 <= min_p < 1", min_p);
 }
 
+namespace detail {
+
 // Without top-k and min-p the masses are added up in the same reading as the maximum is found;
 // with them few entries may be left, and only these are looked at twice.
-Distribution make_distribution(const RowsView& rows, int64_t index, const SamplingParams& params,
-                               std::vector<double>* chunk_totals, detail::Fractions* keep) {
-  Distribution distribution;
-  distribution.row = rows.row(index);
-  distribution.dtype = rows.dtype;
-  distribution.size = rows.cols;
-  detail::RowSums sums(rows, index);
-  if (keep) keep->fit(distribution.size);
-  if (params.greedy()) {
-    sums.read_maxima(nullptr);
-    distribution.one_hot = sums.lowest_index_of_largest();
-    if (keep) detail::keep_masses(distribution, *keep);
-    return distribution;
-  }
+bool normalise(Distribution& row, const SamplingParams& params, int64_t name, RowReading* reading,
+               Fractions* keep) {
+  row.scale = scale_of(params.temperature);
+  RowSums sums(row, name);
+  if (keep) keep->fit(row.size);
   thread_local std::vector<float> lanes;
-  distribution.scale = detail::scale_of(params.temperature);
-  const bool top_k = detail::cuts_top_k(params, rows.cols);
-  if (top_k || params.min_p > 0) {
-    sums.read_maxima(top_k ? &lanes : nullptr);
+  const bool top_k = cuts_top_k(params, row.size);
+  if (params.greedy() || top_k || params.min_p > 0) {
+    sums.read_maxima(!params.greedy() && top_k ? &lanes : nullptr);
   } else {
-    sums.read_totals(distribution.scale, keep ? keep->of.data() : nullptr);
+    sums.read_totals(keep ? keep->of.data() : nullptr);
   }
   const float largest = sums.largest();
-  if (!(std::abs(largest) * distribution.scale <= detail::kLargestExponent)) {
-    too_large(largest, params, rows.named_from + index);
+  if (largest == -INFINITY) return false;
+  if (reading) sums.write_maxima(reading->maxima);
+  if (params.greedy()) {
+    row.one_hot = sums.lowest_index_of_largest();
+    if (keep) keep_masses(row, *keep);
+    return true;
   }
-  distribution.exponent = detail::power_of(largest, distribution.scale).exponent;
-  distribution.lower = detail::lowest_logit(largest, distribution.scale);
-  distribution.lower = detail::cutoff(sums, distribution, params, lanes);
-  distribution.inverse_total =
-      1 / sums.total(distribution.scale, distribution.lower, distribution.exponent);
-  if (chunk_totals) sums.write_totals(*chunk_totals);
-  if (keep) sums.keep_all(distribution, *keep);
+  if (!(std::abs(largest) * row.scale <= kLargestExponent)) too_large(largest, params, name);
+  row.exponent = power_of(largest, row.scale).exponent;
+  row.lower = lowest_logit(largest, row.scale);
+  row.lower = cutoff(sums, row, params, lanes);
+  row.inverse_total = 1 / sums.total(row.lower, row.exponent);
+  if (reading) sums.write_totals(reading->totals);
+  if (keep) sums.keep_all(row, *keep);
+  return true;
+}
+
+void fail_without_mass(int64_t name) { RowSums::fail("-inf everywhere", name); }
+
+Distribution distribution_of(const RowView& row, const SamplingParams& params, RowReading* reading,
+                             Fractions* keep) {
+  Distribution distribution;
+  distribution.row = row.data;
+  distribution.dtype = row.dtype;
+  distribution.size = row.cols;
+  if (!normalise(distribution, params, row.name, reading, keep)) fail_without_mass(row.name);
+  return distribution;
+}
+
+}  // namespace detail
+
+Distribution make_distribution(const RowsView& rows, int64_t index, const SamplingParams& params,
+                               std::vector<double>* chunk_totals, detail::Fractions* keep) {
+  if (!chunk_totals) return detail::distribution_of(rows.at(index), params, nullptr, keep);
+  thread_local detail::RowReading reading;
+  const Distribution distribution = detail::distribution_of(rows.at(index), params, &reading, keep);
+  *chunk_totals = reading.totals;
   return distribution;
 }
 

@@ -39,25 +39,22 @@ std::vector<RowSums::Part>& RowSums::parts() {
   return parts;
 }
 
-int64_t RowSums::end_of(int64_t chunk) const {
-  return std::min<int64_t>((chunk + 1) * kChunk, rows_.cols);
-}
-
-void RowSums::fail(const char* got) const {
+void RowSums::fail(const char* got, int64_t name) {
   throw Error(ErrorKind::kNonFiniteLogits,
               "[distribution] expected finite logits (or -inf for masked tokens)"
               ", got " +
-                  std::string(got) + " in row " + std::to_string(rows_.named_from + index_));
+                  std::string(got) + " in row " + std::to_string(name));
 }
 
 RowSums::Part RowSums::maximum_of(int64_t chunk, float* lanes) const {
-  const ChunkMax found = kernels().max(row_, rows_.dtype, chunk * kChunk, end_of(chunk), lanes);
-  if (found.bad) fail("NaN or +inf");
+  const ChunkView from = view(chunk);
+  const ChunkMax found = kernels().max(from.row, from.dtype, from.begin, from.end, lanes);
+  if (found.bad) fail("NaN or +inf", name_);
   return {found.largest, -INFINITY, 0, 0, kNothing, 0};
 }
 
 void RowSums::read_maxima(std::vector<float>* lanes) {
-  const int chunks = chunks_of(rows_.cols);
+  const int chunks = chunks_of(row_.size);
   parts().resize(chunks);
   if (lanes) lanes->resize(static_cast<size_t>(chunks) * kLanes);
   largest_ = -INFINITY;
@@ -65,39 +62,38 @@ void RowSums::read_maxima(std::vector<float>* lanes) {
     parts()[chunk] = maximum_of(chunk, lanes ? lanes->data() + chunk * kLanes : nullptr);
     largest_ = std::max(largest_, parts()[chunk].largest);
   }
-  if (largest_ == -INFINITY) fail("-inf everywhere");
 }
 
 // Scaling by powers of two is exact, and a chunk that took entries which turn out too small is
 // summed anew by total(): the bits are those of a sum relative to the row's largest logit.
-void RowSums::read_totals(float scale, float* keep) {
-  const int chunks = chunks_of(rows_.cols);
+void RowSums::read_totals(float* keep) {
+  const float scale = row_.scale;
+  const int chunks = chunks_of(row_.size);
   parts().resize(chunks);
   Reference now;
   for (int chunk = 0; chunk < chunks; ++chunk) {
     Part& part = parts()[chunk];
     bool known = false;
     if (now.resolved) {
-      const ChunkScan scan = kernels().scan(
-          row_, rows_.dtype, static_cast<int64_t>(chunk) * kChunk, end_of(chunk), scale, now.lower,
-          now.exponent, keep ? keep + static_cast<int64_t>(chunk) * kChunk : nullptr);
-      if (scan.largest == INFINITY) fail("NaN or +inf");
+      const int64_t begin = static_cast<int64_t>(chunk) * kChunk;
+      const ChunkScan scan = scan_chunk(row_, begin, end_of(chunk), now.lower, now.exponent,
+                                        keep ? keep + begin : nullptr);
+      if (scan.largest == INFINITY) fail("NaN or +inf", name_);
       part = {scan.largest, scan.smallest, scan.total, now.exponent, keep ? now.exponent : kNothing,
               scan.smallest};
       const int32_t was = now.exponent;
       if (scan.largest > now.largest) now = reference_of(scan.largest, scale);
       known = now.resolved && now.exponent - was <= kRoom;
-      if (known && std::isnan(scan.total)) fail("NaN or +inf");
+      if (known && std::isnan(scan.total)) fail("NaN or +inf", name_);
     }
     if (known) continue;
     part = maximum_of(chunk, nullptr);
     if (part.largest > now.largest) now = reference_of(part.largest, scale);
   }
   largest_ = now.largest;
-  if (largest_ == -INFINITY) fail("-inf everywhere");
 }
 
-double RowSums::total(float scale, float lower, int32_t exponent) {
+double RowSums::total(float lower, int32_t exponent) {
   double sum = 0;
   for (int64_t chunk = 0; chunk < chunks(); ++chunk) {
     Part& part = parts()[chunk];
@@ -106,8 +102,7 @@ double RowSums::total(float scale, float lower, int32_t exponent) {
     } else if (part.smallest >= lower) {
       part.total = std::ldexp(part.total, part.exponent - exponent);
     } else {
-      part.total =
-          kernels().sum(row_, rows_.dtype, chunk * kChunk, end_of(chunk), scale, lower, exponent);
+      part.total = sum_chunk(row_, chunk * kChunk, end_of(chunk), lower, exponent);
     }
     part.smallest = std::max(part.smallest, lower);
     part.exponent = exponent;
@@ -119,7 +114,9 @@ double RowSums::total(float scale, float lower, int32_t exponent) {
 void RowSums::keep_all(const Distribution& distribution, Fractions& keep) const {
   for (int64_t chunk = 0; chunk < chunks(); ++chunk) {
     const Part& part = parts()[chunk];
-    if (part.kept_exponent == kNothing || part.kept_smallest < distribution.lower) {
+    if (part.largest < distribution.lower) {
+      keep.scales[chunk] = 0;
+    } else if (part.kept_exponent == kNothing || part.kept_smallest < distribution.lower) {
       keep_chunk(distribution, chunk, keep);
     } else {
       keep.scales[chunk] =
@@ -133,12 +130,18 @@ void RowSums::write_totals(std::vector<double>& totals) const {
   for (const Part& part : parts()) totals.push_back(part.total);
 }
 
+void RowSums::write_maxima(std::vector<float>& maxima) const {
+  maxima.clear();
+  for (const Part& part : parts()) maxima.push_back(part.largest);
+}
+
 int32_t RowSums::lowest_index_of_largest() const {
   int64_t chunk = 0;
   while (parts()[chunk].largest != largest_) ++chunk;
-  int64_t token = chunk * kChunk;
-  while (load(row_, rows_.dtype, token) != largest_) ++token;
-  return static_cast<int32_t>(token);
+  const ChunkView from = view_chunk(row_, chunk * kChunk, end_of(chunk));
+  int64_t at = from.begin;
+  while (load(from.row, from.dtype, at) != largest_) ++at;
+  return static_cast<int32_t>(chunk * kChunk + at - from.begin);
 }
 
 }  // namespace anydraft::detail

@@ -3,7 +3,7 @@
 
 #include "anydraft/sampling.h"
 #include "base/parallel.h"
-#include "rows/kernels.h"
+#include "rows/chunks.h"
 #include "rows/picks.h"
 
 namespace anydraft {
@@ -36,7 +36,7 @@ void write_probs(const RowsView& rows, const SamplingParams& params, float* out)
         double masses[kChunk];
         for (int64_t begin = 0; begin < rows.cols; begin += kChunk) {
           const int64_t end = std::min<int64_t>(begin + kChunk, rows.cols);
-          detail::kernels().masses(distribution, begin, end, masses);
+          detail::masses_of(distribution, begin, end, masses);
           std::copy(masses, masses + (end - begin), out + index * rows.cols + begin);
         }
       },

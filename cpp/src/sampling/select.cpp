@@ -24,20 +24,20 @@ Scratch& scratch() {
   return scratch;
 }
 
-// Calls f(begin, end) for the parts of the candidates that may hold one.
+// Calls f with the parts of the candidates that may hold one.
 template <class F>
 void for_each_part(const Candidates& from, F f) {
-  if (!from.sums) return f(0, from.size);
+  if (!from.sums) return f(ChunkView{from.list, DType::kFloat32, 0, from.size});
   for (int64_t chunk = 0; chunk < from.sums->chunks(); ++chunk) {
-    if (from.sums->largest_of(chunk) >= from.lower) f(chunk * kChunk, from.sums->end_of(chunk));
+    if (from.sums->largest_of(chunk) >= from.lower) f(from.sums->view(chunk));
   }
 }
 
 int64_t collect(const Candidates& from, float lower, float upper, std::vector<float>& list) {
   if (list.size() < static_cast<size_t>(from.size)) list.resize(from.size);
   float* to = list.data();
-  for_each_part(from, [&](int64_t begin, int64_t end) {
-    to += kernels().collect(from.row, from.dtype, begin, end, lower, upper, to);
+  for_each_part(from, [&](const ChunkView& part) {
+    to += kernels().collect(part.row, part.dtype, part.begin, part.end, lower, upper, to);
   });
   return to - list.data();
 }
@@ -74,9 +74,9 @@ float lower_edge(const Bins& bins, int bin, float lower) {
 int reach(const Candidates& from, const Bins& steps, const Weights& weights, uint64_t& target,
           uint64_t* bins) {
   std::fill_n(bins, Bins::kCount, uint64_t{0});
-  for_each_part(from, [&](int64_t begin, int64_t end) {
-    kernels().histogram(from.row, from.dtype, begin, end, from.lower, steps, weights.count_only,
-                        weights.scale, weights.exponent, bins);
+  for_each_part(from, [&](const ChunkView& part) {
+    kernels().histogram(part.row, part.dtype, part.begin, part.end, from.lower, steps,
+                        weights.count_only, weights.scale, weights.exponent, bins);
   });
   for (int bin = 0; bin < Bins::kCount; ++bin) {
     if (bins[bin] >= target) return bin;
@@ -101,7 +101,7 @@ Distribution scaled_masses_of(const float* list, const Candidates& from, const W
 float select_sorted(const Candidates& from, const Weights& weights, uint64_t target,
                     std::vector<float>& list) {
   list.resize(std::max<size_t>(list.size(), from.size));
-  std::copy_n(static_cast<const float*>(from.row), from.size, list.data());
+  std::copy_n(from.list, from.size, list.data());
   std::sort(list.data(), list.data() + from.size, [](float a, float b) { return a > b; });
   const Distribution distribution = scaled_masses_of(list.data(), from, weights);
   double scaled[kFew];
@@ -118,8 +118,7 @@ float select_sorted(const Candidates& from, const Weights& weights, uint64_t tar
 }
 
 void narrow_to_entries(Candidates& list) {
-  const auto* x = static_cast<const float*>(list.row);
-  const auto ends = std::minmax_element(x, x + list.size);
+  const auto ends = std::minmax_element(list.list, list.list + list.size);
   list.lower = *ends.first;
   list.largest = *ends.second;
 }
@@ -130,7 +129,7 @@ Candidates gather(const Candidates& candidates) {
   std::vector<float>& list = scratch().gathered;
   Candidates gathered;
   gathered.size = collect(candidates, candidates.lower, INFINITY, list);
-  gathered.row = list.data();
+  gathered.list = list.data();
   gathered.lower = candidates.lower;
   gathered.largest = candidates.largest;
   return gathered;
@@ -143,8 +142,7 @@ float select(const Candidates& candidates, const Weights& weights, uint64_t targ
   const auto to_list = [&](float lower, float upper) {
     std::vector<float>& list = remaining.lists[turn++ % 2];
     from.size = collect(from, lower, upper, list);
-    from.row = list.data();
-    from.dtype = DType::kFloat32;
+    from.list = list.data();
     from.sums = nullptr;
   };
   while (from.sums || from.size > kFew) {

@@ -16,8 +16,7 @@ struct Weights {
 
 // Entries >= lower of a row, or of a list of logits; `largest` is the largest of them.
 struct Candidates {
-  const void* row = nullptr;
-  DType dtype = DType::kFloat32;
+  const float* list = nullptr;  // [size], not of a row
   int64_t size = 0;
   float lower = 0;
   float largest = 0;

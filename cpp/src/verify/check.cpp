@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <string>
 
 #include "anydraft/error.h"
+#include "rows/draft_rows.h"
 
 namespace anydraft {
 namespace {
@@ -23,11 +23,6 @@ const VerifierInfo& info_of(Verifier verifier) {
 }  // namespace
 
 const char* name_of(ProposalKind kind) { return kKindNames[static_cast<int32_t>(kind)]; }
-
-bool takes(Verifier verifier, ProposalKind kind) {
-  // No name of a kind is part of another's.
-  return std::strstr(info_of(verifier).proposals, name_of(kind)) != nullptr;
-}
 
 namespace detail {
 namespace {
@@ -47,12 +42,11 @@ void check_sparse(const VerifyRequest& all, int64_t request, int64_t node) {
   if (!proposals.sparse_offsets)
     fail("ids and masses for a sparse distribution, got none" + place(request, node));
   double total = 0;
-  for (int32_t i = proposals.sparse_offsets[at]; i < proposals.sparse_offsets[at + 1];
-       ++i) {
+  for (int32_t i = proposals.sparse_offsets[at]; i < proposals.sparse_offsets[at + 1]; ++i) {
     const int32_t id = proposals.ids[i];
-    if (id < 0 || id >= all.target_logits.cols) {
-      fail("ids of a sparse distribution in [0, " + std::to_string(all.target_logits.cols) +
-           "), got " + std::to_string(id) + place(request, node));
+    if (id < 0 || id >= all.vocabulary()) {
+      fail("ids of a sparse distribution in [0, " + std::to_string(all.vocabulary()) + "), got " +
+           std::to_string(id) + place(request, node));
     }
     if (!(proposals.masses[i] >= 0) || std::isinf(proposals.masses[i])) {
       fail("finite masses >= 0 of a sparse distribution, got " +
@@ -68,22 +62,47 @@ void check_sparse(const VerifyRequest& all, int64_t request, int64_t node) {
   if (!(total > 0)) fail("a sparse distribution with mass, got none" + place(request, node));
 }
 
+// A row as prepare() and draw_children() leave it for the parameters it was drawn with.
+void check_draft_row(const VerifyRequest& all, const DraftRow& row, int64_t request, int64_t node) {
+  const auto expect = [&](bool holds, const std::string& expected, int64_t got) {
+    if (!holds) fail(expected + ", got " + std::to_string(got) + place(request, node));
+  };
+  expect(row.logits.data != nullptr && row.logits.cols > 0, "a draft row of logits", 0);
+  const int64_t width = row.projection ? row.projection->vocab : row.logits.cols;
+  expect(width <= all.vocabulary(),
+         "a draft row over at most " + std::to_string(all.vocabulary()) + " target tokens", width);
+  if (row.projection) {
+    expect(row.logits.cols >= row.projection->draft_vocab,
+           "a draft row of " + std::to_string(row.projection->draft_vocab) + " columns",
+           row.logits.cols);
+    const int64_t groups = is_inside(row) ? 0 : row.projection->map[0];
+    expect(static_cast<int64_t>(row.merged.size()) == groups, "a draft row that was prepared",
+           static_cast<int64_t>(row.merged.size()));
+  }
+  const float scale = scale_of(all.draft_params(request).temperature);
+  if (row.known && row.known->scale != scale) {
+    fail("a distribution at draft_sampling's temperature" + place(request, node) +
+         ", got another's");
+  }
+}
+
 // The distribution of a node that has children.
 void check_distribution(const VerifyRequest& all, int64_t request, int64_t node) {
   const int64_t at = all.trees.offsets[request] + node;
   const ProposalKind kind = all.proposals.kinds[at];
   if (!takes(all.verifier, kind)) {
     const VerifierInfo& info = info_of(all.verifier);
-    fail(std::string("proposals ") + info.proposals + " with verifier " + info.name +
-         ", got " + name_of(kind) + place(request, node));
+    fail(std::string("proposals ") + info.proposals + " with verifier " + info.name + ", got " +
+         name_of(kind) + place(request, node));
   }
   if (kind == ProposalKind::kOneHot) return;
   if (kind == ProposalKind::kSparse) return check_sparse(all, request, node);
   const int32_t row = all.proposals.rows[at];
-  if (row < 0 || row >= all.draft_logits.rows) {
-    fail("a row of draft_logits in [0, " + std::to_string(all.draft_logits.rows) + "), got " +
+  if (row < 0 || row >= all.draft_rows_given()) {
+    fail("a row of draft_logits in [0, " + std::to_string(all.draft_rows_given()) + "), got " +
          std::to_string(row) + place(request, node));
   }
+  if (all.draft_rows) check_draft_row(all, *all.draft_rows[row], request, node);
 }
 
 void check_node(const VerifyRequest& all, int64_t request, int64_t node) {
@@ -99,19 +118,28 @@ void check_node(const VerifyRequest& all, int64_t request, int64_t node) {
     fail("a parent in [0, " + std::to_string(node) + "), got " + std::to_string(parent) +
          place(request, node));
   }
-  if (all.verifier == Verifier::kBlock && parent != node - 1) {
-    fail("a chain with verifier block, got parent " + std::to_string(parent) +
-         place(request, node));
+  if (traits_of(all.verifier).shape == DraftShape::kChain && parent != node - 1) {
+    fail(std::string("a chain with verifier ") + info_of(all.verifier).name + ", got parent " +
+         std::to_string(parent) + place(request, node));
   }
-  if (token < 0 || token >= all.target_logits.cols) {
-    fail("a token in [0, " + std::to_string(all.target_logits.cols) + "), got " +
-         std::to_string(token) + place(request, node));
+  if (token < 0 || token >= all.vocabulary()) {
+    fail("a token in [0, " + std::to_string(all.vocabulary()) + "), got " + std::to_string(token) +
+         place(request, node));
   }
   if (all.trees.paths && (all.trees.paths[at] < 1 || all.trees.paths[at] > kMostPaths)) {
     fail("1 to " + std::to_string(kMostPaths) + " paths through a node, got " +
          std::to_string(all.trees.paths[at]) + place(request, node));
   }
   check_distribution(all, request, parent);
+}
+
+void check_target_rows(const VerifyRequest& all) {
+  for (int64_t node = 0; node < all.trees.nodes(); ++node) {
+    const RowView& row = all.target_rows[node];
+    if (row.data && row.cols > 0 && row.cols <= all.vocabulary()) continue;
+    fail("target rows of 1 to " + std::to_string(all.vocabulary()) + " columns, got " +
+         std::to_string(row.data ? row.cols : 0) + " at node " + std::to_string(node));
+  }
 }
 
 }  // namespace
@@ -131,20 +159,26 @@ void check(const VerifyRequest& request) {
   for (int64_t i = 0; i < trees.requests; ++i) {
     if (trees.offsets[i + 1] < trees.offsets[i]) fail("offsets that do not decrease");
   }
-  if (request.target_logits.cols < 1) fail("a vocabulary of at least one token, got 0");
-  if (request.target_logits.rows != trees.nodes()) {
+  if (request.vocabulary() < 1) fail("a vocabulary of at least one token, got 0");
+  if (request.target_rows) check_target_rows(request);
+  if (!request.target_rows && request.target_logits.rows != trees.nodes()) {
     fail("target_logits [" + std::to_string(trees.nodes()) + ", vocab], got " +
          std::to_string(request.target_logits.rows) + " rows");
   }
-  if (request.draft_logits.data && request.draft_logits.cols != request.target_logits.cols) {
-    fail("draft_logits [rows, " + std::to_string(request.target_logits.cols) + "], got " +
+  if (!request.target_rows && request.target_logits.cols > request.vocabulary()) {
+    fail("target_logits of at most " + std::to_string(request.vocabulary()) + " columns, got " +
+         std::to_string(request.target_logits.cols));
+  }
+  if (request.draft_logits.data && request.draft_logits.cols != request.vocabulary()) {
+    fail("draft_logits [rows, " + std::to_string(request.vocabulary()) + "], got " +
          std::to_string(request.draft_logits.cols) + " columns");
   }
   const UniformsView& uniforms = request.uniforms;
-  if (request.verifier == Verifier::kMultipath && uniforms.accept && !uniforms.select) {
+  const bool selects = traits_of(request.verifier).has(kSelects);
+  if (selects && uniforms.accept && !uniforms.select) {
     fail("select uniforms with verifier multipath, got accept and pick uniforms alone");
   }
-  if (request.verifier == Verifier::kMultipath && request.want_acceptance) {
+  if (selects && request.want_acceptance) {
     fail(
         "a verifier whose nodes' acceptance can be told: multipath selects a path by uniforms "
         "first");

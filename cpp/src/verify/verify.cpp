@@ -31,13 +31,30 @@ detail::Verdict play_request(const VerifyRequest& request, int64_t index, Verify
   return verdict;
 }
 
+constexpr const char* kShapeNames[] = {"any tree", "chain", "independent paths, merged"};
+
+std::string names_of(uint32_t proposals) {
+  std::string names;
+  for (int32_t kind = 0; kind <= static_cast<int32_t>(ProposalKind::kSparse); ++kind) {
+    if (!(proposals >> kind & 1)) continue;
+    names += (names.empty() ? "" : ", ") + std::string(name_of(static_cast<ProposalKind>(kind)));
+  }
+  return names;
+}
+
 }  // namespace
 
 const std::vector<VerifierInfo>& verifiers() {
   static const std::vector<VerifierInfo> all = {
-#define ANYDRAFT_VERIFIER(name, enumerator, distributions, shapes, devices, cost, source) \
-  {#name, Verifier::enumerator, distributions, shapes, devices, cost, source},
-#include "verify/verifiers.def"
+#define ANYDRAFT_VERIFIER(name, enumerator, algorithm, proposals, shape, traits, cost, source) \
+  {#name,                                                                                      \
+   Verifier::enumerator,                                                                       \
+   names_of(proposals),                                                                        \
+   kShapeNames[static_cast<int32_t>(DraftShape::shape)],                                       \
+   "cpu, cuda",                                                                                \
+   cost,                                                                                       \
+   source},
+#include "anydraft/verifiers.def"
 #undef ANYDRAFT_VERIFIER
   };
   return all;
@@ -76,7 +93,7 @@ void verify(const VerifyRequest& request, VerifyResult& result) {
       result.status[i] = error.what();
     }
   };
-  detail::parallel_for(requests, play, 2 * request.target_logits.cols);
+  detail::parallel_for(requests, play, 2 * request.vocabulary());
   for (int64_t i = 0; i < requests; ++i) detail::append_path(request, i, verdicts[i], result);
   spare = std::move(verdicts);
 }

@@ -50,7 +50,8 @@ bool AddedMatcher::taken(const AddedToken& token, AddedMatch& match) const {
     }
   }
   if (token.flags & kAddedRightStrip) {
-    while (match.end != end_ && is_space(match.end, rules_.signs)) match.end = next_character(match.end);
+    while (match.end != end_ && is_space(match.end, rules_.signs))
+      match.end = next_character(match.end);
   }
   return true;
 }

@@ -147,7 +147,7 @@ void build_joins(TableBuilder& builder, const Description& d) {
   Tables& t = builder.tables;
   std::vector<uint8_t> bits(kJoinBytes, 0);
   for (uint32_t id : t.merged) {
-    const std::string_view bytes = d.table.bytes[id];  // of specials too
+    const std::string_view bytes = d.table.bytes[id];                      // of specials too
     if (bytes.empty() || valid_until(bytes, 0) != bytes.size()) continue;  // in no text
     const char *at = bytes.data(), *end = at + bytes.size();
     for (uint32_t last = decode(at); at != end;) {

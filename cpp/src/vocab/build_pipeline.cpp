@@ -113,7 +113,8 @@ class Scanners {
       split(part);
     } else if (part.type == "Digits") {
       const bool each = part.number("individual_digits") != 0;
-      if (stands_in()) return add_rule(rules_.properties(kNumeric, each ? "Isolated" : "Contiguous"));
+      if (stands_in())
+        return add_rule(rules_.properties(kNumeric, each ? "Isolated" : "Contiguous"));
       add(digits(part));
     } else if (part.type == "Punctuation") {
       const std::string behavior = part.text("behavior", "Isolated");
@@ -278,8 +279,8 @@ void build_pipeline(TableBuilder& builder, const Description& description, Encod
     }
     prepended |= part.type == "Prepend";
     steps.push_back(normalizer_step(builder, rules, part, config));
-    const bool signs = part.type == "Replace" && part.text("content") == kSign &&
-                       part.texts.count("Regex") != 0;
+    const bool signs =
+        part.type == "Replace" && part.text("content") == kSign && part.texts.count("Regex") != 0;
     if (!signs) continue;
     steps.push_back(make_step(builder, StepKind::kSignToSpace));
     config.space_sign = 2;

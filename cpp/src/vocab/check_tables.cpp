@@ -78,16 +78,14 @@ void check_meaning(const Tables& t, size_t size) {
 void check_patterns(const Tables& t) {
   const size_t steps = t.pattern_steps.size;
   expect_all(t.split_rules, "a split rule that is not known", [&](const SplitRule& rule) {
-    return rule.start < steps &&
-           rule.behavior < static_cast<uint32_t>(SplitBehavior::kCount);
+    return rule.start < steps && rule.behavior < static_cast<uint32_t>(SplitBehavior::kCount);
   });
   for (size_t i = 0; i < steps; ++i) {
     const PatternStep& step = t.pattern_steps[i];
     expect(step.op < static_cast<uint32_t>(PatternOp::kCount), "a pattern that is not known");
     const auto op = static_cast<PatternOp>(step.op);
     const bool jumps = op == PatternOp::kSplit || op == PatternOp::kAhead;
-    const bool sets =
-        op == PatternOp::kSet || op == PatternOp::kRun || op == PatternOp::kRunBack;
+    const bool sets = op == PatternOp::kSet || op == PatternOp::kRun || op == PatternOp::kRunBack;
     bool fits = op == PatternOp::kMatch || op == PatternOp::kJump || i + 1 < steps;
     if (sets) fits &= step.set < t.pattern_sets.size;
     if (jumps || op == PatternOp::kJump) fits &= step.x < steps;
@@ -173,8 +171,7 @@ void check_tables(const Tables& t) {
   if (t.config.empty()) return;
   const EncoderConfig& config = t.config[0];
   expect(t.config.size == 1 && config.model <= ModelKind::kWordPiece &&
-             config.owner <= Owner::kSentencePiece &&
-             config.decode <= DecodeStyle::kWordEnds &&
+             config.owner <= Owner::kSentencePiece && config.decode <= DecodeStyle::kWordEnds &&
              config.prefix_space <= PrefixSpace::kFirst,
          "a kind that is not known");
   expect(config.unk_id == kNoId || config.unk_id < size, "an unknown token outside the vocabulary");
@@ -184,8 +181,8 @@ void check_tables(const Tables& t) {
   expect(t.byte_ids.size == 256, "bytes without tokens");
   expect_all(t.byte_ids, "a byte outside the vocabulary",
              [&](uint32_t id) { return id < size || id == kNoId; });
-  const bool words = config.model == ModelKind::kUnigram ||
-                     config.model == ModelKind::kWordPiece || config.affixes != 0;
+  const bool words = config.model == ModelKind::kUnigram || config.model == ModelKind::kWordPiece ||
+                     config.affixes != 0;
   expect(!config.exact || std::count(t.byte_ids.begin(), t.byte_ids.end(), kNoId) == 0,
          "exact spelling without a token for each byte");
   expect((config.sign_level == kNoId || config.sign_level <= t.scanners.size) &&

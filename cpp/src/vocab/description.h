@@ -40,11 +40,11 @@ struct Description {
   EncoderConfig config;     // model, owner and the model's own options; the rest is derived
   std::vector<Component> normalizer, pre_tokenizer, decoder;  // sequences opened up
   std::vector<AddedDescription> added;
-  std::vector<uint8_t> in_model;   // [size] 1: an ordinary entry of the model
+  std::vector<uint8_t> in_model;  // [size] 1: an ordinary entry of the model
   // [size] entries as the model spells them, where that is not their bytes: WordPiece, Unigram, and
   // BPE with affixes, whose marks are kContinuesMark and kEndMark; or empty.
   std::vector<std::string> words;
-  std::string continuing_prefix;   // WordPiece
+  std::string continuing_prefix;                // WordPiece
   std::vector<std::array<uint32_t, 3>> merges;  // BPE, by rank: left, right, what they make
   std::vector<uint32_t> ranks;  // BPE without merges: [size] rank of each token, kNoId: none
   std::vector<double> scores;   // Unigram: [size]

@@ -238,7 +238,8 @@ void encode_pieces(const Tables& t, std::string_view text, bool exact, double& s
 
 void encode_as_owner(const Tables& t, std::string_view text, bool specials, TokenIds& ids) {
   Scratch& scratch = thread_scratch();
-  const AddedRules rules{specials, false}, normal_rules{specials, false, t.config[0].space_sign == 2};
+  const AddedRules rules{specials, false},
+      normal_rules{specials, false, t.config[0].space_sign == 2};
   // Else it comes before the first scanner.
   const bool later = t.config[0].sign_level != kNoId;
   const PrefixSpace prefix = later ? PrefixSpace::kNever : t.config[0].prefix_space;

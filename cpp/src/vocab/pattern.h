@@ -12,15 +12,15 @@
 namespace anydraft::detail {
 
 enum class PatternOp : uint32_t {
-  kMatch,         // the end: a match
-  kSet,           // one character of `set`
-  kRun,           // `x` to `y` characters of `set`, as many as there are; gives none back
-  kRunBack,       // likewise, gives them back one by one
-  kSplit,         // goes on at `x`, else at `y`
-  kJump,          // goes on at `x`
-  kAhead,         // what follows matches the steps from `x` on (set 1: does not); then on at `y`
-  kLineEnd,       // before a line feed, or at the end of the text
-  kTextEnd,       // at the end of the text
+  kMatch,    // the end: a match
+  kSet,      // one character of `set`
+  kRun,      // `x` to `y` characters of `set`, as many as there are; gives none back
+  kRunBack,  // likewise, gives them back one by one
+  kSplit,    // goes on at `x`, else at `y`
+  kJump,     // goes on at `x`
+  kAhead,    // what follows matches the steps from `x` on (set 1: does not); then on at `y`
+  kLineEnd,  // before a line feed, or at the end of the text
+  kTextEnd,  // at the end of the text
   kCount,
 };
 

@@ -8,7 +8,7 @@ namespace {
 
 using Node = std::unique_ptr<PatternNode>;
 
-constexpr uint32_t kDeepest = 64;   // groups in groups
+constexpr uint32_t kDeepest = 64;    // groups in groups
 constexpr uint32_t kLargest = 1000;  // counted repeats
 
 struct NamedSet {
@@ -16,21 +16,23 @@ struct NamedSet {
   uint32_t categories;
 };
 constexpr NamedSet kNamed[] = {
-    {"L", kLetters}, {"Lu", bits(kLu)}, {"Ll", bits(kLl)}, {"Lt", bits(kLt)}, {"Lm", bits(kLm)},
-    {"Lo", bits(kLo)}, {"M", kMarks}, {"Mn", bits(kMn)}, {"Mc", bits(kMc)}, {"Me", bits(kMe)},
-    {"N", kNumbers}, {"Nd", bits(kNd)}, {"Nl", bits(kNl)}, {"No", bits(kNo)}, {"P", kPunctuation},
-    {"Pc", bits(kPc)}, {"Pd", bits(kPd)}, {"Ps", bits(kPs)}, {"Pe", bits(kPe)}, {"Pi", bits(kPi)},
-    {"Pf", bits(kPf)}, {"Po", bits(kPo)}, {"S", kSymbols}, {"Sm", bits(kSm)}, {"Sc", bits(kSc)},
-    {"Sk", bits(kSk)}, {"So", bits(kSo)}, {"Z", bits(kZs, kZl, kZp)}, {"Zs", bits(kZs)},
-    {"Zl", bits(kZl)}, {"Zp", bits(kZp)}, {"Cc", bits(kCc, kCcSpace)}, {"Cf", bits(kCf)},
+    {"L", kLetters},   {"Lu", bits(kLu)}, {"Ll", bits(kLl)},   {"Lt", bits(kLt)},
+    {"Lm", bits(kLm)}, {"Lo", bits(kLo)}, {"M", kMarks},       {"Mn", bits(kMn)},
+    {"Mc", bits(kMc)}, {"Me", bits(kMe)}, {"N", kNumbers},     {"Nd", bits(kNd)},
+    {"Nl", bits(kNl)}, {"No", bits(kNo)}, {"P", kPunctuation}, {"Pc", bits(kPc)},
+    {"Pd", bits(kPd)}, {"Ps", bits(kPs)}, {"Pe", bits(kPe)},   {"Pi", bits(kPi)},
+    {"Pf", bits(kPf)}, {"Po", bits(kPo)}, {"S", kSymbols},     {"Sm", bits(kSm)},
+    {"Sc", bits(kSc)}, {"Sk", bits(kSk)}, {"So", bits(kSo)},   {"Z", bits(kZs, kZl, kZp)},
+    {"Zs", bits(kZs)}, {"Zl", bits(kZl)}, {"Zp", bits(kZp)},   {"Cc", bits(kCc, kCcSpace)},
+    {"Cf", bits(kCf)},
 };
 
 // Oniguruma's \w: the regex crate's without joiners, but with Latin-1's fractions and powers.
 std::vector<std::pair<uint32_t, uint32_t>> word_ranges() {
   const auto& property = unicode().property;
   const auto is_word = [&](uint32_t point) {
-    const bool latin = point == 0xB2 || point == 0xB3 || point == 0xB9 ||
-                       (point >= 0xBC && point <= 0xBE);
+    const bool latin =
+        point == 0xB2 || point == 0xB3 || point == 0xB9 || (point >= 0xBC && point <= 0xBE);
     return latin || ((property[point] & kWord) != 0 && point != 0x200C && point != 0x200D);
   };
   std::vector<std::pair<uint32_t, uint32_t>> ranges;

@@ -22,11 +22,11 @@ struct SetDescription {
 struct PatternNode {
   enum Kind { kSet, kSequence, kChoice, kRepeat, kAhead, kLineEnd, kTextEnd };
   Kind kind = kSequence;
-  SetDescription set;                             // kSet
+  SetDescription set;                               // kSet
   std::vector<std::unique_ptr<PatternNode>> parts;  // of kRepeat and kAhead: one
-  uint32_t least = 0, most = 0;                   // kRepeat; most kEndless
-  bool lazy = false, possessive = false;          // kRepeat
-  bool negated = false;                           // kAhead
+  uint32_t least = 0, most = 0;                     // kRepeat; most kEndless
+  bool lazy = false, possessive = false;            // kRepeat
+  bool negated = false;                             // kAhead
 };
 
 constexpr uint32_t kEndless = 0xFFFFFFFF;

@@ -70,7 +70,7 @@ struct EncoderConfig {
   uint32_t sign_level = kNoId;
   // The scanner from which on each byte of the text is GPT-2's stand-in for it; kNoId: none.
   uint32_t stand_in_level = kNoId;
-  double unk_score = 0;   // Unigram
+  double unk_score = 0;  // Unigram
 };
 
 // BPE: how `words` spells the marks of a word's continuations and ends.
@@ -93,11 +93,11 @@ enum class StepKind : uint32_t {
   kLowercase,
   kStrip,  // flags: 1 left, 2 right
   kStripAccents,
-  kReplace,        // `text` becomes `other`
-  kPrepend,        // `text`, before a text that is not empty
-  kBert,           // flags: 1 clean_text, 2 handle_chinese_chars, 4 strip_accents, 8 lowercase
-  kSignToSpace,    // U+2581 becomes a space: the two mean the same to the model
-  kSentencePiece,  // charsmap; flags: 1 add_dummy_prefix, 2 remove_extra_whitespaces
+  kReplace,         // `text` becomes `other`
+  kPrepend,         // `text`, before a text that is not empty
+  kBert,            // flags: 1 clean_text, 2 handle_chinese_chars, 4 strip_accents, 8 lowercase
+  kSignToSpace,     // U+2581 becomes a space: the two mean the same to the model
+  kSentencePiece,   // charsmap; flags: 1 add_dummy_prefix, 2 remove_extra_whitespaces
   kPrecompiled,     // charsmap, as `tokenizers` applies it: by grapheme cluster
   kReplacePattern,  // what matches the split rule `flags` becomes `other`
 };
@@ -145,22 +145,22 @@ struct PatternStep {
 };
 
 struct CharacterSet {
-  uint64_t ascii[2] = {0, 0};   // of ASCII: all there is to know
-  uint32_t categories = 0;      // beyond ASCII: bits of Category,
-  uint32_t properties = 0;      // of Property,
-  uint32_t ranges = 0;          // and pairs of points, in `pattern_ranges`
-  uint32_t range_count = 0;     // how many pairs
-  uint32_t negated = 0;         // beyond ASCII: all others
+  uint64_t ascii[2] = {0, 0};  // of ASCII: all there is to know
+  uint32_t categories = 0;     // beyond ASCII: bits of Category,
+  uint32_t properties = 0;     // of Property,
+  uint32_t ranges = 0;         // and pairs of points, in `pattern_ranges`
+  uint32_t range_count = 0;    // how many pairs
+  uint32_t negated = 0;        // beyond ASCII: all others
   uint32_t reserved = 0;
 };
 
 struct SplitRule {
-  uint32_t start = 0;         // the pattern's first step
-  uint32_t behavior = 0;      // SplitBehavior
-  uint32_t inverted = 0;      // what lies between matches counts as them
-  uint32_t first_beyond = 0;  // a match may begin beyond ASCII
-  uint64_t first[2] = {0, 0};              // with which characters of ASCII it may
-  uint64_t first_byte[4] = {0, 0, 0, 0};   // with the stand-ins of which bytes it may
+  uint32_t start = 0;                     // the pattern's first step
+  uint32_t behavior = 0;                  // SplitBehavior
+  uint32_t inverted = 0;                  // what lies between matches counts as them
+  uint32_t first_beyond = 0;              // a match may begin beyond ASCII
+  uint64_t first[2] = {0, 0};             // with which characters of ASCII it may
+  uint64_t first_byte[4] = {0, 0, 0, 0};  // with the stand-ins of which bytes it may
 };
 constexpr uint32_t kSplitRule = 0x80000000;  // in `scanners`: the rule of the other bits
 
@@ -182,21 +182,21 @@ struct Tables {
   // ---- The encoder; empty where a function of the caller's encodes
   Array<EncoderConfig> config;  // [1] or []
   Array<Step> normalizer;
-  Array<uint32_t> scanners;    // ScanKind or rule, each cutting the pieces of the one before
+  Array<uint32_t> scanners;  // ScanKind or rule, each cutting the pieces of the one before
   Array<SplitRule> split_rules;
   Array<PatternStep> pattern_steps;
   Array<CharacterSet> pattern_sets;
   Array<uint32_t> pattern_ranges;  // pairs of first and last points
-  Array<PieceSlot> pieces;     // bytes -> id, for BPE
-  Array<uint64_t> pairs;       // BPE: open addressing, slot = left << 44 | right << 24 | rank
-  Array<uint32_t> merged;      // BPE: [ranks] rank -> id
-  Array<uint32_t> byte_ids;    // [256] byte -> id of the initial symbol (byte-level, fallback)
-  Array<uint32_t> byte_pairs;  // byte-level BPE: [65536] first << 8 | second -> rank, or kNoId
+  Array<PieceSlot> pieces;         // bytes -> id, for BPE
+  Array<uint64_t> pairs;           // BPE: open addressing, slot = left << 44 | right << 24 | rank
+  Array<uint32_t> merged;          // BPE: [ranks] rank -> id
+  Array<uint32_t> byte_ids;        // [256] byte -> id of the initial symbol (byte-level, fallback)
+  Array<uint32_t> byte_pairs;      // byte-level BPE: [65536] first << 8 | second -> rank, or kNoId
   Array<uint8_t> joins;        // BPE over characters: bit set of pairs inside some token (joins.h)
   Array<double> scores;        // Unigram: [size + 1] of ids + 1; the first is minus infinity
   Array<float> scores_single;  // the same where the owner adds in float
-  Array<uint64_t> words;  // Unigram, WordPiece, BPE with affixes: a double array (double_array.h)
-  Array<AddedToken> added;     // tokens found before the model runs
+  Array<uint64_t> words;    // Unigram, WordPiece, BPE with affixes: a double array (double_array.h)
+  Array<AddedToken> added;  // tokens found before the model runs
   Trie added_trie, added_normalized_trie;  // text -> index in `added`
   Array<uint8_t> charsmap;  // SentencePiece's precompiled normalisation, as in its file
   // [128] what becomes of an ASCII character before another one; 0: ask the charsmap.

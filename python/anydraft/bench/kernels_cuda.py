@@ -23,7 +23,6 @@ STREAMED_BYTES = 128 << 20  # of inputs that take turns: more than any cache hol
 _ROW, _HUB = 1, 3  # numbers of kinds of distribution
 
 Call = Callable[[], Any]
-
 _DISTRIBUTIONS = PeerDistributions()
 
 

@@ -215,8 +215,8 @@ class _Place:
             rows = self._rows_of(tree, temperature)
             for depth in self._plan.depths:
                 for verifier in ("top_down", "traversal"):
-                    verify = acceptance.tree_verifier(verifier)
-                    accepted = verify(tree.cut(depth), *rows, temperature)
+                    judge = acceptance.tree_verifier(verifier)
+                    accepted = judge(tree.cut(depth), *rows, temperature)
                     yield temperature, f"tree {depth}", scheme, verifier, accepted
         for temperature, drawn in paths.items():
             for count in self._plan.paths:

@@ -1,4 +1,4 @@
-"""`anydraft bench`, and `bench kernels` itself: kernels, checked and timed beside their peers."""
+"""`anydraft bench`, and `bench kernels` itself: kernels checked and timed beside peers."""
 
 from __future__ import annotations
 

@@ -209,11 +209,9 @@ def _report(result: dict[str, Any]) -> None:
             ]
         )
     print(table(rows))
-    over_plain, over_peer = (
-        _told_ratio(result[f"best_over_{other}"]) for other in ("plain", "llamacpp")
-    )
     print(
-        f"{result['prompts']} prompts; best over plain {over_plain}, over llama.cpp {over_peer}; "
+        f"{result['prompts']} prompts; best over plain {_told_ratio(result['best_over_plain'])}, "
+        f"over llama.cpp {_told_ratio(result['best_over_llamacpp'])}; "
         f"texts equal: {result['texts_equal']}"
     )
 

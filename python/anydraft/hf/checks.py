@@ -14,6 +14,10 @@ _ROUNDING = 1e-3  # of the largest logit; float32
 _COARSE_ROUNDING = 0.1  # bfloat16, float16, quantised
 _SHARE, _COARSE_SHARE = 2e-4, 0.3  # of what the text before changes in a logit
 _NOISE = 5e-6  # below this nothing can be said
+# What no trial on a short text would show.
+_REFUSED = {
+    "MoshiForCausalLM": "its window is kept by its cache alone, which cannot be cut back then",
+}
 _PIECES = ((0, 7), (7, 11), (11, 12), (12, 13))  # a prompt, several tokens behind it, single ones
 
 
@@ -31,6 +35,8 @@ def check_rows(
     """
     coarse = quantised or dtype != torch.float32
     most, share = (_COARSE_ROUNDING, _COARSE_SHARE) if coarse else (_ROUNDING, _SHARE)
+    if quantised:
+        most *= 3
     found = []
     ways = [(True, True), (False, True)]
     if hasattr(decoder, "alone"):
@@ -46,30 +52,29 @@ def check_rows(
         except Exception as failure:
             found.append(f"it fails: {type(failure).__name__}: {failure}")
             continue
+        found.append(f"logits differ by {error:.2g} of their size")
         if error <= most and error <= max(share * effect, _NOISE):
             if not alone:
-                warnings.warn(
-                    f"[hf.load] {name} computes single tokens otherwise than several ({found[0]}): "
-                    "the pass for several is used for all, so a text may part from one decoded "
-                    "token by token",
-                    RuntimeWarning,
-                    stacklevel=4,
+                _warn(
+                    f"{name} computes single tokens otherwise than several ({found[0]}): the pass "
+                    "for several is used for all, so a text may part from one decoded token by "
+                    "token"
                 )
-            return
-        found.append(f"logits differ by {error:.2g} of their size")
-        if quantised and error <= 3 * _COARSE_ROUNDING:
-            warnings.warn(
-                f"[hf.load] rows of this quantised model depend on how many are computed together "
-                f"({found[-1]}): near ties, texts may part from plain decoding's",
-                RuntimeWarning,
-                stacklevel=4,
-            )
+            if quantised and error > (_ROUNDING if dtype == torch.float32 else _COARSE_ROUNDING):
+                _warn(
+                    f"rows of this quantised {name} depend on how many are computed together "
+                    f"({found[-1]}): near ties, texts may part from plain decoding's"
+                )
             return
     raise NotImplementedError(
         "[HfModel] expected a model that gives the same logits on top of a cache as without one, "
         f"for one token as for several, got {name} ({found[0]}): its cache is ignored or cannot be "
         "continued by several tokens, or tokens see later ones"
     )
+
+
+def _warn(message: str) -> None:
+    warnings.warn(f"[hf.load] {message}", RuntimeWarning, stacklevel=6)
 
 
 def _error(decoder: Any, config: Any) -> tuple[float, float]:
@@ -85,15 +90,19 @@ def _error(decoder: Any, config: Any) -> tuple[float, float]:
         rows.append(decoder([Part(new, positions, parents, len(new), slots, cache)]))
         slots.add(positions, parents)
     expected = decoder.whole(tokens, decoder.trial_cache())
+    error = relative_error(torch.cat(rows).float(), expected)
+    if error <= _NOISE:
+        return error, 1.0  # nothing to weigh it against: a pass less
     first = _PIECES[0][1]
     alone = decoder.whole(tokens[first:], decoder.trial_cache())
-    return relative_error(torch.cat(rows), expected), relative_error(alone, expected[first:])
+    return error, relative_error(alone, expected[first:])
 
 
-# What no trial on a short text would show.
-_REFUSED = {
-    "MoshiForCausalLM": "its window is kept by its cache alone, which cannot be cut back then",
-}
+def is_quantised(model: Any) -> bool:
+    """Whether weights or inputs of products are rounded, by transformers or another library."""
+    if getattr(model.config, "quantization_config", None) is not None:
+        return True
+    return any("quant" in type(layer).__module__ for layer in model.modules())
 
 
 def check_head(model: Any) -> None:

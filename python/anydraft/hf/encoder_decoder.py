@@ -66,6 +66,10 @@ class CrossDecoder(StockDecoder):
             raise ValueError(_NOT_OPENED)
         return CrossCache(self._config, encoded)
 
+    def join_requests(self, tokens: int) -> bool:
+        """Each request has its own encoder output, and a pass of its own."""
+        return False
+
     def trial_cache(self) -> CrossCache:
         """A cache for what is tried out."""
         return self.new_cache(self.trial)

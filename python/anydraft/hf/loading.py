@@ -20,8 +20,9 @@ def load(
     tokenizer: Any = None,
     pack: bool | str | None = None,
     dtype: torch.dtype | str | None = None,
-    device: torch.device | str | None = None,
+    device: torch.device | str | None = "auto",
     vocabulary: Any = None,
+    together: bool | None = None,
 ) -> HfModel:
     """A model from a folder, from the hub, or already built, ready for a session.
 
@@ -33,6 +34,21 @@ def load(
     for drafters: it is another model then, which a session refuses as its target.
     vocabulary: an anydraft.Vocabulary; made from the tokenizer unless given, and enough by itself
     where no chat template is wanted.
+    device: "auto": of a model that is read here, a GPU where there is one; None or "auto": a built
+    model stays where it is.
+    together: feeds of several requests share a forward pass, padded to the longest. None: on a GPU.
+    It pays where a pass is the reading of the weights; a row may then differ in its last bits from
+    that of a pass of its own.
+
+    >>> import transformers
+    >>> from anydraft import Vocabulary, hf
+    >>> config = transformers.LlamaConfig(
+    ...     vocab_size=8, hidden_size=16, intermediate_size=16, num_hidden_layers=1,
+    ...     num_attention_heads=2)
+    >>> letters = Vocabulary.from_bytes([bytes([97 + i]) for i in range(8)])
+    >>> model = hf.load(transformers.LlamaForCausalLM(config), vocabulary=letters)
+    >>> model.context_length
+    2048
     """
     if pack not in (None, False, True, "int4"):
         raise ValueError(f'[hf.load] expected pack to be None, False, True or "int4", got {pack!r}')
@@ -43,7 +59,7 @@ def load(
             folder, model, tokenizer = _read(name_or_model, tokenizer, vocabulary, dtype, device)
         pack = _can_pack(model) if pack is None else pack
     else:
-        model = model if device is None else model.to(device)
+        model = model if device in (None, "auto") else model.to(device)
         model = model if dtype is None else model.to(dtype)
     if vocabulary is None:
         vocabulary = _vocabulary(folder, tokenizer)
@@ -57,7 +73,7 @@ def load(
         from anydraft.hf.encoder_decoder import HfEncoderDecoder
 
         return HfEncoderDecoder(model, vocabulary, tokenizer)
-    return HfModel(model, vocabulary, tokenizer, lean)
+    return HfModel(model, vocabulary, tokenizer, lean, together)
 
 
 def _can_pack(model: Any) -> bool:
@@ -76,7 +92,7 @@ def _read(
 
     folder = _folder(name)
     source = str(name if folder is None else folder)
-    device = torch.device("cpu" if device is None else device)
+    device = torch.device(_best_device() if device in (None, "auto") else device)
     if dtype is None:
         dtype = torch.float32 if device.type == "cpu" else "auto"
     config = _from_pretrained(AutoConfig.from_pretrained, "a model", source, folder)
@@ -121,6 +137,10 @@ def _with_weights(kind: Any, source: str, folder: Path | None, dtype: Any) -> An
             f"{', '.join(missing[:3])}{more}: is it a classifier, or a model without a head?"
         )
     return model
+
+
+def _best_device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _folder(name: str | Path) -> Path | None:

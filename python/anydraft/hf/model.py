@@ -17,6 +17,8 @@ from anydraft.hf.stock import StockDecoder
 if TYPE_CHECKING:
     from anydraft.hf.lean.decoder import LeanDecoder
 
+_TOGETHER = 512  # tokens that several requests may have in one pass; a prompt of more goes alone
+
 
 class HfModel:
     """A transformers causal model as a callable f(feeds) -> logits, with a cache for each request.
@@ -35,10 +37,16 @@ class HfModel:
     """
 
     def __init__(
-        self, model: Any, vocabulary: Any, tokenizer: Any = None, lean: LeanDecoder | None = None
+        self,
+        model: Any,
+        vocabulary: Any,
+        tokenizer: Any = None,
+        lean: LeanDecoder | None = None,
+        together: bool | None = None,
     ) -> None:
         """model: a transformers causal model, which must not be changed while this uses it.
-        lean: a forward pass of the same model to take in place of its own."""
+        lean: a forward pass of the same model to take in place of its own. together: as of
+        `load`."""
         checks.check_head(model)
         self.model = model.eval()
         self.vocabulary = vocabulary
@@ -54,6 +62,9 @@ class HfModel:
         self._embeddings = self._count_embeddings()
         self._requests: dict[int, tuple[Slots, Any]] = {}
         self._decoder: Any = lean or self._new_decoder()
+        on_gpu = self.device.type != "cpu"
+        if together or (together is None and on_gpu):
+            self._join_requests(explicit=bool(together))
 
     @property
     def device(self) -> torch.device:
@@ -61,7 +72,8 @@ class HfModel:
         return cast("torch.device", self.model.device)
 
     def __call__(self, feeds: Sequence[Feed]) -> torch.Tensor:
-        """Feeds of distinct requests -> float32 logits [sum of feed.rows, vocab], in feed order."""
+        """Feeds of distinct requests -> logits [sum of feed.rows, vocab], in feed order, in the
+        model's dtype and on its device."""
         for feed in feeds:
             check_feed(feed, self._embeddings)
             self._check_length(feed)
@@ -117,8 +129,18 @@ class HfModel:
         self._check_rows(decoder)
         return decoder
 
+    def _join_requests(self, *, explicit: bool) -> None:
+        join = getattr(self._decoder, "join_requests", None)
+        with torch.inference_mode():
+            joined = join is None or join(_TOGETHER)  # the lean pass has them together anyway
+        if explicit and not joined:
+            raise ValueError(
+                f"[HfModel] expected together=False or None, got True: {type(self.model).__name__} "
+                "takes no mask that would keep several requests apart"
+            )
+
     def _check_rows(self, decoder: Any) -> None:
-        quantised = getattr(self.model.config, "quantization_config", None) is not None
+        quantised = checks.is_quantised(self.model)
         with torch.inference_mode():
             checks.check_rows(
                 decoder,

@@ -97,6 +97,10 @@ class RecurrentDecoder(StockDecoder):
         """An empty cache for one request."""
         return SnapshotCache(self._config, 1 if self.alone else 2)
 
+    def join_requests(self, tokens: int) -> bool:
+        """Padding would decay a state: each request has a pass of its own."""
+        return False
+
     def _forward(self, part: Part) -> torch.Tensor:
         if not part.slots.follows(part.positions, part.parents):
             raise NotImplementedError(_CHAINS)

@@ -11,6 +11,7 @@ import torch
 from anydraft.hf.kv_cache import RequestCache
 from anydraft.hf.packing import ATTENTION
 from anydraft.hf.slots import Part, Slots, additive
+from anydraft.hf.together import cache_of, masks_together, padded
 
 # Those that take a mask of four dimensions as it is.
 _MASKABLE = {"sdpa", "eager", ATTENTION}
@@ -23,9 +24,9 @@ class StockDecoder:
     Attributes:
         says_positions: whether the model is told positions; else it counts its cache itself, and
             takes chains alone.
+        together: tokens that several requests may have in one pass; 1: each has its own.
     """
 
-    together = 1  # tokens that several requests may have in one call: none
     _names = ("input_ids", "position_ids", "attention_mask")
 
     def __init__(self, model: Any) -> None:
@@ -36,6 +37,7 @@ class StockDecoder:
             "cache_params" if "cache_params" in self._parameters else ("past_key_values")
         )
         self.says_positions = True
+        self.together = 1
         self._trees_checked = False
 
     def new_cache(self) -> Any:
@@ -43,8 +45,47 @@ class StockDecoder:
         return RequestCache(self._config)
 
     def __call__(self, parts: Sequence[Part]) -> torch.Tensor:
-        """-> float32 logits [sum of rows, vocab]. In inference mode only."""
-        return torch.cat([self._forward(part) for part in parts])
+        """-> logits [sum of rows, vocab] in the model's dtype. In inference mode only."""
+        if len(parts) == 1:
+            return self._forward(parts[0])
+        return self._forward_together(parts)
+
+    def join_requests(self, tokens: int) -> bool:
+        """Has several requests share a pass, with `tokens` at most, where the model's forward pass
+        takes the mask that this needs; says whether it does."""
+        try:
+            self._check_trees()
+        except NotImplementedError:
+            return False
+        self.together = tokens
+        return True
+
+    def _forward_together(self, parts: Sequence[Part]) -> torch.Tensor:
+        cache, end = cache_of(parts)
+        device, new = self._model.device, [len(part.tokens) for part in parts]
+        masks = [self._masks(part.slots, part.positions, part.parents) for part in parts]
+        joint = {kind: masks_together([m[kind] for m in masks], end) for kind in masks[0]}
+        ids, places, mask = self._names
+        given: dict[str, Any] = {
+            ids: padded([part.tokens for part in parts], device),
+            places: padded([part.positions for part in parts], device),
+            mask: joint if len(joint) > 1 else joint.popitem()[1],
+            self._cache_name: cache,
+            "use_cache": True,
+        }
+        wanted = sorted({i for n, p in zip(new, parts, strict=True) for i in range(n - p.rows, n)})
+        place = {index: row for row, index in enumerate(wanted)}
+        if "logits_to_keep" in self._parameters and wanted:
+            given["logits_to_keep"] = torch.tensor(wanted, device=device)
+        else:
+            place = {index: index for index in wanted}
+        logits = _logits(self._model(**given))
+        rows = [
+            logits[i, [place[j] for j in range(n - part.rows, n)]]
+            for i, (n, part) in enumerate(zip(new, parts, strict=True))
+            if part.rows
+        ]
+        return torch.cat(rows) if rows else logits[0, :0]
 
     def whole(self, tokens: Sequence[int], cache: Any, **more: Any) -> torch.Tensor:
         """The rows [tokens, vocab] that the model gives without a cache: what must come out.
@@ -73,7 +114,7 @@ class StockDecoder:
         cache: Any,
         mask: Any = None,
     ) -> torch.Tensor:
-        """One pass on top of the cache -> float32 logits [rows, vocab] of the last tokens."""
+        """One pass on top of the cache -> logits [rows, vocab] of the last tokens."""
         ids, places, masks = self._names
         given: dict[str, Any] = {
             ids: self._tensor(tokens),
@@ -87,7 +128,7 @@ class StockDecoder:
         if mask is not None:
             given[masks] = mask
         logits = _logits(self._model(**given, **self._beside(cache)))
-        return logits[0, logits.shape[1] - rows :].float()
+        return logits[0, logits.shape[1] - rows :]
 
     def _beside(self, cache: Any) -> dict[str, Any]:
         """What the model is given beside the text."""
@@ -98,6 +139,13 @@ class StockDecoder:
 
     def _tree_mask(self, slots: Slots, positions: Sequence[int], parents: Sequence[int]) -> Any:
         """What to add to the scores [1, 1, new, held + new]; where layers differ, by their type."""
+        masks = self._masks(slots, positions, parents)
+        return masks if len(masks) > 1 else masks.popitem()[1]
+
+    def _masks(
+        self, slots: Slots, positions: Sequence[int], parents: Sequence[int]
+    ) -> dict[str, torch.Tensor]:
+        """The masks of each type of layer."""
         visible = slots.visible(positions, parents)
         window: Any = getattr(self._config, "sliding_window", None)
         kinds = set(getattr(self._config, "layer_types", None) or ())
@@ -109,7 +157,7 @@ class StockDecoder:
             if _WINDOWED[kind]:
                 seen = visible & (slots.distances(positions) < window)
             masks[kind] = additive(seen, self._model.dtype).to(self._model.device)
-        return masks if len(masks) > 1 else masks.popitem()[1]
+        return masks
 
     def _check_trees(self) -> None:
         """Refuses trees where the model does not take the mask; tried out once.
@@ -155,7 +203,7 @@ class StockDecoder:
             for p in paths
         ]
         expected = torch.cat((chains[0][1:], chains[1]))
-        return relative_error(tree, expected)
+        return relative_error(tree.float(), expected.float())
 
 
 def trial_tokens(config: Any, count: int) -> list[int]:

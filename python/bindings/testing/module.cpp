@@ -3,8 +3,8 @@
 
 #include "../dlpack.h"
 #include "anydraft/vocabulary.h"
-#include "testing/enumerating_source.h"
 #include "testing/enumerate.h"
+#include "testing/enumerating_source.h"
 
 namespace py = pybind11;
 using namespace anydraft;
@@ -23,16 +23,17 @@ PYBIND11_MODULE(_testing, module) {
         const Rows target_rows = cpu_rows_from(target, "target_logits");
         const Rows draft_rows = cpu_rows_from(draft, "draft_logits");
         py::list outcomes;
-        for (const testing::Outcome& outcome : testing::enumerate({target_rows.view,
-                                                                   draft_rows.view,
-                                                                   {widths, max_nodes, depth, beam},
-                                                                   static_cast<ProposalKind>(drawn),
-                                                                   static_cast<ProposalKind>(stated),
-                                                                   sparse,
-                                                                   merge,
-                                                                   sampling,
-                                                                   draft_sampling,
-                                                                   verifier_by_name(verifier)})) {
+        for (const testing::Outcome& outcome :
+             testing::enumerate({target_rows.view,
+                                 draft_rows.view,
+                                 {widths, max_nodes, depth, beam},
+                                 static_cast<ProposalKind>(drawn),
+                                 static_cast<ProposalKind>(stated),
+                                 sparse,
+                                 merge,
+                                 sampling,
+                                 draft_sampling,
+                                 verifier_by_name(verifier)})) {
           outcomes.append(py::make_tuple(outcome.weight, outcome.emitted));
         }
         return outcomes;
@@ -42,9 +43,10 @@ PYBIND11_MODULE(_testing, module) {
       py::arg("depth"), py::arg("beam"), py::arg("sampling"), py::arg("draft_sampling"),
       py::arg("verifier"));
   using testing::EnumeratingSource;
-  py::class_<EnumeratingSource, RandomSource, std::shared_ptr<EnumeratingSource>>(module, "Branches")
-      .def(py::init([](py::object restate) {
-             if (restate.is_none()) return std::make_shared<EnumeratingSource>();
+  py::class_<EnumeratingSource, RandomSource, std::shared_ptr<EnumeratingSource>>(module,
+                                                                                  "Branches")
+      .def(py::init([](py::object restate, std::optional<uint32_t> only) {
+             if (restate.is_none()) return std::make_shared<EnumeratingSource>(nullptr, only);
              return std::make_shared<EnumeratingSource>(
                  [restate](const VerifyRequest& request, std::vector<float>& distributions) {
                    const py::gil_scoped_acquire acquire;
@@ -52,10 +54,12 @@ PYBIND11_MODULE(_testing, module) {
                    const TokenIds tokens(request.trees.tokens, request.trees.tokens + nodes),
                        parents(request.trees.parents, request.trees.parents + nodes),
                        rows(request.proposals.rows, request.proposals.rows + nodes);
-                   distributions = restate(tokens, parents, rows, distributions).cast<std::vector<float>>();
-                 });
+                   distributions =
+                       restate(tokens, parents, rows, distributions).cast<std::vector<float>>();
+                 },
+                 only);
            }),
-           py::arg("restate") = py::none())
+           py::arg("restate") = py::none(), py::arg("only") = py::none())
       .def("restart", &EnumeratingSource::restart)
       .def("use",
            [](EnumeratingSource& branches, uint32_t request, uint32_t position, uint32_t node,

@@ -2,11 +2,11 @@
 // up half way. Prints the library's version, then each text. Usage: consumer TABLE.
 #include <anydraft/cuda.h>
 #include <anydraft/draft.h>
+#include <anydraft/engine.h>
 #include <anydraft/error.h>
 #include <anydraft/random.h>
 #include <anydraft/retokenizer.h>
 #include <anydraft/sampling.h>
-#include <anydraft/engine.h>
 #include <anydraft/threads.h>
 #include <anydraft/verify.h>
 #include <anydraft/version.h>
@@ -76,10 +76,12 @@ static std::vector<std::string> serve(std::shared_ptr<const anydraft::Vocabulary
   for (auto work = engine.next(); work.model != anydraft::ModelRole::kIdle; work = engine.next()) {
     Model& model = work.model == anydraft::ModelRole::kTarget ? target : drafter;
     try {
-      const std::vector<float> logits = model.run(work.feeds);
+      const auto logits = std::make_shared<const std::vector<float>>(model.run(work.feeds));
       const int64_t width = vocabulary->size();
-      engine.feed({logits.data(), anydraft::DType::kFloat32,
-                    static_cast<int64_t>(logits.size()) / width, width, width});
+      // The engine reads a drafter's rows again when it judges the drafts, so it holds them.
+      engine.feed({logits->data(), anydraft::DType::kFloat32,
+                   static_cast<int64_t>(logits->size()) / width, width, width},
+                  logits);
     } catch (const std::runtime_error&) {
       engine.failed();  // and next() says how to go on
     }
@@ -89,9 +91,8 @@ static std::vector<std::string> serve(std::shared_ptr<const anydraft::Vocabulary
   for (int64_t id : ids) {
     anydraft::TokenIds tokens;
     for (const anydraft::Emitted& emitted : engine.emitted(id)) tokens.push_back(emitted.token);
-    texts.push_back(engine.finish(id) == anydraft::Finish::kCancelled
-                        ? "(cancelled)"
-                        : vocabulary->decode(tokens));
+    texts.push_back(engine.finish(id) == anydraft::Finish::kCancelled ? "(cancelled)"
+                                                                      : vocabulary->decode(tokens));
     target.drop(id);
     drafter.drop(id + 1);
     engine.forget(id);

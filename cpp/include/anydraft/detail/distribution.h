@@ -29,6 +29,8 @@ struct TriePlace {
 
 namespace detail {
 
+struct MapChunks;
+
 // The order of every sum over a row: chunks of 4096 entries; in a chunk lane l takes entries
 // l, l + 32, ...; the lanes fold in a fixed tree; chunks add up in order of their index.
 constexpr int kChunk = 4096;
@@ -93,7 +95,9 @@ struct Distribution {
   // A drafter's row, read by target ids; projection.h. Null: the row's own ids.
   const int32_t* map = nullptr;
   const RowDistribution* weighed = nullptr;
-  const TriePlace* place = nullptr;  // with `weighed`; null: a drafter token begins
+  const TriePlace* place = nullptr;   // with `weighed`; null: a drafter token begins
+  const float* merged = nullptr;      // logits of the map's groups, where they are known
+  const MapChunks* chunks = nullptr;  // of the map; CPUs read whole chunks
 };
 
 // log2(e) / temperature; 0 where greedy.
@@ -158,6 +162,7 @@ ANYDRAFT_SHARED_CODE ANYDRAFT_HD inline float projected_logit(const Distribution
                                                               int64_t token);
 
 ANYDRAFT_HD inline float logit_at(const Distribution& distribution, int64_t token) {
+  if (token >= distribution.size) return -INFINITY;
   return distribution.map ? projected_logit(distribution, token)
                           : load(distribution.row, distribution.dtype, token);
 }

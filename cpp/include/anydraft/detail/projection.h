@@ -17,6 +17,17 @@ struct MapView {
       : to_draft(map + 1), starts(to_draft + size), ids(starts + map[0] + 1) {}
 };
 
+// A map's target ids chunk by chunk, without those that nothing stands for, as a CPU reads them: a
+// whole chunk at a time, packed.
+struct MapChunks {
+  const int32_t* starts;        // [chunks + 1] into ids
+  const int32_t* ids;           // the drafter ids; of a group any
+  const uint32_t* lines;        // [chunks * kChunk / kLanes] bit l: lane l holds one
+  const int32_t* group_starts;  // [chunks + 1] into the next two
+  const uint16_t* group_at;     // where among its chunk's packed entries a group stands
+  const int32_t* groups;
+};
+
 // What pack_token_trie adds behind a map: [count], drafter ids [count] in the order of their
 // token_trie (kNoDrafterId: without a logit), starts [count + 1] into target tokens, those tokens.
 struct DraftTokenTrieView {
@@ -167,6 +178,7 @@ ANYDRAFT_HD inline float projected_logit(const Distribution& distribution, int64
   const MapView map(distribution.map, distribution.size);
   const int32_t id = map.to_draft[token];
   if (id == kNoDrafterId) return -INFINITY;
+  if (id < 0 && distribution.merged) return distribution.merged[-2 - id];
   if (!distribution.weighed) {
     if (id >= 0) return load(distribution.row, distribution.dtype, id);
     const int32_t first = map.starts[-2 - id];

@@ -16,6 +16,7 @@
 
 #include <cstdint>
 
+#include "anydraft/detail/algorithms.h"
 #include "anydraft/detail/host_device.h"
 #include "anydraft/detail/play.h"
 #include "anydraft/random.h"
@@ -211,32 +212,26 @@ ANYDRAFT_HD Verdict multipath(Backend& play) {
 
 template <class Backend>
 ANYDRAFT_HD Verdict run_verifier(Verifier verifier, Backend& play) {
-  switch (verifier) {
-    case Verifier::kMatch:
-      return match(play);
-    case Verifier::kTraversal:
-    case Verifier::kBlock:
-      return traversal(play);
-    case Verifier::kMultipath:
-      return multipath(play);
-    case Verifier::kKseq:
-      return kseq(play);
-    case Verifier::kTopDown:
-      break;
+  switch (algorithm_of(verifier)) {
+#define ANYDRAFT_ALGORITHM(function, kernel) \
+  case Algorithm::function:                  \
+    return function(play);
+#include "anydraft/verifiers.def"
+#undef ANYDRAFT_ALGORITHM
   }
-  return top_down(play);
+  return {0, -1};  // no verifier of the list
 }
 
 // The probability each node is accepted with once it is offered (VerifyResult::acceptance), by
 // every verifier but multipath. `out(node)` is a place to keep a number in, for all who play.
 template <class Backend, class Out>
 ANYDRAFT_HD void tell_acceptance(Verifier verifier, Backend& play, int32_t nodes, Out out) {
-  const bool joint = verifier == Verifier::kTraversal || verifier == Verifier::kBlock;
+  const VerifierTraits traits = traits_of(verifier);
   out(0) = 1.0;
   for (int32_t node = 0; node < nodes; ++node) {
     int32_t child = play.first_child(node);
     if (child < 0) continue;
-    if (verifier == Verifier::kKseq) {
+    if (traits.has(kRatio)) {
       const double ratio = kseq_rule(play, node).ratio;
       for (; child >= 0; child = play.next_sibling(child)) {
         const double kept = play.weight(play.residual(node), play.token(child));
@@ -245,7 +240,8 @@ ANYDRAFT_HD void tell_acceptance(Verifier verifier, Backend& play, int32_t nodes
       }
       continue;
     }
-    Residual residual = play.residual(node, joint ? static_cast<double>(out(node)) : 1.0);
+    Residual residual =
+        play.residual(node, traits.has(kJoint) ? static_cast<double>(out(node)) : 1.0);
     for (; child >= 0; child = play.next_sibling(child)) {
       out(child) = offer(play, residual, child);
       play.reject(residual, child);

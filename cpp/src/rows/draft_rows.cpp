@@ -1,0 +1,161 @@
+#include "rows/draft_rows.h"
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+
+#include "anydraft/draft.h"
+#include "anydraft/error.h"
+#include "rows/kernels.h"
+#include "sampling/normalise.h"
+#include "sampling/row_sums.h"
+
+namespace anydraft {
+namespace {
+
+using detail::Distribution;
+using detail::kChunk;
+
+[[noreturn]] void fail(const std::string& what) {
+  throw Error(ErrorKind::kValue, "[draft] expected " + what);
+}
+
+// The drafter's own row.
+Distribution own_row(const DraftRow& row) {
+  Distribution own;
+  own.row = row.logits.data;
+  own.dtype = row.logits.dtype;
+  own.size = row.projection->draft_vocab;
+  return own;
+}
+
+Distribution own_distribution(const DraftRow& row) {
+  Distribution own = own_row(row);
+  detail::take_known(row.weighed, own);
+  return own;
+}
+
+// Of what the drafter's tokens weigh, by the target token they spell first. A group's sum runs over
+// its ids in their order, wherever a block of them ends.
+void merge_spelt(const DraftRow& row, const detail::MapView& map, std::vector<float>& merged) {
+  Distribution block = own_distribution(row);
+  const auto groups = static_cast<int32_t>(merged.size());
+  const int32_t count = map.starts[groups];
+  float logits[kChunk];
+  double masses[kChunk];
+  block.row = logits;
+  block.dtype = DType::kFloat32;
+  thread_local std::vector<double> sums;
+  sums.assign(groups, 0.0);
+  int32_t group = 0;
+  for (int32_t begin = 0; begin < count; begin += kChunk) {
+    const int32_t end = std::min(begin + kChunk, count);
+    detail::kernels().gather(row.logits.data, row.logits.dtype, map.ids + begin, end - begin,
+                             -INFINITY, logits);
+    detail::kernels().masses(block, 0, end - begin, masses);
+    for (int32_t at = begin; at < end; ++at) {
+      while (at >= map.starts[group + 1]) ++group;
+      sums[group] += masses[at - begin];
+    }
+  }
+  detail::kernels().logits(block, sums.data(), groups, merged.data());
+}
+
+void merge(DraftRow& row, float scale) {
+  const detail::MapView map(row.projection->map, row.projection->vocab);
+  const int32_t groups = row.projection->map[0];
+  row.merged.resize(groups);
+  if (row.projection->spelt) return merge_spelt(row, map, row.merged);
+  for (int32_t group = 0; group < groups; ++group) {
+    const int32_t first = map.starts[group];
+    row.merged[group] = detail::merged_logit(row.logits.data, row.logits.dtype, map.ids + first,
+                                             map.starts[group + 1] - first, scale);
+  }
+}
+
+}  // namespace
+
+void prepare(DraftRow& row, const SamplingParams& params) {
+  row.known.reset();
+  if (!row.projection) return;
+  const int64_t draft_vocab = row.projection->draft_vocab;
+  if (row.logits.cols < draft_vocab) {
+    fail("rows of at least " + std::to_string(draft_vocab) + " columns with this projection, got " +
+         std::to_string(row.logits.cols));
+  }
+  Distribution own = own_row(row);
+  if (row.projection->spelt) {
+    if (params.greedy()) fail("a temperature above 0 to weigh a drafter's tokens by, got 0");
+    if (!detail::normalise(own, params, row.logits.name, nullptr, nullptr))
+      detail::fail_without_mass(row.logits.name);
+    row.weighed = detail::known_of(own);
+  } else {
+    detail::RowSums(own, row.logits.name).read_maxima(nullptr);  // throws for what is not a number
+  }
+  if (!detail::is_inside(row)) merge(row, detail::scale_of(params.temperature));
+}
+
+DraftRow inside(const DraftRow& row, TriePlace place) {
+  DraftRow inner;
+  inner.logits = row.logits;
+  inner.projection = row.projection;
+  inner.weighed = row.weighed;
+  inner.place = place;
+  return inner;
+}
+
+int32_t drafter_id(const DraftRow& row, int32_t token) {
+  return row.projection ? detail::likeliest_id(detail::unread_row(row), token) : token;
+}
+
+Spelling spell(const DraftRow& row, int32_t token) {
+  const detail::DraftTokenTrieView token_trie(row.projection->map, row.projection->vocab);
+  const Distribution own = own_distribution(row);
+  const TriePlace from = detail::is_inside(row) ? row.place : token_trie.root();
+  Spelling spelling{token_trie.next(from, token), 0, 0};
+  double largest = -1;
+  for (int32_t i = spelling.place.begin; i < spelling.place.end; ++i) {
+    const int32_t id = token_trie.ids[i];
+    if (id < 0) continue;
+    const double weight = detail::weighed_mass(own, id);
+    if (token_trie.token_at(i, spelling.place.depth) >= 0) {
+      spelling.goes_on += weight;
+      continue;
+    }
+    spelling.ends += weight;
+    if (weight > largest) largest = weight, spelling.drafter_id = id;
+  }
+  return spelling;
+}
+
+void likelihoods(const DraftRow& row, const int32_t* tokens, int32_t count, double* out) {
+  Distribution distribution = detail::unread_row(row);
+  if (!detail::normalise(distribution, SamplingParams{}, row.logits.name, nullptr, nullptr))
+    detail::fail_without_mass(row.logits.name);
+  for (int32_t i = 0; i < count; ++i) out[i] = detail::mass(distribution, tokens[i]);
+}
+
+double confidence(const RowView& row) {
+  DraftRow own;
+  own.logits = row;
+  Distribution unread = detail::unread_row(own);
+  unread.scale = detail::scale_of(1);
+  detail::RowSums sums(unread, row.name);
+  sums.read_totals(nullptr);
+  const float largest = sums.largest();
+  if (largest == -INFINITY) detail::fail_without_mass(row.name);
+  SamplingParams params;
+  // No logits that may be drawn from are too large to be looked at: that would undo the draft.
+  params.temperature = std::max(1.0, std::abs(largest) * 1e-6);
+  Distribution distribution = unread;
+  if (params.temperature > 1) {
+    detail::normalise(distribution, params, row.name, nullptr, nullptr);
+  } else {
+    distribution.exponent = detail::power_of(largest, distribution.scale).exponent;
+    distribution.lower = detail::lowest_logit(largest, distribution.scale);
+    distribution.inverse_total = 1 / sums.total(distribution.lower, distribution.exponent);
+  }
+  return detail::mass_of_logit(distribution, largest);
+}
+
+}  // namespace anydraft

@@ -1,0 +1,40 @@
+// Draft rows as the CPU reads them: through the vocabulary map, where there is one.
+#pragma once
+
+#include "anydraft/draft_row.h"
+#include "rows/chunks.h"
+
+namespace anydraft::detail {
+
+inline bool is_inside(const DraftRow& row) { return row.place.depth > 0; }
+
+// Where a row is and how it is read; its distribution is not known yet. Keeps references.
+inline Distribution unread_row(const DraftRow& row) {
+  Distribution distribution;
+  distribution.row = row.logits.data;
+  distribution.dtype = row.logits.dtype;
+  distribution.size = row.logits.cols;
+  if (!row.projection) return distribution;
+  distribution.size = row.projection->vocab;
+  distribution.map = row.projection->map;
+  distribution.merged = row.merged.data();
+  distribution.chunks = &row.projection->chunks;
+  if (row.projection->spelt) distribution.weighed = &row.weighed;
+  if (is_inside(row)) distribution.place = &row.place;
+  return distribution;
+}
+
+inline RowDistribution known_of(const Distribution& distribution) {
+  return {distribution.scale, distribution.lower, distribution.exponent, distribution.one_hot,
+          distribution.inverse_total};
+}
+
+inline void take_known(const RowDistribution& known, Distribution& distribution) {
+  distribution.scale = known.scale;
+  distribution.lower = known.lower;
+  distribution.exponent = known.exponent;
+  distribution.one_hot = known.one_hot;
+  distribution.inverse_total = known.inverse_total;
+}
+
+}  // namespace anydraft::detail

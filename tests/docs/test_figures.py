@@ -1,0 +1,88 @@
+"""Figures of README and of the performance page stand in the files that they name."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.docs.pages import ROOT
+
+README, PERFORMANCE = ROOT / "README.md", ROOT / "docs" / "performance.md"
+
+
+def numbers(text: str) -> list[str]:
+    """Decimal numbers as they are written; a range "14–19" has two, "up to 8" in words is one."""
+    return re.findall(r"(?<![\w.])\d+(?:\.\d+)?(?![\w.]*\w)", text.replace(",", ""))
+
+
+def stands_in(figure: str, file: Path) -> bool:
+    """Whether a number of the file is this one, once rounded as it is."""
+    decimals = len(figure.partition(".")[2])
+    half = 0.5 * 10**-decimals * (1 + 1e-9)
+    known = map(float, re.findall(r"\d+\.?\d*(?:[eE][-+]?\d+)?", _read(file)))
+    return any(abs(value - float(figure)) <= half for value in known)
+
+
+def _read(file: Path) -> str:
+    return re.sub(r"(?<=\d),(?=\d{3})", "", file.read_text("utf-8"))
+
+
+def readme_rows() -> list[tuple[str, str, list[str]]]:
+    """(method, file, figures) of the rows of the README's table."""
+    table = README.read_text("utf-8").split("## Measured")[1].split("\n## ")[0]
+    rows = [line for line in table.splitlines() if line.startswith("| ") and "tokens a" not in line]
+    found = []
+    for row in rows:
+        first, *cells = [cell.strip() for cell in row.strip("|").split("|")]
+        [file] = re.findall(r"<!-- (bench/results/\S+) -->", first)
+        found.append((first.split(" <!--")[0], file, [n for cell in cells for n in numbers(cell)]))
+    return found
+
+
+def performance_tables() -> list[tuple[str, list[str]]]:
+    """(file, figures) of the tables that name a file; the first cell of a row is words."""
+    text = PERFORMANCE.read_text("utf-8")
+    tables = re.findall(r"<!-- figures: (\S+) -->\n\n((?:\|.*\n)+)", text)
+    assert len(tables) == text.count("<!-- figures:")
+    found = []
+    for file, table in tables:
+        rows = [line.strip("|").split("|") for line in table.splitlines()]
+        rows = rows[2:]  # heading and rule
+        cells = [cell for row in rows for cell in (row if len(rows) == 1 else row[1:])]
+        words = r"top-k 50 and top-p 0\.95|top-p 0\.9|[VT] = [\d.]+"
+        found.append((file, numbers(re.sub(words, "", " ".join(cells)))))
+    return found
+
+
+@pytest.mark.parametrize(("method", "file", "figures"), readme_rows())
+def test_readme(method: str, file: str, figures: list[str]) -> None:
+    assert len(figures) == 2
+    for figure in figures:  # as it is written there, in one row
+        rows = [line for line in _read(ROOT / file).splitlines() if f" {figure} " in line]
+        assert rows, f"{method}: {figure} is not in {file}"
+    both = [
+        line for line in _read(ROOT / file).splitlines() if all(f" {f} " in line for f in figures)
+    ]
+    assert both, f"{method}: {figures} stand in different rows of {file}"
+
+
+def test_the_readme_has_a_table() -> None:
+    assert len(readme_rows()) >= 5
+
+
+@pytest.mark.parametrize(("file", "figures"), performance_tables())
+def test_performance(file: str, figures: list[str]) -> None:
+    assert figures
+    assert [figure for figure in figures if not stands_in(figure, ROOT / file)] == []
+
+
+def test_a_wrong_figure_is_seen() -> None:
+    file = ROOT / "bench" / "results" / "e2e-2026-11-21-universal.md"
+    assert stands_in("1.86", file)
+    assert not stands_in("1.87", file)
+
+
+def test_readme_is_one_screen() -> None:
+    assert len(README.read_text("utf-8").splitlines()) <= 120

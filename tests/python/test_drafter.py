@@ -1,0 +1,242 @@
+"""Drafts for hosts that own the target: proposals that `verify` judges, whatever contexts do."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from toys import DRAFTER, TARGET, TableModel
+
+from anydraft import Drafter, InputError, NonFiniteLogitsError, SamplingParams, _core, verify
+from anydraft.testing import chi_square
+
+BRIDGES = ["lookup", "same", "tli", "slem", "slrs"]
+PARAMS = SamplingParams(temperature=1.1, seed=3)
+
+
+def model_for(bridge):
+    return TableModel(TARGET if bridge == "same" else DRAFTER, 2)
+
+
+def drafter(bridge, **options):
+    model = "lookup" if bridge == "lookup" else model_for(bridge)
+    return Drafter(TARGET, model, **({} if bridge == "lookup" else {"bridge": bridge}), **options)
+
+
+def judge(draft, target, context, params, request=0):
+    """What the host keeps of a draft: its new tokens."""
+    paths = [[]]
+    for token, parent in zip(draft.tokens[1:], draft.parents[1:], strict=True):
+        paths.append([*paths[parent], token])
+    rows = np.stack([target.row((*context, *path)) for path in paths])
+    width = max(rows.shape[1], 0 if draft.logits is None else draft.logits.shape[1])
+    wide = np.full((len(rows), width), -np.inf, np.float32)
+    wide[:, : rows.shape[1]] = rows
+    result = verify(
+        draft.trees,
+        wide,
+        proposals=draft.proposals,
+        draft_logits=draft.logits,
+        sampling=params,
+        draft_sampling=draft.sampling,
+        verifier="match" if draft.logits is None else "traversal",
+        requests=[request],
+        positions=[len(context)],
+    )
+    return [*(draft.tokens[node] for node in result.path()), int(result.next_token[0])]
+
+
+@pytest.mark.parametrize(
+    ("bridge", "options"),
+    [
+        *((bridge, {}) for bridge in BRIDGES),
+        ("tli", {"tree": "2x2", "scheme": "spechub"}),
+        ("slem", {"tree": "2,1"}),
+    ],
+    ids=str,
+)
+def test_verified_drafts_have_the_target_s_distribution(bridge, options):
+    """4,000 seeds of two tokens, many requests a call, against the exact distribution."""
+    target, one = TableModel(TARGET, 1), drafter(bridge, draft_length=2, **options)
+    prompt, runs = (0, 1, 2, 0), 4000
+    size = TARGET.size
+    counts = np.zeros((size, size), np.int64)
+    for begin in range(0, runs, 500):
+        ids = range(begin, begin + 500)
+        params = [SamplingParams(temperature=1.1, seed=i) for i in ids]
+        texts = {i: [] for i in ids}
+        while going := [i for i in ids if len(texts[i]) < 2]:
+            contexts = [[*prompt, *texts[i]] for i in going]
+            own = [params[i - begin] for i in going]
+            drafts = one.propose(going, contexts, own, 2)
+            for i, draft, context, mine in zip(going, drafts, contexts, own, strict=True):
+                texts[i] += judge(draft, target, context, mine)
+        for i in ids:
+            counts[tuple(texts[i][:2])] += 1
+            one.forget(i)
+    first = distribution(target, prompt)
+    joint = np.stack([first[a] * distribution(target, (*prompt, a)) for a in range(size)])
+    assert chi_square(*map(torch.from_numpy, (counts.flatten(), joint.flatten()))).p_value > 1e-3
+
+
+def distribution(target, text):
+    row = target.row(text)[None].copy()
+    return np.array(_core.testing.distribution_masses(row, PARAMS))[0]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(BRIDGES), st.sampled_from([None, "2x2"]), st.integers(0, 10**6))
+def test_contexts_that_grow_are_cut_and_change(bridge, tree, seed):
+    """The model's cache holds the context's text and no other (that its slots are what they are
+    said to be TableModel asserts)."""
+    chosen = random.Random(seed)
+    one = drafter(bridge, tree=tree)
+    contexts = {name: [chosen.randrange(5)] for name in "abc"}
+    for _ in range(8):
+        names = chosen.sample("abc", chosen.randint(1, 3))
+        drafts = one.propose(names, [contexts[name] for name in names], PARAMS, 4)
+        for name, draft in zip(names, drafts, strict=True):
+            context = contexts[name]
+            assert draft.tokens[0] == context[-1]
+            if bridge in ("same", "lookup"):  # else the way to a context says how it is spelt
+                [new] = drafter(bridge, tree=tree).propose(["new"], [context], PARAMS, 4)
+                assert (draft.tokens, draft.parents) == (new.tokens, new.parents)
+                assert new.logits is None or np.array_equal(draft.logits, new.logits)
+            if bridge != "lookup":
+                text, vocabulary = TARGET.decode(context), one._model.vocabulary
+                for slot in one._model.texts.get(one._numbers[name], ()):
+                    held = vocabulary.decode(slot)
+                    assert text.startswith(held) or held.startswith(text)
+            contexts[name] = another(chosen, draft, context)
+
+
+def another(chosen, draft, context):
+    """A context after this one: along the draft for some nodes, then off it, cut, or changed."""
+    context, node = list(context), 0
+    for _ in range(chosen.randrange(4)):
+        children = [i for i, parent in enumerate(draft.parents) if parent == node]
+        if children:
+            node = chosen.choice(children)
+            context.append(draft.tokens[node])
+    context.append(chosen.randrange(5))
+    cut = chosen.choice([0, 0, 0, 1, 2, len(context)])
+    context = context[: max(1, len(context) - cut)]
+    if chosen.random() < 0.2:
+        context[chosen.randrange(len(context))] = chosen.randrange(5)
+    return context
+
+
+def test_requests_share_calls_and_forget_gives_caches_back():
+    one = drafter("tli", draft_length=3)
+    drafts = one.propose(range(20), [[i % 5] for i in range(20)], PARAMS, 10)
+    assert one._model.calls == 3 and len(one._model.texts) == 20
+    assert all(len(draft.chain) == 3 for draft in drafts)
+    for i in range(20):
+        one.forget(i)
+    assert one._model.texts == {} and len(one._core) == 0
+    one.forget("unknown")  # nothing
+
+
+def test_remaining_and_stop_bound_a_draft():
+    one = drafter("same", draft_length=4)
+    lengths = [0, 1, 2, 9]
+    drafts = one.propose(range(4), [[0]] * 4, PARAMS, lengths)
+    assert [len(draft.chain) for draft in drafts] == [0, 1, 2, 4]
+    assert [draft.chain for draft in drafts[1:3]] == [drafts[3].chain[:1], drafts[3].chain[:2]]
+    ends = drafts[3].chain[1]
+    [ended] = drafter("same", draft_length=4).propose([0], [[0]], PARAMS, 9, stop=[ends])
+    assert ended.chain == drafts[3].chain[: drafts[3].chain.index(ends) + 1]
+
+
+def test_a_greedy_drafter_is_certain_and_seedless_requests_differ():
+    [draft] = drafter("slem").propose([0], [[0, 1]], PARAMS, 4)
+    assert draft.logits is None and {p.kind for p in draft.proposals} == {"one_hot"}
+    greedy = SamplingParams(temperature=0)
+    [draft] = drafter("tli").propose([0], [[0, 1]], PARAMS, 4, draft_sampling=greedy)
+    assert draft.logits is None
+    unseeded = drafter("same").propose(range(30), [[0]] * 30, SamplingParams(), 4)
+    assert len({tuple(draft.chain) for draft in unseeded}) > 1
+
+
+def test_a_model_that_fails_may_be_called_again():
+    steady, model = drafter("slrs", tree="2x2"), model_for("slrs")
+
+    def flaky(feeds):
+        rows = model(feeds)
+        if model.calls in (2, 5):
+            raise ConnectionError("the accelerator went away")
+        return rows
+
+    flaky.vocabulary = DRAFTER
+    one = Drafter(TARGET, flaky, bridge="slrs", tree="2x2")
+    context, fails = [0, 1], 0
+    while fails < 2:
+        try:
+            [draft] = one.propose(["a"], [context], PARAMS, 4)
+        except ConnectionError:
+            fails += 1
+            continue
+        [new] = steady.propose(["a"], [context], PARAMS, 4)
+        assert draft.tokens == new.tokens
+        context = [*context, *draft.tokens[1:2]]
+
+
+def test_bad_rows_are_an_error_and_the_next_call_is_a_new_one():
+    model = model_for("tli")
+
+    def poisoned(feeds):
+        rows = model(feeds)
+        return np.full_like(rows, np.nan) if poisoned.on else rows
+
+    poisoned.vocabulary, poisoned.on = DRAFTER, True
+    one = Drafter(TARGET, poisoned, bridge="tli")
+    with pytest.raises(NonFiniteLogitsError):
+        one.propose(["a"], [[0]], PARAMS, 4)
+    poisoned.on = False
+    [draft] = one.propose(["a"], [[0]], PARAMS, 4)
+    [new] = drafter("tli").propose(["a"], [[0]], PARAMS, 4)
+    assert draft.tokens == new.tokens
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ((["a"], [[]], PARAMS, 4), "context of at least one token"),
+        ((["a", "a"], [[0], [1]], PARAMS, 4), "distinct ids"),
+        ((["a"], [[0], [1]], PARAMS, 4), "as many contexts"),
+        ((["a"], [[0]], [PARAMS, PARAMS], 4), "as many contexts"),
+        ((["a"], [[0]], PARAMS, [1, 2]), "as many contexts"),
+        ((["a"], [[0]], 0.5, 4), "SamplingParams as sampling, got 0.5"),
+        ((["a"], [[-1]], PARAMS, 4), "token ids"),
+        ((["a"], [[2**31]], PARAMS, 4), "token ids"),
+        ((["a"], ["text"], PARAMS, 4), "token ids"),
+        ((["a"], [[0]], PARAMS, "4"), "remaining"),
+        ((["a"], [[0]], PARAMS, -1), "remaining"),
+    ],
+    ids=str,
+)
+def test_calls_that_cannot_be(arguments, told):
+    one = drafter("tli")
+    with pytest.raises(InputError, match=told):
+        one.propose(*arguments)
+    assert len(one._core) == 0  # nothing began
+    [draft] = one.propose(["a"], [[0]], PARAMS, 4)
+    assert draft.tokens[0] == 0
+
+
+def test_drafters_that_cannot_be():
+    with pytest.raises(InputError, match="Vocabulary as draft_model"):
+        Drafter(TARGET, "look up")
+    with pytest.raises(InputError, match="Vocabulary as target_vocabulary"):
+        Drafter(None, "lookup")
+    with pytest.raises(InputError, match="draft_length >= 0, got 'auto'"):
+        Drafter(TARGET, model_for("tli"), draft_length="auto")
+    with pytest.raises(InputError, match="alone in draft_sampling, got n too"):
+        drafter("tli").propose([0], [[0]], PARAMS, 4, draft_sampling=SamplingParams(n=2))
+
+
+def test_auto_is_a_bridge_that_needs_no_target_rows():
+    names = {bridge: Drafter(TARGET, model_for(bridge)).bridge for bridge in ("same", "tli")}
+    assert names == {"same": "same", "tli": "tli"}
