@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from anydraft import _core
 from anydraft.cache_folder import cache_folder
@@ -90,7 +90,7 @@ def measure_row_costs(model: NativeModel) -> list[float]:
     return [0.0, *(round(min(each) * 1e3, 3) for each in times[1:])]
 
 
-def _chain(tokens: list[int], start: int) -> _Feed:
+def _chain(tokens: list[int], start: int) -> Any:
     count = len(tokens)
     positions = list(range(start, start + count))
     return _Feed(tokens, positions, list(range(-1, count - 1)), count, range(start))
