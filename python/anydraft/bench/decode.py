@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any
 
-from anydraft.errors import VocabularyError
 from anydraft.sampling import SamplingParams
 from anydraft.session import SpeculativeSession
 
@@ -114,13 +113,8 @@ class Ours:
         return [method for name in names for method in methods(name, self._is_same(name))]
 
     def _is_same(self, drafter: str) -> bool:
-        if drafter not in self.drafters:
-            return False
-        try:
-            SpeculativeSession(self.target, self.drafters[drafter], bridge="same")
-        except VocabularyError:
-            return False
-        return True
+        model = self.drafters.get(drafter)
+        return model is not None and model.vocabulary == self.target.vocabulary
 
     def run(self, method: Method, number: int, prompt: Sequence[int], tokens: int) -> Run:
         target = TimedModel(self.target)
