@@ -44,8 +44,8 @@ class GenerationStats:
     the first token of its drafts would have had on the text, and its `worth`, tokens of a round per
     cost of it in plain target calls. `stopped` (a stop rule other than 1): mean share of the
     drafted distributions that the rule is known to have stopped; the rest stopped where the budget
-    ended.
-    Much below 1: a larger `draft_budget`, or another bridge, may serve better."""
+    ended. Much below 1: a larger budget (`Slrs`), or another bridge, may serve better.
+    """
 
     tokens: int = 0
     target_calls: int = 0

@@ -8,7 +8,7 @@
 namespace anydraft::detail {
 namespace {
 
-// Inside a drafter token few tokens have mass: those its spellings go on with.
+// Inside a drafter token few tokens have mass: those that its bytes may go on with.
 ChunkView inner_chunk(const Distribution& distribution, int64_t begin, int64_t end, float* out) {
   const DraftTokenTrieView token_trie(distribution.map, distribution.size);
   const TriePlace place = *distribution.place;

@@ -1,4 +1,4 @@
-// What a verifier asks of an backend, but for how rows are read and summed.
+// What a verifier asks of a backend, but for how rows are read and summed.
 #pragma once
 
 #include "anydraft/detail/play.h"
@@ -9,14 +9,14 @@ namespace anydraft::detail {
 constexpr double kThin = 1e-3;
 
 // `Rows` adds, for all who take part in playing the request:
-//   void load(node)                    target_ and draft_ become the distributions at a node
-//   double sum_of(residual)            of U over the row, in the fixed order
-//   double draft_without(child)        of the draft row without the siblings its distribution
-//   leaves out double overlap(node, cap)          of min(draft, cap * target) void histogram(node,
-//   target, draft)   masses by bucket_of, [kBuckets] each int32_t pick_with(residual, uniform) void
-//   undrawable(child)             a child has no mass in its own distribution: the caller's
-//   mistake,
-//                                      unless it underflowed
+//   void load(node)                      target_ and draft_ become the distributions at a node
+//   double sum_of(residual)              of U over the row, in the fixed order
+//   double draft_without(child)          of the draft row, without the siblings it leaves out
+//   double overlap(node, cap)            of min(draft, cap * target)
+//   void histogram(node, target, draft)  masses by bucket_of, [kBuckets] each
+//   int32_t pick_with(residual, uniform)
+//   void undrawable(child)               a child has no mass where it was proposed from: the
+//                                        caller's mistake, unless it underflowed
 template <class Rows>
 class Backend {
  public:

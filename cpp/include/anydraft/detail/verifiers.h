@@ -1,17 +1,16 @@
-// The verifiers: pure functions of a draft tree, distributions and uniforms, written once against
-// an backend.
+// The verifiers: pure functions of a draft tree, distributions and uniforms, written once against a
+// backend.
 //
-// An backend plays one request (detail/backend.h). A node's Residual is what is left of its
-// target distribution after the children rejected so far: weight(residual, token) is the
-// unnormalised mass U of a token, residual.sum its sum, residual.total() the sum and what other
-// nodes have.
-//   double draft_mass(child)             mass of a drafted child in the distribution it was
-//   proposed from void reject(residual&, child)        U <- relu(U - total * d_child) void
-//   foresee(residual, child)        that may be asked for after a visit below the child bool
-//   accept(num, den, node)          with probability min(1, num / den) int32_t pick(residual,
-//   purpose)      a token with distribution U / sum
-// CPU rows, a CUDA block and the tests' enumerating backend all play the source below; an
-// algorithm never sees a uniform, so the enumerating one can follow every branch.
+// A backend plays one request (detail/backend.h). A node's Residual is what is left of its target
+// distribution after the children rejected so far: weight(residual, token) is the unnormalised mass
+// U of a token, residual.sum its sum, residual.total() the sum and what other nodes have.
+//   double draft_mass(child)         mass of a drafted child where it was proposed from
+//   void reject(residual&, child)    U <- relu(U - total * d_child)
+//   void foresee(residual, child)    that may be asked for after a visit below the child
+//   bool accept(num, den, node)      with probability min(1, num / den)
+//   int32_t pick(residual, purpose)  a token with distribution U / sum
+// CPU rows, a CUDA block and the tests' enumerating backend all play the source below. An algorithm
+// never sees a uniform, so the enumerating one can follow every branch.
 #pragma once
 
 #include <cstdint>
