@@ -5,6 +5,7 @@
 #   make demo-large   the same with larger models (downloads more)
 #   make test         Python tests (all but the slow ones) and C++ tests
 #   make test-slow    the slow Python tests
+#   make test-models  every class of transformers against generate: minutes
 #   make test-cpp     C++ tests alone; SANITIZE=address,undefined or SANITIZE=thread
 #   make test-ptx     compiled kernels on an interpreter of their PTX: nvcc, no GPU
 #   make test-mutations  faults put into a copy of the sources, each of which must fail a test
@@ -41,7 +42,7 @@ cxx_files = $(shell find cpp cuda python/bindings tests -type f \
 python_dirs = $(wildcard python tests bench)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-large test test-py test-slow test-cpp test-ptx test-mutations fuzz bench gpu wheel format lint clean
+.PHONY: test-models help demo demo-large test test-py test-slow test-cpp test-ptx test-mutations fuzz bench gpu wheel format lint clean
 .DELETE_ON_ERROR:
 
 help:
@@ -105,6 +106,9 @@ test: test-cpp test-py
 
 test-py: $(STAMP)-anydraft $(STAMP)-test
 	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+
+test-models: $(STAMP)-anydraft $(STAMP)-test
+	$(BIN)/python tools/model_table.py
 
 test-slow: $(STAMP)-anydraft $(STAMP)-test
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
