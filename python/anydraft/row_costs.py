@@ -71,7 +71,7 @@ def measure_row_costs(model: NativeModel) -> list[float]:
     median would keep what else the machine did just then."""
     context = min(_CONTEXT, model.context_length - MOST_ROWS - 1)
     tokens = [min(1 + i, model.vocab_size - 1) for i in range(max(context, 1))]
-    model([_chain(tokens, 0)])  # type: ignore[list-item]
+    model([_chain(tokens, 0)])
     times: list[list[float]] = [[] for _ in range(MOST_ROWS + 1)]
 
     def turn() -> None:

@@ -160,6 +160,17 @@ class SamplingParams(_core.SamplingParams):
             allowed=None if allowed is None else list(allowed),
         )
 
+    def check_rows(self, where: str) -> None:
+        """Raises:
+        InputError: options that change logits by the text, which rows alone do not tell.
+        """
+        set_ones = [name for name, off in _BY_TEXT.items() if getattr(self, name) != off]
+        if set_ones:
+            raise InputError(
+                f"[{where}] expected logits that are changed already, or a session, got "
+                f"{', '.join(set_ones)} in the sampling parameters"
+            )
+
     def check_draft(self, where: str) -> None:
         """Raises:
         InputError: options that a drafter's parameters cannot have.
@@ -172,6 +183,17 @@ class SamplingParams(_core.SamplingParams):
                 f"[{where}] expected temperature, top_k, top_p and min_p alone in draft_sampling, "
                 f"got {', '.join(others)} too"
             )
+
+
+_BY_TEXT: dict[str, Any] = {
+    "min_tokens": 0,
+    "repetition_penalty": 1.0,
+    "presence_penalty": 0.0,
+    "frequency_penalty": 0.0,
+    "logit_bias": {},
+    "bad_words": (),
+    "allowed_token_ids": None,
+}
 
 
 def _whole(value: Any, name: str, least: int) -> int:

@@ -65,6 +65,7 @@ def probs(logits: Any, params: SamplingParams) -> Any:
     """
     import torch
 
+    params.check_rows("probs")
     out = torch.empty(logits.shape, dtype=torch.float32)
     _core.write_probs(logits, params, out)
     return out
@@ -87,6 +88,7 @@ def sample(logits: Any, params: SamplingParams, keys: Sequence[tuple[int, int]])
     """
     import torch
 
+    params.check_rows("sample")
     uniforms = [
         _core.uniform(params.seed or 0, request, position, 0, 5) for request, position in keys
     ]
@@ -193,7 +195,10 @@ def verify(
 
 
 def _each(params: SamplingParams | Sequence[SamplingParams]) -> list[SamplingParams]:
-    return [params] if isinstance(params, SamplingParams) else list(params)
+    each = [params] if isinstance(params, SamplingParams) else list(params)
+    for one in each:
+        one.check_rows("verify")
+    return each
 
 
 def _sparse(proposals: Sequence[Proposal]) -> tuple[list[int], list[int], list[float]] | None:

@@ -9,7 +9,18 @@ import pytest
 import torch
 from toys import DRAFTER, TARGET, TableModel
 
-from anydraft import InputError, Penalties, SamplingParams, SpeculativeSession, _core
+from anydraft import (
+    InputError,
+    Penalties,
+    Proposal,
+    SamplingParams,
+    SpeculativeSession,
+    Trees,
+    _core,
+    probs,
+    sample,
+    verify,
+)
 
 BRIDGES = ["none", "lookup", "same", "tli", "slem", "slrs", "auto"]
 PROMPT = [0, 1, 2, 0]
@@ -288,3 +299,25 @@ def test_params_are_values_that_nobody_changes():
     assert made.replace(n=1).n == 1 and made.n == 2 and made != made.replace(n=1)
     with pytest.raises(AttributeError, match=r"replace\(max_tokens=...\)"):
         made.max_tokens = 5
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"repetition_penalty": 1.5},
+        {"logit_bias": {1: 2.0}},
+        {"bad_words": [[1]]},
+        {"min_tokens": 1},
+    ],
+)
+def test_rows_alone_do_not_tell_what_options_of_a_text_change(option):
+    """Ignored, they would make a verifier that is right for another distribution."""
+    torch = pytest.importorskip("torch")
+    params, (name,) = SamplingParams(**option), option
+    rows = torch.zeros(2, 3)
+    with pytest.raises(InputError, match=name):
+        verify(Trees.chains([[0, 1]]), rows, proposals=[Proposal("one_hot")] * 2, sampling=params)
+    with pytest.raises(InputError, match=name):
+        sample(rows, params, [(0, 0), (0, 1)])
+    with pytest.raises(InputError, match=name):
+        probs(rows, params)
