@@ -9,6 +9,7 @@ pytest.importorskip("transformers")
 
 import torch
 
+from anydraft import SamplingParams, SpeculativeSession, hf
 from tests.models import play, tiny
 
 CLASSES = {**tiny.causal_classes(), **tiny.encoder_decoder_classes()}
@@ -63,3 +64,21 @@ def test_greedy_text_is_that_of_generate(name, trees):
 def test_what_would_be_wrong_is_refused(name):
     with pytest.raises(NotImplementedError, match=REFUSED[name]):
         play.results(*pair(name))
+
+
+@pytest.mark.parametrize("name", ["T5ForConditionalGeneration", "WhisperForConditionalGeneration"])
+@pytest.mark.filterwarnings("ignore")
+def test_a_session_gives_an_encoder_its_prompt(name):
+    model, other = pair(name)
+    size = model.config.get_text_config(decoder=True).vocab_size
+    target, drafter = (
+        hf.load(one, vocabulary=play.vocabulary(size), pack=False) for one in (model, other)
+    )
+    prompt = play.prompt_of(model, 9, seed=3)
+    start = target.decoder_prompt(prompt)
+    wanted = play.generated(model, prompt)[len(start) :]
+    greedy = SamplingParams(temperature=0, max_tokens=len(wanted), ignore_eos=True)
+    for second in (None, "lookup", drafter):
+        session = SpeculativeSession(target, second, sampling=greedy)
+        assert session.generate(prompt).tokens == wanted
+        assert len(session._given_up) == 0
