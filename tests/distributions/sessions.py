@@ -9,6 +9,7 @@ import pytest
 from toys import TableModel, engine, vocabulary
 
 from anydraft import SamplingParams, Vocabulary, _core, _testing
+from anydraft.drafts import PROPOSAL_KINDS
 from anydraft.penalties import process
 
 PROMPT = (0, 1)
@@ -53,6 +54,25 @@ PAIRS = {  # target, drafter
     ),
     "half a character": (words("a", b"\xc3", b"\xa9", "é"), words("a", b"\xc3", b"\xa9", "aé")),
     "next to nothing shared": (words("ab", "a", "b"), words("aa", "bb", "a", "b")),
+}
+
+
+TREES = {  # of every kind that a session draws
+    "spechub": {"widths": [2, 1], "scheme": PROPOSAL_KINDS["spechub"], "verifier": "top_down"},
+    "without replacement": {"widths": [2, 1], "scheme": PROPOSAL_KINDS["without_replacement"]},
+    "iid": {
+        "widths": [2, 1],
+        "scheme": PROPOSAL_KINDS["iid"],
+        "draft_sampling": SamplingParams(top_k=2),
+    },
+    "paths": {"widths": [2, 1], "verifier": "multipath"},
+    "dynamic": {
+        "widths": [2],
+        "max_nodes": 3,
+        "depth": 2,
+        "beam": 1,
+        "scheme": PROPOSAL_KINDS["greedy_k"],
+    },
 }
 
 

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from toys import TableModel, constant
 
 from anydraft import InputError, SamplingParams
-from anydraft.drafts import PROPOSAL_KINDS
 from tests.distributions.sessions import (
     FILTERED,
     GREEDY,
     PAIRS,
     PLAIN,
+    TREES,
     check,
     largest_difference,
     models,
@@ -36,27 +36,7 @@ def test_chains(name, params, verifier):
 
 
 @pytest.mark.parametrize("name", ["longer on either side", "duplicates", "spell nothing"])
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"widths": [2, 1], "scheme": PROPOSAL_KINDS["spechub"], "verifier": "top_down"},
-        {"widths": [2, 1], "scheme": PROPOSAL_KINDS["without_replacement"]},
-        {
-            "widths": [2, 1],
-            "scheme": PROPOSAL_KINDS["iid"],
-            "draft_sampling": SamplingParams(top_k=2),
-        },
-        {"widths": [2, 1], "verifier": "multipath"},
-        {
-            "widths": [2],
-            "max_nodes": 3,
-            "depth": 2,
-            "beam": 1,
-            "scheme": PROPOSAL_KINDS["greedy_k"],
-        },
-    ],
-    ids=["spechub", "without replacement", "iid", "paths", "dynamic"],
-)
+@pytest.mark.parametrize("options", TREES.values(), ids=TREES)
 def test_trees(name, options):
     check(*models(name), FILTERED, **options)
 

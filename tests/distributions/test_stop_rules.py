@@ -21,13 +21,13 @@ from anydraft import (
     VocabularyError,
     _core,
 )
-from anydraft.drafts import PROPOSAL_KINDS
 from tests.distributions.sessions import (
     FILTERED,
     GREEDY,
     PAIRS,
     PLAIN,
     PROMPT,
+    TREES,
     check,
     exact_distribution,
     largest_difference,
@@ -54,27 +54,7 @@ def test_chains(name, params, rule):
 
 
 @pytest.mark.parametrize("name", ["longer on either side", "duplicates", "spell nothing"])
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"widths": [2, 1], "scheme": PROPOSAL_KINDS["spechub"], "verifier": "top_down"},
-        {"widths": [2, 1], "scheme": PROPOSAL_KINDS["without_replacement"]},
-        {
-            "widths": [2, 1],
-            "scheme": PROPOSAL_KINDS["iid"],
-            "draft_sampling": SamplingParams(top_k=2),
-        },
-        {"widths": [2, 1], "verifier": "multipath"},
-        {
-            "widths": [2],
-            "max_nodes": 3,
-            "depth": 2,
-            "beam": 1,
-            "scheme": PROPOSAL_KINDS["greedy_k"],
-        },
-    ],
-    ids=["spechub", "without replacement", "iid", "paths", "dynamic"],
-)
+@pytest.mark.parametrize("options", TREES.values(), ids=TREES)
 def test_trees(name, options):
     check(*models(name), FILTERED, **options, **RULES["two"])
 
