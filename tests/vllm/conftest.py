@@ -1,0 +1,5 @@
+"""Tests inside vLLM: `make test-vllm`, in an environment of their own. Without vLLM there are none."""
+
+import importlib.util
+
+collect_ignore_glob = [] if importlib.util.find_spec("vllm") else ["test_*.py"]
