@@ -245,10 +245,9 @@ def _check_call(
 
 
 def _text(context: Any) -> list[int]:
-    if getattr(getattr(context, "dtype", None), "kind", "") == "i" and context.ndim == 1:
-        # An array of integers: long contexts of many requests are checked at once.
-        if not len(context) or (context.min() >= 0 and context.max() < 2**31):
-            return context.tolist()  # type: ignore[no-any-return]
+    integers = getattr(getattr(context, "dtype", None), "kind", "") == "i" and context.ndim == 1
+    if integers and len(context) and context.min() >= 0 and context.max() < 2**31:
+        return list(context.tolist())  # a long context is checked at once
     try:
         text = [operator.index(token) for token in context]
     except TypeError:

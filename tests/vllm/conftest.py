@@ -1,4 +1,4 @@
-"""Tests inside vLLM: `make test-vllm`, in an environment of their own. Without vLLM there are none."""
+"""Tests inside vLLM: `make test-vllm`, in an environment of their own. Elsewhere there are none."""
 
 import importlib.util
 

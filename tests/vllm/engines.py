@@ -34,7 +34,7 @@ PROMPTS = [
     "for (int i = 0; i < n; ++i) {\n\tsum +=",
     "The opposite of hot is cold. The opposite of big is",
     "Les enfants jouent dans le jardin et",
-    "{\n  \"name\": \"box\",\n  \"sides\": [",
+    '{\n  "name": "box",\n  "sides": [',
 ]
 PROPOSER = "anydraft.vllm.Proposer"
 WORKER = "anydraft.vllm.cpu_worker.CpuWorker"

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from anydraft import Error, __version__
-from anydraft.cli import bench, generate, pair, vocab
+from anydraft.cli import bench, generate, pair, vllm_config, vocab
 from anydraft.cli.terminal import say
 
 # What a user's input can cause, and what is told in one line instead of a traceback.
@@ -51,5 +51,6 @@ def _parser() -> argparse.ArgumentParser:
     generate.add(commands)
     pair.add(commands)
     vocab.add(commands)
+    vllm_config.add(commands)
     bench.add(commands)
     return parser

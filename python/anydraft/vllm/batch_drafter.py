@@ -53,7 +53,8 @@ class BatchDrafter:
             What the drafter's loader raises.
         """
         self._model: Any = load_drafter(options)
-        bridge = choose_bridge(options, target, self._model, exact=exact)
+        draft = None if options.is_lookup else self._model.vocabulary
+        bridge = choose_bridge(options, target, draft, exact=exact)
         given = {} if options.is_lookup else {"bridge": bridge}
         self._drafter = Drafter(
             target,
@@ -140,18 +141,24 @@ def load_drafter(options: Options) -> Any:
     )
 
 
-def choose_bridge(options: Options, target: Vocabulary, model: Any, *, exact: bool) -> str:
+def choose_bridge(
+    options: Options, target: Vocabulary, drafter: Vocabulary | None, *, exact: bool
+) -> str:
     """The bridge that "auto" means.
+
+    Args:
+        drafter: None: of lookup.
+        exact: whether a worker of ours judges the drafts.
 
     Raises:
         VocabularyError: vocabularies with nothing in common.
         InputError: a bridge whose drafts vLLM's own sampler cannot judge.
     """
-    if options.is_lookup:
+    if drafter is None:
         return "lookup"
-    if model.vocabulary == target:
+    if drafter == target:
         return "same" if options.bridge == "auto" else options.bridge
-    if VocabularyMap(model.vocabulary, target).shared == 0:
+    if VocabularyMap(drafter, target).shared == 0:
         raise VocabularyError(
             "[anydraft.vllm] expected vocabularies that share tokens, got none in common: "
             f"{options.drafter!r} cannot draft for this target"

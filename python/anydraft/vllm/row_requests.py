@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 
 class RowRequests:
     """Names requests by their texts: a text that begins with one seen before is its request.
@@ -16,7 +14,7 @@ class RowRequests:
     def __init__(self, most: int) -> None:
         """most: texts kept."""
         self._most = most
-        self._texts: dict[int, Any] = {}  # the one seen last at the end
+        self._texts = dict[int, Any]()  # the one seen last at the end
         self._rows: dict[int, int] = {}
         self._next = 0
 
@@ -44,7 +42,7 @@ class RowRequests:
         return named, gone
 
     def _find(self, context: Any, taken: set[int]) -> int:
-        for name in reversed(self._texts):
+        for name in reversed(tuple(self._texts)):
             if name not in taken and self._continues(name, context):
                 return name
         self._next += 1
@@ -54,4 +52,4 @@ class RowRequests:
         text = self._texts.get(name)
         if text is None or len(text) > len(context):
             return False
-        return bool(np.array_equal(context[: len(text)], text))
+        return bool((context[: len(text)] == text).all())
