@@ -278,6 +278,7 @@ def test_options_that_cannot_be(model, options, told):
     ("more", "told"),
     [
         ({"speculative": {"rejection_sample_method": "block"}}, "rejection_sample_method"),
+        ({"speculative": {"parallel_drafting": True}}, "parallel_drafting"),
         ({"speculative": {"model": "ngram"}}, "speculative_config"),
         ({"parallel": {"pipeline_parallel_size": 2}}, "pipeline"),
     ],

@@ -29,19 +29,25 @@ def counters(llm):
 
 
 def serve(engine, prompts, params, abort):
-    """Tokens of each prompt, and how often a token came."""
+    """Tokens and log-probabilities of each prompt, and the number of steps."""
     from vllm import SamplingParams
 
-    tokens, steps = {}, 0
+    tokens, logprobs, steps = {}, {}, 0
     for i, prompt in enumerate(prompts):
         given = SamplingParams(**(params[i] if isinstance(params, list) else params))
         engine.add_request(str(i), prompt, given)
     while engine.has_unfinished_requests():
         for output in engine.step():
-            tokens[output.request_id] = list(output.outputs[0].token_ids)
+            first = output.outputs[0]
+            tokens[output.request_id] = list(first.token_ids)
+            if first.logprobs is not None:
+                logprobs[output.request_id] = [
+                    {token: one.logprob for token, one in place.items()} for place in first.logprobs
+                ]
         steps += 1
         engine.abort_request([name for name, at in abort.items() if at == steps])
-    return [tokens.get(str(i), []) for i in range(len(prompts))], steps
+    names = [str(i) for i in range(len(prompts))]
+    return [tokens.get(i, []) for i in names], [logprobs.get(i, []) for i in names], steps
 
 
 def main():
@@ -53,18 +59,21 @@ def main():
     for run in job["runs"]:
         prompts, params = run["prompts"], run["params"]
         batch = run.get("batch") or len(prompts)
-        tokens, steps, started = [], 0, time.perf_counter()
+        tokens, logprobs, steps, started = [], [], 0, time.perf_counter()
         before = counters(llm)
         for begin in range(0, len(prompts), batch):
             end = begin + batch
             part = params[begin:end] if isinstance(params, list) else params
-            new, count = serve(llm.llm_engine, prompts[begin:end], part, run.get("abort", {}))
-            tokens, steps = tokens + new, steps + count
+            new, scores, count = serve(
+                llm.llm_engine, prompts[begin:end], part, run.get("abort", {})
+            )
+            tokens, logprobs, steps = tokens + new, logprobs + scores, steps + count
         seconds = time.perf_counter() - started
         after = counters(llm)
         results.append(
             {
                 "tokens": tokens,
+                "logprobs": logprobs,
                 "steps": steps,
                 "seconds": seconds,
                 "counters": {

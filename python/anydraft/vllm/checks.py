@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 from anydraft.errors import InputError
@@ -15,8 +16,15 @@ WORKERS = {
 
 
 def is_exact(vllm_config: Any) -> bool:
-    """Whether the sampler is ours."""
-    return vllm_config.parallel_config.worker_cls in WORKERS.values()
+    """Whether the sampler is ours: the worker is one of ours, or is derived from one."""
+    name = vllm_config.parallel_config.worker_cls
+    if name in WORKERS.values():
+        return True
+    module, _, kind = name.rpartition(".")
+    if not module:  # "auto"
+        return False
+    worker = getattr(importlib.import_module(module), kind, None)
+    return bool(getattr(worker, "judges_drawn_drafts", False))
 
 
 def read_options(vllm_config: Any) -> Options:
@@ -35,6 +43,9 @@ def read_options(vllm_config: Any) -> Options:
             'rejection_sample_method="standard" (the verifier is an option of anydraft)',
             repr(speculative.rejection_sample_method),
         )
+    for name in ("num_speculative_tokens_per_batch_size", "parallel_drafting"):
+        if getattr(speculative, name, None):
+            _fail(f"no {name} with a proposer of anydraft", repr(getattr(speculative, name)))
     if not exact and options.verifier != Options.verifier:
         _fail("a worker_cls of anydraft with option verifier", "vLLM's own sampler")
     return options

@@ -13,6 +13,7 @@ from anydraft.vllm.samplers import PlainSampler, SpeculativeSampler, StepSampler
 class ExactSampling:
     """Stands before a worker of vLLM among the bases of a class."""
 
+    judges_drawn_drafts = True
     model_runner: Any
 
     def __init__(self, vllm_config: Any, *args: Any, **kwargs: Any) -> None:
