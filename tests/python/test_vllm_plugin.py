@@ -36,7 +36,7 @@ def model(monkeypatch):
     return table
 
 
-def config(options, *, worker="auto", tokens=3, rows=8, **more):
+def config(options, *, worker="auto", tokens=3, **more):
     """A `VllmConfig`, as far as the plug-in reads it."""
     speculative = {"model": checks.PROPOSER, "num_speculative_tokens": tokens}
     speculative |= {"rejection_sample_method": "standard"} | more.pop("speculative", {})
@@ -45,7 +45,7 @@ def config(options, *, worker="auto", tokens=3, rows=8, **more):
         additional_config={"anydraft": options},
         speculative_config=SimpleNamespace(**speculative),
         parallel_config=SimpleNamespace(**{**parallel, **more.pop("parallel", {})}),
-        scheduler_config=SimpleNamespace(max_num_seqs=rows, async_scheduling=False, **more),
+        scheduler_config=SimpleNamespace(async_scheduling=False, **more),
         model_config=SimpleNamespace(max_model_len=LONGEST),
     )
 
@@ -53,10 +53,10 @@ def config(options, *, worker="auto", tokens=3, rows=8, **more):
 class Host:
     """What a model runner of vLLM keeps and passes: rows that are filled, moved and emptied."""
 
-    def __init__(self, options, *, exact, rows=8):
+    def __init__(self, options, *, exact):
         self.runner = SimpleNamespace(requests={}, input_batch=SimpleNamespace(req_ids=[]))
         worker = checks.WORKERS["cpu"] if exact else "auto"
-        self.proposer = proposer.Proposer(config(options, worker=worker, rows=rows))
+        self.proposer = proposer.Proposer(config(options, worker=worker))
         self.requests = RunnerRequests(self.runner, 0, 0)
         if exact:
             self.proposer.use(self.requests)
@@ -106,7 +106,7 @@ def test_texts_have_the_target_s_distribution(model, bridge):
     """4,000 requests of three tokens in ragged batches, against the exact distribution. The first
     token has no draft yet."""
     options = {"drafter": "lookup"} if bridge == "lookup" else {"drafter": "m", "bridge": bridge}
-    host, prompt, runs = Host(options, exact=True, rows=500), (0, 1, 2, 0), 4000
+    host, prompt, runs = Host(options, exact=True), (0, 1, 2, 0), 4000
     size = TARGET.size
     counts, accepted = np.zeros((size,) * 3, np.int64), 0
     for begin in range(0, runs, 500):
@@ -171,7 +171,7 @@ def test_a_proposer_alone_drafts_for_rows_without_names(model):
 
 
 def test_rows_are_recognised_by_their_texts():
-    rows = RowRequests(3)
+    rows = RowRequests(13)
     texts = {name: np.arange(start, start + 5) for name, start in (("a", 0), ("b", 10), ("c", 20))}
     first, _ = rows.names({0: texts["a"], 1: texts["b"]})
     longer = {name: np.append(text, 7) for name, text in texts.items()}

@@ -23,3 +23,19 @@ class RecordingWorker(CpuWorker):
             return output
 
         sampler.forward = recorded
+
+
+class FailingWorker(CpuWorker):
+    """Its drafter fails at the tenth pass."""
+
+    def load_model(self, *args, **kwargs):
+        super().load_model(*args, **kwargs)
+        drafter = self.model_runner.drafter.drafter._drafter
+        model, passes = drafter._model, iter(range(10))
+
+        def failing(feeds):
+            if next(passes, None) is None:
+                raise RuntimeError("the accelerator went away")
+            return model(feeds)
+
+        drafter._model = failing

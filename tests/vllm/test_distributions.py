@@ -56,7 +56,8 @@ def job(pair, bridge, cases, *, worker):
                 prompts.append({"prompt_token_ids": [1] * (1 + i % 7)})
                 params.append({"max_tokens": 1 + i % 11, "ignore_eos": True, "temperature": 0})
         runs.append({"prompts": prompts, "params": params})
-    options = {"bridge": bridge}
+    # In so small a vocabulary the last tokens of a text may all become others.
+    options = {"bridge": bridge, **({"draft_length": 9} if bridge == "slem" else {})}
     return {"engine": speculative(*pair, 3, worker=worker, options=options, **ENGINE), "runs": runs}
 
 
@@ -80,7 +81,7 @@ def test_first_three_tokens(pair, bridge):
             f"{bridge} {case}: p {told.p_value:.3f}, accepted {accepted}, {result['seconds']:.0f} s"
         )
         assert told.p_value > 1e-3, case
-        assert accepted > COUNT / 10
+        assert accepted > COUNT / 20
 
 
 def test_seeds_reproduce(pair):

@@ -1,7 +1,7 @@
 """What cannot be is told as vLLM starts, before the target is loaded."""
 
 import pytest
-from engines import PROMPTS, engine, run, speculative, start
+from engines import HERE, PROMPTS, engine, run, speculative, start
 from tiny import write_model
 
 RUNS = [{"prompts": PROMPTS[:1], "params": {"max_tokens": 1}}]
@@ -50,3 +50,17 @@ def test_a_text_as_long_as_the_model_takes(pair):
     for worker in (False, True):
         [spoken] = run({"engine": speculative(*pair, worker=worker, **small), "runs": runs})
         assert spoken["tokens"] == plain["tokens"]
+
+
+def test_a_drafter_that_fails_is_off_and_the_service_goes_on(pair):
+    prompts = [{"prompt_token_ids": [i % 3] * (1 + i)} for i in range(6)]
+    params = {"temperature": 0, "max_tokens": 40, "ignore_eos": True}
+    job = {"engine": engine(pair[0]), "runs": [{"prompts": prompts, "params": params}]}
+    [plain] = run(job)
+    job["engine"] = speculative(*pair)
+    job["engine"]["worker_cls"] = "recording.FailingWorker"
+    status, results, printed = start(job, environment={"PYTHONPATH": str(HERE)})
+    assert status == 0, printed[-4000:]
+    assert results[0]["tokens"] == plain["tokens"]
+    assert printed.count("the drafter failed; from now on nothing is drafted") == 1
+    assert 0 < results[0]["counters"]["spec_decode_num_drafts"] < 60

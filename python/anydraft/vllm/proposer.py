@@ -11,8 +11,6 @@ from anydraft.vllm.batch_drafter import CERTAIN, Ask, BatchDrafter
 from anydraft.vllm.row_requests import RowRequests
 from anydraft.vllm.target import target_vocabulary
 
-_ROWS = 4  # texts remembered for each row that vLLM serves at most: of requests that wait, too
-
 
 class Requests(Protocol):
     """Who stands in which row."""
@@ -52,7 +50,7 @@ class Proposer:
                 self.options, target, self.num_tokens, exact=checks.is_exact(vllm_config)
             )
         self.drafts: dict[Hashable, tuple[int, Draft]] = {}  # with the lengths of their contexts
-        self._requests: Requests = _ByText(_ROWS * vllm_config.scheduler_config.max_num_seqs)
+        self._requests: Requests = _ByText(self.options.cache_tokens)
 
     def load_model(self, target: Any) -> None:
         """Nothing: the drafter is loaded before the target, so that its errors come early."""
@@ -106,8 +104,8 @@ class Proposer:
 class _ByText:
     """Requests of which nothing is known but their text."""
 
-    def __init__(self, most: int) -> None:
-        self._rows = RowRequests(most)
+    def __init__(self, tokens: int) -> None:
+        self._rows = RowRequests(tokens)
         self._gone: list[int] = []
 
     def asks(self, contexts: dict[int, Any], most: dict[int, int]) -> dict[int, Ask]:

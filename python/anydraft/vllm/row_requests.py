@@ -11,9 +11,9 @@ class RowRequests:
     A wrong guess costs passes of the drafter, never a token: drafts are certain here.
     """
 
-    def __init__(self, most: int) -> None:
-        """most: texts kept."""
-        self._most = most
+    def __init__(self, tokens: int) -> None:
+        """tokens: of the texts that are remembered, those that stand in rows aside."""
+        self._limit = tokens
         self._texts = dict[int, Any]()  # the one seen last at the end
         self._rows: dict[int, int] = {}
         self._next = 0
@@ -36,10 +36,19 @@ class RowRequests:
             self._texts.pop(name, None)
             self._texts[name] = contexts[row].copy()
         self._rows = named
-        gone = list(self._texts)[: max(0, len(self._texts) - max(self._most, len(named)))]
-        for name in gone:
+        return named, self._give_up(set(named.values()))
+
+    def _give_up(self, taken: set[int]) -> list[int]:
+        """Those seen longest ago, until the others' texts are few enough."""
+        others = {name: len(text) for name, text in self._texts.items() if name not in taken}
+        gone, size = list[int](), sum(others.values())
+        for name, length in others.items():
+            if size <= self._limit:
+                break
+            size -= length
+            gone.append(name)
             del self._texts[name]
-        return named, gone
+        return gone
 
     def _find(self, context: Any, taken: set[int]) -> int:
         for name in reversed(tuple(self._texts)):
