@@ -83,13 +83,11 @@ class Host:
         judged, rows = [], []
         for id in ids:
             tokens = self.drafted[id][: self.random.choice([9, 9, 9, 1])]
-            known = self.proposer.drafts.get(id)
-            sampling = self.requests.params(id).target
-            text = self.texts[id]
-            draft = known[1] if known and known[0] == len(text) and tokens else None
-            judged.append(Judged(tokens, draft, sampling, len(text)))
+            text, sampling = self.texts[id], self.requests.params(id).target
+            drawn = tokens and self.proposer.drew(id, len(text), tokens)
+            judged.append(Judged(tokens, id if drawn else None, sampling, len(text)))
             rows += [self.target.row((*text, *tokens[:i])) for i in range(len(tokens) + 1)]
-        new = judge(torch.from_numpy(np.stack(rows)), judged, "block")
+        new = judge(torch.from_numpy(np.stack(rows)), judged, self.proposer.drafter, "block")
         table = np.zeros((len(ids), LONGEST + 8), np.int32)
         for row, (id, tokens) in enumerate(zip(ids, new, strict=True)):
             self.texts[id] += tokens
@@ -146,7 +144,7 @@ def test_certain_drafts_give_plain_seeded_text(model):
         text, params = [id % 5, 1], SamplingParams(temperature=1.1, seed=id)
         while len(text) < len(host.texts[id]):
             row = torch.from_numpy(host.target.row(tuple(text)))[None]
-            [[token]] = judge(row, [Judged([], None, params, len(text))], "block")
+            [[token]] = judge(row, [Judged([], None, params, len(text))], None, "block")
             text.append(token)
         assert host.texts[id] == text
 
@@ -230,7 +228,7 @@ def test_bad_rows_of_the_target_end_no_service(caplog):
     rows[0] = torch.tensor([0.0, 9.0, 0.0, 0.0])
     greedy = SamplingParams(temperature=0, seed=0)
     requests = [Judged([], None, greedy, 3), Judged([], None, greedy, 3)]
-    assert judge(rows, requests, "block")[0] == [1]
+    assert judge(rows, requests, None, "block")[0] == [1]
     assert "no distribution" in caplog.text
 
 

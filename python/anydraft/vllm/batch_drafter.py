@@ -11,6 +11,7 @@ from anydraft.drafter import Draft, Drafter
 from anydraft.errors import InputError, VocabularyError
 from anydraft.loading import load_model
 from anydraft.sampling import SamplingParams
+from anydraft.verification import VerifyResult
 from anydraft.vllm.options import Options
 from anydraft.vocabulary import Vocabulary, VocabularyMap
 
@@ -52,13 +53,13 @@ class BatchDrafter:
             InputError, VocabularyError: options that do not fit the pair.
             What the drafter's loader raises.
         """
-        self._model: Any = load_drafter(options)
-        draft = None if options.is_lookup else self._model.vocabulary
+        model = load_drafter(options)
+        draft = None if options.is_lookup else model.vocabulary
         bridge = choose_bridge(options, target, draft, exact=exact)
         given = {} if options.is_lookup else {"bridge": bridge}
         self._drafter = Drafter(
             target,
-            self._model,
+            model,
             draft_length=options.length_for(bridge, num_speculative_tokens),
             draft_confidence=options.draft_confidence,
             verifier="auto",
@@ -83,15 +84,32 @@ class BatchDrafter:
                     [ask.sampling for ask in admitted],
                     [ask.remaining for ask in admitted],
                     stop=self._stop,
+                    dense=False,
                 )
                 found = {ask.id: draft for ask, draft in zip(admitted, drafts, strict=True)}
             except Exception:
-                self._turn_off()
+                self._turn_off(admitted)
         return [found.get(ask.id) for ask in asks]
+
+    def verify(
+        self,
+        ids: Sequence[Hashable],
+        lengths: Sequence[int],
+        rows: Any,
+        sampling: Sequence[SamplingParams],
+        *,
+        verifier: str,
+        positions: Sequence[int],
+    ) -> VerifyResult:
+        """As `Drafter.verify`. The seeds tell requests apart."""
+        zeros = [0] * len(ids)
+        return self._drafter.verify(
+            ids, lengths, rows, sampling, verifier=verifier, requests=zeros, positions=positions
+        )
 
     def forget(self, id: Hashable) -> None:
         """A request that has ended."""
-        if self._held.pop(id, None) is not None and not self.failed:
+        if self._held.pop(id, None) is not None:
             self._drafter.forget(id)
 
     @property
@@ -119,13 +137,13 @@ class BatchDrafter:
         self._held.update({ask.id: len(ask.context) for ask in admitted})
         return admitted
 
-    def _turn_off(self) -> None:
-        """After an error of the drafter: the service goes on without it."""
+    def _turn_off(self, asked: Sequence[Ask]) -> None:
+        """After an error of the drafter: the service goes on without it. Drafts of requests that
+        were not asked for now are judged yet."""
         _log.warning("the drafter failed; from now on nothing is drafted", exc_info=True)
         self.failed = True
-        self._held.clear()
-        self._model = None
-        del self._drafter
+        for ask in asked:
+            self.forget(ask.id)
 
 
 def load_drafter(options: Options) -> Any:

@@ -1,16 +1,15 @@
-"""Drafts of a step, judged by `anydraft.verify`: no vLLM here."""
+"""Drafts of a step, judged: no vLLM here."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
-from anydraft.drafter import Draft
 from anydraft.drafts import Proposal, Trees
 from anydraft.sampling import SamplingParams
-from anydraft.verification import verify
+from anydraft.verification import VerifyResult, verify
 
 _log = logging.getLogger("anydraft")
 
@@ -21,22 +20,35 @@ class Judged:
 
     Attributes:
         drafted: the tokens the target was run on, the first ones of its draft.
-        draft: what they were drawn from; None: they are certain.
+        drawn_for: the request whose last draft they were drawn for; None: they are certain.
         sampling: the target's; its seed keys the uniforms.
         position: length of prompt and text.
     """
 
     drafted: list[int]
-    draft: Draft | None
+    drawn_for: Hashable | None
     sampling: SamplingParams
     position: int
 
-    @property
-    def is_certain(self) -> bool:
-        return self.draft is None or self.draft.logits is None
+
+class DrawnDrafts(Protocol):
+    """Who knows what drafts were drawn from: a `BatchDrafter`."""
+
+    def verify(
+        self,
+        ids: Sequence[Hashable],
+        lengths: Sequence[int],
+        rows: Any,
+        sampling: Sequence[SamplingParams],
+        *,
+        verifier: str,
+        positions: Sequence[int],
+    ) -> VerifyResult: ...
 
 
-def judge(rows: Any, requests: Sequence[Judged], verifier: str) -> list[list[int]]:
+def judge(
+    rows: Any, requests: Sequence[Judged], drafts: DrawnDrafts, verifier: str
+) -> list[list[int]]:
     """New tokens of each request: what is kept of its draft, and one more.
 
     Args:
@@ -50,7 +62,7 @@ def judge(rows: Any, requests: Sequence[Judged], verifier: str) -> list[list[int
         first.append(first[-1] + len(request.drafted) + 1)
     tokens: list[list[int]] = [[] for _ in requests]
     for certain in (True, False):
-        chosen = [i for i, request in enumerate(requests) if request.is_certain == certain]
+        chosen = [i for i, one in enumerate(requests) if (one.drawn_for is None) == certain]
         if not chosen:
             continue
         part = rows
@@ -59,58 +71,40 @@ def judge(rows: Any, requests: Sequence[Judged], verifier: str) -> list[list[int
 
             part = torch.cat([rows[first[i] : first[i + 1]] for i in chosen])
         own = [requests[i] for i in chosen]
-        for i, new in zip(chosen, _verified(part, own, certain, verifier), strict=True):
+        kept = _matched(part, own) if certain else _drawn(part, own, drafts, verifier)
+        for place, i in enumerate(chosen):
+            new = [*requests[i].drafted[: len(kept.path(place))], kept.next_token[place]]
+            if (reason := kept.status[place]) is not None:
+                new = [_likeliest(rows[first[i]], reason)]
             tokens[i] = new
     return tokens
 
 
-def _verified(
-    rows: Any, requests: Sequence[Judged], certain: bool, verifier: str
-) -> list[list[int]]:
+def _matched(rows: Any, requests: Sequence[Judged]) -> VerifyResult:
     trees = Trees.chains([[0, *request.drafted] for request in requests])
-    if certain:
-        proposals, draft_rows = [Proposal("one_hot")] * len(trees.tokens), None
-    else:
-        proposals, draft_rows = _draft_rows(requests, rows.shape[1])
-    sampling = [request.sampling for request in requests]
-    kept = verify(
+    return verify(
         trees,
         rows,
-        proposals=proposals,
-        draft_logits=draft_rows,
-        sampling=sampling,
-        draft_sampling=None if certain else [one.draft.sampling for one in requests if one.draft],
-        verifier="match" if certain else verifier,
+        proposals=[Proposal("one_hot")] * len(trees.tokens),
+        sampling=[request.sampling for request in requests],
+        verifier="match",
         requests=[0] * len(requests),  # the seeds tell them apart
         positions=[request.position for request in requests],
         on_error="status",
     )
-    tokens = []
-    for i, request in enumerate(requests):
-        if (reason := kept.status[i]) is not None:
-            tokens.append([_likeliest(rows[trees.offsets[i]], reason)])
-            continue
-        tokens.append([*request.drafted[: len(kept.path(i))], kept.next_token[i]])
-    return tokens
 
 
-def _draft_rows(requests: Sequence[Judged], vocab: int) -> tuple[list[Proposal], Any]:
-    """Proposals of all nodes, and the rows they point to: float32 [rows, vocab]."""
-    import torch
-
-    counts = [len(one.draft.logits) for one in requests if one.draft is not None]
-    table = torch.full((sum(counts), vocab), -torch.inf)
-    proposals, begin = list[Proposal](), 0
-    for request, count in zip(requests, counts, strict=True):
-        assert request.draft is not None
-        logits = torch.from_numpy(request.draft.logits)[:, :vocab]
-        table[begin : begin + count, : logits.shape[1]] = logits
-        for proposal in request.draft.proposals[: len(request.drafted)]:
-            row = None if proposal.row is None else proposal.row + begin
-            proposals.append(replace(proposal, row=row))
-        proposals.append(Proposal("one_hot"))  # of a leaf, which is not read
-        begin += count
-    return proposals, table
+def _drawn(
+    rows: Any, requests: Sequence[Judged], drafts: DrawnDrafts, verifier: str
+) -> VerifyResult:
+    return drafts.verify(
+        [request.drawn_for for request in requests],
+        [len(request.drafted) for request in requests],
+        rows,
+        [request.sampling for request in requests],
+        verifier=verifier,
+        positions=[request.position for request in requests],
+    )
 
 
 def _likeliest(row: Any, reason: str) -> int:

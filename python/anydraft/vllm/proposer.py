@@ -59,6 +59,14 @@ class Proposer:
         """Whom to ask who stands in which row."""
         self._requests = requests
 
+    def drew(self, id: Hashable, position: int, tokens: list[int]) -> bool:
+        """Whether these tokens begin a draft that was drawn behind a text of this length. Others
+        are certain: greedy drafts, and what vLLM fills in by itself."""
+        length, draft = self.drafts.get(id, (-1, None))
+        if draft is None or length != position or draft.is_certain:
+            return False
+        return draft.chain[: len(tokens)] == tokens
+
     def propose(
         self,
         sampled_token_ids: Sequence[Sequence[int]],
@@ -77,7 +85,7 @@ class Proposer:
             For each row at most num_speculative_tokens drafted tokens.
         """
         drafted: list[list[int]] = [[] for _ in sampled_token_ids]
-        if self.drafter is None or self.drafter.failed:
+        if self.drafter is None:
             return drafted
         contexts = {
             row: token_ids_cpu[row, : num_tokens_no_spec[row]]

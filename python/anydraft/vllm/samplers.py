@@ -51,7 +51,9 @@ class StepSampler:
         longest = max(map(len, drafted))
         tokens = torch.full((len(drafted), longest + 1), -1, dtype=torch.int32)
         if self._proposer.drafter is not None:
-            new = judge(rows.cpu(), self._judged(drafted, params), self._proposer.options.verifier)
+            judged = self._judged(drafted, params)
+            verifier = self._proposer.options.verifier
+            new = judge(rows.cpu(), judged, self._proposer.drafter, verifier)
             for row, kept in zip(tokens, new, strict=True):
                 row[: len(kept)] = torch.tensor(kept, dtype=torch.int32)
         tokens = tokens.to(logits.device)
@@ -63,13 +65,9 @@ class StepSampler:
         batch = self._runner.input_batch
         judged = []
         for row, (tokens, one) in enumerate(zip(drafted, params, strict=True)):
-            position = int(batch.num_tokens_no_spec[row])
-            known = self._proposer.drafts.get(batch.req_ids[row])
-            draft = None
-            if known is not None and known[0] == position and known[1].logits is not None:
-                # What is not from our draft is nobody's draw: vLLM's filling, which is certain.
-                draft = known[1] if tokens and known[1].chain[: len(tokens)] == tokens else None
-            judged.append(Judged(tokens, draft, one.target, position))
+            id, position = batch.req_ids[row], int(batch.num_tokens_no_spec[row])
+            drawn = tokens and self._proposer.drew(id, position, tokens)
+            judged.append(Judged(tokens, id if drawn else None, one.target, position))
         return judged
 
 
