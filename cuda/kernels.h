@@ -13,6 +13,12 @@ void launch_verifiers(const Batch& batch, void* stream);      // top_down, match
 void launch_paths(const Batch& batch, void* stream);          // multipath, kseq
 void launch_acceptance(const Batch& batch, void* stream);  // after the verifier; not of multipath
 
+struct DrawBatch;  // draw.cuh
+void launch_draws(const DrawBatch& batch, int64_t draws, void* stream);
+
+// What is told of a request that failed.
+Error error_of(CudaStatus status, int64_t request, int64_t where);
+
 template <class Kernel>
 void launch_requests(Kernel kernel, const Batch& batch, void* stream) {
   const CudaVerifyRequest& all = batch.request;

@@ -6,7 +6,7 @@
 #include "bind.h"
 #include "bridge/slrs.h"
 #include "dlpack.h"
-#include "draft/random_source.h"
+#include "rows/random_source.h"
 
 namespace anydraft::bindings {
 namespace {
