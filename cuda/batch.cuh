@@ -64,14 +64,14 @@ ANYDRAFT_HD inline Distribution distribution_of(const CudaDraftRow& row,
   return distribution;
 }
 ANYDRAFT_HD inline bool has_draft_rows(const CudaVerifyRequest& all) {
-  return all.draft_rows || all.draft_logits.data;
+  return all.draft_row_count > 0 || all.draft_logits.data;
 }
 ANYDRAFT_HD inline int64_t draft_rows_of(const CudaVerifyRequest& all) {
-  return all.draft_rows ? all.draft_row_count : all.draft_logits.rows;
+  return all.draft_row_count > 0 ? all.draft_row_count : all.draft_logits.rows;
 }
 // Whether the distributions of the draft rows were made when they were drawn from.
 ANYDRAFT_HD inline bool drafts_known(const CudaVerifyRequest& all) {
-  return all.draft_rows || all.draft_distributions;
+  return all.draft_row_count > 0 || all.draft_distributions;
 }
 ANYDRAFT_HD inline Distribution draft_distribution(const CudaVerifyRequest& all, int64_t index,
                                                    const RowDistribution& known) {
@@ -83,17 +83,12 @@ ANYDRAFT_HD inline Distribution draft_distribution(const CudaVerifyRequest& all,
   return distribution;
 }
 ANYDRAFT_HD inline Distribution known_draft(const CudaVerifyRequest& all, int64_t index) {
-  if (!all.draft_rows) return draft_distribution(all, index, all.draft_distributions[index]);
+  if (all.draft_row_count == 0) return draft_distribution(all, index, all.draft_distributions[index]);
   return distribution_of(all.draft_rows[index], all.draft_rows[index].known);
 }
 ANYDRAFT_HD inline Distribution unread_draft(const CudaVerifyRequest& all, int64_t index,
                                              float scale) {
   return draft_distribution(all, index, RowDistribution{scale, 0, 0, -1, 0});
-}
-
-// Whether a verifier sweeps rows many times.
-ANYDRAFT_HD inline bool plays_paths(Verifier verifier) {
-  return kernel_of(verifier) == CudaKernel::kSweeping;
 }
 
 // Most workspace for the parts of one request's rows.

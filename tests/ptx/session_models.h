@@ -96,7 +96,8 @@ class ToyModel {
   }
   // Words are likely and fillers not; padding is likely too, where a drafter's rows are cut.
   float logit(uint64_t text, int64_t id) const {
-    const float noise = static_cast<float>(mixed(text + 77 * static_cast<uint64_t>(id)) % 4096) / 1024;
+    const float noise =
+        static_cast<float>(mixed(text + 77 * static_cast<uint64_t>(id)) % 4096) / 1024;
     if (id < words_) return 2 * noise;
     return id < size_ ? noise - 9 : -INFINITY;
   }

@@ -133,7 +133,8 @@ void SequenceBridge::draw_children(int32_t node) {
     std::vector<float> psi = trie_.psi(growth.sequences, round_.pair.target->size(), scale);
     if (detail::has_mass(psi)) {
       round_.draft.made.push_back(std::move(psi));
-      const RowView row{round_.draft.made.back().data(), DType::kFloat32, round_.pair.target->size(), 0};
+      const RowView row{round_.draft.made.back().data(), DType::kFloat32,
+                        round_.pair.target->size(), 0};
       drawn = round_.backend->draw(round_.task(row, psi_.of_psi, width, round_.next_draws(width)));
       count(growth);
     }
