@@ -23,6 +23,7 @@ def load(
     device: torch.device | str | None = "auto",
     vocabulary: Any = None,
     together: bool | None = None,
+    static: bool | None = None,
 ) -> HfModel:
     """A model from a folder, from the hub, or already built, ready for a session.
 
@@ -39,6 +40,10 @@ def load(
     together: feeds of several requests share a forward pass, padded to the longest. None: on a GPU.
     It pays where a pass is the reading of the weights; a row may then differ in its last bits from
     that of a pass of its own.
+    static: steps of few tokens run over all requests' caches at once, by fixed shapes, and on a GPU
+    as CUDA graphs: captured by shape when first met, compared with the eager pass, and left off
+    where they differ (`graphs` of the model says why). None: on a GPU, where the model takes masks
+    of its own and has no layers but attention.
 
     >>> import transformers
     >>> from anydraft import Vocabulary, hf
@@ -73,7 +78,7 @@ def load(
         from anydraft.hf.encoder_decoder import HfEncoderDecoder
 
         return HfEncoderDecoder(model, vocabulary, tokenizer)
-    return HfModel(model, vocabulary, tokenizer, lean, together)
+    return HfModel(model, vocabulary, tokenizer, lean, together, static)
 
 
 def _can_pack(model: Any) -> bool:

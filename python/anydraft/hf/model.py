@@ -12,6 +12,7 @@ from anydraft.hf.feeds import Feed, check_feed, check_parents
 from anydraft.hf.lean.coarse import CoarseLinear
 from anydraft.hf.slots import Part, Slots
 from anydraft.hf.snapshots import RecurrentDecoder
+from anydraft.hf.static import StaticDecoder
 from anydraft.hf.stock import StockDecoder
 
 if TYPE_CHECKING:
@@ -43,10 +44,11 @@ class HfModel:
         tokenizer: Any = None,
         lean: LeanDecoder | None = None,
         together: bool | None = None,
+        static: bool | None = None,
     ) -> None:
         """model: a transformers causal model, which must not be changed while this uses it.
-        lean: a forward pass of the same model to take in place of its own. together: as of
-        `load`."""
+        lean: a forward pass of the same model to take in place of its own. together, static: as
+        of `load`."""
         checks.check_head(model)
         self.model = model.eval()
         self.vocabulary = vocabulary
@@ -61,10 +63,16 @@ class HfModel:
         self._forbidden = rules.forbidden(model)
         self._embeddings = self._count_embeddings()
         self._requests: dict[int, tuple[Slots, Any]] = {}
-        self._decoder: Any = lean or self._new_decoder()
         on_gpu = self.device.type != "cpu"
-        if together or (together is None and on_gpu):
+        self._not_static = "static=False" if static is False else "not on a GPU"
+        self._static = (on_gpu if static is None else static) and together is not False
+        self._decoder: Any = lean or self._new_decoder()
+        if together or (together is None and (on_gpu or self._static)):
             self._join_requests(explicit=bool(together))
+        if static and not isinstance(self._decoder, StaticDecoder):
+            raise ValueError(
+                f"[HfModel] expected static=False or None, got True: {self._not_static}"
+            )
 
     @property
     def device(self) -> torch.device:
@@ -96,6 +104,11 @@ class HfModel:
         decoder = self._decoder
         return getattr(decoder, "passes", 0), getattr(decoder, "extra_passes", 0)
 
+    @property
+    def graphs(self) -> dict[tuple[int, int], str]:
+        """{(rows, tokens) of the steps taken so far: "" where it is a CUDA graph, else why not}."""
+        return dict(getattr(self._decoder, "graphs", {}))
+
     def forget(self, request: int) -> None:
         """Drops the cache of a request; one that is not known is no error."""
         self._requests.pop(request, None)
@@ -117,7 +130,7 @@ class HfModel:
 
     def _new_decoder(self) -> Any:
         """transformers' own pass, compared with itself."""
-        decoder = StockDecoder(self.model)
+        decoder = (self._static_decoder() if self._static else None) or StockDecoder(self.model)
         if decoder.new_cache().is_recurrent:
             decoder = RecurrentDecoder(self.model)
         elif getattr(self.model, "_is_stateful", False):
@@ -127,6 +140,19 @@ class HfModel:
                 "cannot be taken back when a draft is rejected"
             )
         self._check_rows(decoder)
+        return decoder
+
+    def _static_decoder(self) -> Any:
+        """Steps of fixed shapes, compared with the pass without a cache; None: not this model."""
+        try:
+            decoder = StaticDecoder(self.model)
+            with torch.inference_mode():
+                if not decoder.join_requests(_TOGETHER):
+                    raise NotImplementedError("it takes no mask of four dimensions")
+            self._check_rows(decoder)
+        except NotImplementedError as error:
+            self._not_static = str(error)
+            return None
         return decoder
 
     def _join_requests(self, *, explicit: bool) -> None:

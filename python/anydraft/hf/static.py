@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from transformers.cache_utils import Cache
@@ -133,12 +133,19 @@ class _StepCache(Cache):  # type: ignore[misc, unused-ignore]
         self._rows = torch.arange(write.shape[0], device=write.device)[:, None]
 
     def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *_: Any, **__: Any
+        self,
+        key_states: torch.Tensor,
+        value_states: torch.Tensor,
+        layer_idx: int,
+        *_: Any,
+        **__: Any,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """states [rows, heads, new, head_dim] -> all slots [rows, heads, slots, head_dim]."""
         rows = self._write.shape[0]
         out = []
-        for buffer, states in zip(self._pool.layers[layer_idx], (key_states, value_states), strict=True):
+        for buffer, states in zip(
+            self._pool.layers[layer_idx], (key_states, value_states), strict=True
+        ):
             buffer[self._rows, :, self._write] = states.transpose(1, 2)
             out.append(buffer[:rows])
         return out[0], out[1]
@@ -239,11 +246,17 @@ class StaticDecoder(StockDecoder):
         kinds = self._kinds()
         chains = all(part.slots.follows(part.positions, part.parents) for part in parts)
         if not chains:
-            own = {part.cache.row: self._masks(part.slots, part.positions, part.parents) for part in parts}
+            own = {
+                part.cache.row: self._masks(part.slots, part.positions, part.parents)
+                for part in parts
+            }
             first = next(iter(own.values()))
             return {
                 kind: masks_together(
-                    [own[row][kind] if row in own else first[kind][:, :, :1, :1] for row in range(rows)],
+                    [
+                        own[row][kind] if row in own else first[kind][:, :, :1, :1]
+                        for row in range(rows)
+                    ],
                     self._pool.slots,
                     new,
                 )
@@ -304,7 +317,7 @@ class StaticDecoder(StockDecoder):
 
 def captured_graph(run: Run) -> Run:
     """A CUDA graph of `run`, whose result the next replay overwrites."""
-    stream = torch.cuda.Stream()
+    stream: Any = cast("Any", torch.cuda).Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):  # what is allocated and chosen at first
         for _ in range(2):
