@@ -38,10 +38,10 @@ class _PooledLayer(_GrowingLayer):
 
     def _grow(self, keys: torch.Tensor, values: torch.Tensor, start: int, end: int) -> None:
         self.dtype, self.device = keys.dtype, keys.device
-        self.is_initialized = True
         self._pool.reserve(self._row + 1, end)
         self._pool.add_layer(self._layer, keys, values)
         self.bind()
+        self.is_initialized = True
 
     def bind(self) -> None:
         """Takes the views of the pool as it is now."""
@@ -58,7 +58,9 @@ class PooledCache(RequestCache):
     def __init__(self, pool: Pool) -> None:
         super().__init__()
         self.row = pool.take(self)
-        self.layer_class_to_replicate = lambda: _PooledLayer(pool, len(self.layers), self.row)
+        # Of the list, not of the cache: a circle would keep the row after the request.
+        layers, row = self.layers, self.row
+        self.layer_class_to_replicate = lambda: _PooledLayer(pool, len(layers), row)
 
     def advance(self, held: int) -> None:
         """A step has written this row's slots up to `held`."""
