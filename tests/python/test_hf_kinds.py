@@ -25,7 +25,7 @@ from hf_toys import (  # noqa: E402
     wrap,
 )
 
-from anydraft import hf  # noqa: E402
+from anydraft import SamplingParams, SpeculativeSession, Vocabulary, hf  # noqa: E402
 from tests.models import play, tiny  # noqa: E402
 
 RECURRENT = {
@@ -34,6 +34,9 @@ RECURRENT = {
     "FalconH1ForCausalLM": "falcon_h1",
     "Lfm2ForCausalLM": "lfm2",
 }
+
+
+SPELT = Vocabulary.from_bytes([bytes([i]) for i in range(tiny.VOCAB)], encoder=str.encode)
 
 
 def recurrent(name: str, seed: int = 0) -> Any:
@@ -96,6 +99,45 @@ def test_a_failed_pass_leaves_the_snapshot(name: str, monkeypatch: pytest.Monkey
         with pytest.raises(MemoryError):
             model([feed(text[8:], keep=8)])
     assert_close(model([feed(text[8:], keep=8)]), fresh(built, text)[8:])
+
+
+@pytest.mark.parametrize("name", RECURRENT)
+def test_a_session_goes_on_behind_passes_that_failed(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two requests; every fifth pass of the target's last layer fails, whatever it is for."""
+    built = recurrent(name)
+    params = SamplingParams(temperature=0.8, seed=5, max_tokens=24)
+
+    def texts(fail_every: int) -> tuple[list[list[int]], int]:
+        target = hf.load(built, vocabulary=SPELT, pack=False)
+        drafter = hf.load(recurrent(name, seed=3), vocabulary=SPELT, pack=False)
+        layers = built.get_decoder().layers
+        last, calls, failed = layers[len(layers) - 1], 0, 0
+        forward = last.forward
+
+        def sometimes(*args: Any, **options: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if fail_every and calls % fail_every == 0:
+                raise MemoryError
+            return forward(*args, **options)
+
+        session = SpeculativeSession(target, drafter, bridge="same", sampling=params)
+        handles = [session.add(text_of(9, seed), sampling=params) for seed in (1, 2)]
+        with monkeypatch.context() as patch:
+            patch.setattr(last, "forward", sometimes)
+            while not all(handle.ended for handle in handles):
+                try:
+                    session.step()
+                except MemoryError:
+                    failed += 1
+        return [list(handle.tokens) for handle in handles], failed
+
+    expected, _ = texts(0)
+    found, failed = texts(5)
+    assert failed > 3
+    assert found == expected
 
 
 def test_trees_are_refused_where_there_is_one_past() -> None:
