@@ -76,18 +76,13 @@ class Scripted:
 
     def __init__(self, vocabulary: Vocabulary, text: Sequence[int], right: float) -> None:
         self.vocabulary, self._text, self._right = vocabulary, list(text), right
-        self._held: dict[int, int] = {}
 
     def __call__(self, feeds: Sequence[Any]) -> torch.Tensor:
         rows = []
         for feed in feeds:
             length = max(feed.positions) + 1
-            for place in range(length - feed.rows, length):
-                rows.append(self._row(place + 1))
+            rows += [self._row(place + 1) for place in range(length - feed.rows, length)]
         return torch.stack(rows)
-
-    def forget(self, request: int) -> None:
-        self._held.pop(request, None)
 
     def _row(self, place: int) -> torch.Tensor:
         token = self._text[min(place, len(self._text) - 1)]

@@ -262,6 +262,10 @@ def test_what_the_generation_config_forbids() -> None:
         model = wrap(built)
     row = model([feed([5, 6], rows=1)])[0]
     assert [i for i in range(VOCAB) if row[i] == -torch.inf] == [4, 7]
+    built = llama()
+    built.generation_config.repetition_penalty = 1.1
+    with pytest.warns(RuntimeWarning, match="give SamplingParams.repetition_penalty=1.1."):
+        wrap(built)
 
 
 @pytest.mark.filterwarnings(
