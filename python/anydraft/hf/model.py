@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
 
 from anydraft.hf import borders, checks, rules
 from anydraft.hf.feeds import Feed, check_feed, check_parents
-from anydraft.hf.lean.coarse import CoarseLinear
 from anydraft.hf.slots import Part, Slots
 from anydraft.hf.snapshots import RecurrentDecoder
 from anydraft.hf.stock import StockDecoder
-
-if TYPE_CHECKING:
-    from anydraft.hf.lean.decoder import LeanDecoder
 
 _TOGETHER = 512  # tokens that several requests may have in one pass; a prompt of more goes alone
 
@@ -24,12 +20,10 @@ class HfModel:
     """A transformers causal model as a callable f(feeds) -> logits, with a cache for each request.
 
     Chains and trees alike: parents and positions say what each token sees; models with recurrent
-    layers take chains alone. The lean pass takes the feeds of all requests together, transformers'
-    own takes them in turn. Not for concurrent calls: the caches are shared by all of them.
+    layers take chains alone. Feeds of several requests run in turn, or in one padded pass
+    (`together`). Not for concurrent calls: the caches are shared by all of them.
 
     Attributes:
-        drafts_only: whether weights are rounded (pack="int4"), so that a session refuses it as a
-            target.
         context_length: how many tokens a text may have, None for any number.
 
     Raises:
@@ -41,19 +35,14 @@ class HfModel:
         model: Any,
         vocabulary: Any,
         tokenizer: Any = None,
-        lean: LeanDecoder | None = None,
         together: bool | None = None,
     ) -> None:
         """model: a transformers causal model, which must not be changed while this uses it.
-        lean: a forward pass of the same model to take in place of its own. together: as of
-        `load`."""
+        together: as of `load`."""
         checks.check_head(model)
         self.model = model.eval()
         self.vocabulary = vocabulary
         self.tokenizer = tokenizer
-        self.lean = lean
-        # What torch packs is another model; one that was quantised before it came here is itself.
-        self.drafts_only = any(isinstance(layer, CoarseLinear) for layer in model.modules())
         self._config = model.config.get_text_config(decoder=True)
         self.context_length = checks.context_length(self._config)
         self._border = borders.longrope_border(self._config)
@@ -61,7 +50,7 @@ class HfModel:
         self._forbidden = rules.forbidden(model)
         self._embeddings = self._count_embeddings()
         self._requests: dict[int, tuple[Slots, Any]] = {}
-        self._decoder: Any = lean or self._new_decoder()
+        self._decoder: Any = self._new_decoder()
         on_gpu = self.device.type != "cpu"
         if together or (together is None and on_gpu):
             self._join_requests(explicit=bool(together))
@@ -130,9 +119,8 @@ class HfModel:
         return decoder
 
     def _join_requests(self, *, explicit: bool) -> None:
-        join = getattr(self._decoder, "join_requests", None)
         with torch.inference_mode():
-            joined = join is None or join(_TOGETHER)  # the lean pass has them together anyway
+            joined = self._decoder.join_requests(_TOGETHER)
         if explicit and not joined:
             raise ValueError(
                 f"[HfModel] expected together=False or None, got True: {type(self.model).__name__} "
