@@ -313,3 +313,42 @@ def test_requests_of_one_pass_get_their_own_rows(name: str) -> None:
 def test_rows_keep_the_dtype_of_their_model() -> None:
     model = wrap(llama().to(torch.bfloat16))
     assert model([feed([5, 6, 7])]).dtype == torch.bfloat16
+
+
+def test_a_tokenizer_that_is_not_read_natively_is_encoded_by_its_owner(
+    tmp_path: pathlib.Path,
+) -> None:
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    owner = Tokenizer(models.BPE({sign: i for i, sign in enumerate("abcdé ")}, []))
+    owner.pre_tokenizer = pre_tokenizers.UnicodeScripts()
+    built = llama(vocab_size=6)
+    built.save_pretrained(tmp_path)
+    owner.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=owner)
+    with pytest.warns(UserWarning, match="UnicodeScripts.*encoding with the tokenizers library"):
+        model = hf.load(tmp_path, tokenizer=tokenizer, pack=False)
+    text = "a bé dé"
+    assert model.vocabulary.encode(text) == owner.encode(text).ids
+    assert model.vocabulary.decode(owner.encode(text).ids) == text.encode()
+
+
+def test_snapshots_lag_by_what_rows_cost() -> None:
+    flat, steep = [0.0, *[1.0] * 8], [0.0, *map(float, range(1, 9))]
+    limits = []
+    for costs in (flat, None, steep):
+        built = recurrent("Mamba2ForCausalLM")
+        model = hf.load(built, vocabulary=SPELT, pack=False, row_costs=costs)
+        text, most = text_of(8), 0
+        model([feed(text, rows=1)])
+        before = model.passes[1]
+        for step in range(60):  # no draft is ever accepted: the snapshot lags a token more a round
+            draft = text_of(5, seed=step + 1)
+            model([feed(draft, keep=len(text))])
+            if model.passes[1] > before:
+                break
+            text, most = text + draft[:1], step
+        limits.append(most)
+    assert limits[0] > limits[1] > limits[2]
+    with pytest.raises(ValueError, match="row_costs of at least 0 and 1 rows, got 1"):
+        hf.load(recurrent("Mamba2ForCausalLM"), vocabulary=SPELT, pack=False, row_costs=[0.0])

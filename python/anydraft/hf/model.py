@@ -25,6 +25,7 @@ class HfModel:
 
     Attributes:
         context_length: how many tokens a text may have, None for any number.
+        row_costs: costs of calls on 0, 1, 2, … rows, None where they are not known.
 
     Raises:
         NotImplementedError: a model whose text would not be its own, by name and with the reason.
@@ -36,13 +37,19 @@ class HfModel:
         vocabulary: Any,
         tokenizer: Any = None,
         together: bool | None = None,
+        row_costs: Sequence[float] | None = None,
     ) -> None:
         """model: a transformers causal model, which must not be changed while this uses it.
-        together: as of `load`."""
+        together, row_costs: as of `load`."""
+        if row_costs is not None and len(row_costs) < 2:
+            raise ValueError(
+                f"[HfModel] expected row_costs of at least 0 and 1 rows, got {len(row_costs)}"
+            )
         checks.check_head(model)
         self.model = model.eval()
         self.vocabulary = vocabulary
         self.tokenizer = tokenizer
+        self.row_costs = None if row_costs is None else list(row_costs)
         self._config = model.config.get_text_config(decoder=True)
         self.context_length = checks.context_length(self._config)
         self._border = borders.longrope_border(self._config)
@@ -108,7 +115,7 @@ class HfModel:
         """transformers' own pass, compared with itself."""
         decoder = StockDecoder(self.model)
         if decoder.new_cache().is_recurrent:
-            decoder = RecurrentDecoder(self.model)
+            decoder = RecurrentDecoder(self.model, self.row_costs)
         elif getattr(self.model, "_is_stateful", False):
             raise NotImplementedError(
                 f"[HfModel] expected a state that can be copied, got {type(self.model).__name__}: "
