@@ -31,7 +31,11 @@ from packages import (
 )
 
 
-_UNKNOWN_PIECE, _CONTROL_PIECE, _BYTE_PIECE = 2, 3, 6  # kinds of pieces, as SentencePiece numbers them
+_UNKNOWN_PIECE, _CONTROL_PIECE, _BYTE_PIECE = (
+    2,
+    3,
+    6,
+)  # kinds of pieces, as SentencePiece numbers them
 
 
 class Source:
@@ -137,7 +141,9 @@ def _clip_tokenizer(folder: Path) -> None:
     text = gzip.decompress((folder / "bpe_simple_vocab_16e6.txt.gz").read_bytes()).decode()
     merges = [tuple(line.split()) for line in text.split("\n")[1 : 49152 - 256 - 2 + 1]]
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    signs = [chr(byte) for byte in printable] + [chr(0x100 + i) for i in range(256 - len(printable))]
+    signs = [chr(byte) for byte in printable] + [
+        chr(0x100 + i) for i in range(256 - len(printable))
+    ]
     words = signs + [sign + "</w>" for sign in signs] + ["".join(pair) for pair in merges]
     words += ["<|startoftext|>", "<|endoftext|>"]
     vocab = {word: i for i, word in enumerate(words)}

@@ -5,14 +5,13 @@ drafter is scripted: it knows the plain text and proposes its next token with a 
 so acceptance is an input, and the drafter costs next to nothing. What is measured is the target's
 side: passes on lagging snapshots, and their rows.
 
-    python bench/e2e/hybrid.py --json bench/results/hybrid.json
+    python bench/e2e/hybrid.py --json bench/results/hybrid-<date>.json
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import platform
 import random
 import statistics
 import sys
@@ -24,6 +23,7 @@ from typing import Any
 
 import torch
 import transformers
+from report import machine
 
 from anydraft import SamplingParams, SpeculativeSession, Vocabulary, hf
 
@@ -57,7 +57,9 @@ def lfm2() -> Any:
 
 
 def mamba2() -> Any:
-    config = transformers.Mamba2Config(**SIZES, num_heads=16, head_dim=64, state_size=64, n_groups=1)
+    config = transformers.Mamba2Config(
+        **SIZES, num_heads=16, head_dim=64, state_size=64, n_groups=1
+    )
     return transformers.Mamba2ForCausalLM(config)
 
 
@@ -158,11 +160,9 @@ def main() -> int:
                 flush=True,
             )
     if args.json:
-        machine = {"cpu": platform.processor(), "threads": torch.get_num_threads()}
         versions = {"torch": torch.__version__, "transformers": transformers.__version__}
-        args.json.write_text(
-            json.dumps({"machine": machine, "versions": versions, "models": results}, indent=1) + "\n"
-        )
+        found = {"machine": machine(), "versions": versions, "models": results}
+        args.json.write_text(json.dumps(found, indent=1) + "\n")
     return 0
 
 
