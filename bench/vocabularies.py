@@ -30,7 +30,6 @@ from packages import (
     scratch_folder,
 )
 
-
 _UNKNOWN_PIECE, _CONTROL_PIECE, _BYTE_PIECE = (
     2,
     3,
