@@ -21,8 +21,7 @@ class Model(Protocol):
     May also have `context_length` (int | None); `stop_tokens` (ids that end a text beside the
     vocabulary's eos and turn_end); `chat(messages) -> ids`; `forget(request)`, told when a
     request's cache is no longer wanted; `row_costs` (what a call on n rows costs, by n, in any
-    unit that target and drafter share); `drafts_only` (bool): not what it is named after, say by
-    rounded weights, so refused as a target.
+    unit that target and drafter share).
     """
 
     @property

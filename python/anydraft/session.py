@@ -84,13 +84,6 @@ class SpeculativeSession:
         draft_sampling: SamplingParams | None = None,
     ) -> None:
         check_model(target, "target")
-        if getattr(target, "drafts_only", False):
-            raise InputError(
-                "[Session] expected a target with its own weights, got one for drafting only: "
-                "packed in 4 bits it is another model, and its text would have that one's "
-                "distribution; hf.load it with pack=True or False, and give the drafter "
-                'pack="int4"'
-            )
         if not isinstance(drafter, str | None):
             check_model(drafter, "drafter")
         check_sampling(sampling, "sampling")

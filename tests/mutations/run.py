@@ -1,6 +1,6 @@
 """Faults put into a copy of the sources, one at a time: each must fail a test.
 
-    python tests/mutations/run.py [--only WORD] [--report FILE]
+    python tests/mutations/run.py [--only WORD] [--copy FOLDER] [--report FILE]
 
 Wanted: cmake, ninja, a compiler and what the tests need, in this Python's environment.
 """
@@ -239,12 +239,14 @@ def play(copy: Path, mutation: Mutation) -> str | None:
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--only", default="", help="mutations whose name has this in it")
+    arguments.add_argument("--copy", type=Path, help="where the copy is to lie, and to stay")
     arguments.add_argument("--report", type=Path, help="where to write the table")
     options = arguments.parse_args()
     rows, survived = [], 0
     with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder)
-        configure(copy)
+        copy = options.copy or Path(folder)
+        if not (copy / "build").exists():
+            configure(copy)
         for mutation in MUTATIONS:
             if options.only not in mutation.name:
                 continue
