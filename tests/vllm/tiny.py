@@ -30,7 +30,7 @@ def write_model(folder, name, *, heads=2, seed=0):
         num_hidden_layers=2,
         num_attention_heads=heads,
         num_key_value_heads=heads,
-        max_position_embeddings=128,
+        max_position_embeddings=256,
         eos_token_id=SIZE - 1,
         bos_token_id=None,
         tie_word_embeddings=False,
