@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT / "tests" / "vllm"))
 
 from engines import MODELS, PAIRS, PROMPTS, engine, run, speculative  # noqa: E402
 
-LENGTH, TOKENS = 4, 48
+LENGTH, TOKENS = 4, 32
 TIMED = "timed_worker.TimedWorker"
 
 
