@@ -154,8 +154,8 @@ def check(hooks: Mapping[str, Sequence[str]] = PROPOSER_HOOKS) -> None:
 
 
 def check_stock_sampler() -> None:
-    """vLLM's CPU build 0.32.0 does not spread temperatures over drafted tokens: what it draws behind
-    drafts has another distribution. Greedy requests are not touched by it.
+    """vLLM's CPU build 0.32.0 does not spread temperatures over drafted tokens: what it draws there
+    has another distribution. Greedy requests are not touched by it.
 
     Raises:
         UnsupportedVllmError: the vLLM that is installed does so.
@@ -171,9 +171,9 @@ def check_stock_sampler() -> None:
     if spread.tolist() != [0.5, 0.5, 2.0]:
         raise UnsupportedVllmError(
             "[anydraft.vllm] expected a sampler of vLLM that is exact behind drafts, got this CPU "
-            f"build, which takes {spread.tolist()} for temperatures [0.5, 0.5, 2.0]: use worker_cls "
-            "anydraft.vllm.cpu_worker.CpuWorker, or the option greedy_only where all requests are "
-            "greedy"
+            f"build, which takes {spread.tolist()} for temperatures [0.5, 0.5, 2.0]: use "
+            "worker_cls anydraft.vllm.cpu_worker.CpuWorker, or the option greedy_only where all "
+            "requests are greedy"
         )
 
 
