@@ -23,12 +23,15 @@ class Judged:
         drawn_for: the request whose last draft they were drawn for; None: they are certain.
         sampling: the target's; its seed keys the uniforms.
         position: length of prompt and text.
+        skipped: rows behind those of `drafted` that are not looked at: of a drawn draft whose
+            distributions are gone. That is lossless, for its tokens have no say in it.
     """
 
     drafted: list[int]
     drawn_for: Hashable | None
     sampling: SamplingParams
     position: int
+    skipped: int = 0
 
 
 class DrawnDrafts(Protocol):
@@ -52,25 +55,25 @@ def judge(
     """New tokens of each request: what is kept of its draft, and one more.
 
     Args:
-        rows: float32 [sum of len(drafted) + 1, vocab] on the CPU: the target's logits behind the
-            text and behind each drafted token, in the requests' order.
+        rows: float32 [sum of len(drafted) + 1 + skipped, vocab] on the CPU: the target's logits
+            behind the text and behind each drafted token, in the requests' order.
         verifier: of drafts that are drawn. Certain ones are matched: such text is that of plain
             seeded decoding.
     """
     first = [0]
     for request in requests:
-        first.append(first[-1] + len(request.drafted) + 1)
+        first.append(first[-1] + len(request.drafted) + 1 + request.skipped)
     tokens: list[list[int]] = [[] for _ in requests]
     for certain in (True, False):
         chosen = [i for i, one in enumerate(requests) if (one.drawn_for is None) == certain]
         if not chosen:
             continue
+        own = [requests[i] for i in chosen]
         part = rows
-        if len(chosen) < len(requests):
+        if len(chosen) < len(requests) or any(one.skipped for one in own):
             import torch
 
-            part = torch.cat([rows[first[i] : first[i + 1]] for i in chosen])
-        own = [requests[i] for i in chosen]
+            part = torch.cat([rows[first[i] : first[i + 1] - requests[i].skipped] for i in chosen])
         kept = _matched(part, own) if certain else _drawn(part, own, drafts, verifier)
         for place, i in enumerate(chosen):
             new = [*requests[i].drafted[: len(kept.path(place))], kept.next_token[place]]

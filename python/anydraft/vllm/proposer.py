@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from anydraft.drafter import Draft
 from anydraft.vllm import checks, compat
 from anydraft.vllm.batch_drafter import CERTAIN, Ask, BatchDrafter
+from anydraft.vllm.judging import Judged
 from anydraft.vllm.row_requests import RowRequests
 from anydraft.vllm.target import target_vocabulary
 
@@ -68,6 +69,14 @@ class Proposer:
         if draft is None or length != position or draft.is_certain:
             return False
         return draft.chain[: len(tokens)] == tokens
+
+    def judged(self, id: Hashable, tokens: list[int], sampling: Any, position: int) -> Judged:
+        """A request of a step as it is to be judged, with the drafted tokens the target saw."""
+        if not tokens or not self.drew(id, position, tokens):
+            return Judged(tokens, None, sampling, position)
+        if self.drafter is None or id not in self.drafter.held:  # its cache had to go
+            return Judged([], None, sampling, position, skipped=len(tokens))
+        return Judged(tokens, id, sampling, position)
 
     def propose(
         self,

@@ -60,13 +60,11 @@ class StepSampler:
         return (tokens if self._share is None else self._share(tokens)), rows
 
     def _judged(self, drafted: Sequence[list[int]], known: Sequence[Known]) -> list[Judged]:
-        lengths, judged = self._runner.input_batch.num_tokens_no_spec, []
-        for row, (tokens, one) in enumerate(zip(drafted, known, strict=True)):
-            position = int(lengths[row])
-            drawn = tokens and self._proposer.drew(one.number, position, tokens)
-            drawn_for = one.number if drawn else None
-            judged.append(Judged(tokens, drawn_for, one.params.target, position))
-        return judged
+        lengths = self._runner.input_batch.num_tokens_no_spec
+        return [
+            self._proposer.judged(one.number, tokens, one.params.target, int(lengths[row]))
+            for row, (tokens, one) in enumerate(zip(drafted, known, strict=True))
+        ]
 
 
 class PlainSampler(Sampler):  # type: ignore[misc]
