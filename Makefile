@@ -7,6 +7,7 @@
 #   make test-slow    the slow Python tests
 #   make test-models  every class of transformers against generate: minutes
 #   make test-cpp     C++ tests alone; SANITIZE=address,undefined or SANITIZE=thread
+#   make test-cpp-server  the HTTP service of examples/cpp_server, built and asked
 #   make test-ptx     compiled kernels on an interpreter of their PTX: nvcc, no GPU
 #   make test-mutations  faults put into a copy of the sources, each of which must fail a test
 #   make fuzz         table reader and encoders under ASan and UBSan, FUZZ_SECONDS each
@@ -37,12 +38,12 @@ LINTERS = $(shell sed -n 's/^dev = \[\(.*\)\]$$/\1/p' pyproject.toml | tr -d '",
 
 sources := $(shell find CMakeLists.txt pyproject.toml cpp cuda python -type f \
              -not -path '*/__pycache__/*' -not -path '*/.*' -not -name '*.so' 2>/dev/null)
-cxx_files = $(shell find cpp cuda python/bindings tests -type f \
+cxx_files = $(shell find cpp cuda python/bindings tests examples -type f \
               \( -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' \) 2>/dev/null)
 python_dirs = $(wildcard python tests bench)
 
 .DEFAULT_GOAL := help
-.PHONY: test-models help demo demo-large test test-py test-slow test-cpp test-ptx test-mutations fuzz bench gpu wheel format lint clean
+.PHONY: test-cpp-server test-models help demo demo-large test test-py test-slow test-cpp test-ptx test-mutations fuzz bench gpu wheel format lint clean
 .DELETE_ON_ERROR:
 
 help:
@@ -128,6 +129,20 @@ test-cpp: $(STAMP)-venv
 	  -DANYDRAFT_TESTS=ON -DANYDRAFT_GTEST_ROOT="$$root" -DANYDRAFT_SANITIZE=$(SANITIZE); \
 	cmake --build $(cpp_build) -j$(JOBS); \
 	ctest --test-dir $(cpp_build) --output-on-failure --no-tests=error -j$(JOBS)
+
+# The library is the one that was built for Python.
+test-cpp-server: $(STAMP)-anydraft $(STAMP)-test
+	@if ! why=$$(third_party/fetch_debian.sh build/httplib usr/include/httplib.h \
+	    libcpp-httplib-dev nlohmann-json3-dev 2>&1) && [ ! -e /usr/include/httplib.h ]; then \
+	  echo "!!!! C++ server SKIPPED: cpp-httplib could not be fetched ($$why)"; exit 0; \
+	fi; \
+	export PATH="$(CURDIR)/$(BIN):$$PATH"; set -ex; \
+	cmake --install build/python --component dev --prefix build/server-prefix; \
+	cmake -S examples/cpp_server -B build/server -G Ninja \
+	  -DCMAKE_PREFIX_PATH="$(CURDIR)/build/server-prefix;$(CURDIR)/build/httplib/usr"; \
+	cmake --build build/server; \
+	ANYDRAFT_SERVER=$(CURDIR)/build/server/server \
+	  $(BIN)/python -m pytest tests/install/test_cpp_server.py $(PYTEST_ARGS)
 
 test-ptx: $(STAMP)-venv
 	PATH="$(CURDIR)/$(BIN):$$PATH" JOBS=$(JOBS) PYTHON=python tests/ptx/run.sh
