@@ -11,6 +11,8 @@
 #   make test-ptx     compiled kernels on an interpreter of their PTX: nvcc, no GPU
 #   make test-mutations  faults put into a copy of the sources, each of which must fail a test
 #   make fuzz         table reader and encoders under ASan and UBSan, FUZZ_SECONDS each
+#   make docs         the site, in build/site-docs
+#   make audit        the verification steps of other packages, in an environment of their own
 #   make bench        end-to-end measurements
 #   make gpu          CUDA build, tests, sanitizers, kernel bench: the system's Python, no network
 #   make wheel        dist/: the wheel for other machines, every CUDA architecture where nvcc is; sdist
@@ -43,7 +45,7 @@ cxx_files = $(shell find cpp cuda python/bindings tests examples -type f \
 python_dirs = $(wildcard python tests bench)
 
 .DEFAULT_GOAL := help
-.PHONY: test-cpp-server test-models help demo demo-large test test-py test-slow test-cpp test-ptx test-mutations fuzz bench gpu wheel format lint clean
+.PHONY: docs audit test-cpp-server test-models help demo demo-large test test-py test-slow test-cpp test-ptx test-mutations fuzz bench gpu wheel format lint clean
 .DELETE_ON_ERROR:
 
 help:
@@ -171,6 +173,18 @@ wheel: $(STAMP)-wheel
 	  --config-settings=build-dir=build/wheel-cmake . && \
 	auditwheel repair --wheel-dir dist build/wheel/*.whl
 	$(BIN)/python -c 'from scikit_build_core.build import build_sdist as b; print("dist/" + b("dist"))'
+
+# ---- The docs site -------------------------------------------------------------------------------
+# In an environment of its own: it reads the sources and needs nothing of what they need.
+DOCS := build/docs-venv
+$(DOCS)/stamp: docs/requirements.txt
+	@$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python -m pip --disable-pip-version-check -qq install -r docs/requirements.txt
+	@touch $@
+
+docs: $(DOCS)/stamp
+	NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(DOCS)/bin/mkdocs build --strict
+	@echo "build/site-docs/index.html"
 
 # ---- Formats -------------------------------------------------------------------------------------
 format: $(STAMP)-lint
