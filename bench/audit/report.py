@@ -19,7 +19,7 @@ def markdown(told: dict[str, Any]) -> str:
         "called wrong where",
         "the p-value of its emitted tokens under the target's distribution is below 1e-6.",
         "",
-        "| package | version | what is played | drafts | its own claim | smallest p-value | verdict |",
+        "| package | version | what is played | drafts | its claim | smallest p-value | verdict |",
         "|---|---|---|---|---|---|---|",
     ]
     for one in told["results"]:
@@ -32,16 +32,15 @@ def markdown(told: dict[str, Any]) -> str:
     for one in told["results"]:
         case = one["smallest"]
         if one["verdict"] == "wrong" and case is None:
-            lines.append(f"- {one['package']}, {one['rule']}: the first token alone is right.")
+            lines.append(f"- {one['package']}, {one['rule']}: none with up to 6 tokens.")
         if case is not None:
-            told_by = {name: ", ".join(f"{x:.4f}" for x in case[name]) for name in SHOWN}
+            target, draft, emitted = (
+                ", ".join(f"{x:.4f}" for x in case[name]) for name in ("target", "draft", "emitted")
+            )
             lines.append(
-                f"- {one['package']}, {one['rule']}: {len(case['target'])} tokens, one drafted. "
-                f"Target {told_by['target']}; draft {told_by['draft']}; emitted first "
-                f"{told_by['emitted']} in {case['rounds']} rounds, {case['deviations']:.0f} standard "
-                "errors off."
+                f"- {one['package']}, {one['rule']}: {len(case['target'])} tokens, "
+                f"{case['drafted']} drafted. Target {target}; draft {draft}; emitted first "
+                f"{emitted} in {case['rounds']} rounds, {case['deviations']:.0f} standard errors "
+                "off."
             )
     return "\n".join(lines) + "\n"
-
-
-SHOWN = ("target", "draft", "emitted")

@@ -1,7 +1,7 @@
-"""Rounds of a peer in the shape of `anydraft.verify`, so that `anydraft.testing.audit` can play them.
+"""Rounds of a peer in the shape of `anydraft.verify`, so that `anydraft.testing.audit` plays them.
 
-A peer judges one chain at a time, from logits: `step(tokens, draft_rows, target_rows)` says how many
-of the drafted tokens are kept and which token follows.
+A peer judges one chain at a time, from logits: `step(tokens, draft_rows, target_rows)` says how
+many of the drafted tokens are kept and which token follows.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ def chains(step: Step) -> Callable[..., VerifyResult]:
 
 
 class Model:
-    """A model of transformers' shape whose logits are rows, whatever it is fed: of the prompt's last
-    token (all that comes before is one token long), and of each token behind it."""
+    """A model of transformers' shape whose logits are rows, whatever it is fed: one behind the
+    prompt, which is one token long, and one behind each token after it."""
 
     def __init__(self, rows: torch.Tensor) -> None:
         self.rows = rows

