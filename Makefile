@@ -186,6 +186,21 @@ docs: $(DOCS)/stamp
 	NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(DOCS)/bin/mkdocs build --strict
 	@echo "build/site-docs/index.html"
 
+# ---- Audit of other packages ---------------------------------------------------------------------
+# They stand in an environment of their own, which sees torch and anydraft of .venv. vLLM needs
+# another one: bench/audit/requirements.txt says how.
+AUDIT := build/audit-venv
+AUDIT_ARGS ?=
+$(AUDIT)/stamp: bench/audit/requirements.txt $(STAMP)-run
+	$(BIN)/python -m venv $(AUDIT)
+	$(AUDIT)/bin/python -m pip --disable-pip-version-check -qq install --no-deps -r $<
+	$(BIN)/python -c 'import sysconfig as s; print(s.get_path("purelib"))' \
+	  > $$($(AUDIT)/bin/python -c 'import sysconfig as s; print(s.get_path("purelib"))')/main.pth
+	@touch $@
+
+audit: $(AUDIT)/stamp $(STAMP)-anydraft
+	$(AUDIT)/bin/python -m bench.audit.run $(AUDIT_ARGS)
+
 # ---- Formats -------------------------------------------------------------------------------------
 format: $(STAMP)-lint
 	$(BIN)/clang-format -i $(cxx_files)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +25,7 @@ from gguf_toys import write
 from native_toys import build
 
 from anydraft import SamplingParams, SpeculativeSession, native
+from tests.docs.pages import ROOT, blocks_of
 
 PROGRAM = os.environ.get("ANYDRAFT_SERVER")
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="make test-cpp-server builds the server")
@@ -197,6 +200,25 @@ def wait_for(port: int, running: int) -> None:
 def test_errors_say_what_is_wrong(port: int, body: Any, status: int, message: str) -> None:
     got, told = ask(port, body)
     assert got == status and message in told["error"]["message"], told
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="no curl")
+def test_the_guides_command(port: int, session: SpeculativeSession) -> None:
+    """What docs/guides/cpp.md says to type, with this port."""
+    [command] = [
+        line
+        for block in blocks_of(ROOT / "docs" / "guides" / "cpp.md")
+        for line in block.code.splitlines()
+        if line.startswith("curl")
+    ]
+    words = shlex.split(command.replace(":8080", f":{port}"))
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    lines = [line[6:] for line in done.stdout.splitlines() if line.startswith("data: ")]
+    assert lines[-1] == "[DONE]", done
+    asked = json.loads(words[words.index("-d") + 1])
+    greedy = SamplingParams(temperature=0, max_tokens=asked["max_tokens"])
+    told = "".join(json.loads(line)["choices"][0]["text"] for line in lines[:-1])
+    assert told == session.generate(asked["prompt"], sampling=greedy).text
 
 
 def test_too_large_a_body_is_refused(port: int) -> None:
