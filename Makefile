@@ -7,9 +7,12 @@
 #   make test-slow    the slow Python tests
 #   make test-models  every class of transformers against generate: minutes
 #   make test-cpp     C++ tests alone; SANITIZE=address,undefined or SANITIZE=thread
+#   make test-cpp-server  the HTTP service of examples/cpp_server, built and asked
 #   make test-ptx     compiled kernels on an interpreter of their PTX: nvcc, no GPU
 #   make test-mutations  faults put into a copy of the sources, each of which must fail a test
 #   make fuzz         table reader and encoders under ASan and UBSan, FUZZ_SECONDS each
+#   make docs         the site, in build/site-docs
+#   make audit        the verification steps of other packages, in an environment of their own
 #   make bench        end-to-end measurements
 #   make gpu          CUDA build, tests, sanitizers, kernel bench: the system's Python, no network
 #   make wheel        dist/: the wheel for other machines, every CUDA architecture where nvcc is; sdist
@@ -37,12 +40,12 @@ LINTERS = $(shell sed -n 's/^dev = \[\(.*\)\]$$/\1/p' pyproject.toml | tr -d '",
 
 sources := $(shell find CMakeLists.txt pyproject.toml cpp cuda python -type f \
              -not -path '*/__pycache__/*' -not -path '*/.*' -not -name '*.so' 2>/dev/null)
-cxx_files = $(shell find cpp cuda python/bindings tests -type f \
+cxx_files = $(shell find cpp cuda python/bindings tests examples -type f \
               \( -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' \) 2>/dev/null)
 python_dirs = $(wildcard python tests bench)
 
 .DEFAULT_GOAL := help
-.PHONY: test-models help demo demo-large test test-py test-slow test-cpp test-ptx test-mutations fuzz bench gpu wheel format lint clean
+.PHONY: docs audit test-cpp-server test-models help demo demo-large test test-py test-slow test-cpp test-ptx test-mutations fuzz bench gpu wheel format lint clean
 .DELETE_ON_ERROR:
 
 help:
@@ -129,6 +132,20 @@ test-cpp: $(STAMP)-venv
 	cmake --build $(cpp_build) -j$(JOBS); \
 	ctest --test-dir $(cpp_build) --output-on-failure --no-tests=error -j$(JOBS)
 
+# The library is the one that was built for Python.
+test-cpp-server: $(STAMP)-anydraft $(STAMP)-test
+	@if ! why=$$(third_party/fetch_debian.sh build/httplib usr/include/httplib.h \
+	    libcpp-httplib-dev nlohmann-json3-dev 2>&1) && [ ! -e /usr/include/httplib.h ]; then \
+	  echo "!!!! C++ server SKIPPED: cpp-httplib could not be fetched ($$why)"; exit 0; \
+	fi; \
+	export PATH="$(CURDIR)/$(BIN):$$PATH"; set -ex; \
+	cmake --install build/python --component dev --prefix build/server-prefix; \
+	cmake -S examples/cpp_server -B build/server -G Ninja \
+	  -DCMAKE_PREFIX_PATH="$(CURDIR)/build/server-prefix;$(CURDIR)/build/httplib/usr"; \
+	cmake --build build/server; \
+	ANYDRAFT_SERVER=$(CURDIR)/build/server/server \
+	  $(BIN)/python -m pytest tests/install/test_cpp_server.py $(PYTEST_ARGS)
+
 test-ptx: $(STAMP)-venv
 	PATH="$(CURDIR)/$(BIN):$$PATH" JOBS=$(JOBS) PYTHON=python tests/ptx/run.sh
 
@@ -156,6 +173,33 @@ wheel: $(STAMP)-wheel
 	  --config-settings=build-dir=build/wheel-cmake . && \
 	auditwheel repair --wheel-dir dist build/wheel/*.whl
 	$(BIN)/python -c 'from scikit_build_core.build import build_sdist as b; print("dist/" + b("dist"))'
+
+# ---- The docs site -------------------------------------------------------------------------------
+# In an environment of its own: it reads the sources and needs nothing of what they need.
+DOCS := build/docs-venv
+$(DOCS)/stamp: docs/requirements.txt
+	@$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python -m pip --disable-pip-version-check -qq install -r docs/requirements.txt
+	@touch $@
+
+docs: $(DOCS)/stamp
+	NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(DOCS)/bin/mkdocs build --strict
+	@echo "build/site-docs/index.html"
+
+# ---- Audit of other packages ---------------------------------------------------------------------
+# They stand in an environment of their own, which sees torch and anydraft of .venv. vLLM needs
+# another one: bench/audit/requirements.txt says how.
+AUDIT := build/audit-venv
+AUDIT_ARGS ?=
+$(AUDIT)/stamp: bench/audit/requirements.txt $(STAMP)-run
+	$(BIN)/python -m venv $(AUDIT)
+	$(AUDIT)/bin/python -m pip --disable-pip-version-check -qq install --no-deps -r $<
+	$(BIN)/python -c 'import sysconfig as s; print(s.get_path("purelib"))' \
+	  > $$($(AUDIT)/bin/python -c 'import sysconfig as s; print(s.get_path("purelib"))')/main.pth
+	@touch $@
+
+audit: $(AUDIT)/stamp $(STAMP)-anydraft
+	$(AUDIT)/bin/python -m bench.audit.run $(AUDIT_ARGS)
 
 # ---- Formats -------------------------------------------------------------------------------------
 format: $(STAMP)-lint

@@ -26,6 +26,19 @@ class Slrs:
             the rule says, down to one drafter token each at 1. That is known when drawing, so the
             distribution stays exact; `stats.stopped` says how much of it the rule itself stopped.
             0: nothing is drafted.
+
+    Raises:
+        InputError: by a session, for a stop rule or a budget that cannot be.
+
+    >>> import torch
+    >>> from anydraft import SpeculativeSession, Vocabulary, stateless
+    >>> def letters(text):
+    ...     spell = lambda given: [text.index(char) for char in given]
+    ...     return Vocabulary.from_bytes([char.encode() for char in text], encoder=spell)
+    >>> target = stateless(lambda ids: torch.zeros(*ids.shape, 3), letters("abc"))
+    >>> drafter = stateless(lambda ids: torch.zeros(*ids.shape, 3), letters("cba"))
+    >>> SpeculativeSession(target, drafter, bridge=Slrs(stop_rule="settled", budget=16)).bridge
+    'slrs'
     """
 
     stop_rule: int | Literal["settled"] = 1

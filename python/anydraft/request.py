@@ -26,6 +26,14 @@ class Event:
         text: what can be shown now; an unfinished character is held back for a later event.
         tokens: the token's id.
         origin: accepted (drafted), recovered (after a rejection), bonus (after the last draft).
+
+    >>> import torch
+    >>> from anydraft import SamplingParams, SpeculativeSession, Vocabulary, stateless
+    >>> v = Vocabulary.from_bytes([b"a", b"b"], encoder=lambda text: [ord(c) - 97 for c in text])
+    >>> model = stateless(lambda ids: torch.nn.functional.one_hot(1 - ids, 2) * 9.0, v)
+    >>> session = SpeculativeSession(model, model, sampling=SamplingParams(temperature=0))
+    >>> [(event.text, event.origin) for event in session.stream("a", max_tokens=2)]
+    [('b', 'accepted'), ('a', 'bonus')]
     """
 
     text: str
@@ -45,6 +53,10 @@ class GenerationStats:
     cost of it in plain target calls. `stopped` (a stop rule other than 1): mean share of the
     drafted distributions that the rule is known to have stopped; the rest stopped where the budget
     ended. Much below 1: a larger budget (`Slrs`), or another bridge, may serve better.
+
+    >>> stats = GenerationStats(tokens=6, target_calls=2, drafted=8, accepted=4)
+    >>> stats.acceptance_rate, stats.accepted_per_call
+    (0.5, 2.0)
     """
 
     tokens: int = 0
@@ -86,6 +98,16 @@ class TokenLogprobs:
     Attributes:
         logprob: of the token.
         top: {id: log-probability} of the likeliest ones, likeliest first.
+
+    >>> import torch
+    >>> from anydraft import SamplingParams, SpeculativeSession, Vocabulary, stateless
+    >>> v = Vocabulary.from_bytes([b"a", b"b"], encoder=lambda text: [ord(c) - 97 for c in text])
+    >>> model = stateless(lambda ids: torch.nn.functional.one_hot(1 - ids, 2) * 9.0, v)
+    >>> session = SpeculativeSession(model, model, sampling=SamplingParams(temperature=0))
+    >>> asked = SamplingParams(temperature=0, logprobs=1, max_tokens=1)
+    >>> [told] = session.generate("a", sampling=asked).logprobs
+    >>> round(told.logprob, 4), list(told.top)
+    (-0.0001, [1])
     """
 
     logprob: float
@@ -104,6 +126,15 @@ class Generation:
         finish_reason: stop, length, context, cancelled; None while unfinished.
         stats: counts and seconds.
         logprobs: [tokens], where the request asked for them.
+
+    >>> import torch
+    >>> from anydraft import SamplingParams, SpeculativeSession, Vocabulary, stateless
+    >>> v = Vocabulary.from_bytes([b"a", b"b"], encoder=lambda text: [ord(c) - 97 for c in text])
+    >>> model = stateless(lambda ids: torch.nn.functional.one_hot(1 - ids, 2) * 9.0, v)
+    >>> session = SpeculativeSession(model, model, sampling=SamplingParams(temperature=0))
+    >>> told = session.generate("a", max_tokens=3)
+    >>> told.text, told.tokens, told.finish_reason
+    ('bab', [1, 0, 1], 'length')
     """
 
     text: str
@@ -121,6 +152,18 @@ class RequestHandle(Iterator[Event]):
         id: names it in its session; models key their caches by it.
         prompt: the target ids it started from.
         error: what ended it before its time, among several decoded together.
+
+    >>> import torch
+    >>> from anydraft import SamplingParams, SpeculativeSession, Vocabulary, stateless
+    >>> v = Vocabulary.from_bytes([b"a", b"b"], encoder=lambda text: [ord(c) - 97 for c in text])
+    >>> model = stateless(lambda ids: torch.nn.functional.one_hot(1 - ids, 2) * 9.0, v)
+    >>> session = SpeculativeSession(model, model, sampling=SamplingParams(temperature=0))
+    >>> handle = session.stream("a", max_tokens=100)
+    >>> next(handle).text
+    'b'
+    >>> handle.cancel()
+    >>> handle.generation.finish_reason
+    'cancelled'
     """
 
     def __init__(

@@ -60,8 +60,9 @@ class SpeculativeSession:
             would.
 
     A session is not for concurrent use (`AsyncSession` is).
+
     >>> import torch
-    >>> from anydraft import stateless
+    >>> from anydraft import Vocabulary, stateless
     >>> v = Vocabulary.from_bytes([b"a", b"b"], encoder=lambda text: [ord(c) - 97 for c in text])
     >>> model = stateless(lambda ids: torch.nn.functional.one_hot(1 - ids, 2) * 9.0, v)
     >>> session = SpeculativeSession(model, model, sampling=SamplingParams(temperature=0))
