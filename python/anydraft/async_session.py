@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from typing import Any
 
 from anydraft.errors import Error, InputError
@@ -13,13 +15,28 @@ from anydraft.request import Event, Generation, RequestHandle
 from anydraft.session import SpeculativeSession
 
 
-class _Stream:
-    """A request between the engine's thread and its reader."""
+class AsyncRequest:
+    """A request between the engine's thread and its reader, out of `AsyncSession.open`.
 
-    def __init__(self, handle: RequestHandle) -> None:
+    Attributes:
+        handle: of the session; the engine's thread uses it until the request has ended.
+        error: what ended it before its time.
+        decided: `time.perf_counter()` of when the oldest of the last `take`'s events were.
+    """
+
+    def __init__(self, handle: RequestHandle, taken: Callable[[], None]) -> None:
         self.handle = handle
         self.news = asyncio.Event()
         self.error: BaseException | None = None
+        self.decided: float | None = None
+        self._waiting_since: float | None = None
+        self._taken = taken
+
+    def tell(self, now: float) -> None:
+        """A round has ended."""
+        if self.handle.pending and self._waiting_since is None:
+            self._waiting_since = now
+        self.news.set()
 
     def fail(self, error: BaseException) -> None:
         self.error = self.error or error
@@ -28,6 +45,25 @@ class _Stream:
     @property
     def done(self) -> bool:
         return self.handle.ended or self.error is not None
+
+    async def take(self, most: int | None = None) -> list[Event]:
+        """The events that have come since the last time, at least one; none: that was all.
+
+        Raises:
+            What ended the request before its time.
+        """
+        while True:
+            self.news.clear()
+            if events := self.handle.take(most):
+                self.decided, self._waiting_since = self._waiting_since, None
+                self._taken()
+                return events
+            if self.done and not self.handle.pending:
+                break
+            await self.news.wait()
+        if self.error is not None:
+            raise self.error
+        return []
 
 
 class AsyncSession:
@@ -61,7 +97,7 @@ class AsyncSession:
             raise InputError(f"[AsyncSession] expected ahead >= 1, got {ahead!r}")
         self._session = session
         self._ahead = ahead
-        self._streams: dict[int, _Stream] = {}
+        self._streams: dict[int, AsyncRequest] = {}
         self._engine = ThreadPoolExecutor(1, thread_name_prefix="anydraft")
         self._home: asyncio.AbstractEventLoop | None = None
         self._wake = asyncio.Event()
@@ -87,34 +123,27 @@ class AsyncSession:
             What the models raise: then every stream has it. A request's own error is its own.
             Error: the session was closed meanwhile.
         """
-        stream = await self._open(prompt, options)
-        try:
-            while True:
-                stream.news.clear()
-                while event := stream.handle.take(1):
-                    self._wake.set()
-                    yield event[0]
-                if stream.done and not stream.handle.pending:
-                    break
-                await stream.news.wait()
-            if stream.error is not None:
-                raise stream.error
-        finally:
-            await self._shut(stream)
+        async with self.open(prompt, **options) as request:
+            while events := await request.take(1):
+                yield events[0]
 
     async def generate(self, prompt: Prompt, **options: Any) -> Generation:
         """The whole of one request."""
+        async with self.open(prompt, **options) as request:
+            while await request.take():
+                pass
+            return request.handle.generation
+
+    @asynccontextmanager
+    async def open(self, prompt: Prompt, **options: Any) -> AsyncGenerator[AsyncRequest, None]:
+        """One request whose events are taken as they come, several at once; leaving cancels it.
+
+        Raises:
+            As `stream`.
+        """
         stream = await self._open(prompt, options)
         try:
-            while not stream.done:
-                stream.news.clear()
-                stream.handle.take()
-                self._wake.set()
-                if not stream.done:
-                    await stream.news.wait()
-            if stream.error is not None:
-                raise stream.error
-            return stream.handle.generation
+            yield stream
         finally:
             await self._shut(stream)
 
@@ -131,7 +160,7 @@ class AsyncSession:
                 await self._in_thread(stream.handle.cancel)
         self._engine.shutdown(wait=False)
 
-    async def _open(self, prompt: Prompt, options: dict[str, Any]) -> _Stream:
+    async def _open(self, prompt: Prompt, options: dict[str, Any]) -> AsyncRequest:
         if self._closed:
             raise InputError("[AsyncSession] expected an open session, got a closed one")
         self._settle_in()
@@ -146,7 +175,7 @@ class AsyncSession:
         if self._closed:  # meanwhile
             self._give_back(opening)
             raise InputError("[AsyncSession] expected an open session, got a closed one")
-        stream = _Stream(handle)
+        stream = AsyncRequest(handle, self._wake.set)
         self._streams[handle.id] = stream
         self._wake.set()
         if self._rounds is None or self._rounds.done():
@@ -175,7 +204,7 @@ class AsyncSession:
         self._home, self._wake, self._rounds = here, asyncio.Event(), None
         self._streams.clear()  # of a loop that is closed: nobody reads them
 
-    async def _shut(self, stream: _Stream) -> None:
+    async def _shut(self, stream: AsyncRequest) -> None:
         self._streams.pop(stream.handle.id, None)
         self._wake.set()
         if not stream.handle.ended:
@@ -204,14 +233,20 @@ class AsyncSession:
                 stream.fail(error)
             raise
 
-    async def _round(self, going: list[_Stream]) -> None:
+    async def _round(self, going: list[AsyncRequest]) -> None:
         handles = [stream.handle for stream in going]
+
+        def advance() -> float:
+            self._session._advance(handles)
+            return time.perf_counter()
+
+        now = None
         try:
-            await self._in_thread(lambda: self._session._advance(handles))
+            now = await self._in_thread(advance)
         except Exception as error:
             for stream in going:
                 stream.fail(error)
         for stream in going:
             if stream.handle.error is not None:
                 stream.fail(stream.handle.error)
-            stream.news.set()
+            stream.tell(now or time.perf_counter())

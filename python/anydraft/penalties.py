@@ -8,14 +8,17 @@ nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from anydraft import _core
 from anydraft._core import Feed
 from anydraft.errors import InputError
+
+if TYPE_CHECKING:
+    from anydraft.request import RequestHandle
 
 # (prompt ids, ids after it, logits) -> logits; both float32 tensors [vocab], the first one a copy
 # that may be changed and returned. A function of its arguments alone: a place may be asked for more
@@ -143,3 +146,31 @@ def process(
             )
         row.copy_(new)
     return changed
+
+
+def processed(
+    work: _core.Work,
+    by_id: Mapping[int, RequestHandle],
+    logits: Any,
+    drop: Callable[[_core.Work, int], None],
+) -> Any:
+    """The target's rows as the requests' logits processors change them; one that fails is its
+    request's own error, and its rows are dropped."""
+    feeds = work.feeds
+    if all(by_id[feed.request].processor is None for feed in feeds):
+        return logits
+    import torch
+
+    rows = torch.utils.dlpack.from_dlpack(logits).to(torch.float32, copy=True)
+    end = 0
+    for feed in feeds:
+        handle, end = by_id[feed.request], end + feed.rows
+        if handle.processor is None:
+            continue
+        own = rows[end - feed.rows : end]
+        try:
+            own.copy_(process(handle.processor, handle.prompt, handle.tokens, feed, own))
+        except Exception as error:
+            handle.error = error
+            drop(work, feed.request)
+    return rows

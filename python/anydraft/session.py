@@ -14,7 +14,7 @@ from anydraft.drafts import TreeShape
 from anydraft.errors import InputError
 from anydraft.loading import Backend, load_model
 from anydraft.model import Model, check_model
-from anydraft.penalties import LogitsProcessor, Penalties, process
+from anydraft.penalties import LogitsProcessor, Penalties, processed
 from anydraft.prompts import Prompt, is_list, one_for_each, prompt_ids
 from anydraft.request import Event, RequestHandle
 from anydraft.sampling import SamplingParams, check_sampling, whole_number
@@ -248,6 +248,19 @@ class SpeculativeSession:
             prompt, params.with_seed(), max_tokens, logits_processor, random_stream, stop
         )
 
+    def report(self, path: str | Path, runs: Sequence[RequestHandle] | None = None) -> None:
+        """Writes one HTML file of what was decoded: each token by its origin, and what it cost.
+
+        `runs`: None: those of the last `generate` or `stream`. The file has the prompts' texts too.
+
+        >>> session.report("out.html")  # doctest: +SKIP
+        """
+        from anydraft.page import write_report
+
+        last = [self.last] if self.last is not None else []
+        among = self.last in self.runs
+        write_report(self, path, list(runs) if runs is not None else self.runs if among else last)
+
     def add(self, prompt: Prompt, **options: Any) -> RequestHandle:
         """A request for `step`; options as `stream`'s."""
         handle = self.stream(prompt, **options)
@@ -309,7 +322,9 @@ class SpeculativeSession:
             if hasattr(model, "open"):  # an encoder reads the prompt once
                 model.open(cache, prompt, target)
         ends = StopStrings([*strings, *own_strings], params.min_tokens)
-        self.last = RequestHandle(self, id, tokens, logits_processor, ends)
+        self.last = RequestHandle(
+            self, id, tokens, logits_processor, ends, params.logprobs is not None
+        )
         return self.last
 
     def _finish(self, handles: Sequence[RequestHandle], batch_size: int) -> None:
@@ -363,32 +378,11 @@ class SpeculativeSession:
                 )
         if work.model == "target":
             try:
-                logits = self._processed(work, by_id, logits)
+                logits = processed(work, by_id, logits, self._engine.drop)
             except BaseException:  # an interrupt, or rows that cannot be read
                 self._engine.failed(work)
                 raise
         self._engine.feed(work, logits)
-
-    def _processed(self, work: _core.Work, by_id: dict[int, RequestHandle], logits: Any) -> Any:
-        """The target's rows as the requests' logits processors change them."""
-        feeds = work.feeds
-        if all(by_id[feed.request].processor is None for feed in feeds):
-            return logits
-        import torch
-
-        rows = torch.utils.dlpack.from_dlpack(logits).to(torch.float32, copy=True)
-        end = 0
-        for feed in feeds:
-            handle, end = by_id[feed.request], end + feed.rows
-            if handle.processor is None:
-                continue
-            own = rows[end - feed.rows : end]
-            try:
-                own.copy_(process(handle.processor, handle.prompt, handle.tokens, feed, own))
-            except Exception as error:
-                handle.error = error
-                self._engine.drop(work, feed.request)
-        return rows
 
     def _sweep(self) -> None:
         """Forgets requests that have ended or were given up."""
