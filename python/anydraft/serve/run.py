@@ -1,0 +1,93 @@
+"""The process: uvicorn, its limits, and how it ends."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+
+from anydraft.serve.answer import Serving
+from anydraft.serve.connection import protocol_class
+
+_SWITCH = 0.0005  # seconds: the loop waits for the engine's thread no longer than this
+
+
+class _Server(uvicorn.Server):
+    """Tells when it listens, and that it goes down."""
+
+    def __init__(
+        self, config: uvicorn.Config, serving: Serving, ready: Callable[[str], None]
+    ) -> None:
+        super().__init__(config)
+        self._serving, self._ready = serving, ready
+
+    async def startup(self, sockets: Any = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._ready(_address(self.servers))
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        self._serving.admission.draining = True
+        super().handle_exit(sig, frame)
+
+
+def run(
+    app: FastAPI,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    uds: str | Path | None = None,
+    ready: Callable[[str], None] = lambda address: None,
+) -> None:
+    """Serves until SIGTERM or SIGINT; then what goes on may end within `drain_timeout`.
+
+    Args:
+        port: 0: any that is free.
+        uds: the path of a Unix socket, in place of host and port.
+        ready: told the address once it listens.
+
+    Raises:
+        OSError: the address cannot be had.
+    """
+    serving: Serving = app.state.serving
+    options = serving.options
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        uds=None if uds is None else str(uds),
+        http=protocol_class(options.read_timeout, options.write_timeout),
+        ws="none",
+        access_log=False,  # our own line says what was asked for, and nothing of a prompt
+        log_config=None,
+        server_header=False,
+        proxy_headers=False,
+        backlog=512,
+        timeout_keep_alive=int(max(options.read_timeout, 1)),
+        timeout_graceful_shutdown=int(max(options.drain_timeout, 1)),
+    )
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    sys.setswitchinterval(_SWITCH)
+    # uvicorn raises the signal again once it has drained: that is then the end, and a good one.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    server = _Server(config, serving, ready)
+    server.run()
+    if not server.started:
+        raise OSError(f"[serve] expected an address to listen at, got {host}:{port}, which is not")
+
+
+def _address(servers: list[Any]) -> str:
+    for server in servers:
+        for sock in server.sockets:
+            name = sock.getsockname()
+            if isinstance(name, tuple):
+                host = f"[{name[0]}]" if ":" in name[0] else name[0]
+                return f"http://{host}:{name[1]}"
+            return f"unix:{name}"
+    return ""
