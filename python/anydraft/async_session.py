@@ -24,10 +24,11 @@ class AsyncRequest:
         decided: `time.perf_counter()` of when the oldest of the last `take`'s events were.
     """
 
-    def __init__(self, handle: RequestHandle, taken: Callable[[], None]) -> None:
+    def __init__(self, handle: RequestHandle, taken: Callable[[AsyncRequest], None]) -> None:
         self.handle = handle
         self.news = asyncio.Event()
         self.error: BaseException | None = None
+        self.held = False  # for its reader: too many events wait
         self.decided: float | None = None
         self._waiting_since: float | None = None
         self._taken = taken
@@ -56,7 +57,7 @@ class AsyncRequest:
             self.news.clear()
             if events := self.handle.take(most):
                 self.decided, self._waiting_since = self._waiting_since, None
-                self._taken()
+                self._taken(self)
                 return events
             if self.done and not self.handle.pending:
                 break
@@ -103,6 +104,8 @@ class AsyncSession:
         self._wake = asyncio.Event()
         self._rounds: asyncio.Task[None] | None = None
         self._closed = False
+        self._asked = False  # something waits for the engine's thread
+        self._opening = 0  # streams that are about to join
 
     async def __aenter__(self) -> AsyncSession:
         return self
@@ -149,7 +152,7 @@ class AsyncSession:
 
     async def close(self) -> None:
         """Cancels what is going on, whose readers get an `Error`, and lets the thread go."""
-        self._closed = True
+        self._closed = self._asked = True
         self._wake.set()
         if self._rounds is not None:
             await asyncio.wait([self._rounds])
@@ -167,16 +170,20 @@ class AsyncSession:
         opening = asyncio.ensure_future(
             self._in_thread(lambda: self._session.stream(prompt, **options))
         )
+        self._opening += 1
         try:
             handle: RequestHandle = await asyncio.shield(opening)
         except asyncio.CancelledError:
             opening.add_done_callback(self._give_back)
             raise
+        finally:
+            self._opening -= 1
         if self._closed:  # meanwhile
             self._give_back(opening)
             raise InputError("[AsyncSession] expected an open session, got a closed one")
-        stream = AsyncRequest(handle, self._wake.set)
+        stream = AsyncRequest(handle, self._taken)
         self._streams[handle.id] = stream
+        self._asked = True
         self._wake.set()
         if self._rounds is None or self._rounds.done():
             self._rounds = asyncio.create_task(self._run())
@@ -207,46 +214,67 @@ class AsyncSession:
     async def _shut(self, stream: AsyncRequest) -> None:
         self._streams.pop(stream.handle.id, None)
         self._wake.set()
+        self._asked = self._asked or not stream.done
         if not stream.handle.ended:
             # Shielded: a task that is cancelled still gives its cache back.
             await asyncio.shield(self._in_thread(stream.handle.cancel))
 
     async def _in_thread(self, call: Callable[[], Any]) -> Any:
+        self._asked = True  # the rounds that go on make way
         return await asyncio.get_running_loop().run_in_executor(self._engine, call)
 
     async def _run(self) -> None:
         """Rounds for all streams that can take more, until there are none."""
+        home = asyncio.get_running_loop()
         try:
             while not self._closed and self._streams:
                 self._wake.clear()
-                going = [
-                    stream
-                    for stream in self._streams.values()
-                    if not stream.done and stream.handle.pending < self._ahead
-                ]
-                if going:
-                    await self._round(going)
-                else:
+                streams = self._streams.values()
+                going = [s for s in streams if not s.done and s.handle.pending < self._ahead]
+                if not going:
                     await self._wake.wait()
+                    continue
+                for stream in going:
+                    stream.held = False
+                self._asked = False
+                await home.run_in_executor(self._engine, self._advance, going, home)
         except BaseException as error:  # of the task itself: nobody is left waiting
             for stream in self._streams.values():
                 stream.fail(error)
             raise
+        finally:
+            self._asked = True
 
-    async def _round(self, going: list[AsyncRequest]) -> None:
-        handles = [stream.handle for stream in going]
-
-        def advance() -> float:
-            self._session._advance(handles)
-            return time.perf_counter()
-
-        now = None
-        try:
-            now = await self._in_thread(advance)
-        except Exception as error:
+    def _advance(self, going: list[AsyncRequest], home: asyncio.AbstractEventLoop) -> None:
+        """In the engine's thread: round after round, without a turn of the event loop between two,
+        until something is asked of the engine or a stream that was held back can take more."""
+        while going:
+            failure: Exception | None = None
+            try:
+                self._session._advance([stream.handle for stream in going])
+            except Exception as error:
+                failure = error
             for stream in going:
-                stream.fail(error)
+                stream.held = stream.handle.pending >= self._ahead
+            try:
+                home.call_soon_threadsafe(self._tell, going, time.perf_counter(), failure)
+            except RuntimeError:  # the loop is closed
+                return
+            if failure or self._asked or self._opening:
+                return
+            going = [s for s in going if not (s.done or s.handle.error or s.held)]
+
+    def _tell(self, going: list[AsyncRequest], now: float, failure: Exception | None) -> None:
+        """In the event loop: a round has ended."""
         for stream in going:
-            if stream.handle.error is not None:
-                stream.fail(stream.handle.error)
-            stream.tell(now or time.perf_counter())
+            error = failure or stream.handle.error
+            if error is not None:
+                stream.fail(error)
+            if stream.held and stream.handle.pending < self._ahead:
+                self._asked = True
+            stream.tell(now)
+
+    def _taken(self, stream: AsyncRequest) -> None:
+        self._wake.set()
+        if stream.held:
+            self._asked = True

@@ -28,9 +28,7 @@ def add(commands: Any) -> None:
     )
     option = parser.add_argument
     option("--target", required=True, metavar="MODEL", help="GGUF file, folder or name")
-    option(
-        "--drafter", default="none", metavar="MODEL", help="file, folder, name, lookup, or none"
-    )
+    option("--drafter", default="none", metavar="MODEL", help="file, folder, name, lookup, or none")
     option("--system", metavar="TEXT", help="the system message")
     option("--temperature", type=float, default=0.7, help="0: greedy")
     option("--top-k", type=int, default=0, help="0 (the default): all")

@@ -25,9 +25,7 @@ def add(commands: Any) -> None:
     )
     option = parser.add_argument
     option("--target", required=True, metavar="MODEL", help="GGUF file, folder or name")
-    option(
-        "--drafter", default="none", metavar="MODEL", help="file, folder, name, lookup, or none"
-    )
+    option("--drafter", default="none", metavar="MODEL", help="file, folder, name, lookup, or none")
     add_session_options(option, draft_length="auto")
     option("--host", default="127.0.0.1", help="default: this machine alone; 0.0.0.0: all may ask")
     option("--port", type=int, default=8000, help="0: any that is free")
@@ -77,7 +75,8 @@ def run(args: argparse.Namespace) -> int:
     from anydraft.serve import run as run_app
 
     options = ServerOptions(
-        name=args.name or Path(args.target).stem or args.target,
+        name=args.name or _short(args.target),
+        drafter_name=_short(args.drafter),
         api_keys=_keys(args.api_key),
         cors_origins=tuple(args.cors_origin),
         max_active=args.max_active,
@@ -105,6 +104,10 @@ def run(args: argparse.Namespace) -> int:
 
     run_app(app, host=args.host, port=args.port, uds=args.uds, ready=ready)
     return 0
+
+
+def _short(name: str) -> str:
+    return Path(name).stem if name.endswith(".gguf") else Path(name).name or name
 
 
 def _keys(given: list[str]) -> tuple[str, ...]:

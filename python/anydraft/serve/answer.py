@@ -136,6 +136,7 @@ class Answer(Response):
             choice.prompt, sampling=self._sampling, random_stream=choice.index
         ) as request:
             while events := await request.take():
+                taken = time.perf_counter()
                 choice.tokens += len(events)
                 text = choice.shown(events, style.texts)
                 await self._show(choice, text, events)
@@ -149,6 +150,7 @@ class Answer(Response):
                     self._first_token = now
                     metrics.first_token.observe(now - self._started)
                 metrics.count(events)
+                metrics.own.observe((time.perf_counter() - taken) / len(events))
             made = request.handle.generation
         rest = choice.end(made.finish_reason or "error")
         choice.stats = made.stats

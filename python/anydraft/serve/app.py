@@ -186,6 +186,7 @@ class _Endpoints:
         return {
             "target": target,
             "drafter": named,
+            "drafter_name": self._options.drafter_name,
             "bridge": self._session.bridge,
             "chat": self._prompts.takes_chats,
         }

@@ -10,6 +10,7 @@ from anydraft.serve.admission import Admission
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 _SHORT = (1e-4, 2.5e-4, 5e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
+_OWN = (2e-5, 3e-5, 5e-5, 7e-5, 1e-4, 1.5e-4, 2.5e-4, 5e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.1, 1.0)
 
 
 class Metrics:
@@ -40,9 +41,8 @@ class Metrics:
         self.total = histogram("request_seconds", "From a request to its end")
         self.between = histogram("between_tokens_seconds", "From round to round of a text", _SHORT)
         self.delivery = histogram("delivery_seconds", "From a round's end to its write", _SHORT)
-        gauge("active_texts", "Decoded now").set_function(
-            lambda: admission.places - admission.free
-        )
+        self.own = histogram("own_seconds", "The server's work for a token of a stream", _OWN)
+        gauge("active_texts", "Decoded now").set_function(lambda: admission.places - admission.free)
         gauge("waiting_requests", "In the queue").set_function(lambda: admission.waiting)
         gauge("cache_bytes_reserved", "Of the models' caches").set_function(
             lambda: admission.capacity - admission.room

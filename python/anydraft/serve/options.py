@@ -16,6 +16,7 @@ class ServerOptions:
 
     Attributes:
         name: of the model, as clients ask for it.
+        drafter_name: what the page calls the drafter.
         api_keys: one of them must come as "Authorization: Bearer KEY"; none: anybody may ask.
         cors_origins: web pages of other origins that may ask; none by default.
         max_active: texts decoded at a time; `n` texts of a request count as n.
@@ -33,6 +34,7 @@ class ServerOptions:
     """
 
     name: str = "model"
+    drafter_name: str = ""
     api_keys: tuple[str, ...] = ()
     cors_origins: tuple[str, ...] = ()
     max_active: int = 16

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from anydraft.errors import Error, InputError
+from anydraft.errors import Error, InputError, UnsupportedTokenizerError
 from anydraft.prompts import prompt_ids
 from anydraft.serve.errors import ApiError
 from anydraft.serve.messages import messages_of
@@ -83,7 +83,10 @@ class PromptReader:
         return bool(asked.tools) and asked.tool_choice != "none"
 
     def _ids_of_text(self, prompt: Any) -> list[int]:
-        ids = prompt_ids(self._target, prompt, specials=True)
+        try:  # what a template made comes as text: its specials are meant
+            ids = prompt_ids(self._target, prompt, specials=True)
+        except UnsupportedTokenizerError:  # an encoder of the caller's, which knows of none
+            ids = prompt_ids(self._target, prompt, specials=False)
         size = self._target.vocabulary.size
         if not ids or not all(0 <= token < size for token in ids):
             raise InputError(f"prompt: expected at least one token, each in [0, {size})")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from anydraft.serve.connection import protocol_class
 _SWITCH = 0.0005  # seconds: the loop waits for the engine's thread no longer than this
 
 
-class _Server(uvicorn.Server):
+class Server(uvicorn.Server):
     """Tells when it listens, and that it goes down."""
 
     def __init__(
@@ -37,24 +38,15 @@ class _Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-def run(
+def make_server(
     app: FastAPI,
     *,
     host: str = "127.0.0.1",
     port: int = 8000,
     uds: str | Path | None = None,
     ready: Callable[[str], None] = lambda address: None,
-) -> None:
-    """Serves until SIGTERM or SIGINT; then what goes on may end within `drain_timeout`.
-
-    Args:
-        port: 0: any that is free.
-        uds: the path of a Unix socket, in place of host and port.
-        ready: told the address once it listens.
-
-    Raises:
-        OSError: the address cannot be had.
-    """
+) -> Server:
+    """A server with the limits of the app's options; arguments as of `run`."""
     serving: Serving = app.state.serving
     options = serving.options
     config = uvicorn.Config(
@@ -69,17 +61,41 @@ def run(
         server_header=False,
         proxy_headers=False,
         backlog=512,
-        timeout_keep_alive=int(max(options.read_timeout, 1)),
-        timeout_graceful_shutdown=int(max(options.drain_timeout, 1)),
+        timeout_keep_alive=max(int(options.read_timeout), 1),
+        timeout_graceful_shutdown=max(int(options.drain_timeout), 1),
     )
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    errors = logging.getLogger("uvicorn.error")
+    errors.setLevel(logging.WARNING)
+    errors.filters = [_WithoutMessages()] if not options.log_prompts else []
+    return Server(config, serving, ready)
+
+
+def run(app: FastAPI, **where: Any) -> None:
+    """Serves until SIGTERM or SIGINT; then what goes on may end within `drain_timeout`.
+
+    Args:
+        where: host ("127.0.0.1"), port (8000; 0: any that is free), or uds, the path of a Unix
+            socket; ready, told the address once the server listens.
+
+    Raises:
+        SystemExit: the address cannot be had; uvicorn has said why.
+    """
     sys.setswitchinterval(_SWITCH)
     # uvicorn raises the signal again once it has drained: that is then the end, and a good one.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    server = _Server(config, serving, ready)
-    server.run()
-    if not server.started:
-        raise OSError(f"[serve] expected an address to listen at, got {host}:{port}, which is not")
+    make_server(app, **where).run()
+
+
+class _WithoutMessages(logging.Filter):
+    """An exception's message may have something of a prompt: its kind and place are enough."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info and record.exc_info[1] is not None:
+            error = record.exc_info[1]
+            frames = "".join(traceback.format_tb(error.__traceback__))
+            record.msg, record.args = f"{record.getMessage()}{type(error).__name__}\n{frames}", ()
+            record.exc_info = record.exc_text = None
+        return True
 
 
 def _address(servers: list[Any]) -> str:

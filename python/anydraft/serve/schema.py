@@ -126,9 +126,7 @@ def _refusal(kind: type[BaseModel], body: bytes, wrong: list[Any]) -> ApiError:
         name = ".".join(str(part) for part in unknown["loc"])
         return ApiError(400, f"unknown field {name}", param=name, code="unknown_field")
     if field in _NOT_YET and field in kind.model_fields:
-        return ApiError(
-            400, f"{field}: {_NOT_YET[field]}", param=field, code="unsupported_value"
-        )
+        return ApiError(400, f"{field}: {_NOT_YET[field]}", param=field, code="unsupported_value")
     told = f"{'.'.join(where)}: {first['msg']}, got {_shown(first.get('input'))}"
     return ApiError(400, told, param=field, code="invalid_value")
 

@@ -125,9 +125,7 @@ class Style:
         usage = json.dumps(_usage(choices))
         return f'{self._before}"choices": [], "usage": {usage}}}\n\n'.encode() + done
 
-    def _chunk(
-        self, choice: Choice, delta: str, told: str, reason: str, more: str = ""
-    ) -> bytes:
+    def _chunk(self, choice: Choice, delta: str, told: str, reason: str, more: str = "") -> bytes:
         name = "delta" if self.chat else "text"
         return (
             f'{self._before}"choices": [{{"index": {choice.index}, "{name}": {delta}, '
