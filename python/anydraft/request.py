@@ -259,7 +259,8 @@ class RequestHandle(Iterator[Event]):
         bridge = self._session.bridge
         if bridge != "auto":
             return bridge
-        now = {name: told["rounds"] for name, told in self._engine.stats(self.id).bridges.items()}
+        bridges = self._engine.stats(self.id).bridges
+        now = {name: int(told["rounds"]) for name, told in bridges.items()}
         grown = [name for name, rounds in now.items() if rounds > self._rounds.get(name, 0)]
         self._rounds = now
         return grown[0] if len(grown) == 1 else "none" if not grown else "auto"

@@ -221,11 +221,12 @@ def test_sigterm_lets_what_goes_on_end_and_prompts_are_logged_only_if_asked(
 def test_what_does_not_end_is_cut_after_the_drain_timeout(tmp_path: Path) -> None:
     serving = Process(tmp_path / "log", "--drain-timeout", "1")
     with httpx.stream("POST", serving.address + "/v1/completions", json=LONG, timeout=20) as answer:
-        next(answer.iter_lines())
+        lines = answer.iter_lines()
+        next(lines)
         started = time.monotonic()
         serving.process.send_signal(signal.SIGTERM)
         with pytest.raises(httpx.TransportError):
-            for _ in answer.iter_lines():
+            for _ in lines:
                 pass
     assert serving.process.wait(10) == 0
     assert time.monotonic() - started < 10  # 30 more seconds of text were to come

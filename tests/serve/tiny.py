@@ -62,7 +62,8 @@ class Tiny:
             old = self.texts.get(feed.request, [])
             text = [old[slot] for slot in feed.keep] + list(feed.tokens)
             self.texts[feed.request] = text
-            self._begun.setdefault(feed.request, (len(text), self._told(text)))
+            start = len(text) - feed.rows + 1  # a draft may come with the prompt
+            self._begun.setdefault(feed.request, (start, self._told(text[:start])))
             ends = range(len(text) - feed.rows + 1, len(text) + 1)
             rows += [self._row(feed.request, text[:end]) for end in ends]
         return np.stack(rows)

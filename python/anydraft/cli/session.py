@@ -17,7 +17,8 @@ def add_session_options(option: Callable[..., Any], *, draft_length: Any = 4) ->
         type=length_or_auto,
         default=draft_length,
         metavar="N",
-        help=f"most tokens proposed a round; auto: by the text's own past (default: {draft_length})",
+        help="most tokens proposed a round; auto: by the text's own past (default: "
+        f"{draft_length})",
     )
     option(
         "--draft-confidence",

@@ -21,6 +21,7 @@ from anydraft.serve.admission import Admission
 from anydraft.serve.answer import Answer, Serving, describe
 from anydraft.serve.errors import ApiError
 from anydraft.serve.http import check_key, read_body
+from anydraft.serve.logprobs import TokenTexts
 from anydraft.serve.memory import CacheCost, free_memory
 from anydraft.serve.metrics import CONTENT_TYPE, Metrics
 from anydraft.serve.options import ServerOptions
@@ -28,7 +29,7 @@ from anydraft.serve.prompts import PromptReader
 from anydraft.serve.sampling import sampling_of
 from anydraft.serve.schema import ChatRequest, CompletionRequest, read
 from anydraft.serve.schema import Request as Asked
-from anydraft.serve.style import Choice, Style, TokenTexts
+from anydraft.serve.style import Choice, Style
 from anydraft.serve.tools import ToolSplitter
 from anydraft.session import SpeculativeSession
 
@@ -59,7 +60,7 @@ class _Endpoints:
             options.max_active, capacity, options.max_queue, options.queue_timeout
         )
         streams = AsyncSession(session)
-        self._serving = Serving(streams, options, admission, Metrics(admission))
+        self._serving = Serving(streams, options, admission, Metrics(admission, session.target))
         self._created = int(time.time())
 
     def app(self) -> FastAPI:

@@ -14,7 +14,7 @@ def protocol_class(read_timeout: float, write_timeout: float) -> type[Any]:
     `scope["anydraft.abort"]`, which closes the connection at once."""
     base = _uvicorns()
 
-    class Connection(base):  # type: ignore[misc]
+    class Connection(base):  # type: ignore[misc, valid-type]
         _head: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: Any) -> None:

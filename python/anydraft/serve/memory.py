@@ -33,7 +33,7 @@ def _per_token(model: Any) -> int:
         return 0
     if (told := getattr(model, "cache_bytes_per_token", None)) is not None:
         return int(told)
-    config = getattr(getattr(model, "model", None), "config", None)  # of transformers
+    config: Any = getattr(getattr(model, "model", None), "config", None)  # of transformers
     config = config.get_text_config() if hasattr(config, "get_text_config") else config
     layers, heads = (
         getattr(config, name, None) for name in ("num_hidden_layers", "num_attention_heads")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from anydraft.request import Event, GenerationStats
@@ -16,7 +19,7 @@ _OWN = (2e-5, 3e-5, 5e-5, 7e-5, 1e-4, 1.5e-4, 2.5e-4, 5e-4, 1e-3, 2e-3, 5e-3, 0.
 class Metrics:
     """Counters of one server; none of them has anything of a prompt."""
 
-    def __init__(self, admission: Admission) -> None:
+    def __init__(self, admission: Admission, target: Any) -> None:
         self._registry = registry = CollectorRegistry()
 
         def counter(name: str, text: str, *labels: str) -> Counter:
@@ -44,6 +47,10 @@ class Metrics:
         self.own = histogram("own_seconds", "The server's work for a token of a stream", _OWN)
         gauge("active_texts", "Decoded now").set_function(lambda: admission.places - admission.free)
         gauge("waiting_requests", "In the queue").set_function(lambda: admission.waiting)
+        gauge("requests_with_cache", "In the target").set_function(
+            lambda: getattr(target, "cached_requests", 0)
+        )
+        gauge("tasks", "Of the event loop").set_function(lambda: len(asyncio.all_tasks()))
         gauge("cache_bytes_reserved", "Of the models' caches").set_function(
             lambda: admission.capacity - admission.room
         )
