@@ -193,6 +193,7 @@ def test_origins_tell_what_the_session_tells(client: Any, alone: SpeculativeSess
 def test_models_and_errors(running: Running, client: Any) -> None:
     [model] = client.models.list().data
     assert (model.id, model.model_extra["max_model_len"]) == ("tiny", 4096)
+    assert client.models.retrieve("tiny").id == "tiny"
     with pytest.raises(openai.NotFoundError, match="expected the model tiny"):
         client.completions.create(model="gpt", prompt="x")
     with pytest.raises(openai.BadRequestError, match="response_format") as told:

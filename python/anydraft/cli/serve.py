@@ -29,7 +29,6 @@ def add(commands: Any) -> None:
     add_session_options(option, draft_length="auto")
     option("--host", default="127.0.0.1", help="default: this machine alone; 0.0.0.0: all may ask")
     option("--port", type=int, default=8000, help="0: any that is free")
-    option("--uds", metavar="PATH", help="a Unix socket in place of host and port")
     option("--name", metavar="NAME", help="what clients call the model (default: the file's name)")
     option(
         "--api-key",
@@ -102,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
     def ready(address: str) -> None:
         say(f"serving {options.name} at {address}: the API at /v1, a chat at /")
 
-    run_app(app, host=args.host, port=args.port, uds=args.uds, ready=ready)
+    run_app(app, host=args.host, port=args.port, ready=ready)
     return 0
 
 

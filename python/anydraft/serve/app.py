@@ -78,6 +78,7 @@ class _Endpoints:
         ):
             app.add_api_route(path, endpoint, methods=["POST"], openapi_extra=_body_of(kind))
         app.add_api_route("/v1/models", self.models, methods=["GET"])
+        app.add_api_route("/v1/models/{name:path}", self.model, methods=["GET"])
         app.add_api_route("/health", self.health, methods=["GET"])
         app.add_api_route("/metrics", self.metrics, methods=["GET"])
         app.add_api_route("/", self.page, methods=["GET"], include_in_schema=False)
@@ -126,7 +127,17 @@ class _Endpoints:
     async def models(self, request: Request) -> dict[str, Any]:
         """The one model."""
         check_key(request, self._options)
-        model = {
+        return {"object": "list", "data": [self._model()]}
+
+    async def model(self, request: Request, name: str) -> dict[str, Any]:
+        """The one model, by its name."""
+        check_key(request, self._options)
+        if name != self._options.name:
+            raise self._unknown(name)
+        return self._model()
+
+    def _model(self) -> dict[str, Any]:
+        return {
             "id": self._options.name,
             "object": "model",
             "created": self._created,
@@ -134,7 +145,10 @@ class _Endpoints:
             "max_model_len": getattr(self._session.target, "context_length", None),
             "anydraft": self._described(),
         }
-        return {"object": "list", "data": [model]}
+
+    def _unknown(self, name: str) -> ApiError:
+        told = f"expected the model {self._options.name}, got {name[:100]}"
+        return ApiError(404, told, param="model", code="model_not_found")
 
     async def health(self) -> Response:
         """Whether requests are taken."""
@@ -154,10 +168,7 @@ class _Endpoints:
         check_key(request, self._options)
         asked = read(kind, await read_body(request, self._options))
         if asked.model != self._options.name:
-            raise ApiError(
-                404, f"expected the model {self._options.name}, got {asked.model[:100]}",
-                param="model", code="model_not_found",
-            )  # fmt: skip
+            raise self._unknown(asked.model)
         if asked.stream_options and not asked.stream:
             raise ApiError(400, "stream_options needs stream: true", param="stream_options")
         if self._options.log_prompts:

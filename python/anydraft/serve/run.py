@@ -7,7 +7,6 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -43,7 +42,6 @@ def make_server(
     *,
     host: str = "127.0.0.1",
     port: int = 8000,
-    uds: str | Path | None = None,
     ready: Callable[[str], None] = lambda address: None,
 ) -> Server:
     """A server with the limits of the app's options; arguments as of `run`."""
@@ -53,7 +51,6 @@ def make_server(
         app,
         host=host,
         port=port,
-        uds=None if uds is None else str(uds),
         http=protocol_class(options.read_timeout, options.write_timeout),
         ws="none",
         access_log=False,  # our own line says what was asked for, and nothing of a prompt
@@ -74,8 +71,8 @@ def run(app: FastAPI, **where: Any) -> None:
     """Serves until SIGTERM or SIGINT; then what goes on may end within `drain_timeout`.
 
     Args:
-        where: host ("127.0.0.1"), port (8000; 0: any that is free), or uds, the path of a Unix
-            socket; ready, told the address once the server listens.
+        where: host ("127.0.0.1"), port (8000; 0: any that is free); ready, told the address once
+            the server listens.
 
     Raises:
         SystemExit: the address cannot be had; uvicorn has said why.
@@ -99,11 +96,6 @@ class _WithoutMessages(logging.Filter):
 
 
 def _address(servers: list[Any]) -> str:
-    for server in servers:
-        for sock in server.sockets:
-            name = sock.getsockname()
-            if isinstance(name, tuple):
-                host = f"[{name[0]}]" if ":" in name[0] else name[0]
-                return f"http://{host}:{name[1]}"
-            return f"unix:{name}"
-    return ""
+    sockets = [sock for server in servers for sock in server.sockets]
+    host, port = sockets[0].getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

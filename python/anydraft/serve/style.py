@@ -15,6 +15,7 @@ from anydraft.serve.logprobs import TokenTexts
 from anydraft.serve.schema import ChatRequest, Request
 from anydraft.serve.tools import ToolCall, ToolSplitter
 
+_dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _REASONS = {"stop": "stop", "length": "length", "context": "length"}
 _MARKERS = ("<tool_call>", "</tool_call>", "[TOOL_CALLS]", "[ARGS]", "<|python_tag|>")
 
@@ -83,24 +84,24 @@ class Style:
         chunk = dict(self._head)
         if self.chat:
             chunk["object"] = "chat.completion.chunk"
-        self._before = f"data: {json.dumps(chunk)[:-1]}, "
-        self._after = ', "usage": null}\n\n' if self._usage else "}\n\n"
+        self._before = f"data: {_dumps(chunk)[:-1]},"
+        self._after = ',"usage":null}\n\n' if self._usage else "}\n\n"
 
     # ---- Chunks ----------------------------------------------------------------------------------
     def first(self, choice: Choice) -> bytes:
         """A chat's role; nothing for a completion."""
         if not self.chat:
             return b""
-        return self._chunk(choice, '{"role": "assistant", "content": ""}', "null", "null")
+        return self._chunk(choice, '{"role":"assistant","content":""}', "null", "null")
 
     def chunk(self, choice: Choice, text: str, events: Sequence[Event]) -> bytes:
         """Some tokens; b"" where there is nothing to tell of them."""
         if not (text or self._logprobs or self._origins):
             return b""
-        told = json.dumps(self._logprobs_of(choice, events)) if self._logprobs else "null"
+        told = _dumps(self._logprobs_of(choice, events)) if self._logprobs else "null"
         choice.length += len(text)
-        delta = json.dumps(text)
-        delta = f'{{"content": {delta}}}' if self.chat else delta
+        delta = _dumps(text)
+        delta = f'{{"content":{delta}}}' if self.chat else delta
         return self._chunk(choice, delta, told, "null", self._told_origins(events))
 
     def last(self, choice: Choice, rest: str) -> bytes:
@@ -113,30 +114,30 @@ class Style:
                 delta["tool_calls"] = [{"index": i, **call.as_json()} for i, call in calls]
         more = ""
         if self._origins and choice.stats:
-            more = f', "anydraft": {json.dumps({"stats": _stats(choice.stats)})}'
-        reason = json.dumps(choice.reason)
-        return self._chunk(choice, json.dumps(delta), "null", reason, more)
+            more = f',"anydraft":{_dumps({"stats": _stats(choice.stats)})}'
+        reason = _dumps(choice.reason)
+        return self._chunk(choice, _dumps(delta), "null", reason, more)
 
     def finish(self, choices: Sequence[Choice]) -> bytes:
         """The end of a stream."""
         done = b"data: [DONE]\n\n"
         if not self._usage:
             return done
-        usage = json.dumps(_usage(choices))
-        return f'{self._before}"choices": [], "usage": {usage}}}\n\n'.encode() + done
+        usage = _dumps(_usage(choices))
+        return f'{self._before}"choices":[],"usage":{usage}}}\n\n'.encode() + done
 
     def _chunk(self, choice: Choice, delta: str, told: str, reason: str, more: str = "") -> bytes:
         name = "delta" if self.chat else "text"
         return (
-            f'{self._before}"choices": [{{"index": {choice.index}, "{name}": {delta}, '
-            f'"logprobs": {told}, "finish_reason": {reason}{more}}}]{self._after}'
-        ).encode()
+            f'{self._before}"choices":[{{"index":{choice.index},"{name}":{delta},'
+            f'"logprobs":{told},"finish_reason":{reason}{more}}}]{self._after}'
+        ).encode("utf-8", "replace")
 
     def _told_origins(self, events: Sequence[Event]) -> str:
         if not self._origins:
             return ""
         tokens = [[event.text, event.origin, event.source] for event in events]
-        return f', "anydraft": {json.dumps({"tokens": tokens})}'
+        return f',"anydraft":{_dumps({"tokens": tokens})}'
 
     def _logprobs_of(self, choice: Choice, events: Sequence[Event]) -> Any:
         if self.chat:
@@ -147,7 +148,7 @@ class Style:
     def whole(self, choices: Sequence[Choice]) -> bytes:
         told = [self._whole_choice(choice) for choice in choices]
         answer = {**self._head, "choices": told, "usage": _usage(choices)}
-        return json.dumps(answer).encode()
+        return _dumps(answer).encode("utf-8", "replace")
 
     def _whole_choice(self, choice: Choice) -> dict[str, Any]:
         text = "".join(choice.text)
