@@ -64,7 +64,7 @@ def test_a_full_queue_and_a_long_wait() -> None:
 def test_caches_are_bounded() -> None:
     """A request that needs more than there is is refused; two that fit one by one take turns."""
     cost = 64 * 64 * 5  # 200 tokens and a draft's 64 are 5 pages of 64
-    with Running(Tiny(slow=0.005), cache_bytes=cost) as running:
+    with Running(Tiny(slow=0.002), cache_bytes=cost) as running:
         body = {**LONG, "max_tokens": 199}
         refused = httpx.post(running.address + "/v1/completions", json={**LONG, "max_tokens": 300})
         assert refused.status_code == 400 and refused.json()["error"]["code"]

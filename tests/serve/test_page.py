@@ -83,7 +83,7 @@ def test_escape_stops_an_answer(browser: Any) -> None:
         seen.page.locator("#max_tokens").fill("2000")
         seen.page.locator("#ask").fill("x")
         seen.page.keyboard.press("Enter")
-        seen.page.locator(".turn.model .t").nth(3).wait_for(timeout=20000)
+        seen.page.wait_for_function("document.querySelectorAll('.turn.model .t').length > 3")
         seen.page.keyboard.press("Escape")
         seen.page.locator(".turn.model[aria-busy=false]").wait_for(timeout=5000)
         assert slow.is_clean()
