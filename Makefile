@@ -85,7 +85,7 @@ $(STAMP)-test: $(STAMP)-run
 # The server, the client that drives it in tests, and what drives the system's Chromium.
 $(STAMP)-serve: $(STAMP)-test
 	@echo "== .venv: the server and its clients"
-	$(PIP) install 'fastapi>=0.115,<1' 'uvicorn>=0.30,<1' httptools 'prometheus-client>=0.21,<1' \
+	$(PIP) install 'fastapi>=0.115,<1' 'uvicorn>=0.30,<1' httptools uvloop 'prometheus-client>=0.21,<1' \
 	  'openai>=2,<4' 'httpx>=0.27,<1' 'playwright>=1.50,<2'
 	@touch $@
 

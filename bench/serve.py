@@ -269,7 +269,9 @@ def main() -> int:
     option("--tokens", type=int, default=192)
     option("--runs", type=int, default=7)
     option("--json", type=Path, help="results; what else is in the file stays")
+    option("--label", help="of these in the file (default: soak or throughput)")
     args = parser.parse_args()
+    before = os.getloadavg()
     target = native.load(args.target)
     if args.what == "soak":
         expected = expected_texts(
@@ -281,12 +283,13 @@ def main() -> int:
     else:
         with Server(args.target) as server:
             result = throughput(args, server, target)
+    result["load_average_before"] = [round(load, 2) for load in before]
     today = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d")
     told = {"date": today, "target": target.description, "drafter": "lookup", **result}
     print(json.dumps({key: value for key, value in told.items() if key != "samples"}, indent=1))
     if args.json:
         known = json.loads(args.json.read_text()) if args.json.exists() else {}
-        known |= {"machine": machine(_core.threads()), args.what: told}
+        known |= {"machine": machine(_core.threads()), args.label or args.what: told}
         args.json.write_text(json.dumps(known, indent=1) + "\n")
     return 1 if args.what == "soak" and result["wrong_count"] else 0
 
