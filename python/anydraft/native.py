@@ -117,6 +117,16 @@ class NativeModel:
         return self._decoder.description
 
     @property
+    def cache_bytes_per_token(self) -> int:
+        """Of keys and values for a token of a text; they are taken in pages of 64 tokens."""
+        return self._decoder.cache_bytes_per_token
+
+    @property
+    def cached_requests(self) -> int:
+        """How many requests have a cache now."""
+        return self._decoder.cached_requests
+
+    @property
     def step_bytes(self) -> int:
         """Bytes of weights that a call reads, however few its rows are."""
         return self._decoder.step_bytes

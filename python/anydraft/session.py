@@ -248,6 +248,19 @@ class SpeculativeSession:
             prompt, params.with_seed(), max_tokens, logits_processor, random_stream, stop
         )
 
+    def report(self, path: str | Path, runs: Sequence[RequestHandle] | None = None) -> None:
+        """Writes one HTML file of what was decoded: each token by its origin, and what it cost.
+
+        `runs`: None: those of the last `generate` or `stream`. The file has the prompts' texts too.
+
+        >>> session.report("out.html")  # doctest: +SKIP
+        """
+        from anydraft.page import write_report
+
+        last = [self.last] if self.last is not None else []
+        among = self.last in self.runs
+        write_report(self, path, list(runs) if runs is not None else self.runs if among else last)
+
     def add(self, prompt: Prompt, **options: Any) -> RequestHandle:
         """A request for `step`; options as `stream`'s."""
         handle = self.stream(prompt, **options)
@@ -309,8 +322,9 @@ class SpeculativeSession:
             if hasattr(model, "open"):  # an encoder reads the prompt once
                 model.open(cache, prompt, target)
         ends = StopStrings([*strings, *own_strings], params.min_tokens)
-        self.last = RequestHandle(self, id, tokens, logits_processor, ends)
-        self.last.in_memory = changes.any or params.logprobs is not None
+        asked = params.logprobs is not None
+        self.last = RequestHandle(self, id, tokens, logits_processor, ends, asked)
+        self.last.in_memory = changes.any or asked
         return self.last
 
     def _finish(self, handles: Sequence[RequestHandle], batch_size: int) -> None:

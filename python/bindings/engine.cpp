@@ -2,6 +2,9 @@
 
 #include <pybind11/stl.h>
 
+#include <algorithm>
+#include <cstddef>
+
 #include "anydraft/error.h"
 #include "bind.h"
 #include "bridge/slrs.h"
@@ -199,7 +202,14 @@ void bind_engine_class(py::module_& module) {
             return emitted_of(engine.emitted(id), from);
           },
           py::arg("id"), py::arg("from_index") = 0)
-      .def("logprobs", &Engine::logprobs)
+      .def(
+          "logprobs",
+          [](const Engine& engine, int64_t id, size_t from) {
+            const std::vector<TokenLogprobs>& all = engine.logprobs(id);
+            const auto first = static_cast<std::ptrdiff_t>(std::min(from, all.size()));
+            return std::vector<TokenLogprobs>(all.begin() + first, all.end());
+          },
+          py::arg("id"), py::arg("from_index") = 0)
       .def("finish", [](const Engine& engine, int64_t id) { return finish_of(engine.finish(id)); })
       .def("stats", &Engine::stats)
       .def("__len__", &Engine::size);
