@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT / "tests" / "vllm"))
 
 from engines import MODELS, PAIRS, PROMPTS, engine, run, speculative  # noqa: E402
 
-LENGTH, TOKENS = 4, 48
+LENGTH, TOKENS = 4, 32
 TIMED = "timed_worker.TimedWorker"
 
 
@@ -35,15 +35,18 @@ def engines(pair):
     }
     more = {"disable_hybrid_kv_cache_manager": True}  # else refused with sliding windows
     exact = {"worker": True, "options": {"bridge": "tli"}}
+    certain = {"worker": True, "options": {"bridge": "slem"}}
     return {
         "plain": engine(target),
         "vllm tli": engine(target, speculative_config=own, **more),
-        "slem": speculative(target, drafter, LENGTH),
-        "slem same passes": speculative(target, drafter, LENGTH, options={"draft_length": LENGTH}),
+        "slem": speculative(target, drafter, LENGTH, **certain),
+        "slem same passes": speculative(
+            target, drafter, LENGTH, worker=True, options={"bridge": "slem", "draft_length": LENGTH}
+        ),
         "tli": speculative(target, drafter, LENGTH, **exact),
-        "lookup": speculative(target, "lookup", LENGTH),
+        "lookup": speculative(target, "lookup", LENGTH, worker=True),
         "slem timed": {
-            **speculative(target, drafter, LENGTH, worker=True, options={"bridge": "slem"}),
+            **speculative(target, drafter, LENGTH, **certain),
             "worker_cls": TIMED,
         },
         "tli timed": {**speculative(target, drafter, LENGTH, **exact), "worker_cls": TIMED},

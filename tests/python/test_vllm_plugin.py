@@ -33,6 +33,7 @@ def model(monkeypatch):
     monkeypatch.setattr(batch_drafter, "load_model", lambda *_, **__: table)
     monkeypatch.setattr(proposer, "target_vocabulary", lambda _: TARGET)
     monkeypatch.setattr(compat, "check", lambda *_: None)
+    monkeypatch.setattr(compat, "check_stock_sampler", lambda: None)
     return table
 
 
@@ -83,9 +84,10 @@ class Host:
         judged, rows = [], []
         for id in ids:
             tokens = self.drafted[id][: self.random.choice([9, 9, 9, 1])]
-            text, sampling = self.texts[id], self.requests.params(id).target
-            drawn = tokens and self.proposer.drew(id, len(text), tokens)
-            judged.append(Judged(tokens, id if drawn else None, sampling, len(text)))
+            text, known = self.texts[id], self.requests.known(id)
+            drawn = tokens and self.proposer.drew(known.number, len(text), tokens)
+            number = known.number if drawn else None
+            judged.append(Judged(tokens, number, known.params.target, len(text)))
             rows += [self.target.row((*text, *tokens[:i])) for i in range(len(tokens) + 1)]
         new = judge(torch.from_numpy(np.stack(rows)), judged, self.proposer.drafter, "block")
         table = np.zeros((len(ids), LONGEST + 8), np.int32)
@@ -147,6 +149,18 @@ def test_certain_drafts_give_plain_seeded_text(model):
             [[token]] = judge(row, [Judged([], None, params, len(text))], None, "block")
             text.append(token)
         assert host.texts[id] == text
+
+
+def test_an_id_that_is_used_again_is_another_request(model):
+    host = Host({"drafter": "m", "bridge": "tli"}, exact=True)
+    texts = []
+    for seed in (1, 2, 1):
+        host.add("id", (0, 1, 2, 0), seed=seed)
+        for _ in range(4):
+            host.step(["id"])
+        texts.append(host.texts["id"])
+        host.remove("id")
+    assert texts[0][:8] == texts[2][:8] != texts[1][:8]
 
 
 def test_a_proposer_alone_drafts_for_rows_without_names(model):
@@ -259,6 +273,7 @@ def test_parameters_of_requests():
         ({"drafter": "m", "bridge": "sled"}, "bridge out of .* got 'sled'"),
         ({"drafter": "m", "draft_length": 0}, "draft_length >= 1"),
         ({"drafter": "m", "cache_tokens": True}, "cache_tokens"),
+        ({"drafter": "m", "greedy_only": 1}, "greedy_only true or false"),
         ({"drafter": "m", "verifier": "match"}, "verifier out of"),
         ({"drafter": "lookup", "weights": "int8"}, "got 'weights'"),
         ({"drafter": "m", "verifier": "traversal"}, "worker_cls of anydraft"),

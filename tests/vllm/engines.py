@@ -54,7 +54,9 @@ def engine(target, **more):
 
 
 def speculative(target, drafter, length=4, *, worker=False, **more):
-    options = {"drafter": MODELS.get(drafter, drafter), **more.pop("options", {})}
+    # Without our worker: vLLM's CPU sampler is exact for greedy requests alone.
+    options = {"drafter": MODELS.get(drafter, drafter), "greedy_only": not worker}
+    options |= more.pop("options", {})
     return engine(
         target,
         speculative_config={

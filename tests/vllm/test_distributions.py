@@ -43,11 +43,11 @@ def pair(tmp_path_factory):
     ]
 
 
-def job(pair, bridge, cases, *, worker):
+def job(pair, bridge):
     """Requests that are counted, and among them others of all lengths, so that batches are
     ragged."""
     runs = []
-    for case in cases:
+    for case in CASES:
         prompts, params = [], []
         for i in range(COUNT):
             prompts.append({"prompt_token_ids": PROMPT})
@@ -56,19 +56,15 @@ def job(pair, bridge, cases, *, worker):
                 prompts.append({"prompt_token_ids": [1] * (1 + i % 7)})
                 params.append({"max_tokens": 1 + i % 11, "ignore_eos": True, "temperature": 0})
         runs.append({"prompts": prompts, "params": params})
-    # In so small a vocabulary the last tokens of a text may all become others.
-    options = {"bridge": bridge, **({"draft_length": 9} if bridge == "slem" else {})}
-    return {"engine": speculative(*pair, 3, worker=worker, options=options, **ENGINE), "runs": runs}
+    options = {"bridge": bridge}
+    return {"engine": speculative(*pair, 3, worker=True, options=options, **ENGINE), "runs": runs}
 
 
-@pytest.mark.parametrize("bridge", ["tli", "slrs", "slem", "slem-vllm"])
+@pytest.mark.parametrize("bridge", ["tli", "slrs", "slem"])
 def test_first_three_tokens(pair, bridge):
-    """slem-vllm: the proposer alone, judged by vLLM's own sampler."""
-    alone = bridge == "slem-vllm"
-    cases = ["plain"] if alone else list(CASES)
-    results = run(job(pair, bridge.removesuffix("-vllm"), cases, worker=not alone))
+    results = run(job(pair, bridge))
     exact = Exact(pair[0], PROMPT)
-    for case, result in zip(cases, results, strict=True):
+    for case, result in zip(CASES, results, strict=True):
         counted = [text for i, text in enumerate(result["tokens"]) if i % 11 != 1]
         assert len(counted) == COUNT
         counts = np.zeros((SIZE,) * 3)
@@ -81,7 +77,7 @@ def test_first_three_tokens(pair, bridge):
             f"{bridge} {case}: p {told.p_value:.3f}, accepted {accepted}, {result['seconds']:.0f} s"
         )
         assert told.p_value > 1e-3, case
-        assert accepted > COUNT / 20
+        assert accepted > 300
 
 
 def test_seeds_reproduce(pair):

@@ -46,6 +46,7 @@ def test_preempted_aborted_and_stopped_requests(pair):
     ]
     abort = {"3": 4, "6": 7, "11": 12}
     more = {
+        "max_model_len": 128,
         "max_num_batched_tokens": 48,
         "num_gpu_blocks_override": 14,
         "block_size": 16,

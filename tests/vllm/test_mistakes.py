@@ -19,9 +19,10 @@ def pair(tmp_path_factory):
         ({"options": {"drafter": "/no/such/model"}}, "no/such/model"),
         ({"options": {"bridge": "slrs"}}, "worker_cls of anydraft"),
         ({"skip_tokenizer_init": True}, "skip_tokenizer_init"),
+        ({"options": {"greedy_only": False}}, "option greedy_only"),
         ({"worker": True, "additional_config": {}}, "drafter"),
     ],
-    ids=["no drafter", "exclusive options", "no tokenizer", "no options"],
+    ids=["no drafter", "exclusive options", "no tokenizer", "vLLM's sampler", "no options"],
 )
 def test_mistakes_are_told_before_the_target_is_loaded(pair, more, told):
     more = dict(more)
@@ -57,7 +58,7 @@ def test_a_drafter_that_fails_is_off_and_the_service_goes_on(pair):
     params = {"temperature": 0, "max_tokens": 40, "ignore_eos": True}
     job = {"engine": engine(pair[0]), "runs": [{"prompts": prompts, "params": params}]}
     [plain] = run(job)
-    job["engine"] = speculative(*pair)
+    job["engine"] = speculative(*pair, worker=True)
     job["engine"]["worker_cls"] = "recording.FailingWorker"
     status, results, printed = start(job, environment={"PYTHONPATH": str(HERE)})
     assert status == 0, printed[-4000:]

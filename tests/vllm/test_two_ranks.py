@@ -26,7 +26,7 @@ def test_ranks_agree(tmp_path, bridge):
     runs = [{"prompts": PROMPTS, "params": params} for params in (greedy, drawn)]
     threads = {"VLLM_CPU_OMP_THREADS_BIND": "0|1"}
     plain, _ = run({"engine": engine(pair[0], **TWO), "runs": runs}, environment=threads)
-    spoken = speculative(*pair, 3, options={"bridge": bridge}, **TWO)
+    spoken = speculative(*pair, 3, worker=True, options={"bridge": bridge}, **TWO)
     spoken["worker_cls"] = "recording.RecordingWorker"
     environment = {**threads, "ANYDRAFT_RECORD": str(tmp_path), "PYTHONPATH": str(HERE)}
     texts, sampled = run({"engine": spoken, "runs": runs}, environment=environment)

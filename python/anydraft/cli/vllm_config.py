@@ -43,6 +43,7 @@ def add(commands: Any) -> None:
     option("--device", help="of the drafter")
     option("--weights", help="of a native drafter: int8, int4, ...")
     option("--cache-tokens", type=int, metavar="N", help="most text the drafter keeps caches of")
+    option("--greedy-only", action="store_const", const=True, help="all requests are greedy")
     option("--json", action="store_true", help="print arguments of vllm.LLM instead")
     parser.set_defaults(run=run)
 

@@ -153,6 +153,30 @@ def check(hooks: Mapping[str, Sequence[str]] = PROPOSER_HOOKS) -> None:
         )
 
 
+def check_stock_sampler() -> None:
+    """vLLM's CPU build 0.32.0 does not spread temperatures over drafted tokens: what it draws there
+    has another distribution. Greedy requests are not touched by it.
+
+    Raises:
+        UnsupportedVllmError: the vLLM that is installed does so.
+    """
+    platforms = importlib.import_module("vllm.platforms")
+    if not platforms.current_platform.is_cpu():
+        return
+    import torch
+
+    sampler = importlib.import_module("vllm.v1.sample.rejection_sampler")
+    ends = torch.tensor([2, 3], dtype=torch.int32)
+    spread = sampler.expand_batch_to_tokens(torch.tensor([0.5, 2.0]), ends, 3)
+    if spread.tolist() != [0.5, 0.5, 2.0]:
+        raise UnsupportedVllmError(
+            "[anydraft.vllm] expected a sampler of vLLM that is exact behind drafts, got this CPU "
+            f"build, which takes {spread.tolist()} for temperatures [0.5, 0.5, 2.0]: use "
+            "worker_cls anydraft.vllm.cpu_worker.CpuWorker, or the option greedy_only where all "
+            "requests are greedy"
+        )
+
+
 def parameters(hook: Any) -> list[str]:
     """Names of a hook's parameters, or of a dataclass's fields."""
     fields = getattr(hook, "__dataclass_fields__", None)

@@ -27,6 +27,8 @@ class Options:
         backend, device, weights: of the drafter, as `load_model` and `native.load` take them.
         cache_tokens: most tokens of text, of all requests together, that the drafter keeps caches
             of. Requests beyond it are served without drafts.
+        greedy_only: all requests are greedy: vLLM's own sampler may then be one that is not exact
+            (its CPU build 0.32.0).
     """
 
     drafter: str
@@ -38,6 +40,7 @@ class Options:
     device: str = "auto"
     weights: str | None = None
     cache_tokens: int = 65536
+    greedy_only: bool = False
 
     @classmethod
     def read(cls, given: Any) -> Options:
@@ -77,6 +80,8 @@ class Options:
             _fail("draft_length >= 1", self.draft_length)
         if not _whole(self.cache_tokens, 1):
             _fail("cache_tokens >= 1", self.cache_tokens)
+        if not isinstance(self.greedy_only, bool):
+            _fail("greedy_only true or false", self.greedy_only)
         confidence = self.draft_confidence
         if isinstance(confidence, bool) or not isinstance(confidence, int | float):
             _fail("a number as draft_confidence", confidence)

@@ -41,6 +41,8 @@ class Proposer:
     def __init__(self, vllm_config: Any) -> None:
         compat.check()
         self.options = checks.read_options(vllm_config)
+        if not checks.is_exact(vllm_config) and not self.options.greedy_only:
+            compat.check_stock_sampler()
         target = target_vocabulary(vllm_config.model_config)
         self.num_tokens = int(vllm_config.speculative_config.num_speculative_tokens)
         self._longest = int(vllm_config.model_config.max_model_len)

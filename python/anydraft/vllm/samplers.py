@@ -15,9 +15,8 @@ from vllm.v1.sample.sampler import Sampler
 
 from anydraft.vllm.judging import Judged, judge
 from anydraft.vllm.proposer import Proposer
-from anydraft.vllm.request_params import RequestParams
 from anydraft.vllm.row_changes import change_rows
-from anydraft.vllm.runner_requests import RunnerRequests
+from anydraft.vllm.runner_requests import Known, RunnerRequests
 
 Share = Callable[[Any], Any]  # a tensor of the first rank for all ranks
 
@@ -46,12 +45,13 @@ class StepSampler:
         Args:
             logits: [sum of len(drafted) + 1, vocab], the requests' rows in order.
         """
-        params = [self._requests.params(id) for id in self._runner.input_batch.req_ids]
+        known = [self._requests.known(id) for id in self._runner.input_batch.req_ids]
+        params = [one.params for one in known]
         rows = change_rows(logits.float(), drafted, params, metadata)
         longest = max(map(len, drafted))
         tokens = torch.full((len(drafted), longest + 1), -1, dtype=torch.int32)
         if self._proposer.drafter is not None:
-            judged = self._judged(drafted, params)
+            judged = self._judged(drafted, known)
             verifier = self._proposer.options.verifier
             new = judge(rows.cpu(), judged, self._proposer.drafter, verifier)
             for row, kept in zip(tokens, new, strict=True):
@@ -59,15 +59,13 @@ class StepSampler:
         tokens = tokens.to(logits.device)
         return (tokens if self._share is None else self._share(tokens)), rows
 
-    def _judged(
-        self, drafted: Sequence[list[int]], params: Sequence[RequestParams]
-    ) -> list[Judged]:
-        batch = self._runner.input_batch
-        judged = []
-        for row, (tokens, one) in enumerate(zip(drafted, params, strict=True)):
-            id, position = batch.req_ids[row], int(batch.num_tokens_no_spec[row])
-            drawn = tokens and self._proposer.drew(id, position, tokens)
-            judged.append(Judged(tokens, id if drawn else None, one.target, position))
+    def _judged(self, drafted: Sequence[list[int]], known: Sequence[Known]) -> list[Judged]:
+        lengths, judged = self._runner.input_batch.num_tokens_no_spec, []
+        for row, (tokens, one) in enumerate(zip(drafted, known, strict=True)):
+            position = int(lengths[row])
+            drawn = tokens and self._proposer.drew(one.number, position, tokens)
+            drawn_for = one.number if drawn else None
+            judged.append(Judged(tokens, drawn_for, one.params.target, position))
         return judged
 
 
