@@ -179,15 +179,15 @@ void bind_engine_class(py::module_& module) {
           py::arg("ids") = py::none())
       .def("failed", py::overload_cast<const Work&>(&Engine::failed))
       .def("drop", &Engine::drop)
-      .def("feed",
-           [](Engine& engine, const Work& work, py::object logits, uint64_t stream) {
-             const Rows rows = rows_from(logits, "Engine.feed");
-             const std::shared_ptr<const void> owner = kept_alive(rows.owner);
-             py::gil_scoped_release release;
-             engine.feed(work, rows.view, owner,
-                         {rows.on_cuda, reinterpret_cast<void*>(stream)});
-           },
-           py::arg("work"), py::arg("logits"), py::arg("stream") = 0)
+      .def(
+          "feed",
+          [](Engine& engine, const Work& work, py::object logits, uint64_t stream) {
+            const Rows rows = rows_from(logits, "Engine.feed");
+            const std::shared_ptr<const void> owner = kept_alive(rows.owner);
+            py::gil_scoped_release release;
+            engine.feed(work, rows.view, owner, {rows.on_cuda, reinterpret_cast<void*>(stream)});
+          },
+          py::arg("work"), py::arg("logits"), py::arg("stream") = 0)
       .def(
           "emitted",
           [](const Engine& engine, int64_t id, size_t from) {

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from anydraft import SamplingParams, SpeculativeSession
-from tests.serve.tiny import CHROMIUM, Running, Tiny
+from tests.serve.tiny import CHROMIUM, Running, Tiny, wait_for
 
 playwright = pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium (apt-get install chromium)")
@@ -83,7 +83,7 @@ def test_escape_stops_an_answer(browser: Any) -> None:
         seen.page.locator("#max_tokens").fill("2000")
         seen.page.locator("#ask").fill("x")
         seen.page.keyboard.press("Enter")
-        seen.page.wait_for_function("document.querySelectorAll('.turn.model .t').length > 3")
+        assert wait_for(lambda: seen.page.locator(".turn.model .t").count() > 3)
         seen.page.keyboard.press("Escape")
         seen.page.locator(".turn.model[aria-busy=false]").wait_for(timeout=5000)
         assert slow.is_clean()
@@ -116,7 +116,7 @@ def test_a_model_without_a_template_goes_on_from_texts(browser: Any) -> None:
     model = Tiny(template=None)
     with Running(model) as running:
         seen = Seen(browser, running.address)
-        seen.page.wait_for_function("document.getElementById('mode').value === 'text'")
+        assert wait_for(lambda: seen.page.locator("#mode").input_value() == "text")
         seen.ask("SAY(a text)YAS")
         assert seen.answer() == "a text"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 from typing import Any
 
 _KEEPALIVE = (("TCP_KEEPIDLE", 15), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3))
@@ -33,7 +34,14 @@ def protocol_class(read_timeout: float, write_timeout: float) -> type[Any]:
                 self._time_head()
             else:
                 self._stop_head()
-                cycle.scope["anydraft.abort"] = self.transport.abort
+                cycle.scope["anydraft.abort"] = self._abort
+
+        def _abort(self) -> None:
+            """With a reset: what the kernel has of the answer is given up too."""
+            sock = self.transport.get_extra_info("socket")
+            if sock is not None:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.transport.abort()
 
         def _time_head(self) -> None:
             if self._head is None:
