@@ -5,6 +5,8 @@
 #   make demo-large   the same with larger models (downloads more)
 #   make test         Python tests (all but the slow ones) and C++ tests
 #   make test-slow    the slow Python tests
+#   make test-serve   the tests of the server and its page alone; Chromium where it is installed
+#   make soak         64 clients on the server for SOAK_SECONDS, and its speed beside generate's
 #   make test-models  every class of transformers against generate: minutes
 #   make test-cpp     C++ tests alone; SANITIZE=address,undefined or SANITIZE=thread
 #   make test-cpp-server  the HTTP service of examples/cpp_server, built and asked
@@ -24,6 +26,7 @@ JOBS ?= 2
 PYTEST_ARGS ?=
 SANITIZE ?=
 FUZZ_SECONDS ?= 300
+SOAK_SECONDS ?= 600
 # What `make wheel` builds for: a list as CMAKE_CUDA_ARCHITECTURES, or all; without nvcc CPU alone.
 ANYDRAFT_CUDA ?= AUTO
 ANYDRAFT_CUDA_ARCHITECTURES ?= all
@@ -45,7 +48,7 @@ cxx_files = $(shell find cpp cuda python/bindings tests examples -type f \
 python_dirs = $(wildcard python tests bench)
 
 .DEFAULT_GOAL := help
-.PHONY: docs audit test-cpp-server test-models help demo demo-large test test-py test-slow test-cpp test-ptx test-mutations fuzz bench gpu wheel format lint clean
+.PHONY: docs audit test-cpp-server test-models test-serve soak help demo demo-large test test-py test-slow test-cpp test-ptx test-mutations fuzz bench gpu wheel format lint clean
 .DELETE_ON_ERROR:
 
 help:
@@ -82,6 +85,13 @@ $(STAMP)-test: $(STAMP)-run
 	  'tokenizers==0.23.3' 'jinja2>=3.1.6' 'sentencepiece==0.2.3' 'protobuf==7.36.*' 'tiktoken==0.12.0'
 	@touch $@
 
+# The server, the client that drives it in tests, and what drives the system's Chromium.
+$(STAMP)-serve: $(STAMP)-test
+	@echo "== .venv: the server and its clients"
+	$(PIP) install 'fastapi>=0.115,<1' 'uvicorn>=0.30,<1' httptools uvloop 'prometheus-client>=0.21,<1' \
+	  'openai>=2,<4' 'httpx>=0.27,<1' 'playwright>=1.50,<2'
+	@touch $@
+
 $(STAMP)-lint: pyproject.toml | $(STAMP)-venv
 	@echo "== .venv: linters"
 	$(PIP) install $(LINTERS)
@@ -107,8 +117,16 @@ bench: $(STAMP)-anydraft $(STAMP)-run
 
 test: test-cpp test-py
 
-test-py: $(STAMP)-anydraft $(STAMP)-test
+test-py: $(STAMP)-anydraft $(STAMP)-serve
 	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+
+test-serve: $(STAMP)-anydraft $(STAMP)-serve
+	$(BIN)/python -m pytest tests/serve $(PYTEST_ARGS)
+
+# bench/models.py fetches the model.
+soak: $(STAMP)-anydraft $(STAMP)-serve
+	$(BIN)/python bench/serve.py throughput --json build/serve.json
+	$(BIN)/python bench/serve.py soak --seconds $(SOAK_SECONDS) --json build/serve.json
 
 test-models: $(STAMP)-anydraft $(STAMP)-test
 	$(BIN)/python tools/model_table.py
@@ -208,7 +226,7 @@ format: $(STAMP)-lint
 	$(BIN)/ruff check --fix $(python_dirs)
 
 # All four run, whatever the first ones say.
-lint: $(STAMP)-lint $(STAMP)-run
+lint: $(STAMP)-lint $(STAMP)-serve
 	@failed=0; \
 	echo "== clang-format"; $(BIN)/clang-format --dry-run -Werror $(cxx_files) || failed=1; \
 	echo "== ruff format"; $(BIN)/ruff format --check $(python_dirs) || failed=1; \

@@ -90,6 +90,17 @@ def choose_bridge(target: Any, drafter: Any, bridge: Any) -> str:
     return str(name)
 
 
+def settled_bridge(target: Any, model: Any, bridge: Any) -> Bridge:
+    """The bridge by name, for those who do not show the estimator of "auto" the target's rows.
+
+    target: a `Vocabulary`; model: the drafter, "lookup" or None.
+    """
+    if bridge != "auto" or model is None or isinstance(model, str) or model.vocabulary == target:
+        return bridge  # type: ignore[no-any-return]
+    shared = _core.VocabularyMapTable(model.vocabulary.table, target.table).shared
+    return "tli" if shared else "slem"
+
+
 def drafter_options(
     target: Any,
     drafter: Any,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import operator
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from anydraft import _core
-from anydraft.bridges import Bridge, drafter_options
+from anydraft.bridges import Bridge, drafter_options, settled_bridge
 from anydraft.drafts import PROPOSAL_KINDS, Proposal, Trees, TreeShape
 from anydraft.errors import InputError
 from anydraft.model import check_model
@@ -110,7 +110,7 @@ class Drafter:
         self.bridge, options = drafter_options(
             target,
             draft_model,
-            _settled_bridge(target_vocabulary, draft_model, bridge),
+            settled_bridge(target_vocabulary, draft_model, bridge),
             draft_length,
             draft_confidence,
             tree,
@@ -256,10 +256,3 @@ def _text(context: Any) -> list[int]:
     if not all(0 <= token < 2**31 for token in text):
         raise InputError(f"[Drafter] expected contexts of token ids, got {context!r}")
     return text
-
-
-def _settled_bridge(target: Vocabulary, model: Any, bridge: Any) -> Bridge | Literal["same"]:
-    if bridge != "auto" or isinstance(model, str) or model.vocabulary == target:
-        return bridge  # type: ignore[no-any-return]
-    shared = _core.VocabularyMapTable(model.vocabulary.table, target.table).shared
-    return "tli" if shared else "slem"

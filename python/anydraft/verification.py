@@ -103,7 +103,7 @@ def sample(logits: Any, params: SamplingParams, keys: Sequence[tuple[int, int]])
     uniforms = [
         _core.uniform(params.seed or 0, request, position, 0, 5) for request, position in keys
     ]
-    with _device_of(logits) as stream:
+    with current_stream(logits) as stream:
         tokens = _core.sample_rows(logits, params, uniforms, stream)
     return torch.tensor(tokens, dtype=torch.int64)
 
@@ -171,7 +171,7 @@ def verify(
         draft_params = draft_params * count if len(draft_params) == 1 else draft_params
     seeds = [params.seed or 0 for params in target_params]
     accept, pick, select = (None,) * 3 if uniforms is None else _given(uniforms)
-    with _device_of(target_logits) as stream:
+    with current_stream(target_logits) as stream:
         accepted, offsets, next_token, status, degenerate, probabilities = _core.verify(
             trees.tokens,
             trees.parents,
@@ -231,7 +231,7 @@ def _sparse(proposals: Sequence[Proposal]) -> tuple[list[int], list[int], list[f
 _ON_CPU = contextlib.nullcontext(0)
 
 
-def _device_of(logits: Any) -> contextlib.AbstractContextManager[int]:
+def current_stream(logits: Any) -> contextlib.AbstractContextManager[int]:
     """Makes the logits' CUDA device current; its stream (0 on the CPU)."""
     return _on_cuda(logits) if getattr(logits, "is_cuda", False) else _ON_CPU
 

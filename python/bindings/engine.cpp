@@ -2,11 +2,14 @@
 
 #include <pybind11/stl.h>
 
+#include <algorithm>
+#include <cstddef>
+
 #include "anydraft/error.h"
 #include "bind.h"
 #include "bridge/slrs.h"
 #include "dlpack.h"
-#include "draft/random_source.h"
+#include "rows/random_source.h"
 
 namespace anydraft::bindings {
 namespace {
@@ -185,19 +188,28 @@ void bind_engine_class(py::module_& module) {
       .def("failed", py::overload_cast<const Work&>(&Engine::failed))
       .def("drop", &Engine::drop)
       .def("feed",
-           [](Engine& engine, const Work& work, py::object logits) {
-             const Rows rows = cpu_rows_from(logits, "Engine.feed");
+           [](Engine& engine, const Work& work, py::object logits, uint64_t stream) {
+             const Rows rows = rows_from(logits, "Engine.feed");
              const std::shared_ptr<const void> owner = held(rows.owner);
              py::gil_scoped_release release;
-             engine.feed(work, rows.view, owner);
-           })
+             engine.feed(work, rows.view, owner,
+                         {rows.on_cuda, reinterpret_cast<void*>(stream)});
+           },
+           py::arg("work"), py::arg("logits"), py::arg("stream") = 0)
       .def(
           "emitted",
           [](const Engine& engine, int64_t id, size_t from) {
             return emitted_of(engine.emitted(id), from);
           },
           py::arg("id"), py::arg("from_index") = 0)
-      .def("logprobs", &Engine::logprobs)
+      .def(
+          "logprobs",
+          [](const Engine& engine, int64_t id, size_t from) {
+            const std::vector<TokenLogprobs>& all = engine.logprobs(id);
+            const auto first = static_cast<std::ptrdiff_t>(std::min(from, all.size()));
+            return std::vector<TokenLogprobs>(all.begin() + first, all.end());
+          },
+          py::arg("id"), py::arg("from_index") = 0)
       .def("finish", [](const Engine& engine, int64_t id) { return finish_of(engine.finish(id)); })
       .def("stats", &Engine::stats)
       .def("__len__", &Engine::size);
