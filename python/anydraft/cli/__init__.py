@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from anydraft import Error, __version__
-from anydraft.cli import bench, chat, generate, pair, serve, vocab
+from anydraft.cli import bench, chat, generate, pair, serve, vllm_config, vocab
 from anydraft.cli.terminal import say
 
 # What a user's input can cause, and what is told in one line instead of a traceback.
@@ -55,5 +55,6 @@ def _parser() -> argparse.ArgumentParser:
     serve.add(commands)
     pair.add(commands)
     vocab.add(commands)
+    vllm_config.add(commands)
     bench.add(commands)
     return parser
