@@ -166,7 +166,10 @@ def main() -> None:
         others = [one for one in told["results"] if one["peer"] != name]
         told["results"] = sorted(others + found, key=lambda one: PEERS.index(one["peer"]))
     told["machine"] = f"Python {platform.python_version()}, torch {torch.__version__}"
-    told["command"] = "python -m bench.audit.run --into FILE.json"
+    told["commands"] = [
+        f"python -m bench.audit.run {peers} --runs {args.runs} --into FILE.json".replace("  ", " ")
+        for peers in ("", "vllm_peer")  # the second one in vLLM's own environment
+    ]
     if args.into:
         args.into.write_text(json.dumps(told, indent=1) + "\n")
         args.into.with_suffix(".md").write_text(markdown(told))

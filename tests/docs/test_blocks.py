@@ -98,10 +98,10 @@ def check_command(command: str, place: str = "") -> None:
         assert {word for word in given if word.startswith("-") and "=" not in word} <= CMAKE_FLAGS
         for option in re.findall(r"-D(ANYDRAFT_\w+)=", command):
             assert option in OPTIONS
-    elif program == "python":
+    elif program in {"python", "python3"}:
         module = Path(*given[1].split(".")).with_suffix(".py") if given[0] == "-m" else given[0]
         assert (ROOT / module).is_file()
-    elif program in {"build/server/server", "curl"}:  # tests/install/test_cpp_server.py runs them
+    elif program in {"build/server/server", "curl", "apt-get"}:  # tests/install/test_cpp_server.py runs them
         assert place.startswith("docs/guides/cpp.md")
     else:
         assert program in {"ctest", "git"}, f"what is {program}?"

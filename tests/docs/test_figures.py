@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.audit.report import markdown
 from tests.docs.pages import PAGES, ROOT
 
 README, PERFORMANCE = ROOT / "README.md", ROOT / "docs" / "performance.md"
@@ -115,6 +116,24 @@ def test_readme(method: str, file: str, figures: list[str]) -> None:
         line for line in _read(ROOT / file).splitlines() if all(f" {f} " in line for f in figures)
     ]
     assert both, f"{method}: {figures} stand in different rows of {file}"
+
+
+def test_the_audit_is_that_of_its_file() -> None:
+    """The page's table, the file's, and the numbers behind it."""
+    results = ROOT / "bench" / "results"
+    page, file = ROOT / "docs" / "status" / "audit.md", results / "audit-2026-11-28.md"
+    tables = [
+        [line for line in text.read_text().splitlines() if line.startswith("|")]
+        for text in (page, file)
+    ]
+    assert tables[0] == tables[1] and len(tables[0]) > 20
+    told = json.loads(file.with_suffix(".json").read_text())
+    assert markdown(told) == file.read_text()
+    for one in told["results"]:
+        caught = one["verdict"] == "wrong"
+        assert caught == (min(one["p_values"].values()) < 1e-6)
+        assert caught or one["claim"] != "wrong"  # what is wrong on purpose must be seen
+        assert not (caught and one["package"] == "anydraft" and one["claim"] == "lossless")
 
 
 def test_the_readme_has_a_table() -> None:
