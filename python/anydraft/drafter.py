@@ -113,6 +113,7 @@ class Drafter:
             scheme,
             verifier,
             0.15,
+            [],
         )
         self._model = draft_model
         self._width = target_vocabulary.size
