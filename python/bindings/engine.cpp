@@ -72,8 +72,8 @@ void bind_options(py::module_& module) {
   const DrafterOptions defaults;
   py::class_<DrafterOptions>(module, "DrafterOptions")
       .def(py::init([](const std::string& bridge, int32_t draft_length, double draft_cost,
-                       std::vector<double> row_costs, bool auto_length,
-                       TreeShape tree, StopRule stop_rule, int32_t scheme,
+                       std::vector<double> row_costs, bool auto_length, TreeShape tree,
+                       StopRule stop_rule, int32_t scheme,
                        const std::optional<std::string>& verifier, double draft_confidence,
                        int64_t draft_context, std::shared_ptr<RandomSource> random_source) {
              DrafterOptions options;
@@ -95,8 +95,7 @@ void bind_options(py::module_& module) {
            py::arg("draft_length") = defaults.draft_length,
            py::arg("draft_cost") = defaults.draft_cost,
            py::arg("row_costs") = std::vector<double>{}, py::arg("auto_length") = false,
-           py::arg("tree") = TreeShape{},
-           py::arg("stop_rule") = StopRule{},
+           py::arg("tree") = TreeShape{}, py::arg("stop_rule") = StopRule{},
            py::arg("scheme") = static_cast<int32_t>(defaults.scheme),
            py::arg("verifier") = py::none(), py::arg("draft_confidence") = 0.0,
            py::arg("draft_context") = 0, py::arg("random_source") = nullptr);
@@ -158,12 +157,11 @@ void bind_engine_class(py::module_& module) {
                        std::shared_ptr<VocabularyMap> map,
                        std::shared_ptr<DraftTokenTrie> token_trie) {
              return std::make_unique<Engine>(std::move(target), std::move(drafter),
-                                             EngineOptions{options, target_context},
-                                             std::move(map), std::move(token_trie));
+                                             EngineOptions{options, target_context}, std::move(map),
+                                             std::move(token_trie));
            }),
            py::arg("target"), py::arg("drafter"), py::arg("options"), py::kw_only(),
-           py::arg("target_context") = 0, py::arg("map") = nullptr,
-           py::arg("token_trie") = nullptr)
+           py::arg("target_context") = 0, py::arg("map") = nullptr, py::arg("token_trie") = nullptr)
       .def(
           "add",
           [](Engine& engine, TokenIds prompt, SamplingParams sampling,

@@ -26,7 +26,8 @@ AutoSource::AutoSource(const Pair& pair, const DraftRequest& request, DraftStats
   const auto add = [&](Bridge bridge) {
     auto candidate = std::make_unique<Candidate>(pair);
     candidate->pair.options.bridge = bridge;
-    candidate->source = std::make_unique<ModelSource>(candidate->pair, request, stats, policy, cache);
+    candidate->source =
+        std::make_unique<ModelSource>(candidate->pair, request, stats, policy, cache);
     candidates_.push_back(std::move(candidate));
   };
   // The first of equals: what is likeliest in full where the text is, else the whole vocabulary.

@@ -151,8 +151,8 @@ struct Drafter::State {
   std::unique_ptr<DraftSource> source;
   bool own_length;           // the policy decides
   int64_t calls_before = 0;  // of the model, when the round began
-  TokenIds context;     // what the last draft stands below
-  bool settled = true;  // nothing of that draft is to be looked at any more
+  TokenIds context;          // what the last draft stands below
+  bool settled = true;       // nothing of that draft is to be looked at any more
   std::exception_ptr error;
   std::vector<std::shared_ptr<const void>> held;  // rows that the draft reads
 };
@@ -216,7 +216,7 @@ void Drafter::propose(int64_t id, const TokenIds& context, int64_t remaining) {
     const std::vector<int32_t> kept(path.begin(), path.begin() + (came - before.size() - 1));
     settle(id, TokenIds(context.begin(), context.begin() + static_cast<int64_t>(came)), kept);
   }
-  if (request.own_length && !request.policy.begin()) remaining = 0;
+  if (request.own_length && !request.policy.begin(remaining)) remaining = 0;
   request.calls_before = request.stats.draft_calls;
   request.source->start(context, remaining);
   request.held.clear();

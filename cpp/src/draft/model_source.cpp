@@ -138,7 +138,8 @@ void ModelSource::settle(const TokenIds& committed, const std::vector<int32_t>& 
   const auto kept = static_cast<int32_t>(taken.size());
   round_.feeder.settle(taken);
   if (!policy_ || !round_.chain) return;
-  policy_->judge(std::count_if(ends_.begin(), ends_.end(), [&](int32_t end) { return end <= kept; }));
+  policy_->judge(
+      std::count_if(ends_.begin(), ends_.end(), [&](int32_t end) { return end <= kept; }));
 }
 
 }  // namespace anydraft

@@ -2,23 +2,25 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
-#include <cstdlib>
 
 namespace anydraft {
 namespace {
 
-constexpr double kForget = 0.9;     // a round: speed, usual length
+constexpr double kForget = 0.9;       // a round: speed, usual length
 constexpr double kForgetKept = 0.98;  // a token judged: acceptances
-constexpr double kMostBalance = 3;  // so that a good beginning does not pay for a bad end
-constexpr double kPriorCost = 4, kPriorSpeed = 1.15;  // before anything is known
+constexpr double kMostBalance = 3;    // so that a good beginning does not pay for a bad end
+// Before anything is known: as at a speed that only single tokens are drafted at.
+constexpr double kPriorCost = 4, kPriorSpeed = 3;
+constexpr double kChoosy = 2;
 
 struct Prior {
-  double from;  // certainty, or tokens that agreed
-  double acceptance;
+  double from;              // certainty, or tokens that agreed
+  double acceptance, next;  // of its token; of the token behind
 };
-constexpr Prior kCertainties[] = {{0, .15}, {.2, .3}, {.4, .5}, {.6, .65}, {.8, .8}, {.95, .93}};
-constexpr Prior kAgreements[] = {{0, .3}, {3, .4}, {4, .5}, {5, .6}, {7, .75}, {11, .9}};
+constexpr Prior kCertainties[] = {{0, .15, .6},  {.2, .33, .6}, {.4, .52, .65},
+                                  {.6, .72, .7}, {.8, .86, .7}, {.95, .95, .75}};
+constexpr Prior kAgreements[] = {{0, .3, .5},  {3, .4, .6},   {4, .5, .7},
+                                 {5, .6, .75}, {7, .75, .85}, {11, .9, .95}};
 constexpr double kPriorWeight = 3;
 
 template <size_t kCount>
@@ -34,21 +36,27 @@ DraftPolicy::DraftPolicy(const DrafterOptions& options)
     : costs_(options.row_costs),
       draft_cost_(options.bridge == Bridge::kLookup ? 0 : options.draft_cost),
       longest_(options.draft_length),
-      all_{kPriorWeight * 0.7, kPriorWeight},
       tokens_(kPriorCost * kPriorSpeed),
       cost_(kPriorCost) {
   for (const Prior& prior : options.bridge == Bridge::kLookup ? kAgreements : kCertainties) {
-    grades_.push_back({kPriorWeight * prior.acceptance, kPriorWeight});
+    grades_.push_back(
+        {kPriorWeight * prior.acceptance, kPriorWeight, kPriorWeight * prior.next, kPriorWeight});
   }
 }
 
-bool DraftPolicy::begin() {
+bool DraftPolicy::begin(int64_t remaining) {
+  if (!credited_) {  // the request's first round
+    balance_ = std::clamp(kCredit * static_cast<double>(remaining), 0.6, kMostBalance);
+    credited_ = true;
+  }
   reach_ = 1;
   drawn_.clear();
   return !resting_;
 }
 
-double DraftPolicy::speed() const { return std::max(1.0, tokens_ / cost_); }
+// What a token must earn: kChoosy times the gain there is over plain decoding. What is expected of
+// a draft is a guess, its cost is not.
+double DraftPolicy::speed() const { return 1 + kChoosy * (std::max(1.0, tokens_ / cost_) - 1); }
 
 double DraftPolicy::target_cost(int64_t rows) const {
   const auto known = static_cast<int64_t>(costs_.size());
@@ -59,11 +67,11 @@ double DraftPolicy::target_cost(int64_t rows) const {
 }
 
 // The most that more tokens behind a draft of `rows` rows are worth, each kept as often as usual.
-double DraftPolicy::gain_beyond(double reach, int64_t rows) const {
-  const double here = target_cost(rows), acceptance = all_.acceptance();
+double DraftPolicy::gain_beyond(double reach, double next, int64_t rows) const {
+  const double here = target_cost(rows);
   double best = 0, tokens = 0;
   for (int64_t more = 1; rows - 1 + more <= longest_; ++more) {
-    tokens += reach *= acceptance;
+    tokens += reach *= next;
     const double calls = draft_cost_ * static_cast<double>(more);
     best = std::max(best, tokens / speed() - calls - (target_cost(rows + more) - here));
   }
@@ -81,7 +89,7 @@ DraftPolicy::Step DraftPolicy::step_agreed(int64_t agreed) {
 DraftPolicy::Step DraftPolicy::step(size_t grade) {
   const auto rows = static_cast<int64_t>(drawn_.size()) + 1;
   const double reach = reach_ * grades_[grade].acceptance();
-  const double beyond = gain_beyond(reach, rows + 1);
+  const double beyond = gain_beyond(reach, grades_[grade].next_acceptance(), rows + 1);
   const double more = target_cost(rows + 1) - target_cost(rows);
   if (reach / speed() + beyond <= more) return {false, false};
   reach_ = reach;
@@ -92,11 +100,14 @@ DraftPolicy::Step DraftPolicy::step(size_t grade) {
 void DraftPolicy::judge(int64_t kept) {
   const auto drawn = static_cast<int64_t>(drawn_.size());
   for (int64_t i = 0; i < std::min(kept + 1, drawn); ++i) {
-    if (getenv("DBG")) fprintf(stderr, "J %zu %d\n", drawn_[i], int(i < kept));
-    for (Grade* grade : {&grades_[drawn_[i]], &all_}) {
-      grade->kept = kForgetKept * grade->kept + (i < kept ? 1 : 0);
-      grade->judged = kForgetKept * grade->judged + 1;
-    }
+    const double was_kept = i < kept ? 1 : 0;
+    Grade& grade = grades_[drawn_[i]];
+    grade.kept = kForgetKept * grade.kept + was_kept;
+    grade.judged = kForgetKept * grade.judged + 1;
+    if (i == 0) continue;
+    Grade& before = grades_[drawn_[i - 1]];
+    before.next_kept = kForgetKept * before.next_kept + was_kept;
+    before.next_judged = kForgetKept * before.next_judged + 1;
   }
 }
 

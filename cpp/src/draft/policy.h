@@ -19,13 +19,13 @@ inline double round_cost(double draft_cost, double draft_calls, int64_t drafted)
 // A draft goes on while the tokens it is expected to add are worth more than their cost, at the
 // speed the request has. How likely a token is kept is known by grades: of the drafter's certainty
 // of its row, or of how long a text agreed that is looked up. Each grade counts what was kept of
-// it. What drafting may lose is bounded: kCredit calls of the target, and kTrying of the tokens that
-// come; a drafter that has lost this rests.
+// it. What drafting may lose is bounded: kCredit of the tokens that may come, and kTrying of those
+// that came, in calls of the target. A drafter that has lost this rests.
 //
 // Everything is known before a token is drawn from the row in question, so the distributions that
 // are drawn from stand. Optimal stopping of a renewal process; lengths as Leviathan et al. 2023,
 // theorem 3.8, where all grades are one.
-constexpr double kCredit = 0.8, kTrying = 0.015;
+constexpr double kCredit = 0.02, kTrying = 0.01;
 
 class DraftPolicy {
  public:
@@ -35,9 +35,10 @@ class DraftPolicy {
     bool draw;   // a token from this row
     bool go_on;  // then ask for another row
   };
-  // A round begins; may be called again before it is settled. False: it drafts nothing.
-  bool begin();
-  Step step(double certainty);    // the next row of a chain, and its largest probability
+  // A round begins, of at most `remaining` tokens; may be called again before it is settled. False:
+  // it drafts nothing.
+  bool begin(int64_t remaining);
+  Step step(double certainty);       // the next row of a chain, and its largest probability
   Step step_agreed(int64_t agreed);  // the next token looked up, behind so many that agree
   // Of the round's steps that drew, the first `kept` were kept.
   void judge(int64_t kept);
@@ -48,25 +49,26 @@ class DraftPolicy {
 
  private:
   struct Grade {
-    double kept, judged;
+    double kept, judged;            // tokens drawn from such a row
+    double next_kept, next_judged;  // tokens behind one that was kept
     double acceptance() const { return kept / judged; }
+    double next_acceptance() const { return next_kept / next_judged; }
   };
   Step step(size_t grade);
   double speed() const;
   double target_cost(int64_t rows) const;
-  double gain_beyond(double reach, int64_t rows) const;
+  double gain_beyond(double reach, double next, int64_t rows) const;
 
   const std::vector<double>& costs_;  // of the target's calls, by rows; may be empty
   const double draft_cost_;           // 0: drafts cost nothing
   const int64_t longest_;
   std::vector<Grade> grades_;
-  Grade all_;
   double tokens_, cost_;  // of recent rounds, in target calls on one row
-  double balance_ = kCredit;  // tokens less costs of drafts, and what may be lost
+  double balance_ = 0;    // tokens less costs of drafts, and what may be lost
   double length_ = 4;     // of recent drafts
-  bool resting_ = false;
-  int64_t untold_ = 0;    // tokens that came since the last draft
-  double reach_ = 1;      // of the round: probability that all drawn so far are kept
+  bool resting_ = false, credited_ = false;
+  int64_t untold_ = 0;  // tokens that came since the last draft
+  double reach_ = 1;    // of the round: probability that all drawn so far are kept
   std::vector<size_t> drawn_;
 };
 

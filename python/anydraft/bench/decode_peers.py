@@ -13,6 +13,7 @@ from typing import Any
 
 from anydraft.bench import peer_process
 from anydraft.bench.decode import Run
+from anydraft.cache_folder import cache_folder
 
 CONTEXT = 1024  # of llama.cpp, whose speculation keeps a row of logits for each place
 MODES = {
@@ -21,7 +22,7 @@ MODES = {
     "transformers": ("plain", "draft"),
 }
 # Prompts of which one is measured, for modes that take long and never win.
-_EVERY = {"llama.cpp draft": 4, "transformers plain": 4, "transformers draft": 4}
+_EVERY = {"llama.cpp draft": 4, "transformers plain": 5, "transformers draft": 5}
 
 
 @dataclass
@@ -107,15 +108,24 @@ def start(
             missing[library] = "not installed"
             continue
         for mode in modes:
-            options = {"target": target, "drafter": drafter, "mode": mode, "threads": threads}
+            options = {
+                "target": target,
+                "drafter": drafter,
+                "mode": mode,
+                "threads": threads,
+                "context": CONTEXT,
+                "scratch": str(cache_folder() / "openvino"),
+            }
             try:
-                peers.append(Peer(f"{library} {mode}", python, {**options, "context": CONTEXT}))
+                peers.append(Peer(f"{library} {mode}", python, options))
             except RuntimeError as error:
                 missing[f"{library} {mode}"] = str(error)
     return peers, missing
 
 
-def files_for(target: str, drafters: Sequence[str], folders: Path) -> dict[str, tuple[str, Any]]:
+def files_for(
+    target: str, drafters: Sequence[str], folders: Path, openvino_drafter: str | None = None
+) -> dict[str, tuple[str, Any]]:
     """What each library is given: the GGUF files themselves, transformers the folders they came
     from (`folders` / name of the file). Its own drafter: the first of the target's family."""
     if not target.endswith(".gguf"):
@@ -123,7 +133,10 @@ def files_for(target: str, drafters: Sequence[str], folders: Path) -> dict[str, 
     family = Path(target).name.rsplit("-", 1)[0]  # qwen2.5-coder-1.5b.gguf: qwen2.5-coder
     same = [d for d in drafters if d.endswith(".gguf") and Path(d).name.startswith(family)]
     own = (target, same[0] if same else None)
-    files: dict[str, tuple[str, Any]] = {"llama.cpp": own, "openvino": own}
+    files: dict[str, tuple[str, Any]] = {
+        "llama.cpp": own,
+        "openvino": (target, openvino_drafter or own[1]),
+    }
     folder = folders / Path(target).stem
     if folder.is_dir():
         drafting = [folders / Path(d).stem for d in (*same, *drafters)]

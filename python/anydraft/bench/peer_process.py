@@ -13,6 +13,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 Generate = Callable[[list[int], int, list[int]], Iterable[int]]
@@ -121,7 +122,7 @@ def openvino(options: dict[str, Any]) -> tuple[Generate, str]:
     mode = options["mode"]
     settings: dict[str, Any] = {"INFERENCE_NUM_THREADS": options["threads"]}
     if mode == "draft":
-        settings["draft_model"] = library.draft_model(options["drafter"], "CPU")
+        settings["draft_model"] = library.draft_model(_openvino_folder(options), "CPU")
     if mode == "lookup":
         settings["prompt_lookup"] = True
     pipeline = library.LLMPipeline(options["target"], "CPU", **settings)
@@ -141,6 +142,20 @@ def openvino(options: dict[str, Any]) -> tuple[Generate, str]:
         return _Told(list(result.tokens[0]), first, seconds - first)
 
     return generate, runtime.__version__
+
+
+def _openvino_folder(options: dict[str, Any]) -> str:
+    """A drafter has to be a folder: the GGUF file is written as one, beside its other caches."""
+    import openvino_genai as library
+
+    folder = Path(options["scratch"]) / Path(options["drafter"]).stem
+    if not (folder / "openvino_model.xml").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        link = folder / "model.gguf"  # it is written beside the file
+        if not link.is_symlink():
+            link.symlink_to(Path(options["drafter"]).resolve())
+        library.LLMPipeline(str(link), "CPU", enable_save_ov_model=True)
+    return str(folder)
 
 
 class _Told(Iterator[int]):

@@ -64,6 +64,7 @@ def add(kinds: Any) -> None:
     option("--peer", action="append", choices=sorted(decode_peers.MODES), help="default: all")
     option("--no-peer", action="store_true", help="leave the others out")
     option("--peer-python", action="append", default=[], metavar="FILE", help="a Python with peers")
+    option("--openvino-drafter", metavar="FILE", help="a GGUF file: it does not read Q5_0")
     option("--json", type=Path, metavar="FILE", help="results; those already in it count too")
     parser.set_defaults(run=run)
 
@@ -167,7 +168,9 @@ def _ids(target: Any, text: str, chat: bool) -> list[int]:
 def _peers(args: argparse.Namespace, target: str, drafters: list[str]) -> list[decode_peers.Peer]:
     if args.no_peer or args.temperature > 0:
         return []
-    files = decode_peers.files_for(target, drafters, cache_folder() / "models")
+    files = decode_peers.files_for(
+        target, drafters, cache_folder() / "models", args.openvino_drafter
+    )
     libraries = args.peer or list(decode_peers.MODES)
     peers, missing = decode_peers.start(libraries, args.peer_python, files, _core.threads())
     for name, why in missing.items():
