@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 
 namespace anydraft {
 namespace {
@@ -10,19 +11,18 @@ constexpr double kForget = 0.9;       // a round: speed, usual length
 constexpr double kForgetKept = 0.98;  // a token judged: acceptances
 constexpr double kMostBalance = 3;    // so that a good beginning does not pay for a bad end
 // Before anything is known: as at a speed that only single tokens are drafted at.
-constexpr double kPriorCost = 4, kPriorSpeed = 3;
-constexpr double kChoosy = 2;
+constexpr double kPriorCost = 4, kPriorSpeed = 2.5;
 
 struct Prior {
-  double from;              // certainty, or tokens that agreed
-  double acceptance, next;  // of its token; of the token behind
+  double from;  // certainty, or tokens that agreed
+  double acceptance;
 };
-constexpr Prior kCertainties[] = {{0, .15, .6},  {.2, .33, .6}, {.4, .52, .65},
-                                  {.6, .72, .7}, {.8, .86, .7}, {.95, .95, .75}};
-constexpr Prior kAgreements[] = {{0, .3, .5},  {3, .4, .6},   {4, .5, .7},
-                                 {5, .6, .75}, {7, .75, .85}, {11, .9, .95}};
-constexpr double kPriorWeight = 3;
+constexpr Prior kCertainties[] = {{0, .15},  {.2, .33}, {.4, .52},
+                                  {.6, .72}, {.8, .86}, {.95, .95}};
+constexpr Prior kAgreements[] = {{0, .3}, {3, .4}, {4, .5}, {5, .6}, {7, .75}, {11, .9}};
+constexpr double kPriorWeight = 3, kPriorAcceptance = 0.7;
 
+double knob(const char* n, double d) { const char* s = getenv(n); return s ? atof(s) : d; }
 template <size_t kCount>
 size_t grade_of(const Prior (&priors)[kCount], double value) {
   size_t grade = 0;
@@ -36,11 +36,11 @@ DraftPolicy::DraftPolicy(const DrafterOptions& options)
     : costs_(options.row_costs),
       draft_cost_(options.bridge == Bridge::kLookup ? 0 : options.draft_cost),
       longest_(options.draft_length),
-      tokens_(kPriorCost * kPriorSpeed),
+      all_{kPriorWeight * kPriorAcceptance, kPriorWeight},
+      tokens_(kPriorCost * knob("P_SPEED", kPriorSpeed)),
       cost_(kPriorCost) {
   for (const Prior& prior : options.bridge == Bridge::kLookup ? kAgreements : kCertainties) {
-    grades_.push_back(
-        {kPriorWeight * prior.acceptance, kPriorWeight, kPriorWeight * prior.next, kPriorWeight});
+    grades_.push_back({kPriorWeight * prior.acceptance, kPriorWeight});
   }
 }
 
@@ -54,10 +54,6 @@ bool DraftPolicy::begin(int64_t remaining) {
   return !resting_;
 }
 
-// What a token must earn: kChoosy times the gain there is over plain decoding. What is expected of
-// a draft is a guess, its cost is not.
-double DraftPolicy::speed() const { return 1 + kChoosy * (std::max(1.0, tokens_ / cost_) - 1); }
-
 double DraftPolicy::target_cost(int64_t rows) const {
   const auto known = static_cast<int64_t>(costs_.size());
   if (known < 3) return 1 + kTokenCost * static_cast<double>(rows - 1);
@@ -66,14 +62,21 @@ double DraftPolicy::target_cost(int64_t rows) const {
   return costs_[known - 1] + slope * static_cast<double>(rows - known + 1);
 }
 
-// The most that more tokens behind a draft of `rows` rows are worth, each kept as often as usual.
-double DraftPolicy::gain_beyond(double reach, double next, int64_t rows) const {
-  const double here = target_cost(rows);
-  double best = 0, tokens = 0;
+// What a token is worth that is kept with this probability, at the speed of recent rounds. The
+// probability is a guess, the cost is not: the less likely, the less it counts.
+double DraftPolicy::worth(double reach) const {
+  static const double e = knob("E", 1);
+  return std::pow(reach, e) / std::max(1.0, tokens_ / cost_);
+}
+
+// The most that more tokens behind a draft of `rows` rows are worth, each kept as often as all are.
+double DraftPolicy::gain_beyond(double reach, int64_t rows) const {
+  const double here = target_cost(rows), acceptance = all_.acceptance();
+  double best = 0, gained = 0;
   for (int64_t more = 1; rows - 1 + more <= longest_; ++more) {
-    tokens += reach *= next;
+    gained += worth(reach *= acceptance);
     const double calls = draft_cost_ * static_cast<double>(more);
-    best = std::max(best, tokens / speed() - calls - (target_cost(rows + more) - here));
+    best = std::max(best, gained - calls - (target_cost(rows + more) - here));
   }
   return best;
 }
@@ -89,25 +92,24 @@ DraftPolicy::Step DraftPolicy::step_agreed(int64_t agreed) {
 DraftPolicy::Step DraftPolicy::step(size_t grade) {
   const auto rows = static_cast<int64_t>(drawn_.size()) + 1;
   const double reach = reach_ * grades_[grade].acceptance();
-  const double beyond = gain_beyond(reach, grades_[grade].next_acceptance(), rows + 1);
+  const double beyond = gain_beyond(reach, rows + 1);
   const double more = target_cost(rows + 1) - target_cost(rows);
-  if (reach / speed() + beyond <= more) return {false, false};
+  if (worth(reach) + beyond <= more) return {false, false};
   reach_ = reach;
   drawn_.push_back(grade);
   return {true, beyond > 0};
 }
 
+void DraftPolicy::Grade::judge(bool was_kept) {
+  kept = kForgetKept * kept + (was_kept ? 1 : 0);
+  judged = kForgetKept * judged + 1;
+}
+
 void DraftPolicy::judge(int64_t kept) {
   const auto drawn = static_cast<int64_t>(drawn_.size());
   for (int64_t i = 0; i < std::min(kept + 1, drawn); ++i) {
-    const double was_kept = i < kept ? 1 : 0;
-    Grade& grade = grades_[drawn_[i]];
-    grade.kept = kForgetKept * grade.kept + was_kept;
-    grade.judged = kForgetKept * grade.judged + 1;
-    if (i == 0) continue;
-    Grade& before = grades_[drawn_[i - 1]];
-    before.next_kept = kForgetKept * before.next_kept + was_kept;
-    before.next_judged = kForgetKept * before.next_judged + 1;
+    grades_[drawn_[i]].judge(i < kept);
+    all_.judge(i < kept);
   }
 }
 

@@ -49,20 +49,20 @@ class DraftPolicy {
 
  private:
   struct Grade {
-    double kept, judged;            // tokens drawn from such a row
-    double next_kept, next_judged;  // tokens behind one that was kept
+    double kept, judged;
     double acceptance() const { return kept / judged; }
-    double next_acceptance() const { return next_kept / next_judged; }
+    void judge(bool was_kept);
   };
   Step step(size_t grade);
-  double speed() const;
+  double worth(double reach) const;
   double target_cost(int64_t rows) const;
-  double gain_beyond(double reach, double next, int64_t rows) const;
+  double gain_beyond(double reach, int64_t rows) const;
 
   const std::vector<double>& costs_;  // of the target's calls, by rows; may be empty
   const double draft_cost_;           // 0: drafts cost nothing
   const int64_t longest_;
   std::vector<Grade> grades_;
+  Grade all_;
   double tokens_, cost_;  // of recent rounds, in target calls on one row
   double balance_ = 0;    // tokens less costs of drafts, and what may be lost
   double length_ = 4;     // of recent drafts
