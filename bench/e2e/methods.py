@@ -115,7 +115,7 @@ def of_session(name: str, session: SpeculativeSession) -> Method:
 
     both = (session.target, session.drafter)
     loaded = [model for model in both if hasattr(model, "model")]
-    return Method(name, decode, [model.lean or model.model for model in loaded])
+    return Method(name, decode, [model.model for model in loaded])
 
 
 def theirs(name: str, target: Any, assistant: Any = None, **options: Any) -> Method:

@@ -98,11 +98,6 @@ def universal(quick: bool, chosen: slice, new_tokens: int) -> dict[str, Any]:
         for length in lengths:
             methods.append(ours(f"{bridge} {length}", target, drafter, length, bridge))
     methods.append(ours("slem up to 8, confidence 0.4", target, drafter, 8, "slem", 0.4))
-    coarse = _load("drafter", "smollm2-135m", pack="int4")
-    for length, confidence in ((4, 0.0), (6, 0.0), (8, 0.4), (12, 0.4)):
-        name = f"slem up to {length}, confidence {confidence}, drafter in 4 bits"
-        methods.append(ours(name, target, coarse, length, "slem", confidence))
-    methods.append(theirs("transformers universal 4, drafter in 4 bits", target, coarse))
     methods += [
         ours("lookup 8", target, "lookup", 8),
         theirs("transformers universal 4", target, drafter),
@@ -115,8 +110,8 @@ def universal(quick: bool, chosen: slice, new_tokens: int) -> dict[str, Any]:
 PAIRS = {"lookup": lookup, "universal": universal}
 
 
-def _load(role: str, name: str, pack: bool | str = True) -> Any:
-    return load(role, str(models.fetch(name)), pack=pack)
+def _load(role: str, name: str) -> Any:
+    return load(role, str(models.fetch(name)), pack=True)
 
 
 def _measure(

@@ -2,11 +2,11 @@
 
     python bench/e2e/sampled.py [--temperature T] [--prompts FROM:TO] [--out FILE]
 
-Qwen2.5-Coder-1.5B drafted by SmolLM2-135M with 4-bit weights, prompts of three kinds in turn, 64
-new tokens. Sampled texts differ from method to method, so what is compared is seconds a token, not
-texts: their distributions are equal (tests/distributions). Every method has each prompt in turn,
-on an idle machine. transformers' universal sampling is left out: its distribution is not the
-target's (sampled_distribution.py).
+Qwen2.5-Coder-1.5B drafted by SmolLM2-135M, prompts of three kinds in turn, 64 new tokens. Sampled
+texts differ from method to method, so what is compared is seconds a token, not texts: their
+distributions are equal (tests/distributions). Every method has each prompt in turn, on an idle
+machine. transformers' universal sampling is left out: its distribution is not the target's
+(sampled_distribution.py).
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ METHODS: dict[str, dict[str, Any]] = {  # of anydraft
     "slem, up to 8, confidence 0.4": {"bridge": "slem"} | LONG,
     "slrs, 4": {"bridge": "slrs", "draft_confidence": 0},
     "auto, draft_length auto": {"draft_length": "auto", "draft_confidence": 0},
-    "tli, tree 2,1,1 hub": {"bridge": "tli", "tree": "2,1,1", "draft": "spechub"},
-    "slrs, tree 2,1,1 hub": {"bridge": "slrs", "tree": "2,1,1", "draft": "spechub"},
+    "tli, tree 2,1,1 hub": {"bridge": "tli", "tree": "2,1,1", "scheme": "spechub"},
+    "slrs, tree 2,1,1 hub": {"bridge": "slrs", "tree": "2,1,1", "scheme": "spechub"},
 }
 NEW_TOKENS = 64
 
@@ -50,10 +50,7 @@ NEW_TOKENS = 64
 def main() -> int:
     args = _parser().parse_args()
     torch.set_num_threads(args.threads)
-    target, drafter = (
-        _load("target", "qwen2.5-coder-1.5b"),
-        _load("drafter", "smollm2-135m", "int4"),
-    )
+    target, drafter = _load("target", "qwen2.5-coder-1.5b"), _load("drafter", "smollm2-135m")
     result: dict[str, Any] = {"machine": machine(), "temperature": args.temperature, "runs": []}
     if args.prompts[0] and args.out.exists():
         result = json.loads(args.out.read_text(encoding="utf-8"))
@@ -101,7 +98,7 @@ def markdown(result: dict[str, Any]) -> str:
     lines = [
         f"{datetime.date.today()}, {where['cpu']}, {where['threads']} threads, commit "
         f"{where['commit'][:12]}. T = {result['temperature']}, up to {NEW_TOKENS} new tokens; "
-        "Qwen2.5-Coder-1.5B drafted by SmolLM2-135M with 4-bit weights. Speed: tokens a second "
+        "Qwen2.5-Coder-1.5B drafted by SmolLM2-135M. Speed: tokens a second "
         "over plain decoding's on the same prompt, medians; decoding: without the first token.",
         "",
         f"| method | speed | decoding | {' | '.join(KINDS)} | tokens/target call | outside |",
@@ -129,8 +126,8 @@ def _rate(run: dict[str, Any], decoding: bool = False) -> float:
     return float((run["tokens"] - decoding) / (run["seconds"] - first))
 
 
-def _load(role: str, name: str, pack: bool | str = True) -> Any:
-    return load(role, str(models.fetch(name)), pack=pack)
+def _load(role: str, name: str) -> Any:
+    return load(role, str(models.fetch(name)), pack=True)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -58,7 +58,12 @@ def set_threads(count: int) -> None:
     """
 
 def threads() -> int:
-    """How many threads one call may use."""
+    """How many threads one call may use.
+
+    >>> import anydraft
+    >>> anydraft.threads() >= 1
+    True
+    """
 
 def uniform(
     seed: int,
@@ -251,6 +256,19 @@ class Feed:
     -1: the last slot kept) and sees it and all that it sees: siblings of a tree do not see each
     other. Logits are wanted for the last `rows` tokens. `request` names the cache: the request's
     id, for the drafter the id + 1.
+
+    >>> import torch
+    >>> from anydraft import SpeculativeSession, Vocabulary
+    >>> seen = []
+    >>> def model(feeds):
+    ...     seen.extend((feed.tokens, list(feed.keep), feed.rows) for feed in feeds)
+    ...     return torch.zeros(sum(feed.rows for feed in feeds), 2)
+    >>> model.vocabulary = Vocabulary.from_bytes(
+    ...     [b"a", b"b"], encoder=lambda text: [ord(c) - 97 for c in text]
+    ... )
+    >>> _ = SpeculativeSession(model).generate("ab", max_tokens=1)
+    >>> seen
+    [([0, 1], [], 1)]
     """
 
     @property
@@ -371,9 +389,9 @@ class Engine:
     def next(self, ids: Sequence[int] | None = None) -> Work: ...
     def failed(self, work: Work, /) -> None: ...
     def drop(self, work: Work, id: int, /) -> None: ...
-    def feed(self, work: Work, logits: Any, /) -> None: ...
+    def feed(self, work: Work, logits: Any, stream: int = ...) -> None: ...
     def emitted(self, id: int, from_index: int = 0) -> list[tuple[int, Any]]: ...
-    def logprobs(self, id: int, /) -> list[TokenLogprobs]: ...
+    def logprobs(self, id: int, from_index: int = 0) -> list[TokenLogprobs]: ...
     def finish(self, id: int, /) -> str | None: ...
     def stats(self, id: int, /) -> Stats: ...
 
@@ -398,6 +416,17 @@ class Drafter:
     def next(self) -> list[Feed]: ...
     def feed(self, feeds: Sequence[Feed], logits: Any, /) -> None: ...
     def failed(self, feeds: Sequence[Feed], /) -> None: ...
+    def verify(
+        self,
+        ids: Sequence[int],
+        lengths: Sequence[int],
+        target_logits: Any,
+        sampling: Sequence[SamplingParams],
+        verifier: str,
+        requests: Sequence[int],
+        positions: Sequence[int],
+        /,
+    ) -> tuple[list[int], list[int], list[int], list[str], list[int]]: ...
     def check(self, id: int, /) -> None: ...
     def retry(self, id: int, /) -> None: ...
     def draft(self, id: int, width: int, /) -> tuple[Any, ...]: ...
@@ -420,6 +449,10 @@ class Decoder:
     def description(self) -> str: ...
     @property
     def step_bytes(self) -> int: ...
+    @property
+    def cache_bytes_per_token(self) -> int: ...
+    @property
+    def cached_requests(self) -> int: ...
 
 def gguf_metadata(path: str) -> dict[str, Any]:
     """The metadata of a GGUF file; texts as bytes, numbers of arrays as floats."""

@@ -28,6 +28,19 @@ class Slrs:
             the rule says, down to one drafter token each at 1. That is known when drawing, so the
             distribution stays exact; `stats.stopped` says how much of it the rule itself stopped.
             0: nothing is drafted.
+
+    Raises:
+        InputError: by a session, for a stop rule or a budget that cannot be.
+
+    >>> import torch
+    >>> from anydraft import SpeculativeSession, Vocabulary, stateless
+    >>> def letters(text):
+    ...     spell = lambda given: [text.index(char) for char in given]
+    ...     return Vocabulary.from_bytes([char.encode() for char in text], encoder=spell)
+    >>> target = stateless(lambda ids: torch.zeros(*ids.shape, 3), letters("abc"))
+    >>> drafter = stateless(lambda ids: torch.zeros(*ids.shape, 3), letters("cba"))
+    >>> SpeculativeSession(target, drafter, bridge=Slrs(stop_rule="settled", budget=16)).bridge
+    'slrs'
     """
 
     stop_rule: int | Literal["settled"] = 1
@@ -79,6 +92,17 @@ def choose_bridge(target: Any, drafter: Any, bridge: Any) -> str:
     return str(name)
 
 
+def settled_bridge(target: Any, model: Any, bridge: Any) -> Bridge:
+    """The bridge by name, for those who do not show the estimator of "auto" the target's rows.
+
+    target: a `Vocabulary`; model: the drafter, "lookup" or None.
+    """
+    if bridge != "auto" or model is None or isinstance(model, str) or model.vocabulary == target:
+        return bridge  # type: ignore[no-any-return]
+    shared = _core.VocabularyMapTable(model.vocabulary.table, target.table).shared
+    return "tli" if shared else "slem"
+
+
 def drafter_options(
     target: Any,
     drafter: Any,
@@ -89,7 +113,6 @@ def drafter_options(
     scheme: str,
     verifier: str,
     draft_cost: float,
-    row_costs: list[float],
 ) -> tuple[str, _core.DrafterOptions]:
     """The bridge that is meant and the engine's options.
 
@@ -107,7 +130,7 @@ def drafter_options(
         bridge=name,
         draft_length=_LONGEST if draft_length == "auto" else draft_length,
         draft_cost=draft_cost,
-        row_costs=row_costs,
+        row_costs=_row_costs(target) if draft_length == "auto" and drafter is not None else [],
         auto_length=draft_length == "auto",
         tree=_core.TreeShape(
             list(shape.widths), max_nodes=shape.max_nodes, depth=shape.depth, beam=shape.beam
@@ -128,7 +151,7 @@ def draft_cost(target: Any, drafter: Any) -> float:
     return float(own[1]) / float(theirs[1]) if own and theirs else 0.15
 
 
-def row_costs(target: Any) -> list[float]:
+def _row_costs(target: Any) -> list[float]:
     """Calls of the target on 0, 1, 2, … rows in calls on one; [] where it has no `row_costs`."""
     costs = getattr(target, "row_costs", None)
     if not isinstance(costs, Sequence) or len(costs) < 2 or not costs[1] > 0:

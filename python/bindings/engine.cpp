@@ -2,11 +2,14 @@
 
 #include <pybind11/stl.h>
 
+#include <algorithm>
+#include <cstddef>
+
 #include "anydraft/error.h"
 #include "bind.h"
 #include "bridge/slrs.h"
 #include "dlpack.h"
-#include "draft/random_source.h"
+#include "rows/random_source.h"
 
 namespace anydraft::bindings {
 namespace {
@@ -18,14 +21,6 @@ py::object keep_of(const Feed& feed) {
   py::list slots(leading);
   for (int32_t slot : feed.keep_also) slots.append(slot);
   return slots;
-}
-
-// A tensor for as long as its rows are read; let go of on any thread.
-std::shared_ptr<const void> held(const py::object& owner) {
-  return {new py::object(owner), [](const py::object* object) {
-            const py::gil_scoped_acquire acquire;
-            delete object;
-          }};
 }
 
 py::dict bridges_of(const Stats& stats) {
@@ -188,75 +183,31 @@ void bind_engine_class(py::module_& module) {
       .def("failed", py::overload_cast<const Work&>(&Engine::failed))
       .def("drop", &Engine::drop)
       .def("feed",
-           [](Engine& engine, const Work& work, py::object logits) {
-             const Rows rows = cpu_rows_from(logits, "Engine.feed");
-             const std::shared_ptr<const void> owner = held(rows.owner);
+           [](Engine& engine, const Work& work, py::object logits, uint64_t stream) {
+             const Rows rows = rows_from(logits, "Engine.feed");
+             const std::shared_ptr<const void> owner = kept_alive(rows.owner);
              py::gil_scoped_release release;
-             engine.feed(work, rows.view, owner);
-           })
+             engine.feed(work, rows.view, owner,
+                         {rows.on_cuda, reinterpret_cast<void*>(stream)});
+           },
+           py::arg("work"), py::arg("logits"), py::arg("stream") = 0)
       .def(
           "emitted",
           [](const Engine& engine, int64_t id, size_t from) {
             return emitted_of(engine.emitted(id), from);
           },
           py::arg("id"), py::arg("from_index") = 0)
-      .def("logprobs", &Engine::logprobs)
+      .def(
+          "logprobs",
+          [](const Engine& engine, int64_t id, size_t from) {
+            const std::vector<TokenLogprobs>& all = engine.logprobs(id);
+            const auto first = static_cast<std::ptrdiff_t>(std::min(from, all.size()));
+            return std::vector<TokenLogprobs>(all.begin() + first, all.end());
+          },
+          py::arg("id"), py::arg("from_index") = 0)
       .def("finish", [](const Engine& engine, int64_t id) { return finish_of(engine.finish(id)); })
       .def("stats", &Engine::stats)
       .def("__len__", &Engine::size);
-}
-
-// A draft as `verify` takes it, with dense rows over `width` target ids.
-py::tuple draft_of(const Drafter& drafter, int64_t id, int64_t width) {
-  const Draft& draft = drafter.draft(id);
-  const DraftTree& tree = draft.tree;
-  std::vector<int32_t> kinds;
-  for (ProposalKind kind : tree.kinds) kinds.push_back(static_cast<int32_t>(kind));
-  std::vector<float> logits(draft.rows.size() * width);
-  for (size_t row = 0; row < draft.rows.size(); ++row) {
-    draft.write_logits(static_cast<int64_t>(row), width, logits.data() + row * width);
-  }
-  const py::bytes data(reinterpret_cast<const char*>(logits.data()), logits.size() * sizeof(float));
-  return py::make_tuple(tree.tokens, tree.parents, tree.paths, kinds, tree.rows, data,
-                        draft.rows.size(), draft.sampling);
-}
-
-void bind_drafter(py::module_& module) {
-  py::class_<Drafter>(module, "Drafter")
-      .def(py::init([](SharedVocabulary target, SharedVocabulary drafter,
-                       const DrafterOptions& options) {
-             return std::make_unique<Drafter>(std::move(target), std::move(drafter), options);
-           }),
-           py::arg("target"), py::arg("drafter"), py::arg("options"))
-      .def(
-          "add",
-          [](Drafter& drafter, int64_t id, const SamplingParams& sampling,
-             const std::optional<SamplingParams>& draft_sampling, TokenIds stop,
-             uint32_t random_stream) {
-            drafter.add(id, {sampling, draft_sampling, std::move(stop), random_stream});
-          },
-          py::arg("id"), py::kw_only(), py::arg("sampling"), py::arg("draft_sampling") = py::none(),
-          py::arg("stop") = TokenIds{}, py::arg("random_stream") = 0)
-      .def("has", &Drafter::has)
-      .def("__len__", &Drafter::size)
-      .def("forget", &Drafter::forget)
-      .def("propose", &Drafter::propose, py::call_guard<py::gil_scoped_release>())
-      .def("next", py::overload_cast<>(&Drafter::next, py::const_),
-           py::call_guard<py::gil_scoped_release>())
-      .def("feed",
-           [](Drafter& drafter, const std::vector<Feed>& feeds, py::object logits) {
-             const Rows rows = cpu_rows_from(logits, "Drafter.feed");
-             const std::shared_ptr<const void> owner = held(rows.owner);
-             py::gil_scoped_release release;
-             drafter.feed(feeds, rows.view, owner);
-           })
-      .def("failed", &Drafter::failed)
-      .def("check",
-           [](const Drafter& drafter, int64_t id) {
-             if (const std::exception_ptr error = drafter.error(id)) std::rethrow_exception(error);
-           })
-      .def("retry", &Drafter::retry)
-      .def("draft", draft_of);
 }
 
 }  // namespace
@@ -267,7 +218,6 @@ void bind_engine(py::module_& module) {
   bind_request(module);
   bind_work(module);
   bind_engine_class(module);
-  bind_drafter(module);
 }
 
 }  // namespace anydraft::bindings

@@ -1,6 +1,6 @@
 """Faults put into a copy of the sources, one at a time: each must fail a test.
 
-    python tests/mutations/run.py [--only WORD] [--report FILE]
+    python tests/mutations/run.py [--only WORD] [--copy FOLDER] [--report FILE]
 
 Wanted: cmake, ninja, a compiler and what the tests need, in this Python's environment.
 """
@@ -54,8 +54,8 @@ MUTATIONS = (
     Mutation(
         "the target's rows of a neighbour",
         ENGINE,
-        "    row += feed.rows;\n  }\n  const auto judge",
-        "    row += feed.rows > 1 ? feed.rows - 1 : 1;\n  }\n  const auto judge",
+        "    row += feed.rows;\n  }\n  const auto ask",
+        "    row += feed.rows > 1 ? feed.rows - 1 : 1;\n  }\n  const auto ask",
         (INVARIANCE,),
     ),
     Mutation(
@@ -68,22 +68,22 @@ MUTATIONS = (
     Mutation(
         "verification uniforms shared by the requests of a seed",
         STATE,
-        "const uint32_t stream = request_.random_stream,",
-        "const uint32_t stream = 0,",
+        "request.uniforms.requests = &request_.random_stream;",
+        "static const uint32_t none = 0;\n  request.uniforms.requests = &none;",
         (OPTIONS,),
     ),
     Mutation(
         "verification uniforms of the round before",
         STATE,
-        "place = static_cast<uint32_t>(committed_.size());",
-        "place = static_cast<uint32_t>(request_.prompt.size());",
+        "position_ = static_cast<uint32_t>(committed_.size());",
+        "position_ = static_cast<uint32_t>(request_.prompt.size());",
         (BATCHED,),
     ),
     Mutation(
         "the verdict of the round before",
-        STATE,
-        "  verdict_ = pair.random().judge(request);",
-        "  if (verdict_.next_tokens.empty()) verdict_ = pair.random().judge(request);",
+        "cpp/src/rows/cpu_backend.cpp",
+        "      tree.result = random_->judge(tree.request);",
+        "      if (tree.result.next_tokens.empty()) tree.result = random_->judge(tree.request);",
         (BATCHED,),
     ),
     Mutation(
@@ -239,12 +239,14 @@ def play(copy: Path, mutation: Mutation) -> str | None:
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--only", default="", help="mutations whose name has this in it")
+    arguments.add_argument("--copy", type=Path, help="where the copy is to lie, and to stay")
     arguments.add_argument("--report", type=Path, help="where to write the table")
     options = arguments.parse_args()
     rows, survived = [], 0
     with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder)
-        configure(copy)
+        copy = options.copy or Path(folder)
+        if not (copy / "build").exists():
+            configure(copy)
         for mutation in MUTATIONS:
             if options.only not in mutation.name:
                 continue

@@ -102,7 +102,6 @@ def test_streams_text_and_prints_a_table(target, drafter, capsys):
         ["--bridge", "slem"],
         ["--bridge", "slem", "--temperature", "0.9", "--seed", "3", "--top-p", "0.9"],
         ["--pack"],
-        ["--pack", "int4"],
         ["--pack", "none"],
         ["--draft-length", "auto", "--draft-confidence", "0.1"],
         ["--stop", "e", "--stop", "\n"],

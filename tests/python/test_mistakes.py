@@ -141,12 +141,19 @@ def test_ids_without_an_embedding_are_named(folder):
 
 def test_a_model_that_is_read_is_packed_where_that_pays(folder):
     from anydraft import hf
+    from anydraft.hf.packing import PackedLinear
 
     torch = pytest.importorskip("torch")
-    pays = torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
-    assert (hf.load(folder, vocabulary=BOTH).lean is not None) == pays
-    assert hf.load(folder, vocabulary=BOTH, pack=False).lean is None
-    assert hf.load(folder, vocabulary=BOTH, dtype=torch.bfloat16).lean is None
+
+    def is_packed(**options):
+        model = hf.load(folder, vocabulary=BOTH, **options).model
+        return isinstance(model.lm_head, PackedLinear)
+
+    assert is_packed() == (torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512"))
+    assert not is_packed(pack=False)
+    assert not is_packed(dtype=torch.bfloat16)
+    with pytest.raises(ValueError, match="expected pack to be None, False or True, got 'int4'"):
+        is_packed(pack="int4")
 
 
 def test_models_may_be_read_by_several_threads(folder):

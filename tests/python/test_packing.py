@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -13,24 +11,12 @@ from hf_toys import (  # noqa: E402
     BUILDERS,
     assert_close,
     build,
-    feed,
     fresh,
     llama,
     one_thread,  # noqa: F401
     random_tokens,
 )
-from toys import TARGET  # noqa: E402
 
-from anydraft import (  # noqa: E402
-    InputError,
-    SpeculativeSession,
-    hf,
-)
-from anydraft.hf.lean.coarse import (  # noqa: E402
-    GROUP,
-    EightBitLinear,
-    FourBitLinear,
-)
 from anydraft.hf.packing import PackedLinear, pack_linears  # noqa: E402
 
 
@@ -66,59 +52,6 @@ def test_fused_projections_survive_other_inputs() -> None:
     for name, linear in linears.items():
         assert torch.equal(getattr(model, name).weight, linear.weight)
         assert torch.equal(getattr(model, name).bias, linear.bias)
-
-
-@pytest.mark.parametrize("kind", [FourBitLinear, EightBitLinear])
-def test_coarse_linear_is_a_product_with_rounded_weights(kind: type[torch.nn.Module]) -> None:
-    torch.manual_seed(0)
-    for bias in (False, True):
-        linear = torch.nn.Linear(2 * GROUP, 48, bias=bias).requires_grad_(False)
-        coarse = kind(linear.weight, linear.bias)
-        if kind is FourBitLinear:
-            groups = linear.weight.view(48, 2, GROUP)
-            step = (groups.amax(2) - groups.amin(2)).repeat_interleave(GROUP, 1) / 15
-        else:
-            step = linear.weight.abs().amax(1, keepdim=True) / 127
-        largest = linear.weight.abs().max()  # scales and offsets are bfloat16: 8 bits
-        assert ((coarse.weight - linear.weight).abs() <= 0.51 * step + largest / 100).all()
-        x = torch.randn(9, 2 * GROUP).bfloat16().float()
-        expected = x @ coarse.weight.t() + (linear.bias if bias else 0)
-        torch.testing.assert_close(coarse(x), expected, rtol=0.01, atol=0.02)
-        for start, end in ((0, 1), (2, 5), (4, 9)):  # to the bit, whatever rows stand beside them
-            assert torch.equal(coarse(x[start:end]), coarse(x)[start:end])
-
-
-def test_coarse_models_are_the_rounded_model() -> None:
-    """Their logits are those of transformers with the rounded weights, but for bfloat16 inputs."""
-    sizes = {"hidden_size": 64, "intermediate_size": 96, "num_attention_heads": 4}
-    torch.manual_seed(0)
-    rounded = llama(**sizes)
-    coarse = hf.load(copy.deepcopy(rounded), pack="int4", vocabulary=object())
-    assert coarse.lean is not None
-    assert isinstance(coarse.model.lm_head, EightBitLinear)
-    for path, layer in rounded.named_modules():
-        if isinstance(layer, torch.nn.Linear):
-            weight = coarse.model.get_submodule(path).weight
-            assert not torch.equal(weight, layer.weight)
-            layer.weight = torch.nn.Parameter(weight, requires_grad=False)
-    text = random_tokens(12)
-    expected = fresh(rounded, text)
-    error = (coarse([feed(text)]) - expected).abs().max() / expected.abs().max()
-    assert error < 0.05
-
-    # A text would have the rounded model's distribution: for drafting only, however it was packed.
-    for model in (coarse, hf.HfModel(coarse.model, TARGET)):
-        model.vocabulary = TARGET
-        with pytest.raises(InputError, match=r'target with its own weights.*pack="int4"'):
-            SpeculativeSession(model)
-        SpeculativeSession(hf.HfModel(rounded, TARGET), model)
-
-
-def test_shapes_that_no_coarse_kernel_takes_stay_exact() -> None:
-    model = pack_linears(llama(), coarse=True)  # 48 inputs
-    assert isinstance(model.lm_head, PackedLinear)
-    with pytest.raises(ValueError, match="int4"):
-        hf.load(llama(), pack="int3", vocabulary=object())
 
 
 def test_packing_leaves_tied_embeddings_and_releases_the_rest() -> None:

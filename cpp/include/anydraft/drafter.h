@@ -32,6 +32,7 @@
 namespace anydraft {
 
 class RandomSource;    // where random choices come from
+class RowBackend;      // what is done to rows where they lie
 class DraftTokenTrie;  // what each drafter token spells in the target's tokens
 
 enum class Bridge : int32_t {
@@ -109,6 +110,7 @@ struct Draft {
   std::vector<std::unique_ptr<DraftRow>> rows;  // none: what is drafted is certain
   SamplingParams sampling;
   std::deque<std::vector<float>> made;  // rows that are nowhere else
+  const RowBackend* backend = nullptr;  // of the device that the rows lie on
 
   // Logits of a row over target ids, out [width]: for hosts whose verifiers take dense rows.
   void write_logits(int64_t row, int64_t width, float* out) const;
@@ -163,8 +165,9 @@ class Drafter {
   // Error(kValue) for another shape.
   // The rows stay as they are until the request's next propose(), or for as long as `owner` is
   // held: they are read again when the draft is judged.
+  // Throws Error(kValue) for what a device does not do, by name, and Error(kCudaUnavailable).
   void feed(const std::vector<Feed>& feeds, const RowsView& logits,
-            const std::shared_ptr<const void>& owner = nullptr);
+            const std::shared_ptr<const void>& owner = nullptr, const Device& device = {});
   // After a call of the model with these feeds failed half way: its caches may have been cut.
   void failed(const std::vector<Feed>& feeds);
 
@@ -174,6 +177,8 @@ class Drafter {
   void retry(int64_t id);  // its error is forgotten; next() asks for the rows again
   const DraftStats& stats(int64_t id) const;
   const Pair& pair() const { return *pair_; }
+  // What reads rows there; as feed() throws.
+  RowBackend& rows_on(const Device& device);
 
   // The target's rows of a draft, from `first` on, once `context` holds what came of it: the kept
   // nodes `path` and one token more, or less where the text ended. Bridge kAuto learns from them.
@@ -186,6 +191,7 @@ class Drafter {
   struct State;
   State& state(int64_t id) const;
   std::unique_ptr<Pair> pair_;
+  std::unique_ptr<RowBackend> cpu_, cuda_;  // the latter once rows lie there
   std::map<int64_t, std::unique_ptr<State>> requests_;
 };
 

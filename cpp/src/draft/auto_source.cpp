@@ -57,10 +57,10 @@ void AutoSource::choose(int64_t remaining) {
   now_ = best;
 }
 
-void AutoSource::take(const RowsView& rows, int64_t first) {
+void AutoSource::take(const RowsView& rows, int64_t first, RowBackend& backend) {
   std::optional<std::string> text = now().source->drafted_text();
   if (!text && drawn_.empty()) text = "";  // a tree's root
-  now().source->take(rows, first);
+  now().source->take(rows, first, backend);
   if (!text) return;
   const int64_t known = std::min<int64_t>(rows.cols, candidates_[0]->pair.drafter->size());
   CounterfactualAcceptance::Row row{std::move(*text), std::vector<float>(known)};
@@ -86,10 +86,6 @@ void AutoSource::learn(const RowsView& target, int64_t first, const TokenIds& co
   acceptance_.add(came, target_probs, drawn_, target.cols);
   ++stats_.bridges[now_].rounds;
   report();
-}
-
-void AutoSource::set_target_width(int64_t width) {
-  for (const auto& candidate : candidates_) candidate->source->set_target_width(width);
 }
 
 double AutoSource::worth(const Candidate& candidate) const {

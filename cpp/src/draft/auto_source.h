@@ -22,14 +22,13 @@ class AutoSource : public DraftSource {
   void start(const TokenIds& committed, int64_t remaining) override;
   bool wants_model() const override { return now().source->wants_model(); }
   Feed feed() const override { return now().source->feed(); }
-  void take(const RowsView& rows, int64_t first) override;
+  void take(const RowsView& rows, int64_t first, RowBackend& backend) override;
   void learn(const RowsView& target, int64_t first, const TokenIds& committed,
              const std::vector<int32_t>& path) override;
   void settle(const TokenIds& committed, const std::vector<int32_t>& path) override {
     now().source->settle(committed, path);
   }
   void failed() override { now().source->failed(); }
-  void set_target_width(int64_t width) override;
   const Draft& draft() const override { return now().source->draft(); }
 
  private:

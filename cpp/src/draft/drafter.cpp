@@ -7,6 +7,7 @@
 #include "draft/auto_source.h"
 #include "draft/lookup.h"
 #include "draft/model_source.h"
+#include "rows/cpu_backend.h"
 #include "rows/draft_rows.h"
 
 namespace anydraft {
@@ -107,6 +108,27 @@ void DrafterOptions::validate() const {
   }
 }
 
+namespace {
+
+[[noreturn]] void fail_on_device(const std::string& what) {
+  fail(what + " with rows on a CUDA device; rows in memory take it");
+}
+
+void check_device(const DrafterOptions& options) {
+  const auto& widths = options.tree.widths;
+  const bool chain = options.tree.max_nodes == 0 && all_ones(widths.begin(), widths);
+  if (options.bridge == Bridge::kAuto) fail_on_device("a bridge by name, got auto");
+  if (options.bridge == Bridge::kSlrs && options.stop_rule.general()) {
+    fail_on_device("a stop rule of one drafter token for bridge slrs, got a general one");
+  }
+  if (options.bridge == Bridge::kSlrs && !chain) {
+    fail_on_device("a chain for bridge slrs, got a tree");
+  }
+  if (options.random_source) fail_on_device("uniforms by key, got another random source");
+}
+
+}  // namespace
+
 std::unique_ptr<DraftSource> make_source(const Pair& pair, const DraftRequest& request,
                                          DraftStats& stats, DraftPolicy* policy) {
   switch (pair.options.bridge) {
@@ -164,7 +186,8 @@ Drafter::Drafter(std::shared_ptr<const Vocabulary> target,
     : pair_(new Pair(std::move(target), std::move(drafter), std::move(map), std::move(token_trie),
                      std::move(options))) {
   Pair& pair = *pair_;
-  if (!pair.options.random_source) pair.options.random_source = std::make_shared<RandomSource>();
+  const auto& random = pair.options.random_source;
+  cpu_ = std::make_unique<CpuBackend>(random ? random : std::make_shared<RandomSource>());
   if (!pair.target) fail("a target vocabulary, got none");
   pair.options.validate();
   if (!pair.across()) return;
@@ -188,6 +211,17 @@ Drafter::Drafter(std::shared_ptr<const Vocabulary> target,
 }
 
 Drafter::~Drafter() = default;
+
+// What asks the host to read whole rows is refused: nothing copies them there unseen.
+RowBackend& Drafter::rows_on(const Device& device) {
+  if (!device.cuda) return *cpu_;
+  if (!cuda_) {
+    check_device(pair_->options);
+    cuda_ = make_cuda_backend();
+  }
+  cuda_->use(device);
+  return *cuda_;
+}
 
 Drafter::State& Drafter::state(int64_t id) const {
   const auto found = requests_.find(id);
@@ -242,7 +276,7 @@ std::vector<Feed> Drafter::next(const std::vector<int64_t>& ids) const {
 }
 
 void Drafter::feed(const std::vector<Feed>& feeds, const RowsView& logits,
-                   const std::shared_ptr<const void>& owner) {
+                   const std::shared_ptr<const void>& owner, const Device& device) {
   int64_t expected = 0, row = 0;
   for (const Feed& feed : feeds) expected += feed.rows;
   if (logits.rows != expected || logits.cols < 1) {
@@ -250,12 +284,23 @@ void Drafter::feed(const std::vector<Feed>& feeds, const RowsView& logits,
     fail("logits [" + std::to_string(expected) + ", vocab] from the drafter, got [" +
          std::to_string(logits.rows) + ", " + std::to_string(logits.cols) + "]");
   }
+  RowBackend& backend = rows_on(device);
+  std::vector<DrawTask> tasks;
+  for (const Feed& feed : feeds) {
+    const auto found = requests_.find(feed.request);
+    if (found != requests_.end() && !backend.in_memory()) {
+      found->second->source->plan(logits, row, tasks);
+    }
+    row += feed.rows;
+  }
+  backend.begin(tasks);
+  row = 0;
   for (const Feed& feed : feeds) {
     const auto found = requests_.find(feed.request);
     if (found != requests_.end()) {
       State& request = *found->second;
       try {
-        request.source->take(logits, row);
+        request.source->take(logits, row, backend);
         if (owner) request.held.push_back(owner);
       } catch (const std::exception&) {
         request.error = std::current_exception();

@@ -17,12 +17,14 @@ struct Prior {
   double from;  // certainty, or tokens that agreed
   double acceptance;
 };
-constexpr Prior kCertainties[] = {{0, .15},  {.2, .33}, {.4, .52},
-                                  {.6, .72}, {.8, .86}, {.95, .95}};
+constexpr Prior kCertainties[] = {{0, .15}, {.2, .33}, {.4, .52}, {.6, .72}, {.8, .86}, {.95, .95}};
 constexpr Prior kAgreements[] = {{0, .3}, {3, .4}, {4, .5}, {5, .6}, {7, .75}, {11, .9}};
 constexpr double kPriorWeight = 3, kPriorAcceptance = 0.7;
 
-double knob(const char* n, double d) { const char* s = getenv(n); return s ? atof(s) : d; }
+double knob(const char* n, double d) {
+  const char* s = getenv(n);
+  return s ? atof(s) : d;
+}
 template <size_t kCount>
 size_t grade_of(const Prior (&priors)[kCount], double value) {
   size_t grade = 0;

@@ -48,32 +48,27 @@ def add_model_options(option: Callable[..., Any], *, backend: str = "auto") -> N
         "--pack",
         nargs="?",
         const="exact",
-        choices=("exact", "int4", "none"),
-        help="pack the linear layers (hf on a CPU; default: where it pays); int4: the drafter's "
-        "with weights of 4 bits",
+        choices=("exact", "none"),
+        help="pack the linear layers (hf on a CPU; default: where it pays)",
     )
     option("--threads", type=int, metavar="N", help="of the models")
 
 
 def load_target(args: argparse.Namespace) -> Any:
     """The model of --target."""
-    exact = {} if args.pack is None else {"pack": args.pack != "none"}
-    return _load("target", args.target, args, args.weights, exact)
+    return _load("target", args.target, args, args.weights)
 
 
 def load_drafter(args: argparse.Namespace) -> Any:
     """The model of --drafter; "lookup" and None ("none") as they are."""
     if args.drafter in ("none", "lookup"):
         return None if args.drafter == "none" else "lookup"
-    packs = {"int4": "int4", "exact": True, "none": False}
-    pack = {} if args.pack is None else {"pack": packs[args.pack]}
-    return _load("drafter", args.drafter, args, args.drafter_weights, pack)
+    return _load("drafter", args.drafter, args, args.drafter_weights)
 
 
-def _load(
-    role: str, name: str, args: argparse.Namespace, weights: str | None, pack: dict[str, Any]
-) -> Any:
-    if pack and (args.backend == "native" or weights):
+def _load(role: str, name: str, args: argparse.Namespace, weights: str | None) -> Any:
+    options: dict[str, Any] = {} if args.pack is None else {"pack": args.pack != "none"}
+    if options and (args.backend == "native" or weights):
         raise InputError("[cli] expected --pack with --backend hf, got it for a native model")
     if weights and args.backend == "hf":
         raise InputError("[cli] expected --weights for a native model, got --backend hf")
@@ -81,10 +76,10 @@ def _load(
         if args.threads < 1:
             raise InputError(f"[cli] expected --threads >= 1, got {args.threads}")
         _core.set_threads(args.threads)
-    backend = "hf" if pack else args.backend
+    backend = "hf" if options else args.backend
     if weights:
-        pack = {"weights": weights}
-    model = load(role, name, backend=backend, **pack)
+        options = {"weights": weights}
+    model = load(role, name, backend=backend, **options)
     if args.threads is not None and "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(args.threads)
     return model

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +18,21 @@ def load(
     name_or_model: str | Path | Any,
     *,
     tokenizer: Any = None,
-    pack: bool | str | None = None,
+    pack: bool | None = None,
     dtype: torch.dtype | str | None = None,
     device: torch.device | str | None = "auto",
     vocabulary: Any = None,
     together: bool | None = None,
+    static: bool | None = None,
+    row_costs: Sequence[float] | None = None,
 ) -> HfModel:
     """A model from a folder, from the hub, or already built, ready for a session.
 
     tokenizer: read from the same place unless given. dtype: float32 on a CPU, otherwise the file's.
-    pack: packs the linear layers (CPU and float32 only; in place when the model is given built);
-    families that are known get a leaner forward pass than transformers' own. Not packed, a call on
-    several tokens costs a CPU twice one on one token, and speculation gains nothing there. None:
-    where it can be done to a model that is read here. "int4": packs them with weights of 4 bits,
-    for drafters: it is another model then, which a session refuses as its target.
+    pack: packs the linear layers (CPU and float32 only; in place when the model is given built).
+    Not packed, a call on several tokens costs a CPU twice one on one token, and speculation gains
+    nothing there. None: where it can be done to a model that is read here. Families that the
+    native decoder knows (`native.load`) run faster there.
     vocabulary: an anydraft.Vocabulary; made from the tokenizer unless given, and enough by itself
     where no chat template is wanted.
     device: "auto": of a model that is read here, a GPU where there is one; None or "auto": a built
@@ -39,6 +40,15 @@ def load(
     together: feeds of several requests share a forward pass, padded to the longest. None: on a GPU.
     It pays where a pass is the reading of the weights; a row may then differ in its last bits from
     that of a pass of its own.
+    static: steps of few tokens run over all requests' caches at once, by fixed shapes, and on a GPU
+    as CUDA graphs: captured by shape when first met, compared with the eager pass, and left off
+    where they differ (`graphs` of the model says why). None: on a GPU, where the model takes masks
+    of its own and has no layers but attention.
+    row_costs: costs of calls on 0, 1, 2, … rows, in any unit that target and drafter share: what
+    draft lengths go by, and how far a recurrent model's snapshot may lag. None: not known.
+
+    A tokenizer with parts that are not read natively is encoded by the tokenizers library, with a
+    warning that names the part.
 
     >>> import transformers
     >>> from anydraft import Vocabulary, hf
@@ -50,8 +60,8 @@ def load(
     >>> model.context_length
     2048
     """
-    if pack not in (None, False, True, "int4"):
-        raise ValueError(f'[hf.load] expected pack to be None, False, True or "int4", got {pack!r}')
+    if not isinstance(pack, bool | None):
+        raise ValueError(f"[hf.load] expected pack to be None, False or True, got {pack!r}")
     folder: Path | None = None
     model: Any = name_or_model
     if isinstance(name_or_model, str | Path):
@@ -63,17 +73,15 @@ def load(
         model = model if dtype is None else model.to(dtype)
     if vocabulary is None:
         vocabulary = _vocabulary(folder, tokenizer)
-    lean = None
     if pack:
-        from anydraft.hf.lean.decoder import lean_decoder
         from anydraft.hf.packing import pack_linears
 
-        lean = lean_decoder(pack_linears(model.eval(), coarse=pack == "int4"))
+        pack_linears(model.eval())
     if getattr(model.config, "is_encoder_decoder", False):
         from anydraft.hf.encoder_decoder import HfEncoderDecoder
 
-        return HfEncoderDecoder(model, vocabulary, tokenizer)
-    return HfModel(model, vocabulary, tokenizer, lean, together)
+        return HfEncoderDecoder(model, vocabulary, tokenizer, row_costs)
+    return HfModel(model, vocabulary, tokenizer, together, row_costs, static)
 
 
 def _can_pack(model: Any) -> bool:
@@ -180,5 +188,5 @@ def _vocabulary(folder: Path | None, tokenizer: Any) -> Any:
     from anydraft import Vocabulary
 
     if local:
-        return Vocabulary.from_file(str(file))
-    return Vocabulary.from_json(backend.to_str())
+        return Vocabulary.from_file(str(file), fallback=True)
+    return Vocabulary.from_json(backend.to_str(), fallback=True)

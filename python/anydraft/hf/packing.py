@@ -8,14 +8,10 @@ spends around its products: three projections in place of one, copies of keys an
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
-
-from anydraft.hf.lean.coarse import CoarseLinear, EightBitLinear, FourBitLinear, fits
 
 ATTENTION = "anydraft_sdpa"  # the name of `_grouped_attention` in transformers
 _TOGETHER = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))  # products of one input
@@ -45,12 +41,11 @@ class PackedLinear(nn.Module):
         """x [..., in] -> [..., out]."""
         rows = x.numel() // self.in_features
         if rows >= self.least_rows:
-            return self.product(x)
+            return self._product(x)
         flat = nn.functional.pad(x.reshape(rows, -1), (0, 0, 0, self.least_rows - rows))
-        return self.product(flat)[:rows].view(*x.shape[:-1], self.out_features)
+        return self._product(flat)[:rows].view(*x.shape[:-1], self.out_features)
 
-    def product(self, x: torch.Tensor) -> torch.Tensor:
-        """x [..., in] -> [..., out], quickest for `least_rows` rows and more."""
+    def _product(self, x: torch.Tensor) -> torch.Tensor:
         out: torch.Tensor = torch.ops.mkldnn._linear_pointwise.default(
             x, self.packed, self.bias, "none", [], ""
         )
@@ -61,10 +56,6 @@ class PackedLinear(nn.Module):
         return f"in_features={self.in_features}, out_features={self.out_features}"
 
 
-Packed = PackedLinear | CoarseLinear
-_Pack = Callable[[torch.Tensor, torch.Tensor | None], Packed]
-
-
 class _FusedProjection(nn.Module):
     """Member `index` of several projections of one input, computed together.
 
@@ -73,7 +64,7 @@ class _FusedProjection(nn.Module):
     still gets the right answer, only more slowly.
     """
 
-    def __init__(self, linear: Packed, sizes: list[int], index: int, held: list[Any]) -> None:
+    def __init__(self, linear: PackedLinear, sizes: list[int], index: int, held: list[Any]) -> None:
         super().__init__()
         self.linear, self.sizes, self.index = linear, sizes, index
         self.held = held  # shared by the members: [(input, outputs)] or []
@@ -114,22 +105,11 @@ def least_rows() -> int:
     return 4 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 1
 
 
-def fused(parent: nn.Module, *names: str) -> Packed | None:
-    """The one product behind these children of `parent`, in this order; None if it is not so."""
-    members = [getattr(parent, name) for name in names]
-    if not all(isinstance(member, _FusedProjection) for member in members):
-        return None
-    linear: Packed = members[0].linear
-    in_order = all(m.linear is linear and m.index == i for i, m in enumerate(members))
-    return linear if in_order and len(members) == len(members[0].sizes) else None
-
-
-def pack_linears(model: nn.Module, rows_hint: int = 8, *, coarse: bool = False) -> nn.Module:
+def pack_linears(model: nn.Module, rows_hint: int = 8) -> nn.Module:
     """Packs every float32 nn.Linear of a CPU model in place, freezes the model and returns it.
 
     The outputs are the same within rounding. An embedding tied to a packed layer keeps its weight.
     rows_hint: the rows (tokens) a call usually has; the layout is chosen for it, any number works.
-    coarse: weights of 4 bits, the head's of 8: another model, quicker, for drafters.
     """
     if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         raise ValueError("[pack_linears] expected a torch with oneDNN, got one without it")
@@ -137,9 +117,7 @@ def pack_linears(model: nn.Module, rows_hint: int = 8, *, coarse: bool = False) 
         raise ValueError("[pack_linears] expected float32 linear layers on the CPU, got none")
     model.requires_grad_(False)
     with torch.no_grad():
-        pack = _coarsely if coarse else PackedLinear
-        done = _eight_bit_head(model) if coarse else {}
-        _pack_children(model, partial(pack, rows_hint=rows_hint), done)
+        _pack_children(model, rows_hint, {})
     _use_grouped_attention(model)
     return model
 
@@ -153,31 +131,20 @@ def _packable(module: nn.Module | None) -> bool:
     )
 
 
-def _coarsely(weight: torch.Tensor, bias: torch.Tensor | None, rows_hint: int) -> Packed:
-    return FourBitLinear(weight, bias) if fits(weight) else PackedLinear(weight, bias, rows_hint)
-
-
-def _eight_bit_head(model: Any) -> dict[nn.Module, nn.Module]:
-    """The layer that gives the logits -> what takes its place: 4 bits would spoil it."""
-    head: Any = getattr(model, "get_output_embeddings", lambda: None)()
-    taken = _packable(head) and fits(head.weight)
-    return {head: EightBitLinear(head.weight, head.bias)} if taken else {}
-
-
-def _pack_children(parent: nn.Module, pack: _Pack, done: dict[nn.Module, nn.Module]) -> None:
+def _pack_children(parent: nn.Module, rows_hint: int, done: dict[nn.Module, nn.Module]) -> None:
     """Depth first, one layer at a time, so that only one weight is held twice. done: old -> new."""
     for names in _TOGETHER:
-        _fuse_projections(parent, names, pack)
+        _fuse_projections(parent, names, rows_hint)
     for name, child in list(parent.named_children()):
         if isinstance(child, nn.Linear) and _packable(child):
             if child not in done:
-                done[child] = pack(child.weight, child.bias)
+                done[child] = PackedLinear(child.weight, child.bias, rows_hint)
             setattr(parent, name, done[child])
-        elif not isinstance(child, Packed | _FusedProjection):
-            _pack_children(child, pack, done)
+        elif not isinstance(child, PackedLinear | _FusedProjection):
+            _pack_children(child, rows_hint, done)
 
 
-def _fuse_projections(parent: nn.Module, names: tuple[str, ...], pack: _Pack) -> None:
+def _fuse_projections(parent: nn.Module, names: tuple[str, ...], rows_hint: int) -> None:
     """Replaces products of one input by one: three small ones cost half more."""
     linears: list[Any] = [getattr(parent, name, None) for name in names]
     if not all(_packable(linear) for linear in linears):
@@ -186,7 +153,7 @@ def _fuse_projections(parent: nn.Module, names: tuple[str, ...], pack: _Pack) ->
         return
     weight = torch.cat([linear.weight for linear in linears])
     bias = None if linears[0].bias is None else torch.cat([linear.bias for linear in linears])
-    packed, held = pack(weight, bias), list[Any]()
+    packed, held = PackedLinear(weight, bias, rows_hint), list[Any]()
     sizes = [linear.out_features for linear in linears]
     for index, name in enumerate(names):
         setattr(parent, name, _FusedProjection(packed, sizes, index, held))
