@@ -17,6 +17,7 @@
 #   make docs         the site, in build/site-docs
 #   make audit        the verification steps of other packages, in an environment of their own
 #   make bench        end-to-end measurements
+#   make bench-decode the native decoder's whole texts, other libraries beside it: bench/decode_all.sh
 #   make gpu          CUDA build, tests, sanitizers, kernel bench: the system's Python, no network
 #   make wheel        dist/: the wheel for other machines, every CUDA architecture where nvcc is; sdist
 #   make lint         format check, ruff, mypy;   make format   applies the formats
@@ -50,7 +51,7 @@ cxx_files = $(shell find cpp cuda python/bindings tests examples -type f \
 python_dirs = $(wildcard python tests bench)
 
 .DEFAULT_GOAL := help
-.PHONY: docs audit test-cpp-server test-models test-vllm test-serve soak help demo demo-large test test-py test-slow test-cpp test-ptx test-mutations fuzz bench gpu wheel format lint clean
+.PHONY: docs audit test-cpp-server test-models test-vllm test-serve soak help demo demo-large test test-py test-slow test-cpp test-ptx test-mutations fuzz bench bench-decode gpu wheel format lint clean
 .DELETE_ON_ERROR:
 
 help:
@@ -116,6 +117,9 @@ demo-large: $(STAMP)-anydraft $(STAMP)-native
 
 bench: $(STAMP)-anydraft $(STAMP)-run
 	$(BIN)/python bench/e2e/run.py
+
+bench-decode: $(STAMP)-anydraft $(STAMP)-run
+	PYTHON=$(BIN)/python bench/decode_all.sh
 
 test: test-cpp test-py
 

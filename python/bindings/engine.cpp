@@ -67,13 +67,16 @@ void bind_options(py::module_& module) {
   const DrafterOptions defaults;
   py::class_<DrafterOptions>(module, "DrafterOptions")
       .def(py::init([](const std::string& bridge, int32_t draft_length, double draft_cost,
-                       TreeShape tree, StopRule stop_rule, int32_t scheme,
+                       std::vector<double> row_costs, bool auto_length, TreeShape tree,
+                       StopRule stop_rule, int32_t scheme,
                        const std::optional<std::string>& verifier, double draft_confidence,
                        int64_t draft_context, std::shared_ptr<RandomSource> random_source) {
              DrafterOptions options;
              options.bridge = bridge_by_name(bridge);
              options.draft_length = draft_length;
              options.draft_cost = draft_cost;
+             options.row_costs = std::move(row_costs);
+             options.auto_length = auto_length;
              options.tree = std::move(tree);
              options.stop_rule = stop_rule;
              options.scheme = static_cast<ProposalKind>(scheme);
@@ -85,8 +88,9 @@ void bind_options(py::module_& module) {
            }),
            py::kw_only(), py::arg("bridge") = "none",
            py::arg("draft_length") = defaults.draft_length,
-           py::arg("draft_cost") = defaults.draft_cost, py::arg("tree") = TreeShape{},
-           py::arg("stop_rule") = StopRule{},
+           py::arg("draft_cost") = defaults.draft_cost,
+           py::arg("row_costs") = std::vector<double>{}, py::arg("auto_length") = false,
+           py::arg("tree") = TreeShape{}, py::arg("stop_rule") = StopRule{},
            py::arg("scheme") = static_cast<int32_t>(defaults.scheme),
            py::arg("verifier") = py::none(), py::arg("draft_confidence") = 0.0,
            py::arg("draft_context") = 0, py::arg("random_source") = nullptr);
@@ -144,16 +148,15 @@ using SharedVocabulary = std::shared_ptr<Vocabulary>;
 void bind_engine_class(py::module_& module) {
   py::class_<Engine>(module, "Engine")
       .def(py::init([](SharedVocabulary target, SharedVocabulary drafter,
-                       const DrafterOptions& options, bool auto_length, int64_t target_context,
+                       const DrafterOptions& options, int64_t target_context,
                        std::shared_ptr<VocabularyMap> map,
                        std::shared_ptr<DraftTokenTrie> token_trie) {
              return std::make_unique<Engine>(std::move(target), std::move(drafter),
-                                             EngineOptions{options, auto_length, target_context},
-                                             std::move(map), std::move(token_trie));
+                                             EngineOptions{options, target_context}, std::move(map),
+                                             std::move(token_trie));
            }),
            py::arg("target"), py::arg("drafter"), py::arg("options"), py::kw_only(),
-           py::arg("auto_length") = false, py::arg("target_context") = 0, py::arg("map") = nullptr,
-           py::arg("token_trie") = nullptr)
+           py::arg("target_context") = 0, py::arg("map") = nullptr, py::arg("token_trie") = nullptr)
       .def(
           "add",
           [](Engine& engine, TokenIds prompt, SamplingParams sampling,
