@@ -58,7 +58,12 @@ def set_threads(count: int) -> None:
     """
 
 def threads() -> int:
-    """How many threads one call may use."""
+    """How many threads one call may use.
+
+    >>> import anydraft
+    >>> anydraft.threads() >= 1
+    True
+    """
 
 def uniform(
     seed: int,
@@ -251,6 +256,19 @@ class Feed:
     -1: the last slot kept) and sees it and all that it sees: siblings of a tree do not see each
     other. Logits are wanted for the last `rows` tokens. `request` names the cache: the request's
     id, for the drafter the id + 1.
+
+    >>> import torch
+    >>> from anydraft import SpeculativeSession, Vocabulary
+    >>> seen = []
+    >>> def model(feeds):
+    ...     seen.extend((feed.tokens, list(feed.keep), feed.rows) for feed in feeds)
+    ...     return torch.zeros(sum(feed.rows for feed in feeds), 2)
+    >>> model.vocabulary = Vocabulary.from_bytes(
+    ...     [b"a", b"b"], encoder=lambda text: [ord(c) - 97 for c in text]
+    ... )
+    >>> _ = SpeculativeSession(model).generate("ab", max_tokens=1)
+    >>> seen
+    [([0, 1], [], 1)]
     """
 
     @property
@@ -297,6 +315,8 @@ class DrafterOptions:
         bridge: str = "none",
         draft_length: int = 4,
         draft_cost: float = 0.15,
+        row_costs: list[float] = ...,
+        auto_length: bool = False,
         tree: TreeShape = ...,
         stop_rule: StopRule = ...,
         scheme: int = 1,
@@ -346,7 +366,6 @@ class Engine:
         drafter: VocabularyTable | None,
         options: DrafterOptions,
         *,
-        auto_length: bool = False,
         target_context: int = 0,
         map: VocabularyMapTable | None = None,
         token_trie: DraftTokenTrie | None = None,
@@ -372,7 +391,7 @@ class Engine:
     def drop(self, work: Work, id: int, /) -> None: ...
     def feed(self, work: Work, logits: Any, stream: int = ...) -> None: ...
     def emitted(self, id: int, from_index: int = 0) -> list[tuple[int, Any]]: ...
-    def logprobs(self, id: int, /) -> list[TokenLogprobs]: ...
+    def logprobs(self, id: int, from_index: int = 0) -> list[TokenLogprobs]: ...
     def finish(self, id: int, /) -> str | None: ...
     def stats(self, id: int, /) -> Stats: ...
 
@@ -430,6 +449,10 @@ class Decoder:
     def description(self) -> str: ...
     @property
     def step_bytes(self) -> int: ...
+    @property
+    def cache_bytes_per_token(self) -> int: ...
+    @property
+    def cached_requests(self) -> int: ...
 
 def gguf_metadata(path: str) -> dict[str, Any]:
     """The metadata of a GGUF file; texts as bytes, numbers of arrays as floats."""

@@ -30,6 +30,10 @@ class Draft:
         logits: float32 [rows, vocab] over target ids (numpy), what `proposals` point to; None: the
             draft is certain, or its rows were left where they are.
         sampling: what makes distributions of these.
+
+    >>> certain = [Proposal("one_hot")] * 3
+    >>> Draft([5, 1, 2], [-1, 0, 1], certain, [1] * 3, None, SamplingParams()).chain
+    [1, 2]
     """
 
     tokens: list[int]

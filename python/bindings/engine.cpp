@@ -2,6 +2,9 @@
 
 #include <pybind11/stl.h>
 
+#include <algorithm>
+#include <cstddef>
+
 #include "anydraft/error.h"
 #include "bind.h"
 #include "bridge/slrs.h"
@@ -64,13 +67,16 @@ void bind_options(py::module_& module) {
   const DrafterOptions defaults;
   py::class_<DrafterOptions>(module, "DrafterOptions")
       .def(py::init([](const std::string& bridge, int32_t draft_length, double draft_cost,
-                       TreeShape tree, StopRule stop_rule, int32_t scheme,
+                       std::vector<double> row_costs, bool auto_length, TreeShape tree,
+                       StopRule stop_rule, int32_t scheme,
                        const std::optional<std::string>& verifier, double draft_confidence,
                        int64_t draft_context, std::shared_ptr<RandomSource> random_source) {
              DrafterOptions options;
              options.bridge = bridge_by_name(bridge);
              options.draft_length = draft_length;
              options.draft_cost = draft_cost;
+             options.row_costs = std::move(row_costs);
+             options.auto_length = auto_length;
              options.tree = std::move(tree);
              options.stop_rule = stop_rule;
              options.scheme = static_cast<ProposalKind>(scheme);
@@ -82,8 +88,9 @@ void bind_options(py::module_& module) {
            }),
            py::kw_only(), py::arg("bridge") = "none",
            py::arg("draft_length") = defaults.draft_length,
-           py::arg("draft_cost") = defaults.draft_cost, py::arg("tree") = TreeShape{},
-           py::arg("stop_rule") = StopRule{},
+           py::arg("draft_cost") = defaults.draft_cost,
+           py::arg("row_costs") = std::vector<double>{}, py::arg("auto_length") = false,
+           py::arg("tree") = TreeShape{}, py::arg("stop_rule") = StopRule{},
            py::arg("scheme") = static_cast<int32_t>(defaults.scheme),
            py::arg("verifier") = py::none(), py::arg("draft_confidence") = 0.0,
            py::arg("draft_context") = 0, py::arg("random_source") = nullptr);
@@ -141,16 +148,15 @@ using SharedVocabulary = std::shared_ptr<Vocabulary>;
 void bind_engine_class(py::module_& module) {
   py::class_<Engine>(module, "Engine")
       .def(py::init([](SharedVocabulary target, SharedVocabulary drafter,
-                       const DrafterOptions& options, bool auto_length, int64_t target_context,
+                       const DrafterOptions& options, int64_t target_context,
                        std::shared_ptr<VocabularyMap> map,
                        std::shared_ptr<DraftTokenTrie> token_trie) {
              return std::make_unique<Engine>(std::move(target), std::move(drafter),
-                                             EngineOptions{options, auto_length, target_context},
-                                             std::move(map), std::move(token_trie));
+                                             EngineOptions{options, target_context}, std::move(map),
+                                             std::move(token_trie));
            }),
            py::arg("target"), py::arg("drafter"), py::arg("options"), py::kw_only(),
-           py::arg("auto_length") = false, py::arg("target_context") = 0, py::arg("map") = nullptr,
-           py::arg("token_trie") = nullptr)
+           py::arg("target_context") = 0, py::arg("map") = nullptr, py::arg("token_trie") = nullptr)
       .def(
           "add",
           [](Engine& engine, TokenIds prompt, SamplingParams sampling,
@@ -176,22 +182,29 @@ void bind_engine_class(py::module_& module) {
           py::arg("ids") = py::none())
       .def("failed", py::overload_cast<const Work&>(&Engine::failed))
       .def("drop", &Engine::drop)
-      .def("feed",
-           [](Engine& engine, const Work& work, py::object logits, uint64_t stream) {
-             const Rows rows = rows_from(logits, "Engine.feed");
-             const std::shared_ptr<const void> owner = kept_alive(rows.owner);
-             py::gil_scoped_release release;
-             engine.feed(work, rows.view, owner,
-                         {rows.on_cuda, reinterpret_cast<void*>(stream)});
-           },
-           py::arg("work"), py::arg("logits"), py::arg("stream") = 0)
+      .def(
+          "feed",
+          [](Engine& engine, const Work& work, py::object logits, uint64_t stream) {
+            const Rows rows = rows_from(logits, "Engine.feed");
+            const std::shared_ptr<const void> owner = kept_alive(rows.owner);
+            py::gil_scoped_release release;
+            engine.feed(work, rows.view, owner, {rows.on_cuda, reinterpret_cast<void*>(stream)});
+          },
+          py::arg("work"), py::arg("logits"), py::arg("stream") = 0)
       .def(
           "emitted",
           [](const Engine& engine, int64_t id, size_t from) {
             return emitted_of(engine.emitted(id), from);
           },
           py::arg("id"), py::arg("from_index") = 0)
-      .def("logprobs", &Engine::logprobs)
+      .def(
+          "logprobs",
+          [](const Engine& engine, int64_t id, size_t from) {
+            const std::vector<TokenLogprobs>& all = engine.logprobs(id);
+            const auto first = static_cast<std::ptrdiff_t>(std::min(from, all.size()));
+            return std::vector<TokenLogprobs>(all.begin() + first, all.end());
+          },
+          py::arg("id"), py::arg("from_index") = 0)
       .def("finish", [](const Engine& engine, int64_t id) { return finish_of(engine.finish(id)); })
       .def("stats", &Engine::stats)
       .def("__len__", &Engine::size);

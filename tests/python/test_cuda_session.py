@@ -114,7 +114,8 @@ def test_what_the_engine_reads_in_memory():
     session, got = texts(OnDevice, "tli", sampling=sampling)
     assert session._placement.device == DEVICE
     assert got == texts(InMemory, "tli", sampling=sampling)[1]
-    assert len(session.runs[0].generation.logprobs) == 12
+    first = session.runs[0].generation
+    assert len(first.logprobs) == len(first.tokens)
 
 
 @pytest.mark.parametrize(

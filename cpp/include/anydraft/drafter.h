@@ -70,6 +70,11 @@ struct DrafterOptions {
   int32_t draft_length = 4;  // depth of the draft (SLEM: drafter tokens)
   // A drafter call in target calls: the cost table of bridge kAuto and of automatic lengths.
   double draft_cost = 0.15;
+  // Target calls on 0, 1, 2, ... rows, in those on one; empty: 0.05 more for each further row.
+  std::vector<double> row_costs;
+  // Each round's draft goes as far as the request's own past speaks for, up to draft_length: the
+  // drafter's certainty of a row is held against what was kept at such a certainty.
+  bool auto_length = false;
   TreeShape tree;      // no widths: a chain of draft_length; else its own depth counts
   StopRule stop_rule;  // kSlrs
   // How children are drawn; what a greedy drafter proposes is certain, whatever this says.

@@ -79,6 +79,9 @@ void DrafterOptions::validate() const {
     fail("draft_confidence in [0, 1], got " + std::to_string(draft_confidence));
   }
   if (!(draft_cost >= 0)) fail("draft_cost >= 0, got " + std::to_string(draft_cost));
+  for (double cost : row_costs) {
+    if (!(cost >= 0)) fail("row_costs >= 0, got " + std::to_string(cost));
+  }
   tree.validate();
   stop_rule.validate();
   if (stop_rule.general() && bridge != Bridge::kSlrs) {
@@ -127,12 +130,12 @@ void check_device(const DrafterOptions& options) {
 }  // namespace
 
 std::unique_ptr<DraftSource> make_source(const Pair& pair, const DraftRequest& request,
-                                         DraftStats& stats) {
+                                         DraftStats& stats, DraftPolicy* policy) {
   switch (pair.options.bridge) {
     case Bridge::kAuto:
-      return std::make_unique<AutoSource>(pair, request, stats);
+      return std::make_unique<AutoSource>(pair, request, stats, policy);
     case Bridge::kLookup:
-      return std::make_unique<LookupSource>(pair);
+      return std::make_unique<LookupSource>(pair, policy);
     case Bridge::kNone:
       return std::make_unique<NoSource>();
     case Bridge::kSlrs:
@@ -143,7 +146,7 @@ std::unique_ptr<DraftSource> make_source(const Pair& pair, const DraftRequest& r
     case Bridge::kSlem:
       break;
   }
-  return std::make_unique<ModelSource>(pair, request, stats);
+  return std::make_unique<ModelSource>(pair, request, stats, policy);
 }
 
 const ProjectionView& Pair::projection(bool spelt, int64_t target_vocab,
@@ -159,13 +162,19 @@ const ProjectionView& Pair::projection(bool spelt, int64_t target_vocab,
 
 struct Drafter::State {
   State(const Pair& pair, DraftRequest asked)
-      : request(std::move(asked)), source(make_source(pair, request, stats)) {}
+      : request(std::move(asked)),
+        policy(pair.options),
+        source(make_source(pair, request, stats, pair.options.auto_length ? &policy : nullptr)),
+        own_length(pair.options.auto_length) {}
 
   DraftRequest request;
   DraftStats stats;
+  DraftPolicy policy;
   std::unique_ptr<DraftSource> source;
-  TokenIds context;     // what the last draft stands below
-  bool settled = true;  // nothing of that draft is to be looked at any more
+  bool own_length;           // the policy decides
+  int64_t calls_before = 0;  // of the model, when the round began
+  TokenIds context;          // what the last draft stands below
+  bool settled = true;       // nothing of that draft is to be looked at any more
   std::exception_ptr error;
   std::vector<std::shared_ptr<const void>> held;  // rows that the draft reads
 };
@@ -241,6 +250,8 @@ void Drafter::propose(int64_t id, const TokenIds& context, int64_t remaining) {
     const std::vector<int32_t> kept(path.begin(), path.begin() + (came - before.size() - 1));
     settle(id, TokenIds(context.begin(), context.begin() + static_cast<int64_t>(came)), kept);
   }
+  if (request.own_length && !request.policy.begin(remaining)) remaining = 0;
+  request.calls_before = request.stats.draft_calls;
   request.source->start(context, remaining);
   request.held.clear();
   request.context = context;
@@ -337,6 +348,9 @@ void Drafter::settle(int64_t id, const TokenIds& context, const std::vector<int3
   if (request.settled) return;
   request.settled = true;
   request.source->settle(context, path);
+  if (!request.own_length) return;
+  request.policy.settle(static_cast<int64_t>(path.size()) + 1, request.source->draft().tree.size(),
+                        request.stats.draft_calls - request.calls_before);
 }
 
 }  // namespace anydraft

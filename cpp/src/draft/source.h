@@ -9,6 +9,7 @@
 #include "anydraft/drafter.h"
 #include "bridge/projection.h"
 #include "bridge/slrs.h"
+#include "draft/policy.h"
 #include "rows/row_backend.h"
 
 namespace anydraft {
@@ -65,9 +66,9 @@ class DraftSource {
   virtual void set_target_width(int64_t) {}  // columns of the target's logits
 };
 
-// For the pair's bridge; the references must outlive it.
+// For the pair's bridge; the references must outlive it. `policy`: null where lengths are fixed.
 std::unique_ptr<DraftSource> make_source(const Pair& pair, const DraftRequest& request,
-                                         DraftStats& stats);
+                                         DraftStats& stats, DraftPolicy* policy);
 
 // The shape a round may have: no deeper than `remaining`.
 TreeShape shape_for(const DrafterOptions& options, int64_t remaining);
