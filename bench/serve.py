@@ -193,6 +193,7 @@ async def soak(args: argparse.Namespace, server: Server, expected: Any) -> dict[
         "seconds": args.seconds,
         "streams": args.streams,
         "requests": dict(running.counts),
+        "requests_in_all": sum(running.counts.values()),
         "wrong": running.wrong[:20],
         "wrong_count": len(running.wrong),
         "tokens_per_second": round(tokens / args.seconds, 1),
