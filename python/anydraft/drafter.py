@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from anydraft import _core
 from anydraft.bridges import Bridge, drafter_options
@@ -254,7 +254,7 @@ def _text(context: Any) -> list[int]:
     return text
 
 
-def _settled_bridge(target: Vocabulary, model: Any, bridge: Any) -> Bridge | Literal["same"]:
+def _settled_bridge(target: Vocabulary, model: Any, bridge: Any) -> Bridge:
     if bridge != "auto" or isinstance(model, str) or model.vocabulary == target:
         return bridge  # type: ignore[no-any-return]
     shared = _core.VocabularyMapTable(model.vocabulary.table, target.table).shared

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from anydraft import Generation, InputError, SamplingParams, SpeculativeSession
+from anydraft.bridges import NAMES
 from anydraft.cli.compare import Comparison, compare
 from anydraft.cli.loading import add_model_options, load_drafter, load_target
 from anydraft.cli.report import decode, speedup, stats_table
@@ -59,7 +60,7 @@ def add(commands: Any) -> None:
         metavar="P",
         help="a draft goes no further where the drafter is less sure of it; 0: all of its length",
     )
-    option("--bridge", choices=("auto", "same", "tli", "slem", "slrs"), default="auto")
+    option("--bridge", choices=NAMES, default="auto")
     add_model_options(option)
     option("--compare", action="store_true", help="also decode plainly: speed-up, equal texts")
     option("--json", action="store_true", help="print one JSON object at the end instead")
