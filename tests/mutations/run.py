@@ -111,8 +111,8 @@ MUTATIONS = (
     Mutation(
         "a text that was cut keeps the drafter's tokens of the old one",
         "cpp/src/draft/feeder.cpp",
-        "  const bool grown = told.size() <= committed.size() &&",
-        "  const bool grown = told.size() <= committed.size() ||",
+        "      told.size() <= committed.size() && std::equal(",
+        "      told.size() <= committed.size() || std::equal(",
         (DRAFTER,),
     ),
     Mutation(
