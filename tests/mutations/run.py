@@ -244,7 +244,7 @@ def main() -> None:
     options = arguments.parse_args()
     rows, survived = [], 0
     with tempfile.TemporaryDirectory() as folder:
-        copy = options.copy or Path(folder)
+        copy = (options.copy or Path(folder)).resolve()
         if not (copy / "build").exists():
             configure(copy)
         for mutation in MUTATIONS:
