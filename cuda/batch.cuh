@@ -51,8 +51,27 @@ struct Batch {
 ANYDRAFT_HD inline Distribution unread_target(const CudaVerifyRequest& all, int64_t index,
                                               float scale) {
   const RowsView& rows = all.target_logits;
-  return distribution_from(RowDistribution{scale, 0, 0, -1, 0}, rows.row(index), rows.dtype,
-                           rows.cols);
+  const void* row = all.target_rows ? all.target_rows[index] : rows.row(index);
+  return distribution_from(RowDistribution{scale, 0, 0, -1, 0}, row, rows.dtype, rows.cols);
+}
+// A draft row as its parts say how to read it; its distribution is `known`.
+ANYDRAFT_HD inline Distribution distribution_of(const CudaDraftRow& row,
+                                                const RowDistribution& known) {
+  Distribution distribution = distribution_from(known, row.data, row.dtype, row.size);
+  distribution.map = row.map;
+  if (row.spelt) distribution.weighed = &row.weighed;
+  if (row.place.depth > 0) distribution.place = &row.place;
+  return distribution;
+}
+ANYDRAFT_HD inline bool has_draft_rows(const CudaVerifyRequest& all) {
+  return all.draft_row_count > 0 || all.draft_logits.data;
+}
+ANYDRAFT_HD inline int64_t draft_rows_of(const CudaVerifyRequest& all) {
+  return all.draft_row_count > 0 ? all.draft_row_count : all.draft_logits.rows;
+}
+// Whether the distributions of the draft rows were made when they were drawn from.
+ANYDRAFT_HD inline bool drafts_known(const CudaVerifyRequest& all) {
+  return all.draft_row_count > 0 || all.draft_distributions;
 }
 ANYDRAFT_HD inline Distribution draft_distribution(const CudaVerifyRequest& all, int64_t index,
                                                    const RowDistribution& known) {
@@ -63,14 +82,13 @@ ANYDRAFT_HD inline Distribution draft_distribution(const CudaVerifyRequest& all,
   distribution.place = all.draft_places ? all.draft_places + index : nullptr;
   return distribution;
 }
+ANYDRAFT_HD inline Distribution known_draft(const CudaVerifyRequest& all, int64_t index) {
+  if (all.draft_row_count == 0) return draft_distribution(all, index, all.draft_distributions[index]);
+  return distribution_of(all.draft_rows[index], all.draft_rows[index].known);
+}
 ANYDRAFT_HD inline Distribution unread_draft(const CudaVerifyRequest& all, int64_t index,
                                              float scale) {
   return draft_distribution(all, index, RowDistribution{scale, 0, 0, -1, 0});
-}
-
-// Whether a verifier sweeps rows many times.
-ANYDRAFT_HD inline bool plays_paths(Verifier verifier) {
-  return kernel_of(verifier) == CudaKernel::kSweeping;
 }
 
 // Most workspace for the parts of one request's rows.
@@ -85,7 +103,7 @@ inline int64_t parts_of(const CudaVerifyRequest& request) {
 // Whether draws may wait for a sweep by the whole device. They may where nothing else needs the
 // sum.
 inline bool puts_off(const CudaVerifyRequest& request) {
-  return kernel_of(request.verifier) == CudaKernel::kDeferring && request.draft_logits.data;
+  return kernel_of(request.verifier) == CudaKernel::kDeferring && has_draft_rows(request);
 }
 
 // Calls take(pointer of the workspace, count) for each array in it, larger alignments first.

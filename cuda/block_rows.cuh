@@ -67,8 +67,8 @@ class BlockRows : public Backend<BlockRows<Block>> {
     const int32_t row = all().proposals.rows[base_ + node];
     if (!batch_.workspace.parts && !known.loaded) read_distributions(node, row, known);
     target_ = known.target;
-    if (has_draft_ && all().draft_distributions) {
-      draft_ = draft_distribution(all(), row, all().draft_distributions[row]);
+    if (has_draft_ && drafts_known(all())) {
+      draft_ = known_draft(all(), row);
     } else if (has_draft_) {
       draft_ = known.draft;
       if (known.bad_draft) fail(CudaStatus::kDraftRow, row);
@@ -215,7 +215,7 @@ class BlockRows : public Backend<BlockRows<Block>> {
   // Calls f with the entries of the node's two rows; one type of both is known when compiling.
   template <class F>
   ANYDRAFT_HD auto with_entries(F f) {
-    if (has_draft_ && (draft_.dtype != target_.dtype || draft_.map)) return f(any_entries());
+    if (has_draft_ && !reads_alike(target_, draft_)) return f(any_entries());
     return with_plain_reader(target_.row, target_.dtype, [&](auto read) {
       using Read = decltype(read);
       return f(Entries<Read>{target_, draft_, read, Read{draft_.row}});
@@ -362,7 +362,7 @@ class BlockRows : public Backend<BlockRows<Block>> {
     summed_.node = -1;
     NodeDistributions read{};
     read.target = target_distribution(node, read.bad_target);
-    if (has_draft_ && !all().draft_distributions) {
+    if (has_draft_ && !drafts_known(all())) {
       const DistributionParams& params = all().draft_sampling[request_];
       read.draft = BlockDistributions<Block>(ops_).distribution_of(
           unread_draft(all(), row, params.scale), params, nullptr, ops_.scratch().totals,

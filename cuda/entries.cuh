@@ -86,6 +86,11 @@ struct Entries {
   }
 };
 
+// Whether one plain reader serves both rows.
+ANYDRAFT_HD inline bool reads_alike(const Distribution& target, const Distribution& draft) {
+  return draft.dtype == target.dtype && draft.size >= target.size && !draft.map;
+}
+
 // The sum of min(draft, cap * target) over a lane's entries.
 template <class Read>
 ANYDRAFT_HD double lane_overlap(const Entries<Read>& entries, double cap, int64_t from,

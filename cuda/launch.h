@@ -150,6 +150,7 @@ class Parcel {
   }
   size_t size() const { return bytes_.size(); }
   const char* data() const { return bytes_.data(); }
+  void clear() { slots_.clear(), bytes_.clear(); }
 
  private:
   struct Slot {

@@ -1,6 +1,7 @@
 // The CUDA engine's symbols in a build without CUDA.
 #include "anydraft/cuda.h"
 #include "anydraft/error.h"
+#include "rows/row_backend.h"
 
 namespace anydraft {
 namespace {
@@ -25,5 +26,6 @@ void sample_cuda_async(const CudaSampleRequest&, const CudaSampleResult&, void*,
   fail();
 }
 void sample_cuda(const RowsView&, const SamplingParams&, const double*, int64_t*, void*) { fail(); }
+std::unique_ptr<RowBackend> make_cuda_backend() { fail(); }
 
 }  // namespace anydraft

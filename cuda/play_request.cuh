@@ -16,41 +16,28 @@ ANYDRAFT_HD void play_by(Block& block, Scratch& scratch, const Batch& batch, int
   rows.report(verdict);
 }
 
-// Plays the algorithms of one kernel, from the list. An algorithm without a function does not
-// compile.
-template <CudaKernel kernel, template <class> class Rows, class Block>
-ANYDRAFT_HD void play_algorithm(Block& block, Scratch& scratch, const Batch& batch, int64_t index) {
+// What the block of a verifier's kernel does, from the list. An algorithm without a function, and a
+// kernel without rows to play on, do not compile.
+template <CudaKernel kernel, class Block>
+ANYDRAFT_HD void play_verifier(Block& block, Scratch& scratch, const Batch& batch, int64_t index) {
+  const auto with = [&](auto function) {
+    if constexpr (kernel == CudaKernel::kDeferring) {
+      play_by<DeferredRows>(block, scratch, batch, index, function);
+    } else {
+      static_assert(kernel == CudaKernel::kReading || kernel == CudaKernel::kSweeping);
+      play_by<BlockRows>(block, scratch, batch, index, function);
+    }
+  };
   switch (algorithm_of(batch.request.verifier)) {
-#define ANYDRAFT_ALGORITHM(function, played_by)                                               \
-  case Algorithm::function:                                                                   \
-    if constexpr (CudaKernel::played_by == kernel) {                                          \
-      play_by<Rows>(block, scratch, batch, index, [](auto& rows) { return function(rows); }); \
-    }                                                                                         \
+#define ANYDRAFT_ALGORITHM(function, played_by)        \
+  case Algorithm::function:                            \
+    if constexpr (CudaKernel::played_by == kernel) {   \
+      with([](auto& rows) { return function(rows); }); \
+    }                                                  \
     break;
 #include "anydraft/verifiers.def"
 #undef ANYDRAFT_ALGORITHM
   }
-}
-
-#define ANYDRAFT_ALGORITHM(function, played_by)                        \
-  static_assert(CudaKernel::played_by == CudaKernel::kReading ||       \
-                    CudaKernel::played_by == CudaKernel::kDeferring || \
-                    CudaKernel::played_by == CudaKernel::kSweeping,    \
-                "a kernel below plays every algorithm of the list");
-#include "anydraft/verifiers.def"
-#undef ANYDRAFT_ALGORITHM
-
-// The verifiers that read a node's rows once, and again where a drawn child is rejected.
-template <class Block>
-ANYDRAFT_HD void play_verifier(Block& block, Scratch& scratch, const Batch& batch, int64_t index) {
-  play_algorithm<CudaKernel::kDeferring, DeferredRows>(block, scratch, batch, index);
-  play_algorithm<CudaKernel::kReading, BlockRows>(block, scratch, batch, index);
-}
-
-// The verifiers that sweep rows many times.
-template <class Block>
-ANYDRAFT_HD void play_paths(Block& block, Scratch& scratch, const Batch& batch, int64_t index) {
-  play_algorithm<CudaKernel::kSweeping, BlockRows>(block, scratch, batch, index);
 }
 
 // Computes how likely each node was to be accepted, after the verifier. A row that only this reads

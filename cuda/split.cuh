@@ -53,8 +53,8 @@ ANYDRAFT_HD RowTask task_of(Block& block, const Batch& batch, int64_t node, bool
   const int64_t index = all.proposals.rows[node];
   const bool inner = has_children(block, all, request, node);
   const bool from_row = kind != ProposalKind::kOneHot && kind != ProposalKind::kSparse;
-  const bool there = index >= 0 && index < all.draft_logits.rows;
-  if (all.draft_distributions || !inner || !from_row || !there) return {};
+  const bool there = index >= 0 && index < draft_rows_of(all);
+  if (drafts_known(all) || !inner || !from_row || !there) return {};
   return {params, unread_draft(all, index, params->scale)};
 }
 
@@ -65,7 +65,7 @@ ANYDRAFT_HD inline int64_t units_a_row(const CudaVerifyRequest& all, bool draft,
 // The number of units in a batch's rows: the target rows, then the draft rows.
 ANYDRAFT_HD inline int64_t units_of(const CudaVerifyRequest& all, int width16) {
   int64_t units = units_a_row(all, false, width16);
-  if (all.draft_logits.data && !all.draft_distributions) units += units_a_row(all, true, width16);
+  if (all.draft_logits.data && !drafts_known(all)) units += units_a_row(all, true, width16);
   return all.nodes * units;
 }
 
@@ -89,7 +89,7 @@ ANYDRAFT_HD void scan_unit(Block& block, const Batch& batch, int64_t unit) {
 // The same with a block for each chunk.
 ANYDRAFT_HD inline int64_t chunks_of(const CudaVerifyRequest& all) {
   const int64_t chunks = all.nodes * chunks_of(all.target_logits.cols);
-  return all.draft_logits.data && !all.draft_distributions ? 2 * chunks : chunks;
+  return all.draft_logits.data && !drafts_known(all) ? 2 * chunks : chunks;
 }
 template <class Block>
 ANYDRAFT_HD void scan_chunk_unit(Block& block, ChunkScratch& scratch, const Batch& batch,
@@ -130,7 +130,7 @@ ANYDRAFT_HD inline bool cuts(const CudaVerifyRequest& all, int64_t unit) {
   return (draft ? all.draft_sampling : all.sampling)[request].cuts();
 }
 ANYDRAFT_HD inline int64_t distributions_of(const CudaVerifyRequest& all) {
-  return all.draft_logits.data && !all.draft_distributions ? 2 * all.nodes : all.nodes;
+  return all.draft_logits.data && !drafts_known(all) ? 2 * all.nodes : all.nodes;
 }
 
 }  // namespace anydraft::detail

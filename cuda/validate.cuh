@@ -33,7 +33,7 @@ ANYDRAFT_HD inline bool valid_node(const Batch& batch, const Play& play, int64_t
     return valid_sparse(play, all.target_logits.cols, parent);
   }
   const int32_t row = all.proposals.rows[base + parent];
-  return row >= 0 && row < all.draft_logits.rows;
+  return row >= 0 && row < draft_rows_of(all);
 }
 
 // The first node that cannot be followed; -1: none.

@@ -15,7 +15,7 @@ void expect(bool holds, const std::string& expected, int64_t got) {
 
 void check(const CudaVerifyRequest& request, bool tells) {
   const int64_t vocab = request.target_logits.cols, drafts = request.draft_logits.cols;
-  expect(request.target_logits.rows == request.nodes,
+  expect(request.target_rows || request.target_logits.rows == request.nodes,
          "target_logits [" + std::to_string(request.nodes) + ", vocab]",
          request.target_logits.rows);
   expect(!request.draft_logits.data || request.draft_map || drafts == vocab,
@@ -29,6 +29,16 @@ void check(const CudaVerifyRequest& request, bool tells) {
 }
 
 }  // namespace
+
+void detail::launch_verifier(const Batch& batch, void* stream) {
+  switch (algorithm_of(batch.request.verifier)) {
+#define ANYDRAFT_ALGORITHM(function, kernel) \
+  case Algorithm::function:                  \
+    return launch_verifier<CudaKernel::kernel>(batch, stream);
+#include "anydraft/verifiers.def"
+#undef ANYDRAFT_ALGORITHM
+  }
+}
 
 bool cuda_built() { return true; }
 
@@ -44,8 +54,7 @@ void verify_cuda_async(const CudaVerifyRequest& request, const CudaVerifyResult&
   if (request.trees.requests == 0) return;
   const detail::Batch batch = detail::batch_of(request, result, workspace);
   if (batch.workspace.parts) detail::launch_distributions(batch, stream);
-  const bool paths = detail::plays_paths(request.verifier);
-  paths ? detail::launch_paths(batch, stream) : detail::launch_verifiers(batch, stream);
+  detail::launch_verifier(batch, stream);
   if (result.acceptance) detail::launch_acceptance(batch, stream);
 }
 

@@ -6,31 +6,30 @@
 
 #include "anydraft/cuda.h"
 #include "anydraft/error.h"
-#include "launch.h"
+#include "kernels.h"
 #include "verify/check.h"
 
 namespace anydraft {
-namespace {
 
-using detail::check_cuda;
-
-std::string number(int64_t value) { return std::to_string(value); }
-
-Error error_of(CudaStatus status, int64_t request, int64_t where) {
+Error detail::error_of(CudaStatus status, int64_t request, int64_t where) {
   if (status == CudaStatus::kTargetRow || status == CudaStatus::kDraftRow) {
     return Error(ErrorKind::kNonFiniteLogits,
                  std::string("[verify] expected finite logits (or -inf for masked tokens), and "
                              "|logit| / temperature below 2.9e6, got others in ") +
                      (status == CudaStatus::kTargetRow ? "target row " : "draft row ") +
-                     number(where));
+                     std::to_string(where));
   }
   const std::string expected =
       status == CudaStatus::kUndrawable
           ? "a draft token with mass in its own distribution, got one without"
           : "a tree that can be followed, got another";
   return Error(ErrorKind::kValue, "[verify] expected " + expected + " at request " +
-                                      number(request) + ", node " + number(where));
+                                      std::to_string(request) + ", node " + std::to_string(where));
 }
+
+namespace {
+
+using detail::check_cuda;
 
 // Copies a request's arrays to the device at once, and its result back at once.
 class HostCall {
@@ -134,7 +133,7 @@ VerifyResult verify_cuda(const VerifyRequest& request, void* stream) {
   for (int64_t i = 0; i < requests; ++i) {
     const bool fine = got.status[i] == CudaStatus::kFine;
     if (!fine) {
-      const Error error = error_of(got.status[i], i, got.where[i]);
+      const Error error = detail::error_of(got.status[i], i, got.where[i]);
       if (!request.report_status) throw error;
       result.status[i] = error.what();
     }

@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "anydraft/detail/draws.h"
-#include "draft/random_source.h"
+#include "rows/random_source.h"
 #include "testing/branching.h"
 #include "verify/check.h"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Any
 
 from anydraft.errors import VocabularyError
@@ -13,6 +14,11 @@ Json = dict[str, Any]
 _SAMPLE = "Hello,  world 1234\n\tdef f(x): return é ﬁ 日本 🎉 "
 _ADDS = {"Prepend", "NFC", "NFD", "NFKC", "NFKD", "Strip", "Lowercase", "StripAccents"}
 _ADDS |= {"BertNormalizer", "Precompiled", "Nmt"}
+
+
+def is_installed() -> bool:
+    """Whether the owner's library is there."""
+    return find_spec("tokenizers") is not None
 
 
 class OwnersTokenizer:

@@ -15,12 +15,31 @@ class Model(Protocol):
     Called with feeds of one or more requests; each says which tokens to append to the request's
     cache (`tokens`, `positions`, `parents`) after cutting it to `keep`, and for how many last
     tokens logits are wanted (`rows`). Returns [sum of rows, vocab] in the order of the feeds;
-    float32, bfloat16 or float16; a tensor of torch or numpy, or anything with DLPack.
+    float32, bfloat16 or float16; a tensor of torch or numpy, or anything with DLPack. A torch
+    tensor on a CUDA device stays there where the session's rows are read there.
 
     May also have `context_length` (int | None); `stop_tokens` (ids that end a text beside the
     vocabulary's eos and turn_end); `chat(messages) -> ids`; `forget(request)`, told when a
     request's cache is no longer wanted; `row_costs` (what a call on n rows costs, by n, in any
     unit that target and drafter share).
+
+    Raises:
+        InputError: by a session, for what is no callable with a vocabulary.
+
+    >>> import torch
+    >>> from anydraft import SamplingParams, SpeculativeSession
+    >>> class Alternating:  # looks at the last token alone, so it needs no cache
+    ...     vocabulary = Vocabulary.from_bytes(
+    ...         [b"a", b"b"], encoder=lambda text: [ord(c) - 97 for c in text]
+    ...     )
+    ...     def __call__(self, feeds):
+    ...         wanted = [feed.tokens[len(feed.tokens) - feed.rows :] for feed in feeds]
+    ...         last = torch.tensor([token for tokens in wanted for token in tokens])
+    ...         return torch.nn.functional.one_hot(1 - last, 2) * 9.0
+    >>> SpeculativeSession(Alternating()).generate(
+    ...     "a", sampling=SamplingParams(temperature=0, max_tokens=4)
+    ... ).text
+    'baba'
     """
 
     @property

@@ -16,6 +16,7 @@ from anydraft import stops
 from anydraft._core import Decoder
 from anydraft.chat import ChatTemplate
 from anydraft.errors import InputError
+from anydraft.hf_encoder import is_installed
 from anydraft.row_costs import known_row_costs
 from anydraft.vocabulary import Vocabulary
 
@@ -99,7 +100,7 @@ class NativeModel:
 
     @property
     def row_costs(self) -> list[float]:
-        """Milliseconds of a call on n rows, by n from 0 to 8; what was given to `load`, else
+        """Milliseconds of a call on n rows, by n from 0 to 16; what was given to `load`, else
         measured once per model and machine and kept in the cache folder."""
         if self._row_costs is None:
             self._row_costs = known_row_costs(self, self._path)
@@ -114,6 +115,16 @@ class NativeModel:
     def description(self) -> str:
         """One line: the architecture, what the weights are and what a step reads of them."""
         return self._decoder.description
+
+    @property
+    def cache_bytes_per_token(self) -> int:
+        """Of keys and values for a token of a text; they are taken in pages of 64 tokens."""
+        return self._decoder.cache_bytes_per_token
+
+    @property
+    def cached_requests(self) -> int:
+        """How many requests have a cache now."""
+        return self._decoder.cached_requests
 
     @property
     def step_bytes(self) -> int:
@@ -140,7 +151,8 @@ def load(
             "int8" (one scale for each output) or "int4" (groups of 64), which make another model
             of it: the text is that model's.
         cache: "float32", or "bfloat16" for half the memory, whose logits differ a little.
-        vocabulary: read from the same place unless given.
+        vocabulary: read from the same place unless given; a tokenizer with parts that are not read
+            natively is encoded by the tokenizers library where that is installed, with a warning.
         row_costs: costs of calls on 0, 1, 2, … rows, in any unit that target and drafter share;
             None: measured when a session first asks, once per model and machine.
 
@@ -167,7 +179,7 @@ def _vocabulary(path: Path) -> Vocabulary:
         return Vocabulary.from_file(path, kind="gguf")
     for name in _TOKENIZERS:
         if (path / name).is_file():
-            return Vocabulary.from_file(path / name)
+            return Vocabulary.from_file(path / name, fallback=is_installed())
     raise FileNotFoundError(
         f"[native.load] expected one of {', '.join(_TOKENIZERS)} in {path}, or vocabulary="
     )

@@ -8,7 +8,7 @@ nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -17,10 +17,20 @@ from anydraft import _core
 from anydraft._core import Feed
 from anydraft.errors import InputError
 
-# (prompt ids, ids after it, logits) -> logits; both float32 tensors [vocab], the first one a copy
-# that may be changed and returned. A function of its arguments alone: a place may be asked for more
-# than once, and places that are drafted and then rejected are asked for too.
 LogitsProcessor: TypeAlias = Callable[[Sequence[int], Sequence[int], Any], Any]
+"""`f(prompt ids, ids after it, logits) -> logits`: what changes the target's logits by the text.
+
+Both are float32 tensors [vocab]; the one that is given is a copy, and may be changed and returned.
+A function of its arguments alone: a place may be asked for more than once, and places that are
+drafted and then rejected are asked for too.
+
+>>> import torch
+>>> def never_zero(prompt, output, logits):
+...     logits[0] = -torch.inf
+...     return logits
+>>> never_zero([1], [], torch.zeros(2))
+tensor([-inf, 0.])
+"""
 
 
 @dataclass(frozen=True)
@@ -95,26 +105,54 @@ class Penalties:
             raise InputError(f"[Penalties] expected token ids < {len(row)} (logits), got {most}")
         text = [*prompt, *output]
         if self.repetition_penalty != 1:
-            seen = _known({*text}, len(row))
+            seen = _known({*text}, row)
             at, by = row[seen], self.repetition_penalty
             row[seen] = torch.where(at < 0, at * by, at / by)
         if self.frequency_penalty or self.presence_penalty:
-            ids, counts = torch.unique(_known(output, len(row)), return_counts=True)
+            ids, counts = torch.unique(_known(output, row), return_counts=True)
             row[ids] -= self.frequency_penalty * counts + self.presence_penalty
         for *before, last in self.bad_words_ids:
             if text[len(text) - len(before) :] == before:
                 row[last] = -torch.inf
         if self.allowed_token_ids is not None:
-            allowed = torch.tensor(self.allowed_token_ids)
+            allowed = torch.tensor(self.allowed_token_ids, device=row.device)
             row = torch.full_like(row, -torch.inf).index_copy(0, allowed, row[allowed])
         return row
 
 
-def _known(ids: Iterable[int], width: int) -> Any:
-    """Those that the model has a logit for."""
+def process_all(engine: Any, work: Any, handles: Mapping[int, Any], logits: Any) -> Any:
+    """The target's rows of a call as its requests' processors change them; a request whose
+    processor throws has its `error`, and the engine passes it over."""
+    feeds = work.feeds
+    if all(handles[feed.request].processor is None for feed in feeds):
+        return logits
+    rows, end = torch_rows(logits), 0
+    for feed in feeds:
+        handle, end = handles[feed.request], end + feed.rows
+        if handle.processor is None:
+            continue
+        own = rows[end - feed.rows : end]
+        try:
+            own.copy_(process(handle.processor, handle.prompt, handle.tokens, feed, own))
+        except Exception as error:
+            handle.error = error
+            engine.drop(work, feed.request)
+    return rows
+
+
+def _known(ids: Iterable[int], row: Any) -> Any:
+    """Those that the row has a logit for, where it is."""
     import torch
 
-    return torch.tensor([i for i in ids if i < width], dtype=torch.int64)
+    return torch.tensor([i for i in ids if i < len(row)], dtype=torch.int64, device=row.device)
+
+
+def torch_rows(rows: Any) -> Any:
+    """A copy as torch.float32, where the rows are."""
+    import torch
+
+    tensor = rows if isinstance(rows, torch.Tensor) else torch.utils.dlpack.from_dlpack(rows)
+    return tensor.to(torch.float32, copy=True)
 
 
 def process(
@@ -124,9 +162,7 @@ def process(
 
     output: what is committed behind the prompt; the first row is that of its last token.
     """
-    import torch
-
-    changed = torch.utils.dlpack.from_dlpack(rows).to(torch.float32, copy=True)
+    changed = torch_rows(rows)
     tokens, parents = feed.tokens, feed.parents
     root = len(tokens) - feed.rows
     paths: list[list[int]] = [[]]

@@ -203,9 +203,10 @@ def _whole(value: Any, name: str, least: int, most: int | None = None) -> int:
         number = least - 1 if isinstance(value, bool) else operator.index(value)
     except TypeError:
         number = least - 1
-    if number < least or (most is not None and number > most):
-        upper = "" if most is None else f" and <= {most}"
-        raise InputError(f"[SamplingParams] expected {name} >= {least}{upper}, got {value!r}")
+    if number < least:
+        raise InputError(f"[SamplingParams] expected {name} >= {least}, got {value!r}")
+    if most is not None and number > most:
+        raise InputError(f"[SamplingParams] expected {name} <= {most}, got {value!r}")
     return number
 
 

@@ -9,16 +9,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 from anydraft import _core, stops
-from anydraft.bridges import Bridge, draft_cost, drafter_options
+from anydraft.bridges import Bridge, draft_cost, drafter_options, settled_bridge
 from anydraft.drafts import TreeShape
 from anydraft.errors import InputError
 from anydraft.loading import Backend, load_model
 from anydraft.model import Model, check_model
-from anydraft.penalties import LogitsProcessor, Penalties, process
+from anydraft.penalties import LogitsProcessor, Penalties, process_all
+from anydraft.placement import Placement, stays_on_device
 from anydraft.prompts import Prompt, is_list, one_for_each, prompt_ids
 from anydraft.request import Event, RequestHandle
 from anydraft.sampling import SamplingParams, check_sampling, whole_number
 from anydraft.stops import Stop, StopStrings
+from anydraft.verification import current_stream
 
 
 class SpeculativeSession:
@@ -32,12 +34,16 @@ class SpeculativeSession:
             shared tokens; "slem": drafts as text, greedy by default; "slrs" or `Slrs(...)`: the
             drafter's whole vocabulary, each of its tokens spelt in the target's; "auto": same where
             the vocabularies are equal byte for byte and role for role, else whichever of tli, slrs
-            and slem the request's past rounds speak for (`stats.bridges`). Timor et al. 2025.
-        draft_length: most tokens proposed one after another in a round, at least 0; "auto": chosen
-            for each round from the request's own past acceptance, 0 to 8 (no clock, so a seed still
-            makes the same text); where no length pays, one round in 16 tries again.
+            and slem the request's past rounds speak for (`stats.bridges`; a target on a CUDA
+            device: tli, or slem where no token is shared). Timor et al. 2025.
+        draft_length: most tokens proposed one after another in a round, at least 0; "auto": a chain
+            of up to 15 goes on while the next token is worth its cost, by the models' `row_costs`
+            and what the request's own past kept at the drafter's certainty (no clock, so a seed
+            still makes the same text); what drafting may lose is bounded: 2 % of the tokens that
+            may come and 1 % of those that came.
         draft_confidence: a chain is drafted no further once the drafter's own certainty of it (the
-            product of its largest probabilities) is below this; 0: always `draft_length`.
+            product of its largest probabilities) is below this; 0: always `draft_length`; "auto":
+            0.3, or nothing beside `draft_length="auto"`.
         tree: several drafts at once, in place of a chain of `draft_length`: "2x2x2", "4,2,1,1" or
             "dynamic:WIDTH,BEAM,DEPTH,NODES" (`TreeShape`). The models must take tree feeds.
         scheme: how children are drawn from the drafter's rows, a kind of `Proposal`: "iid",
@@ -57,8 +63,9 @@ class SpeculativeSession:
             would.
 
     A session is not for concurrent use (`AsyncSession` is).
+
     >>> import torch
-    >>> from anydraft import stateless
+    >>> from anydraft import Vocabulary, stateless
     >>> v = Vocabulary.from_bytes([b"a", b"b"], encoder=lambda text: [ord(c) - 97 for c in text])
     >>> model = stateless(lambda ids: torch.nn.functional.one_hot(1 - ids, 2) * 9.0, v)
     >>> session = SpeculativeSession(model, model, sampling=SamplingParams(temperature=0))
@@ -73,7 +80,7 @@ class SpeculativeSession:
         *,
         bridge: Bridge = "auto",
         draft_length: int | Literal["auto"] = 4,
-        draft_confidence: float = 0.3,
+        draft_confidence: float | Literal["auto"] = "auto",
         tree: str | TreeShape | None = None,
         scheme: str = "iid",
         verifier: str = "auto",
@@ -92,6 +99,8 @@ class SpeculativeSession:
         self.sampling = sampling or SamplingParams()
         self.draft_sampling = draft_sampling
         self.draft_cost = draft_cost(target, drafter)
+        if stays_on_device(target):
+            bridge = settled_bridge(target.vocabulary, drafter, bridge)
         self.bridge, options = drafter_options(
             target,
             drafter,
@@ -108,9 +117,9 @@ class SpeculativeSession:
             target.vocabulary.table,
             model.vocabulary.table if model else None,
             options,
-            auto_length=draft_length == "auto",
             target_context=getattr(target, "context_length", None) or 0,
         )
+        self._placement = Placement(target, self.bridge, bridge, tree)
         self.last: RequestHandle | None = None
         self.runs: list[RequestHandle] = []
         self._active: dict[int, RequestHandle] = {}  # of `add`, in step()
@@ -241,6 +250,19 @@ class SpeculativeSession:
             prompt, params.with_seed(), max_tokens, logits_processor, random_stream, stop
         )
 
+    def report(self, path: str | Path, runs: Sequence[RequestHandle] | None = None) -> None:
+        """Writes one HTML file of what was decoded: each token by its origin, and what it cost.
+
+        `runs`: None: those of the last `generate` or `stream`. The file has the prompts' texts too.
+
+        >>> session.report("out.html")  # doctest: +SKIP
+        """
+        from anydraft.page import write_report
+
+        last = [self.last] if self.last is not None else []
+        among = self.last in self.runs
+        write_report(self, path, list(runs) if runs is not None else self.runs if among else last)
+
     def add(self, prompt: Prompt, **options: Any) -> RequestHandle:
         """A request for `step`; options as `stream`'s."""
         handle = self.stream(prompt, **options)
@@ -302,7 +324,9 @@ class SpeculativeSession:
             if hasattr(model, "open"):  # an encoder reads the prompt once
                 model.open(cache, prompt, target)
         ends = StopStrings([*strings, *own_strings], params.min_tokens)
-        self.last = RequestHandle(self, id, tokens, logits_processor, ends)
+        asked = params.logprobs is not None
+        self.last = RequestHandle(self, id, tokens, logits_processor, ends, asked)
+        self.last.in_memory = changes.any or asked
         return self.last
 
     def _finish(self, handles: Sequence[RequestHandle], batch_size: int) -> None:
@@ -330,21 +354,22 @@ class SpeculativeSession:
             handle.error = None
             self._engine.resume(handle.id)
         try:
-            work = self._engine.next(list(by_id))
-            if work.model != "idle":
-                self._serve(work, by_id)
+            for in_memory, ids in self._placement.groups(by_id):
+                work = self._engine.next(ids)
+                if work.model != "idle":
+                    self._serve(work, by_id, in_memory=in_memory)
         finally:
             for handle in by_id.values():
                 handle._check()
                 handle._spend("seconds", time.perf_counter() - started)
 
-    def _serve(self, work: _core.Work, by_id: dict[int, RequestHandle]) -> None:
+    def _serve(self, work: _core.Work, by_id: dict[int, RequestHandle], *, in_memory: bool) -> None:
         model = self.target if work.model == "target" else self.drafter
         started = time.perf_counter()
         try:
             logits = model(work.feeds)
-            # torch: no gradients, and the engine reads CPU memory
-            logits = logits.detach().cpu() if hasattr(logits, "detach") else logits
+            logits = logits.detach() if hasattr(logits, "detach") else logits
+            logits = self._placement.place(logits, in_memory=in_memory)
         except BaseException:
             self._engine.failed(work)  # the model may have cut its cache already
             raise
@@ -356,32 +381,12 @@ class SpeculativeSession:
                 )
         if work.model == "target":
             try:
-                logits = self._processed(work, by_id, logits)
+                logits = process_all(self._engine, work, by_id, logits)
             except BaseException:  # an interrupt, or rows that cannot be read
                 self._engine.failed(work)
                 raise
-        self._engine.feed(work, logits)
-
-    def _processed(self, work: _core.Work, by_id: dict[int, RequestHandle], logits: Any) -> Any:
-        """The target's rows as the requests' logits processors change them."""
-        feeds = work.feeds
-        if all(by_id[feed.request].processor is None for feed in feeds):
-            return logits
-        import torch
-
-        rows = torch.utils.dlpack.from_dlpack(logits).to(torch.float32, copy=True)
-        end = 0
-        for feed in feeds:
-            handle, end = by_id[feed.request], end + feed.rows
-            if handle.processor is None:
-                continue
-            own = rows[end - feed.rows : end]
-            try:
-                own.copy_(process(handle.processor, handle.prompt, handle.tokens, feed, own))
-            except Exception as error:
-                handle.error = error
-                self._engine.drop(work, feed.request)
-        return rows
+        with current_stream(logits) as stream:
+            self._engine.feed(work, logits, stream)
 
     def _sweep(self) -> None:
         """Forgets requests that have ended or were given up."""

@@ -28,6 +28,17 @@ class VerifyResult:
         acceptance: [nodes] on request: the probability a node is accepted with once it is offered,
             its parent reached and its earlier siblings rejected (traversal and block: its joint
             weight; roots 1).
+
+    >>> import torch
+    >>> from anydraft import Proposal, SamplingParams, Trees, verify
+    >>> kept = verify(
+    ...     Trees.chains([[0, 1]]),
+    ...     torch.tensor([[0.0, 40.0], [40.0, 0.0]]),
+    ...     proposals=[Proposal("one_hot")] * 2,
+    ...     sampling=SamplingParams(temperature=0),
+    ... )
+    >>> kept.path(), kept.keep(), kept.next_token
+    ([1], [0, 1], [0])
     """
 
     accepted: list[int]
@@ -92,7 +103,7 @@ def sample(logits: Any, params: SamplingParams, keys: Sequence[tuple[int, int]])
     uniforms = [
         _core.uniform(params.seed or 0, request, position, 0, 5) for request, position in keys
     ]
-    with _device_of(logits) as stream:
+    with current_stream(logits) as stream:
         tokens = _core.sample_rows(logits, params, uniforms, stream)
     return torch.tensor(tokens, dtype=torch.int64)
 
@@ -160,7 +171,7 @@ def verify(
         draft_params = draft_params * count if len(draft_params) == 1 else draft_params
     seeds = [params.seed or 0 for params in target_params]
     accept, pick, select = (None,) * 3 if uniforms is None else _given(uniforms)
-    with _device_of(target_logits) as stream:
+    with current_stream(target_logits) as stream:
         accepted, offsets, next_token, status, degenerate, probabilities = _core.verify(
             trees.tokens,
             trees.parents,
@@ -220,7 +231,7 @@ def _sparse(proposals: Sequence[Proposal]) -> tuple[list[int], list[int], list[f
 _ON_CPU = contextlib.nullcontext(0)
 
 
-def _device_of(logits: Any) -> contextlib.AbstractContextManager[int]:
+def current_stream(logits: Any) -> contextlib.AbstractContextManager[int]:
     """Makes the logits' CUDA device current; its stream (0 on the CPU)."""
     return _on_cuda(logits) if getattr(logits, "is_cuda", False) else _ON_CPU
 
@@ -251,6 +262,9 @@ def verifiers() -> list[dict[str, str]]:
     """The verifiers of this build: name, proposals, shapes, devices, cost, source.
 
     Cost is beyond reading each row that is needed once; a sweep reads one node's rows again.
+
+    >>> [info["name"] for info in verifiers() if "Leviathan" in info["source"]]
+    ['top_down']
     """
     names = ("name", "proposals", "shapes", "devices", "cost", "source")
     return [dict(zip(names, row, strict=True)) for row in _core.verifiers()]

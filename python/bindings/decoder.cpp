@@ -129,7 +129,9 @@ void bind_decoder(py::module_& module) {
       .def_property_readonly("stop_tokens", &Decoder::stop_tokens)
       .def_property_readonly("architecture", &Decoder::architecture)
       .def_property_readonly("description", &Decoder::description)
-      .def_property_readonly("step_bytes", &Decoder::step_bytes);
+      .def_property_readonly("step_bytes", &Decoder::step_bytes)
+      .def_property_readonly("cache_bytes_per_token", &Decoder::cache_bytes_per_token)
+      .def_property_readonly("cached_requests", &Decoder::cached_requests);
   py::module_ testing = module.attr("testing");
   testing.def("decoder_instruction_sets", [] {
     std::vector<std::string> names;

@@ -152,4 +152,11 @@ Rows cpu_rows_from(const py::handle& object, const std::string& what) {
   return rows;
 }
 
+std::shared_ptr<const void> kept_alive(const py::object& owner) {
+  return {new py::object(owner), [](const py::object* object) {
+            const py::gil_scoped_acquire acquire;
+            delete object;
+          }};
+}
+
 }  // namespace anydraft::bindings

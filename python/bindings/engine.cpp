@@ -3,11 +3,14 @@
 #include <pybind11/stl.h>
 #include <pybind11/typing.h>
 
+#include <algorithm>
+#include <cstddef>
+
 #include "anydraft/error.h"
 #include "bind.h"
 #include "bridge/slrs.h"
 #include "dlpack.h"
-#include "draft/random_source.h"
+#include "rows/random_source.h"
 
 namespace anydraft::bindings {
 
@@ -52,14 +55,6 @@ SlotSequence keep_of(const Feed& feed) {
   py::list slots(leading);
   for (int32_t slot : feed.keep_also) slots.append(slot);
   return SlotSequence(slots);
-}
-
-// A tensor for as long as its rows are read; let go of on any thread.
-std::shared_ptr<const void> held(const py::object& owner) {
-  return {new py::object(owner), [](const py::object* object) {
-            const py::gil_scoped_acquire acquire;
-            delete object;
-          }};
 }
 
 // One bridge's statistics by name; whole numbers stay whole.
@@ -110,13 +105,16 @@ void bind_options(py::module_& module) {
   const DrafterOptions defaults;
   py::class_<DrafterOptions>(module, "DrafterOptions")
       .def(py::init([](const std::string& bridge, int32_t draft_length, double draft_cost,
-                       TreeShape tree, StopRule stop_rule, int32_t scheme,
+                       std::vector<double> row_costs, bool auto_length, TreeShape tree,
+                       StopRule stop_rule, int32_t scheme,
                        const std::optional<std::string>& verifier, double draft_confidence,
                        int64_t draft_context, Given<RandomSource> random_source) {
              DrafterOptions options;
              options.bridge = bridge_by_name(bridge);
              options.draft_length = draft_length;
              options.draft_cost = draft_cost;
+             options.row_costs = std::move(row_costs);
+             options.auto_length = auto_length;
              options.tree = std::move(tree);
              options.stop_rule = stop_rule;
              options.scheme = static_cast<ProposalKind>(scheme);
@@ -129,6 +127,7 @@ void bind_options(py::module_& module) {
            py::kw_only(), py::arg("bridge") = "none",
            py::arg("draft_length") = defaults.draft_length,
            py::arg("draft_cost") = defaults.draft_cost,
+           py::arg("row_costs") = std::vector<double>{}, py::arg("auto_length") = false,
            py::arg_v("tree", TreeShape{}, "TreeShape()"),
            py::arg_v("stop_rule", StopRule{}, "StopRule()"),
            py::arg("scheme") = static_cast<int32_t>(defaults.scheme),
@@ -200,16 +199,16 @@ void bind_engine_class(py::module_& module) {
       module, "Engine",
       "The decode loop without I/O: `next()` says what to feed to whom, `feed` takes logits.")
       .def(py::init([](SharedVocabulary target, Given<Vocabulary> drafter,
-                       const DrafterOptions& options, bool auto_length, int64_t target_context,
+                       const DrafterOptions& options, int64_t target_context,
                        Given<VocabularyMap> map, Given<DraftTokenTrie> token_trie) {
              return std::make_unique<Engine>(std::move(target), or_null(std::move(drafter)),
-                                             EngineOptions{options, auto_length, target_context},
+                                             EngineOptions{options, target_context},
                                              or_null(std::move(map)),
                                              or_null(std::move(token_trie)));
            }),
            py::arg("target"), py::arg("drafter"), py::arg("options"), py::kw_only(),
-           py::arg("auto_length") = false, py::arg("target_context") = 0,
-           py::arg("map") = py::none(), py::arg("token_trie") = py::none())
+           py::arg("target_context") = 0, py::arg("map") = py::none(),
+           py::arg("token_trie") = py::none())
       .def(
           "add",
           [](Engine& engine, TokenIds prompt, SamplingParams sampling,
@@ -237,87 +236,32 @@ void bind_engine_class(py::module_& module) {
       .def("drop", &Engine::drop, py::arg("work"), py::arg("id"))
       .def(
           "feed",
-          [](Engine& engine, const Work& work, py::object logits) {
-            const Rows rows = cpu_rows_from(logits, "Engine.feed");
-            const std::shared_ptr<const void> owner = held(rows.owner);
+          [](Engine& engine, const Work& work, py::object logits, uint64_t stream) {
+            const Rows rows = rows_from(logits, "Engine.feed");
+            const std::shared_ptr<const void> owner = kept_alive(rows.owner);
             py::gil_scoped_release release;
-            engine.feed(work, rows.view, owner);
+            engine.feed(work, rows.view, owner, {rows.on_cuda, reinterpret_cast<void*>(stream)});
           },
-          py::arg("work"), py::arg("logits"))
+          py::arg("work"), py::arg("logits"), py::arg("stream") = 0)
       .def(
           "emitted",
           [](const Engine& engine, int64_t id, size_t from) {
             return emitted_of(engine.emitted(id), from);
           },
           py::arg("id"), py::arg("from_index") = 0)
-      .def("logprobs", &Engine::logprobs, py::arg("id"))
+      .def(
+          "logprobs",
+          [](const Engine& engine, int64_t id, size_t from) {
+            const std::vector<TokenLogprobs>& all = engine.logprobs(id);
+            const auto first = static_cast<std::ptrdiff_t>(std::min(from, all.size()));
+            return std::vector<TokenLogprobs>(all.begin() + first, all.end());
+          },
+          py::arg("id"), py::arg("from_index") = 0)
       .def(
           "finish", [](const Engine& engine, int64_t id) { return finish_of(engine.finish(id)); },
           py::arg("id"))
       .def("stats", &Engine::stats, py::arg("id"))
       .def("__len__", &Engine::size);
-}
-
-// A draft as `verify` takes it, with dense rows over `width` target ids.
-std::tuple<TokenIds, std::vector<int32_t>, std::vector<int32_t>, std::vector<int32_t>,
-           std::vector<int32_t>, py::bytes, size_t, SamplingParams>
-draft_of(const Drafter& drafter, int64_t id, int64_t width) {
-  const Draft& draft = drafter.draft(id);
-  const DraftTree& tree = draft.tree;
-  std::vector<int32_t> kinds;
-  for (ProposalKind kind : tree.kinds) kinds.push_back(static_cast<int32_t>(kind));
-  std::vector<float> logits(draft.rows.size() * width);
-  for (size_t row = 0; row < draft.rows.size(); ++row) {
-    draft.write_logits(static_cast<int64_t>(row), width, logits.data() + row * width);
-  }
-  const py::bytes data(reinterpret_cast<const char*>(logits.data()), logits.size() * sizeof(float));
-  return {tree.tokens, tree.parents, tree.paths,        kinds,
-          tree.rows,   data,         draft.rows.size(), draft.sampling};
-}
-
-void bind_drafter(py::module_& module) {
-  py::class_<Drafter>(module, "Drafter",
-                      "Drafts for many requests, without I/O and without a target.")
-      .def(py::init([](SharedVocabulary target, Given<Vocabulary> drafter,
-                       const DrafterOptions& options) {
-             return std::make_unique<Drafter>(std::move(target), or_null(std::move(drafter)),
-                                              options);
-           }),
-           py::arg("target"), py::arg("drafter"), py::arg("options"))
-      .def(
-          "add",
-          [](Drafter& drafter, int64_t id, const SamplingParams& sampling,
-             const std::optional<SamplingParams>& draft_sampling, TokenIds stop,
-             uint32_t random_stream) {
-            drafter.add(id, {sampling, draft_sampling, std::move(stop), random_stream});
-          },
-          py::arg("id"), py::kw_only(), py::arg("sampling"), py::arg("draft_sampling") = py::none(),
-          py::arg("stop") = TokenIds{}, py::arg("random_stream") = 0)
-      .def("has", &Drafter::has, py::arg("id"))
-      .def("__len__", &Drafter::size)
-      .def("forget", &Drafter::forget, py::arg("id"))
-      .def("propose", &Drafter::propose, py::arg("id"), py::arg("context"), py::arg("remaining"),
-           py::call_guard<py::gil_scoped_release>())
-      .def("next", py::overload_cast<>(&Drafter::next, py::const_),
-           py::call_guard<py::gil_scoped_release>())
-      .def(
-          "feed",
-          [](Drafter& drafter, const std::vector<Feed>& feeds, py::object logits) {
-            const Rows rows = cpu_rows_from(logits, "Drafter.feed");
-            const std::shared_ptr<const void> owner = held(rows.owner);
-            py::gil_scoped_release release;
-            drafter.feed(feeds, rows.view, owner);
-          },
-          py::arg("feeds"), py::arg("logits"))
-      .def("failed", &Drafter::failed, py::arg("feeds"))
-      .def(
-          "check",
-          [](const Drafter& drafter, int64_t id) {
-            if (const std::exception_ptr error = drafter.error(id)) std::rethrow_exception(error);
-          },
-          py::arg("id"))
-      .def("retry", &Drafter::retry, py::arg("id"))
-      .def("draft", draft_of, py::arg("id"), py::arg("width"));
 }
 
 }  // namespace
@@ -335,7 +279,6 @@ void bind_engine(py::module_& module) {
   bind_request(module);
   bind_work(module);
   bind_engine_class(module);
-  bind_drafter(module);
 }
 
 }  // namespace anydraft::bindings

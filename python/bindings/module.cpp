@@ -13,6 +13,7 @@ PYBIND11_MODULE(_core, module) {
   bind_cuda(module);
   bind_vocabulary_file(module);
   bind_engine(module);
+  bind_drafter(module);
   bind_testing(module);
   bind_decoder(module);
 }

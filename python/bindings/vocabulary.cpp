@@ -86,7 +86,7 @@ detail::EncoderConfig config_of(const py::dict& from) {
   return config;
 }
 
-Vocabulary build(const py::typing::Dict<py::str, py::object>& from) {
+Vocabulary build_of(const py::typing::Dict<py::str, py::object>& from) {
   detail::Description description;
   description.table =
       table_of(py::cast<std::vector<py::bytes>>(from["tokens"]),
@@ -110,6 +110,17 @@ Vocabulary build(const py::typing::Dict<py::str, py::object>& from) {
   description.scores = value(from, "scores", std::vector<double>());
   description.charsmap = value(from, "charsmap", std::string());
   return Vocabulary(detail::build_tables(description));
+}
+
+Vocabulary build(const py::typing::Dict<py::str, py::object>& from) {
+  try {
+    return build_of(from);
+  } catch (const py::cast_error& error) {  // a field of another type
+    throw Error(ErrorKind::kVocabulary,
+                "[Vocabulary] expected a whole description of a tokeniser, got one with a field of "
+                "another type: " +
+                    std::string(error.what()));
+  }
 }
 
 std::optional<py::bytes> bytes_of(const Vocabulary& vocabulary, int32_t id) {

@@ -42,9 +42,9 @@ inline void play_distributions(const detail::Batch& batch, int threads) {
 
 inline void play_request(const detail::Batch& batch, int64_t index, int threads) {
   run_block(threads, [&](Block& block, detail::Scratch& scratch) {
-    detail::plays_paths(batch.request.verifier)
-        ? detail::play_paths(block, scratch, batch, index)
-        : detail::play_verifier(block, scratch, batch, index);
+    detail::play_verifier<detail::CudaKernel::kReading>(block, scratch, batch, index);
+    detail::play_verifier<detail::CudaKernel::kDeferring>(block, scratch, batch, index);
+    detail::play_verifier<detail::CudaKernel::kSweeping>(block, scratch, batch, index);
   });
   const bool waits = batch.workspace.deferred && batch.workspace.deferred[index].waits;
   const int chunks = waits ? detail::chunks_of(batch.request.target_logits.cols) : 0;

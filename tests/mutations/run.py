@@ -54,8 +54,8 @@ MUTATIONS = (
     Mutation(
         "the target's rows of a neighbour",
         ENGINE,
-        "    row += feed.rows;\n  }\n  const auto judge",
-        "    row += feed.rows > 1 ? feed.rows - 1 : 1;\n  }\n  const auto judge",
+        "    row += feed.rows;\n  }\n  const auto ask",
+        "    row += feed.rows > 1 ? feed.rows - 1 : 1;\n  }\n  const auto ask",
         (INVARIANCE,),
     ),
     Mutation(
@@ -68,22 +68,22 @@ MUTATIONS = (
     Mutation(
         "verification uniforms shared by the requests of a seed",
         STATE,
-        "const uint32_t stream = request_.random_stream,",
-        "const uint32_t stream = 0,",
+        "request.uniforms.requests = &request_.random_stream;",
+        "static const uint32_t none = 0;\n  request.uniforms.requests = &none;",
         (OPTIONS,),
     ),
     Mutation(
         "verification uniforms of the round before",
         STATE,
-        "place = static_cast<uint32_t>(committed_.size());",
-        "place = static_cast<uint32_t>(request_.prompt.size());",
+        "position_ = static_cast<uint32_t>(committed_.size());",
+        "position_ = static_cast<uint32_t>(request_.prompt.size());",
         (BATCHED,),
     ),
     Mutation(
         "the verdict of the round before",
-        STATE,
-        "  verdict_ = pair.random().judge(request);",
-        "  if (verdict_.next_tokens.empty()) verdict_ = pair.random().judge(request);",
+        "cpp/src/rows/cpu_backend.cpp",
+        "      tree.result = random_->judge(tree.request);",
+        "      if (tree.result.next_tokens.empty()) tree.result = random_->judge(tree.request);",
         (BATCHED,),
     ),
     Mutation(
@@ -214,7 +214,8 @@ def failing(copy: Path, tests: tuple[str, ...]) -> str | None:
         )
     except subprocess.TimeoutExpired:
         return "(never ended)"
-    failed = [line.split()[1] for line in told.stdout.splitlines() if line.startswith("FAILED")]
+    lines = [line for line in told.stdout.splitlines() if line.startswith("FAILED")]
+    failed = [line.removeprefix("FAILED ").split(" - ")[0] for line in lines]
     if failed:
         return failed[0].rpartition("/")[2]
     return None if told.returncode == 0 else "(crashed)"

@@ -15,8 +15,7 @@
 
 namespace anydraft::detail {  // cuda/kernels.h, which a host compiler cannot read
 void launch_distributions(const Batch& batch, void* stream);
-void launch_verifiers(const Batch& batch, void* stream);
-void launch_paths(const Batch& batch, void* stream);
+void launch_verifier(const Batch& batch, void* stream);
 void launch_acceptance(const Batch& batch, void* stream);
 }  // namespace anydraft::detail
 
@@ -123,8 +122,7 @@ inline void play_batch(const detail::Batch& on_host, int threads) {
                          [&](auto*& array, int64_t count) { carried.out(array, count); });
   on_stream([&](void* stream) {
     if (batch.workspace.parts) detail::launch_distributions(batch, stream);
-    detail::plays_paths(all.verifier) ? detail::launch_paths(batch, stream)
-                                      : detail::launch_verifiers(batch, stream);
+    detail::launch_verifier(batch, stream);
     if (result.acceptance) detail::launch_acceptance(batch, stream);
   });
   carried.back();

@@ -64,7 +64,10 @@ class OnDevice(torch.Tensor):
 
     def to(self, *args, **kwargs):
         wanted = args[0] if args else kwargs.get("device")
-        return self if is_cuda(wanted) else plain(self).clone().to(*args, **kwargs)
+        if is_cuda(wanted):
+            return self
+        moved = plain(self).clone().to(*args, **kwargs)
+        return to_device(moved) if isinstance(wanted, torch.dtype) else moved
 
     def cuda(self):
         return self

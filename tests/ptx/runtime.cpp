@@ -54,8 +54,17 @@ class Device {
   std::unordered_map<const void*, Kernel> kernels;
   std::vector<std::unique_ptr<Image>> images;
   std::vector<Launched> launched;
-  size_t waits = 0;
+  size_t waits = 0, allocations = 0, to_host = 0;
+  std::map<const char*, size_t> pinned;  // address to bytes
   uint64_t seed = number_of("PTX_SEED", 0);
+
+  bool is_pinned(const void* at) const {
+    const auto* byte = static_cast<const char*>(at);
+    const auto after = pinned.upper_bound(byte);
+    if (after == pinned.begin()) return false;
+    const auto& [begin, bytes] = *std::prev(after);
+    return byte < begin + bytes;
+  }
 
   // Anything in the stream that is no kernel waits for everything before it.
   void order() { last_[nullptr].is_kernel = false; }
@@ -156,6 +165,8 @@ void set_seed(uint64_t seed) { Device::get().seed = seed; }
 std::vector<Launched>& launched() { return Device::get().launched; }
 size_t waits_of_host() { return Device::get().waits; }
 size_t live_allocations() { return Device::get().memory.live(); }
+size_t allocations() { return Device::get().allocations; }
+size_t bytes_to_host() { return Device::get().to_host; }
 
 }  // namespace ptx
 
@@ -208,12 +219,27 @@ cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t* config, const void* en
 }
 
 cudaError_t cudaMalloc(void** at, size_t bytes) {
+  ++Device::get().allocations;
   *at = Device::get().memory.allocate(bytes);
   return *at || bytes == 0 ? cudaSuccess : cudaErrorMemoryAllocation;
 }
 cudaError_t cudaFree(void* at) {
   ++Device::get().waits;
   return Device::get().memory.free(at) ? cudaSuccess : cudaErrorInvalidValue;
+}
+cudaError_t cudaHostAlloc(void** at, size_t bytes, unsigned) {
+  Device& device = Device::get();
+  ++device.allocations;
+  *at = std::calloc(bytes, 1);
+  device.pinned[static_cast<char*>(*at)] = bytes;
+  return *at ? cudaSuccess : cudaErrorMemoryAllocation;
+}
+cudaError_t cudaFreeHost(void* at) {
+  if (!at) return cudaSuccess;
+  ++Device::get().waits;
+  const bool known = Device::get().pinned.erase(static_cast<char*>(at)) > 0;
+  std::free(at);
+  return known ? cudaSuccess : cudaErrorInvalidValue;
 }
 cudaError_t cudaMallocAsync(void** at, size_t bytes, cudaStream_t) { return cudaMalloc(at, bytes); }
 cudaError_t cudaFreeAsync(void* at, cudaStream_t) {
@@ -233,11 +259,16 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
     return cudaErrorInvalidValue;
   }
   if (bytes > 0) std::memcpy(to, from, bytes);
+  const bool down = kind == cudaMemcpyDeviceToHost;
+  if (down) device.to_host += bytes;
+  device.waits += !device.is_pinned(down ? to : from);
   return cudaSuccess;
 }
 cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
-  ++Device::get().waits;
-  return cudaMemcpyAsync(to, from, bytes, kind, nullptr);
+  const size_t waits = Device::get().waits + 1;
+  const cudaError_t status = cudaMemcpyAsync(to, from, bytes, kind, nullptr);
+  Device::get().waits = waits;
+  return status;
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t) {
   ++Device::get().waits;

@@ -24,7 +24,9 @@ struct Launched {
 Findings& findings();
 void set_seed(uint64_t seed);
 std::vector<Launched>& launched();
-size_t waits_of_host();     // calls that waited for the device
+size_t waits_of_host();     // calls that waited for the device; a copy by memory not pinned does
 size_t live_allocations();  // of device memory
+size_t allocations();       // made so far, of device memory and pinned
+size_t bytes_to_host();     // copied so far
 
 }  // namespace ptx

@@ -9,10 +9,11 @@ from texts import code_points, in_context, shrunk, texts_of
 from anydraft import Vocabulary
 
 # In every family one that is small to fetch; the others in the slow tests.
-SMALL = ["llama2", "mistral_v3", "ai21", "gpt2", "tekken", "deepseek_v4", "qwen", "bert"]
+SMALL = ["llama2", "mistral_v3", "ai21", "gpt2", "tekken", "deepseek_v4", "qwen", "bert", "clip"]
 BATCH = 2000
-# Their owner's decoder takes its own added letters (ø, ÷) for stand-ins of bytes and shows U+FFFD.
-BROKEN_BY_THE_OWNER = ["deepseek_coder", "deepseek_llm"]
+# Their owner's decoder takes its own added letters (ø, ÷) for stand-ins of bytes and shows U+FFFD;
+# CLIP's leaves the signs for ends of words to its class in transformers.
+BROKEN_BY_THE_OWNER = ["deepseek_coder", "deepseek_llm", "clip"]
 
 
 def both(name):
@@ -69,7 +70,8 @@ def test_ids_are_the_owners(name):
     assert differences(name, texts) == []
     if name != "tekken":  # its owner never looks for specials in a text
         assert differences(name, texts[: len(texts) // 4], specials=True) == []
-    assert undecoded(name, texts[::4]) == []
+    if name not in BROKEN_BY_THE_OWNER:
+        assert undecoded(name, texts[::4]) == []
     first = code_points(step=1)[:0x3100]
     assert differences(name, [*first, *code_points(step=97)]) == []
     assert differences(name, in_context([*first[::3], *code_points(step=331)])) == []
@@ -90,8 +92,8 @@ def test_ids_are_the_owners_for_any_text(name):
 @pytest.mark.parametrize("name", SMALL)
 def test_exact_ids_join_to_any_bytes(name):
     ours, _ = both(name)
-    if name == "bert":
-        pytest.skip("no tokens for single bytes")
+    if name in ("bert", "clip"):
+        pytest.skip("words alone: no tokens for single bytes, or none without a space behind")
 
     @settings(max_examples=150, deadline=None)
     @given(raw=st.lists(st.text(max_size=20).map(str.encode) | st.binary(max_size=6)).map(b"".join))

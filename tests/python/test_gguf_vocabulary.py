@@ -160,3 +160,15 @@ def test_smollm2():
     vocabulary = Vocabulary.from_file(file)
     same_ids(vocabulary, Tokenizer.from_str(json.dumps(data)), texts_of("smollm2", 300_000))
     assert read_end_tokens(file, vocabulary) == [vocabulary.specials["<|im_end|>"]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["phi3", "xlm_roberta"])
+def test_pieces_of_real_files(name):
+    """Ids are those of sentencepiece for the file's pieces (BPE and Unigram)."""
+    [file] = real.path_of(name).parent.glob("*.gguf")
+    vocabulary, owner = Vocabulary.from_file(file), real.owner_of(name)
+    texts = texts_of(f"pieces of {name}", 300_000)
+    texts = [text for text in texts if "</s>" not in text]  # not pieces for Phi-3's own library
+    for text, ids in zip(texts, owner.encode(texts), strict=True):
+        assert vocabulary.encode_as_owner(text, specials=False) == ids, text

@@ -47,6 +47,19 @@ enum class CudaStatus : int32_t {
 // mass. Throws Error(kValue) for empty vocabularies.
 std::vector<int32_t> pack_map(const VocabularyMap& map, int64_t target_vocab, int64_t draft_vocab);
 
+// A draft row by itself: rows of one batch may lie in different tensors, be read through different
+// maps, and be narrower than the target's vocabulary (ids behind them have no mass).
+struct CudaDraftRow {
+  const void* data = nullptr;
+  DType dtype = DType::kFloat32;
+  bool spelt = false;            // `map` is pack_token_trie's
+  int64_t size = 0;              // entries; with a map, the target ids that it was packed for
+  const int32_t* map = nullptr;  // null: the row's ids are the target's
+  TriePlace place{0, 0, 0};      // `spelt`: inside a drafter token, if depth > 0
+  RowDistribution weighed{};     // `spelt`: of the drafter's own tokens
+  RowDistribution known{};       // what its children were drawn from
+};
+
 struct CudaVerifyRequest {
   TreesView trees;
   int64_t nodes = 0;  // offsets[requests], which the host cannot read
@@ -68,6 +81,12 @@ struct CudaVerifyRequest {
   // [rows of draft_logits], with draft_weighed: where inside a drafter token a row's distribution
   // stands, as sample_cuda_async tells it. Null: a drafter token begins everywhere.
   const TriePlace* draft_places = nullptr;
+  // Rows one by one, in place of the data of target_logits (whose type and columns are those of
+  // all) and of draft_logits with what belongs to it.
+  const void* const* target_rows = nullptr;  // [nodes]
+  const CudaDraftRow* draft_rows =
+      nullptr;  // [draft_row_count], none larger than target_logits.cols
+  int64_t draft_row_count = 0;
   // Blocks that play one request together, 1, 2, 4 or 8 (more than 1: compute capability 9.0);
   // 0: by the number of requests. The result does not depend on it.
   int splits = 0;

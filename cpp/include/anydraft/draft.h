@@ -116,6 +116,9 @@ class DraftTree {
     const auto at = static_cast<size_t>(node);
     return open_[at] && depths[at] < shape_.levels();
   }
+  int32_t levels_below(int32_t node) const {
+    return shape_.levels() - depths[static_cast<size_t>(node)];
+  }
   // Say, an EOS: nothing comes after it.
   void close(int32_t node) { open_[static_cast<size_t>(node)] = false; }
 

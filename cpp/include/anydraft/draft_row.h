@@ -20,6 +20,7 @@ struct ProjectionView {
   // sampling's psi), not for those with the same bytes.
   bool spelt = false;
   detail::MapChunks chunks{};  // of `map`
+  int64_t map_size = 0;        // numbers in `map`
 };
 
 // One draft row. No row over the target's ids is written: each entry is fetched when it is read.

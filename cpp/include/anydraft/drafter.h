@@ -32,6 +32,7 @@
 namespace anydraft {
 
 class RandomSource;    // where random choices come from
+class RowBackend;      // what is done to rows where they lie
 class DraftTokenTrie;  // what each drafter token spells in the target's tokens
 
 enum class Bridge : int32_t {
@@ -71,6 +72,11 @@ struct DrafterOptions {
   int32_t draft_length = 4;  // depth of the draft (SLEM: drafter tokens)
   // A drafter call in target calls: the cost table of bridge kAuto and of automatic lengths.
   double draft_cost = 0.15;
+  // Target calls on 0, 1, 2, ... rows, in those on one; empty: 0.05 more for each further row.
+  std::vector<double> row_costs;
+  // Each round's draft goes as far as the request's own past speaks for, up to draft_length: the
+  // drafter's certainty of a row is held against what was kept at such a certainty.
+  bool auto_length = false;
   TreeShape tree;      // no widths: a chain of draft_length; else its own depth counts
   StopRule stop_rule;  // kSlrs
   // How children are drawn; what a greedy drafter proposes is certain, whatever this says.
@@ -106,6 +112,7 @@ struct Draft {
   std::vector<std::unique_ptr<DraftRow>> rows;  // none: what is drafted is certain
   SamplingParams sampling;
   std::deque<std::vector<float>> made;  // rows that are nowhere else
+  const RowBackend* backend = nullptr;  // of the device that the rows lie on
 
   // Logits of a row over target ids, out [width]: for hosts whose verifiers take dense rows.
   void write_logits(int64_t row, int64_t width, float* out) const;
@@ -160,8 +167,9 @@ class Drafter {
   // Error(kValue) for another shape.
   // The rows stay as they are until the request's next propose(), or for as long as `owner` is
   // held: they are read again when the draft is judged.
+  // Throws Error(kValue) for what a device does not do, by name, and Error(kCudaUnavailable).
   void feed(const std::vector<Feed>& feeds, const RowsView& logits,
-            const std::shared_ptr<const void>& owner = nullptr);
+            const std::shared_ptr<const void>& owner = nullptr, const Device& device = {});
   // After a call of the model with these feeds failed half way: its caches may have been cut.
   void failed(const std::vector<Feed>& feeds);
 
@@ -171,6 +179,8 @@ class Drafter {
   void retry(int64_t id);  // its error is forgotten; next() asks for the rows again
   const DraftStats& stats(int64_t id) const;
   const Pair& pair() const { return *pair_; }
+  // What reads rows there; as feed() throws.
+  RowBackend& rows_on(const Device& device);
 
   // The target's rows of a draft, from `first` on, once `context` holds what came of it: the kept
   // nodes `path` and one token more, or less where the text ended. Bridge kAuto learns from them.
@@ -183,6 +193,7 @@ class Drafter {
   struct State;
   State& state(int64_t id) const;
   std::unique_ptr<Pair> pair_;
+  std::unique_ptr<RowBackend> cpu_, cuda_;  // the latter once rows lie there
   std::map<int64_t, std::unique_ptr<State>> requests_;
 };
 

@@ -29,8 +29,6 @@ enum class Origin : int32_t { kAccepted, kRecovered, kBonus };
 enum class Finish : int32_t { kNot, kStop, kLength, kContext, kCancelled, kError };
 
 struct EngineOptions : DrafterOptions {
-  // Each round's draft is as long as the request's own past speaks for, up to draft_length.
-  bool auto_length = false;
   int64_t target_context = 0;  // longest text in tokens; 0: unlimited
 };
 
@@ -117,12 +115,15 @@ class Engine {
   // together, on the threads there are (threads.h). Throws Error(kValue) for another shape.
   // A drafter's rows stay as they are until the request's next rows of the target, or for as long
   // as `owner` is held: nothing is copied, and they are read again when the trees are judged.
-  void feed(const RowsView& logits, const std::shared_ptr<const void>& owner = nullptr) {
-    feed(Work(pending_), logits, owner);
+  // On a CUDA device rows stay where they are too: tokens, confidences and verdicts alone come to
+  // the host, which waits once a call. What a device does not do it refuses by name.
+  void feed(const RowsView& logits, const std::shared_ptr<const void>& owner = nullptr,
+            const Device& device = {}) {
+    feed(Work(pending_), logits, owner, device);
   }
   // Of an earlier next(): while a model runs, others of the engine's requests may be served.
   void feed(const Work& work, const RowsView& logits,
-            const std::shared_ptr<const void>& owner = nullptr);
+            const std::shared_ptr<const void>& owner = nullptr, const Device& device = {});
 
   const std::vector<Emitted>& emitted(int64_t id) const;         // grows; owned by the engine
   const std::vector<TokenLogprobs>& logprobs(int64_t id) const;  // [emitted], where asked for
@@ -135,8 +136,8 @@ class Engine {
   RequestState& state(int64_t id) const;
   void check_shape(const Work& work, const RowsView& logits) const;
   void take_draft(const Work& work, const RowsView& logits,
-                  const std::shared_ptr<const void>& owner);
-  void take_target(const Work& work, const RowsView& logits);
+                  const std::shared_ptr<const void>& owner, const Device& device);
+  void take_target(const Work& work, const RowsView& logits, RowBackend& backend);
 
   EngineOptions options_;
   Drafter drafter_;

@@ -36,4 +36,11 @@ struct RowsView {
   RowView at(int64_t index) const { return {row(index), dtype, cols, named_from + index}; }
 };
 
+// Where rows lie: in memory, or on the CUDA device that is current, there once `stream` has come to
+// what is in it now.
+struct Device {
+  bool cuda = false;
+  void* stream = nullptr;
+};
+
 }  // namespace anydraft

@@ -34,6 +34,7 @@ void Projection::cut_into_chunks() {
     ids_.push_back(std::max(id, 0));
   }
   end_chunk();
+  view_.map_size = static_cast<int64_t>(packed_.size());
   view_.chunks = {starts_.data(),       ids_.data(),      lines_.data(),
                   group_starts_.data(), group_at_.data(), groups_.data()};
 }

@@ -17,19 +17,18 @@ namespace anydraft {
 
 class AutoSource : public DraftSource {
  public:
-  AutoSource(const Pair& pair, const DraftRequest& request, DraftStats& stats);
+  AutoSource(const Pair& pair, const DraftRequest& request, DraftStats& stats, DraftPolicy* policy);
 
   void start(const TokenIds& committed, int64_t remaining) override;
   bool wants_model() const override { return now().source->wants_model(); }
   Feed feed() const override { return now().source->feed(); }
-  void take(const RowsView& rows, int64_t first) override;
+  void take(const RowsView& rows, int64_t first, RowBackend& backend) override;
   void learn(const RowsView& target, int64_t first, const TokenIds& committed,
              const std::vector<int32_t>& path) override;
   void settle(const TokenIds& committed, const std::vector<int32_t>& path) override {
     now().source->settle(committed, path);
   }
   void failed() override { now().source->failed(); }
-  void set_target_width(int64_t width) override;
   const Draft& draft() const override { return now().source->draft(); }
 
  private:
@@ -42,11 +41,13 @@ class AutoSource : public DraftSource {
   };
   Candidate& now() { return *candidates_[now_]; }
   const Candidate& now() const { return *candidates_[now_]; }
+  void choose(int64_t remaining);
   double worth(const Candidate& candidate) const;
   void report();
 
   const DraftRequest& request_;
   DraftStats& stats_;
+  DraftPolicy* policy_;
   std::vector<std::unique_ptr<Candidate>> candidates_;
   size_t now_ = 0;
   int64_t longest_, length_;     // of a draft: at most; of this round

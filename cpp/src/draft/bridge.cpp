@@ -33,21 +33,18 @@ RandomKey DraftRound::key(int32_t number) const {
           static_cast<uint32_t>(number),     Purpose::kDraft,       0};
 }
 
-void DraftRound::draw_from(std::unique_ptr<DraftRow> row, const SamplingParams& params,
-                           int32_t width, int32_t number, Expansion& expansion) const {
-  const ProposalKind kind = sampling.greedy() ? ProposalKind::kOneHot : pair.options.scheme;
-  expansion.kind = kind_used(kind, width);
-  std::vector<int32_t>& children = expansion.children;
-  children.resize(width);
-  children.resize(
-      pair.random().draw(expansion.kind, *row, params, width, key(number), children.data()));
-  if (pair.merges()) merge_equal(children, expansion.paths);
-  expansion.masses.assign(children.size(), 1);
-  if (tree.most_nodes() > 0) {
-    likelihoods(*row, children.data(), static_cast<int32_t>(children.size()),
-                expansion.masses.data());
-  }
-  expansion.row = std::move(row);
+DrawTask DraftRound::task(const RowView& row, const SamplingParams& params, int32_t width,
+                          int32_t number) const {
+  DrawTask task;
+  task.row = row;
+  task.params = params;
+  task.greedy = sampling.greedy();
+  task.kind = kind_used(task.greedy ? ProposalKind::kOneHot : pair.options.scheme, width);
+  task.width = width;
+  task.key = key(number);
+  task.likelihoods = tree.most_nodes() > 0;
+  task.merge = pair.merges();
+  return task;
 }
 
 int32_t DraftRound::keep_row(Expansion& expansion) {

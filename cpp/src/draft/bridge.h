@@ -6,19 +6,9 @@
 #include <vector>
 
 #include "draft/feeder.h"
+#include "rows/row_backend.h"
 
 namespace anydraft {
-
-// The children drawn for one node, before the tree has them.
-struct Expansion {
-  ProposalKind kind = ProposalKind::kOneHot;
-  std::vector<int32_t> children;  // tokens of the tree
-  std::vector<double> masses;     // in the draft row
-  std::vector<int32_t> paths;     // multipath; else empty
-  // The drafter's ids of the children; -1: the drafter's token goes on behind this one.
-  std::vector<int32_t> fed_as;
-  std::unique_ptr<DraftRow> row;  // what the children were drawn from
-};
 
 // One round of drafting, which a source and its bridge share.
 struct DraftRound {
@@ -32,14 +22,11 @@ struct DraftRound {
     draws += count;
     return draws - count + 1;
   }
-  // Children by the scheme, and their masses where the tree's growth asks for them; `number`: of
-  // the first draw.
-  void draw_from(std::unique_ptr<DraftRow> row, const SamplingParams& params, int32_t width,
-                 int32_t number, Expansion& expansion) const;
+  // Children of a row by the scheme; `number`: of the first draw.
+  DrawTask task(const RowView& row, const SamplingParams& params, int32_t width,
+                int32_t number) const;
   // The draft's row that children were drawn from, kept; -1: none, they are certain.
   int32_t keep_row(Expansion& expansion);
-  // Columns of the target's logits, as far as they are known.
-  int64_t vocab() const { return std::max<int64_t>(pair.target->size(), target_width); }
 
   const Pair& pair;
   const DraftRequest& request;
@@ -48,12 +35,11 @@ struct DraftRound {
   DraftFeeder feeder;
   DraftTree tree{{}};  // of what the drafter is fed
   Draft draft;         // what is proposed
-  int64_t target_width = 0;
   bool chain = false;
-  double confidence = 1;  // of the chain so far, in the drafter's eyes
-  uint32_t position = 0;  // committed length
-  int32_t draws = 0;      // no two of a round share a number
-  int64_t taken = 0;      // calls of the drafter whose rows were looked at
+  double confidence = 1;          // of the chain so far, in the drafter's eyes
+  uint32_t position = 0;          // committed length
+  int32_t draws = 0;              // no two of a round share a number
+  RowBackend* backend = nullptr;  // where the rows of the last call are
 };
 
 class DraftBridge {
@@ -63,10 +49,15 @@ class DraftBridge {
 
   // A round has begun: its trees hold the root.
   virtual void start(const TokenIds&, int64_t) {}
-  // Draws at most `width` children of a node from the row of the last drafter token above it, with
-  // the draws from `number` on.
-  virtual Expansion draw(int32_t node, int32_t width, const RowsView& rows, int64_t row,
-                         int32_t number) = 0;
+  // At most `width` children of a node from the row of the last drafter token above it, with the
+  // draws from `number` on.
+  virtual DrawTask task(int32_t node, int32_t width, const RowView& row, int32_t number) const {
+    (void)node;
+    return round_.task(row, round_.sampling, width, number);
+  }
+  virtual Expansion draw(int32_t node, int32_t width, const RowView& row, int32_t number) {
+    return round_.backend->draw(task(node, width, row, number));
+  }
   virtual bool ends(int32_t token) const { return round_.request.stops(token); }
   // Whether it counts the draft's confidence from more than the last row.
   virtual bool weighs_itself() const { return false; }

@@ -8,6 +8,7 @@
 #include "draft/auto_source.h"
 #include "draft/lookup.h"
 #include "draft/model_source.h"
+#include "rows/cpu_backend.h"
 #include "rows/draft_rows.h"
 
 namespace anydraft {
@@ -77,6 +78,9 @@ void DrafterOptions::validate() const {
     fail("draft_confidence in [0, 1], got " + shown(draft_confidence));
   }
   if (!(draft_cost >= 0)) fail("draft_cost >= 0, got " + shown(draft_cost));
+  for (double cost : row_costs) {
+    if (!(cost >= 0)) fail("row_costs >= 0, got " + shown(cost));
+  }
   tree.validate();
   stop_rule.validate();
   if (stop_rule.general() && bridge != Bridge::kSlrs) {
@@ -105,13 +109,34 @@ void DrafterOptions::validate() const {
   }
 }
 
+namespace {
+
+[[noreturn]] void fail_on_device(const std::string& what) {
+  fail(what + " with rows on a CUDA device; rows in memory take it");
+}
+
+void check_device(const DrafterOptions& options) {
+  const auto& widths = options.tree.widths;
+  const bool chain = options.tree.max_nodes == 0 && all_ones(widths.begin(), widths);
+  if (options.bridge == Bridge::kAuto) fail_on_device("a bridge by name, got auto");
+  if (options.bridge == Bridge::kSlrs && options.stop_rule.general()) {
+    fail_on_device("a stop rule of one drafter token for bridge slrs, got a general one");
+  }
+  if (options.bridge == Bridge::kSlrs && !chain) {
+    fail_on_device("a chain for bridge slrs, got a tree");
+  }
+  if (options.random_source) fail_on_device("uniforms by key, got another random source");
+}
+
+}  // namespace
+
 std::unique_ptr<DraftSource> make_source(const Pair& pair, const DraftRequest& request,
-                                         DraftStats& stats) {
+                                         DraftStats& stats, DraftPolicy* policy) {
   switch (pair.options.bridge) {
     case Bridge::kAuto:
-      return std::make_unique<AutoSource>(pair, request, stats);
+      return std::make_unique<AutoSource>(pair, request, stats, policy);
     case Bridge::kLookup:
-      return std::make_unique<LookupSource>(pair);
+      return std::make_unique<LookupSource>(pair, policy);
     case Bridge::kNone:
       return std::make_unique<NoSource>();
     case Bridge::kSlrs:
@@ -122,7 +147,7 @@ std::unique_ptr<DraftSource> make_source(const Pair& pair, const DraftRequest& r
     case Bridge::kSlem:
       break;
   }
-  return std::make_unique<ModelSource>(pair, request, stats);
+  return std::make_unique<ModelSource>(pair, request, stats, policy);
 }
 
 const ProjectionView& Pair::projection(bool spelt, int64_t target_vocab,
@@ -138,13 +163,19 @@ const ProjectionView& Pair::projection(bool spelt, int64_t target_vocab,
 
 struct Drafter::State {
   State(const Pair& pair, DraftRequest asked)
-      : request(std::move(asked)), source(make_source(pair, request, stats)) {}
+      : request(std::move(asked)),
+        policy(pair.options),
+        source(make_source(pair, request, stats, pair.options.auto_length ? &policy : nullptr)),
+        own_length(pair.options.auto_length) {}
 
   DraftRequest request;
   DraftStats stats;
+  DraftPolicy policy;
   std::unique_ptr<DraftSource> source;
-  TokenIds context;     // what the last draft stands below
-  bool settled = true;  // nothing of that draft is to be looked at any more
+  bool own_length;           // the policy decides
+  int64_t calls_before = 0;  // of the model, when the round began
+  TokenIds context;          // what the last draft stands below
+  bool settled = true;       // nothing of that draft is to be looked at any more
   std::exception_ptr error;
   std::vector<std::shared_ptr<const void>> held;  // rows that the draft reads
 };
@@ -156,7 +187,8 @@ Drafter::Drafter(std::shared_ptr<const Vocabulary> target,
     : pair_(new Pair(std::move(target), std::move(drafter), std::move(map), std::move(token_trie),
                      std::move(options))) {
   Pair& pair = *pair_;
-  if (!pair.options.random_source) pair.options.random_source = std::make_shared<RandomSource>();
+  const auto& random = pair.options.random_source;
+  cpu_ = std::make_unique<CpuBackend>(random ? random : std::make_shared<RandomSource>());
   if (!pair.target) fail("a target vocabulary, got none");
   pair.options.validate();
   if (!pair.across()) return;
@@ -180,6 +212,17 @@ Drafter::Drafter(std::shared_ptr<const Vocabulary> target,
 }
 
 Drafter::~Drafter() = default;
+
+// What asks the host to read whole rows is refused: nothing copies them there unseen.
+RowBackend& Drafter::rows_on(const Device& device) {
+  if (!device.cuda) return *cpu_;
+  if (!cuda_) {
+    check_device(pair_->options);
+    cuda_ = make_cuda_backend();
+  }
+  cuda_->use(device);
+  return *cuda_;
+}
 
 Drafter::State& Drafter::state(int64_t id) const {
   const auto found = requests_.find(id);
@@ -208,6 +251,8 @@ void Drafter::propose(int64_t id, const TokenIds& context, int64_t remaining) {
     const std::vector<int32_t> kept(path.begin(), path.begin() + (came - before.size() - 1));
     settle(id, TokenIds(context.begin(), context.begin() + static_cast<int64_t>(came)), kept);
   }
+  if (request.own_length && !request.policy.begin(remaining)) remaining = 0;
+  request.calls_before = request.stats.draft_calls;
   request.source->start(context, remaining);
   request.held.clear();
   request.context = context;
@@ -232,7 +277,7 @@ std::vector<Feed> Drafter::next(const std::vector<int64_t>& ids) const {
 }
 
 void Drafter::feed(const std::vector<Feed>& feeds, const RowsView& logits,
-                   const std::shared_ptr<const void>& owner) {
+                   const std::shared_ptr<const void>& owner, const Device& device) {
   int64_t expected = 0, row = 0;
   for (const Feed& feed : feeds) expected += feed.rows;
   if (logits.rows != expected || logits.cols < 1) {
@@ -240,12 +285,23 @@ void Drafter::feed(const std::vector<Feed>& feeds, const RowsView& logits,
     fail("logits [" + std::to_string(expected) + ", vocab] from the drafter, got [" +
          std::to_string(logits.rows) + ", " + std::to_string(logits.cols) + "]");
   }
+  RowBackend& backend = rows_on(device);
+  std::vector<DrawTask> tasks;
+  for (const Feed& feed : feeds) {
+    const auto found = requests_.find(feed.request);
+    if (found != requests_.end() && !backend.in_memory()) {
+      found->second->source->plan(logits, row, tasks);
+    }
+    row += feed.rows;
+  }
+  backend.begin(tasks);
+  row = 0;
   for (const Feed& feed : feeds) {
     const auto found = requests_.find(feed.request);
     if (found != requests_.end()) {
       State& request = *found->second;
       try {
-        request.source->take(logits, row);
+        request.source->take(logits, row, backend);
         if (owner) request.held.push_back(owner);
       } catch (const std::exception&) {
         request.error = std::current_exception();
@@ -293,6 +349,9 @@ void Drafter::settle(int64_t id, const TokenIds& context, const std::vector<int3
   if (request.settled) return;
   request.settled = true;
   request.source->settle(context, path);
+  if (!request.own_length) return;
+  request.policy.settle(static_cast<int64_t>(path.size()) + 1, request.source->draft().tree.size(),
+                        request.stats.draft_calls - request.calls_before);
 }
 
 }  // namespace anydraft

@@ -1,7 +1,8 @@
 #include "draft/model_source.h"
 
 #include <algorithm>
-#include <cmath>
+
+#include "anydraft/error.h"
 
 namespace anydraft {
 
@@ -18,8 +19,10 @@ TreeShape shape_for(const DrafterOptions& options, int64_t remaining) {
 }
 
 ModelSource::ModelSource(const Pair& pair, const DraftRequest& request, DraftStats& stats,
-                         std::shared_ptr<DrafterCache> cache)
-    : round_(pair, request, stats, std::move(cache)), bridge_(make_bridge(round_)) {}
+                         DraftPolicy* policy, std::shared_ptr<DrafterCache> cache)
+    : round_(pair, request, stats, std::move(cache)),
+      bridge_(make_bridge(round_)),
+      policy_(policy) {}
 
 void ModelSource::start(const TokenIds& committed, int64_t remaining) {
   round_.draft = {};
@@ -27,6 +30,7 @@ void ModelSource::start(const TokenIds& committed, int64_t remaining) {
   round_.confidence = 1;
   round_.position = static_cast<uint32_t>(committed.size());
   frontier_.clear();
+  ends_.clear();
   const TreeShape shape = shape_for(round_.pair.options, remaining);
   round_.tree = DraftTree(shape);
   round_.tree.tokens[0] = round_.draft.tree.tokens[0] = committed.back();
@@ -45,18 +49,45 @@ std::optional<std::string> ModelSource::drafted_text() const {
   return bridge_->text_to(frontier_[0]);
 }
 
-void ModelSource::take(const RowsView& all, int64_t first) {
+// Logits past the table (padding) are nobody's tokens.
+RowView ModelSource::row_of(const RowsView& rows, int64_t index) const {
   const Pair& pair = round_.pair;
-  RowsView rows = all;  // logits past the table (padding) are nobody's tokens
-  rows.cols = std::min<int64_t>(all.cols, (pair.across() ? pair.drafter : pair.target)->size());
+  RowView row = rows.at(index);
+  row.cols = std::min<int64_t>(row.cols, (pair.across() ? pair.drafter : pair.target)->size());
+  return row;
+}
+
+void ModelSource::plan(const RowsView& rows, int64_t first, std::vector<DrawTask>& tasks) {
+  const DraftTree& tree = round_.tree;
+  int32_t draws = round_.draws, left = tree.most_nodes() - (tree.size() - 1);
+  for (size_t i = 0; i < frontier_.size(); ++i) {
+    const int32_t node = frontier_[i], width = std::max(width_of(node, left), 0);
+    const RowView row = row_of(rows, first + static_cast<int64_t>(i));
+    tasks.push_back(bridge_->task(node, width, row, draws + 1));
+    tasks.back().columns = rows.cols;
+    tasks.back().inside = round_.chain ? tree.levels_below(node) - 1 : 0;
+    tasks.back().confidence = round_.chain && (policy_ || round_.pair.options.draft_confidence > 0);
+    draws += width;
+    left -= width;
+  }
+}
+
+void ModelSource::take(const RowsView& rows, int64_t first, RowBackend& backend) {
   std::vector<Expansion> drawn;
   DraftTree& tree = round_.tree;
   int32_t draws = round_.draws, left = tree.most_nodes() - (tree.size() - 1);
-  ++round_.taken;
-  const bool mute = says_nothing(all, rows.cols, first);
+  if (!round_.draft.rows.empty() && round_.draft.backend != &backend) {
+    throw Error(ErrorKind::kValue, "[Drafter] expected all rows of a draft on one device");
+  }
+  round_.backend = &backend;
+  round_.draft.backend = &backend;
+  const bool nothing = says_nothing(rows, first);  // there is no certainty to look at then
+  const DraftPolicy::Step step =
+      nothing ? DraftPolicy::Step{true, false} : this->step(row_of(rows, first));
+  const bool mute = nothing || !step.draw;
   for (size_t i = 0; i < frontier_.size() && !mute; ++i) {
-    const int64_t row = first + static_cast<int64_t>(i);
-    drawn.push_back(draw_next(frontier_[i], rows, row, draws, left));
+    const RowView row = row_of(rows, first + static_cast<int64_t>(i));
+    drawn.push_back(draw_next(frontier_[i], row, draws, left));
   }
   ++round_.stats.draft_calls;
   round_.feeder.fed(tree, frontier_);
@@ -65,41 +96,40 @@ void ModelSource::take(const RowsView& all, int64_t first) {
     const auto children = static_cast<int32_t>(drawn[i].children.size());
     add(expanded[i], std::move(drawn[i]));
     // Inside a drafter token the same row says what follows.
+    const RowView row = row_of(rows, first + static_cast<int64_t>(i));
     for (int32_t node = tree.size() - children; node < tree.size(); ++node) {
       if (round_.feeder.token(node) >= 0 || !tree.may_grow(node)) continue;
-      add(node, draw_next(node, rows, first + static_cast<int64_t>(i), draws, left));
+      add(node, draw_next(node, row, draws, left));
     }
   }
   round_.draws = draws;
   frontier_.clear();
-  const bool last = mute || (round_.chain && !bridge_->weighs_itself() && unsure(rows, first));
-  if (!last) frontier_ = bridge_->next_frontier();
+  if (step.draw) ends_.push_back(tree.size() - 1);
+  if (!mute && step.go_on) frontier_ = bridge_->next_frontier();
   if (frontier_.empty()) bridge_->finish();
 }
 
-// Whether a row of the frontier has no mass on the first `cols` tokens, those of the vocabulary: a
-// model that means padding drafts no further. Rows without mass anywhere are an error, as ever.
-bool ModelSource::says_nothing(const RowsView& all, int64_t cols, int64_t first) const {
-  if (cols == all.cols) return false;
-  const auto nothing = [&](int64_t row) {
-    for (int64_t i = 0; i < cols; ++i) {
-      if (detail::load(all.row(row), all.dtype, i) != -INFINITY) return false;
-    }
-    return true;
-  };
+// Whether a row of the frontier has no mass on the tokens of the vocabulary: a model that means
+// padding drafts no further. Rows without padding are an error then, as ever.
+bool ModelSource::says_nothing(const RowsView& rows, int64_t first) const {
   for (size_t i = 0; i < frontier_.size(); ++i) {
-    if (nothing(first + static_cast<int64_t>(i))) return true;
+    const RowView row = row_of(rows, first + static_cast<int64_t>(i));
+    if (row.cols < rows.cols && !round_.backend->has_mass(row)) return true;
   }
   return false;
 }
 
-Expansion ModelSource::draw_next(int32_t node, const RowsView& rows, int64_t row, int32_t& draws,
-                                 int32_t& left) {
+// How many children of a node to draw, where `left` nodes may be added to the tree.
+int32_t ModelSource::width_of(int32_t node, int32_t left) const {
   const DraftTree& tree = round_.tree;
-  int32_t width = round_.pair.merges() ? tree.paths[node] : tree.width_of(node);
-  if (tree.most_nodes() > 0) width = std::min(width, left);
+  const int32_t width = round_.pair.merges() ? tree.paths[node] : tree.width_of(node);
+  return tree.most_nodes() > 0 ? std::min(width, left) : width;
+}
+
+Expansion ModelSource::draw_next(int32_t node, const RowView& row, int32_t& draws, int32_t& left) {
+  const int32_t width = width_of(node, left);
   if (width <= 0) return {};
-  Expansion drawn = bridge_->draw(node, width, rows, row, draws + 1);
+  Expansion drawn = bridge_->draw(node, width, row, draws + 1);
   draws += width;
   left -= static_cast<int32_t>(drawn.children.size());
   return drawn;
@@ -118,10 +148,24 @@ void ModelSource::add(int32_t node, Expansion expansion) {
 
 // Counts a drafter's row in. Looks at the row alone, not at the token drawn from it, so that where
 // a draft ends says nothing of its last token.
-bool ModelSource::unsure(const RowsView& rows, int64_t row) {
-  if (round_.pair.options.draft_confidence <= 0) return false;
-  round_.confidence *= confidence(rows.at(row));
-  return round_.confidence < round_.pair.options.draft_confidence;
+DraftPolicy::Step ModelSource::step(const RowView& row) {
+  const double least = round_.pair.options.draft_confidence;
+  if (!round_.chain || bridge_->weighs_itself() || !(policy_ || least > 0)) return {true, true};
+  const double certainty = round_.backend->confidence(row);
+  round_.confidence *= certainty;
+  DraftPolicy::Step step{true, true};
+  if (policy_) step = policy_->step(certainty);
+  step.go_on &= round_.confidence >= least;
+  return step;
+}
+
+void ModelSource::settle(const TokenIds& committed, const std::vector<int32_t>& path) {
+  const std::vector<int32_t> taken = bridge_->taken_path(committed, path);
+  const auto kept = static_cast<int32_t>(taken.size());
+  round_.feeder.settle(taken);
+  if (!policy_ || !round_.chain) return;
+  policy_->judge(
+      std::count_if(ends_.begin(), ends_.end(), [&](int32_t end) { return end <= kept; }));
 }
 
 }  // namespace anydraft

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "bridge/tli.h"
+#include "sampling/normalise.h"
 
 namespace anydraft {
 namespace {
@@ -35,8 +36,8 @@ void SequenceBridge::start(const TokenIds& committed, int64_t remaining) {
   growths_.assign(1, {{Sequence{}}, 0});
 }
 
-Expansion SequenceBridge::draw(int32_t node, int32_t, const RowsView& rows, int64_t row, int32_t) {
-  trie_.set_row(node, make_distribution(rows, row, psi_.weighing));
+Expansion SequenceBridge::draw(int32_t node, int32_t, const RowView& row, int32_t) {
+  trie_.set_row(node, detail::distribution_of(row, psi_.weighing));
   return {};
 }
 
@@ -129,12 +130,12 @@ void SequenceBridge::draw_children(int32_t node) {
   Expansion drawn;
   if (width > 0) {
     const float scale = static_cast<float>(1.4426950408889634 / psi_.of_psi.temperature);
-    std::vector<float> psi = trie_.psi(growth.sequences, round_.vocab(), scale);
+    std::vector<float> psi = trie_.psi(growth.sequences, round_.pair.target->size(), scale);
     if (detail::has_mass(psi)) {
       round_.draft.made.push_back(std::move(psi));
-      auto own = std::make_unique<DraftRow>();
-      own->logits = {round_.draft.made.back().data(), DType::kFloat32, round_.vocab(), 0};
-      round_.draw_from(std::move(own), psi_.of_psi, width, round_.next_draws(width), drawn);
+      const RowView row{round_.draft.made.back().data(), DType::kFloat32,
+                        round_.pair.target->size(), 0};
+      drawn = round_.backend->draw(round_.task(row, psi_.of_psi, width, round_.next_draws(width)));
       count(growth);
     }
   }
@@ -153,7 +154,7 @@ void SequenceBridge::draw_children(int32_t node) {
 // draft so far.
 void SequenceBridge::count(const Growth& growth) {
   double all = 0, stopped = 0;
-  std::vector<double> by_token(round_.vocab(), 0.0);
+  std::vector<double> by_token(round_.pair.target->size(), 0.0);
   for (const Sequence& sequence : growth.sequences) {
     if (sequence.first < 0) continue;
     all += sequence.mass;

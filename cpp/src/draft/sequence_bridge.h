@@ -18,8 +18,7 @@ class SequenceBridge : public DraftBridge {
   explicit SequenceBridge(DraftRound& round);
   void start(const TokenIds& committed, int64_t remaining) override;
   // Keeps the row of a trie's node: what is drawn waits for others.
-  Expansion draw(int32_t node, int32_t width, const RowsView& rows, int64_t row,
-                 int32_t number) override;
+  Expansion draw(int32_t node, int32_t width, const RowView& row, int32_t number) override;
   bool ends(int32_t) const override { return false; }
   bool weighs_itself() const override { return true; }
   std::vector<int32_t> next_frontier() override;

@@ -9,7 +9,8 @@
 #include "anydraft/drafter.h"
 #include "bridge/projection.h"
 #include "bridge/slrs.h"
-#include "draft/random_source.h"
+#include "draft/policy.h"
+#include "rows/row_backend.h"
 
 namespace anydraft {
 
@@ -32,7 +33,6 @@ struct Pair {
   // string-level rejection sampling does.
   const ProjectionView& projection(bool spelt, int64_t target_vocab, int64_t draft_vocab) const;
 
-  RandomSource& random() const { return *options.random_source; }
   bool across() const { return info_of(options.bridge).across; }
   bool has_model() const { return info_of(options.bridge).model; }
   // Of drafts that are drawn.
@@ -54,8 +54,11 @@ class DraftSource {
   virtual void start(const TokenIds& committed, int64_t remaining) = 0;
   virtual bool wants_model() const { return false; }
   virtual Feed feed() const { return {}; }
+  // What take() will ask of the rows, as far as that is certain: for rows that are not in
+  // memory.
+  virtual void plan(const RowsView&, int64_t, std::vector<DrawTask>&) {}
   // The rows of the last feed(), from `first` on. Where it throws nothing has changed.
-  virtual void take(const RowsView&, int64_t) {}
+  virtual void take(const RowsView&, int64_t, RowBackend&) {}
   // Drafter::learn and Drafter::settle.
   virtual void learn(const RowsView&, int64_t, const TokenIds&, const std::vector<int32_t>&) {}
   virtual void settle(const TokenIds&, const std::vector<int32_t>&) {}
@@ -65,9 +68,9 @@ class DraftSource {
   virtual void set_target_width(int64_t) {}  // columns of the target's logits
 };
 
-// For the pair's bridge; the references must outlive it.
+// For the pair's bridge; the references must outlive it. `policy`: null where lengths are fixed.
 std::unique_ptr<DraftSource> make_source(const Pair& pair, const DraftRequest& request,
-                                         DraftStats& stats);
+                                         DraftStats& stats, DraftPolicy* policy);
 
 // The shape a round may have: no deeper than `remaining`.
 TreeShape shape_for(const DrafterOptions& options, int64_t remaining);

@@ -26,17 +26,12 @@ class SpellingBridge : public DraftBridge {
  public:
   explicit SpellingBridge(DraftRound& round) : DraftBridge(round), psi_(round.sampling) {}
   void start(const TokenIds&, int64_t) override { round_.draft.sampling = psi_.of_psi; }
-  Expansion draw(int32_t node, int32_t width, const RowsView& rows, int64_t row,
-                 int32_t number) override;
+  DrawTask task(int32_t node, int32_t width, const RowView& row, int32_t number) const override;
 
  private:
-  const DraftRow& prepared(const RowsView& rows, int64_t row);
   TriePlace place_of(int32_t node) const;
-  int32_t fed_as(const DraftRow& row, int32_t token, int32_t number) const;
 
   PsiSampling psi_;
-  DraftRow prepared_;  // the row that was read last, of which call of the drafter
-  int64_t prepared_in_ = -1;
 };
 
 }  // namespace anydraft

@@ -6,14 +6,10 @@
 
 namespace anydraft {
 
-Expansion StringBridge::draw(int32_t, int32_t width, const RowsView& rows, int64_t row,
-                             int32_t number) {
-  Expansion drawn;
-  auto own = std::make_unique<DraftRow>();
-  own->logits = rows.at(row);
-  round_.draw_from(std::move(own), round_.sampling, width, number, drawn);
+// What is drawn is written down: no row says how likely it was.
+Expansion StringBridge::draw(int32_t node, int32_t width, const RowView& row, int32_t number) {
+  Expansion drawn = DraftBridge::draw(node, width, row, number);
   drawn.kind = ProposalKind::kOneHot;
-  drawn.fed_as = drawn.children;
   return drawn;
 }
 

@@ -10,8 +10,7 @@ class StringBridge : public DraftBridge {
  public:
   using DraftBridge::DraftBridge;
   void start(const TokenIds&, int64_t remaining) override { remaining_ = remaining; }
-  Expansion draw(int32_t node, int32_t width, const RowsView& rows, int64_t row,
-                 int32_t number) override;
+  Expansion draw(int32_t node, int32_t width, const RowView& row, int32_t number) override;
   bool ends(int32_t token) const override { return round_.pair.drafter->is_special(token); }
   void finish() override;
   std::vector<int32_t> taken_path(const TokenIds& committed,

@@ -9,8 +9,7 @@ class TokenBridge : public DraftBridge {
  public:
   using DraftBridge::DraftBridge;
   void start(const TokenIds&, int64_t) override { round_.draft.sampling = round_.sampling; }
-  Expansion draw(int32_t node, int32_t width, const RowsView& rows, int64_t row,
-                 int32_t number) override;
+  DrawTask task(int32_t node, int32_t width, const RowView& row, int32_t number) const override;
 };
 
 }  // namespace anydraft

@@ -145,25 +145,23 @@ void Engine::check_shape(const Work& work, const RowsView& logits) const {
 }
 
 void Engine::feed(const Work& work, const RowsView& logits,
-                  const std::shared_ptr<const void>& owner) {
+                  const std::shared_ptr<const void>& owner, const Device& device) {
   if (work.model == ModelRole::kIdle) fail("next() before feed(): no rows are wanted");
+  const bool drafts = work.model == ModelRole::kDrafter;
   try {
     check_shape(work, logits);
+    pending_ = {};
+    drafts ? take_draft(work, logits, owner, device)
+           : take_target(work, logits, drafter_.rows_on(device));
   } catch (...) {
     failed(work);  // the models' caches hold what was fed, and the slots they kept have moved up
     throw;
   }
-  pending_ = {};
-  if (work.model == ModelRole::kDrafter) {
-    take_draft(work, logits, owner);
-  } else {
-    take_target(work, logits);
-  }
 }
 
 void Engine::take_draft(const Work& work, const RowsView& logits,
-                        const std::shared_ptr<const void>& owner) {
-  drafter_.feed(of_drafter(work.feeds), logits, owner);
+                        const std::shared_ptr<const void>& owner, const Device& device) {
+  drafter_.feed(of_drafter(work.feeds), logits, owner, device);
   for (const Feed& feed : work.feeds) {
     const auto found = requests_.find(feed.request - 1);
     if (found == requests_.end()) continue;
@@ -172,31 +170,41 @@ void Engine::take_draft(const Work& work, const RowsView& logits,
 }
 
 // All trees are judged, then committed: a bad row ends its own request alone.
-void Engine::take_target(const Work& work, const RowsView& logits) {
+void Engine::take_target(const Work& work, const RowsView& logits, RowBackend& backend) {
   struct Judged {
     RequestState* request;
     int64_t first;
+    Judgement* tree;
     std::exception_ptr error;
   };
   std::vector<Judged> round;
   int64_t row = 0;
+  bool changes = false;
   for (const Feed& feed : work.feeds) {
     const auto found = requests_.find(feed.request);
     if (found != requests_.end() && found->second->finish == Finish::kNot) {
-      round.push_back({found->second.get(), row, nullptr});
+      round.push_back({found->second.get(), row, nullptr, nullptr});
+      changes = changes || found->second->changes_rows();
     }
     row += feed.rows;
   }
-  const auto judge = [&](int64_t i) {
+  const auto ask = [&](int64_t i) {
     try {
-      round[i].request->judge(logits, round[i].first);
+      round[i].tree = &round[i].request->question(logits, round[i].first, backend);
     } catch (const std::exception&) {
       round[i].error = std::current_exception();
     }
   };
-  detail::parallel_for(static_cast<int64_t>(round.size()), judge, 2 * logits.cols);
+  const int64_t entries = changes ? 2 * logits.cols : 0;
+  detail::parallel_for(static_cast<int64_t>(round.size()), ask, entries);
+  std::vector<Judgement*> trees;
+  for (const Judged& judged : round) {
+    if (!judged.error) trees.push_back(judged.tree);
+  }
+  backend.judge(trees);
   for (Judged& judged : round) {
     try {
+      if (!judged.error) judged.error = judged.tree->error;
       if (judged.error) std::rethrow_exception(judged.error);
       judged.request->commit();
     } catch (const std::exception&) {

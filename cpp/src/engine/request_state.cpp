@@ -3,18 +3,26 @@
 #include <algorithm>
 #include <cmath>
 
+#include "anydraft/error.h"
 #include "draft/source.h"
 #include "engine/logit_changes.h"
 
 namespace anydraft {
+namespace {
+
+[[noreturn]] void fail_to_judge(const std::string& what) {
+  throw Error(ErrorKind::kValue, "[Engine] expected " + what);
+}
+
+}  // namespace
+
 Engine::RequestState::RequestState(Drafter& drafter, const EngineOptions& options, int64_t id,
                                    Request request)
     : drafter_(drafter),
       options_(options),
       id_(id),
       request_(std::move(request)),
-      committed_(request_.prompt),
-      length_(drafter.pair().has_model() ? options.draft_cost : 0, options.draft_length) {
+      committed_(request_.prompt) {
   drafter_.add(id_,
                {request_.sampling, request_.draft_sampling, request_.stop, request_.random_stream});
   finish_if_full();
@@ -29,11 +37,6 @@ int64_t Engine::RequestState::remaining() const {
   return left;
 }
 
-// Known before anything of the round is drafted, so that the distributions stand.
-int64_t Engine::RequestState::most_drafted() const {
-  return options_.auto_length ? std::min(remaining(), length_.best()) : remaining();
-}
-
 void Engine::RequestState::finish_if_full() {
   if (finish != Finish::kNot || remaining() >= 0) return;
   const bool length = static_cast<int64_t>(emitted.size()) >= request_.max_tokens;
@@ -42,7 +45,7 @@ void Engine::RequestState::finish_if_full() {
 
 void Engine::RequestState::prepare() {
   if (prepared_ || finish != Finish::kNot) return;
-  drafter_.propose(id_, committed_, most_drafted());
+  drafter_.propose(id_, committed_, remaining());
   prepared_ = true;
 }
 
@@ -83,54 +86,63 @@ RowsView Engine::RequestState::changed(const RowsView& rows, const DraftTree& tr
   return {changed_.data(), DType::kFloat32, rows.rows, rows.cols, rows.cols, rows.named_from};
 }
 
-void Engine::RequestState::judge(const RowsView& rows, int64_t first) {
+Judgement& Engine::RequestState::question(const RowsView& rows, int64_t first,
+                                          const RowBackend& backend) {
   const Draft& draft = drafter_.draft(id_);
   const DraftTree& tree = draft.tree;
   const Pair& pair = drafter_.pair();
-  RowsView own = rows;
-  own.data = rows.row(first);
-  own.rows = tree.size();
-  own.named_from = rows.named_from + first;
-  own = changed(own, tree);
-  rows_ = own;
-  int64_t vocab = own.cols;
+  judgement_.error = nullptr;
+  if (!draft.rows.empty() && draft.backend != &backend) {
+    fail_to_judge("rows of target and drafter on one device, got them on two");
+  }
+  if (!backend.in_memory() && (request_.changes.any() || request_.logprobs >= 0)) {
+    fail_to_judge(
+        "no logprobs and no changes of logits (bias, penalties, bad_words, min_tokens, allowed "
+        "ids) "
+        "with rows on a CUDA device; a logits processor makes such changes there");
+  }
+  rows_ = rows;
+  rows_.data = rows.row(first);
+  rows_.rows = tree.size();
+  rows_.named_from = rows.named_from + first;
+  rows_ = changed(rows_, tree);
+  int64_t vocab = rows_.cols;
   for (int32_t token : tree.tokens) vocab = std::max<int64_t>(vocab, token + 1);
-  std::vector<const DraftRow*> drawn_from;
+  drawn_from_.clear();
   for (const std::unique_ptr<DraftRow>& row : draft.rows) {
     vocab = std::max(vocab, row->projection ? row->projection->vocab : row->logits.cols);
-    drawn_from.push_back(row.get());
+    drawn_from_.push_back(row.get());
   }
-  std::vector<RowView> target;
-  for (int32_t node = 0; node < tree.size(); ++node) target.push_back(own.at(node));
-  const int32_t offsets[] = {0, tree.size()};
-  const uint32_t stream = request_.random_stream, place = static_cast<uint32_t>(committed_.size());
-  VerifyRequest request;
-  request.trees = {tree.tokens.data(), tree.parents.data(), offsets, 1, tree.paths.data()};
-  request.target_rows = target.data();
+  target_rows_.clear();
+  for (int32_t node = 0; node < tree.size(); ++node) target_rows_.push_back(rows_.at(node));
+  offsets_ = {0, tree.size()};
+  position_ = static_cast<uint32_t>(committed_.size());
+  VerifyRequest& request = judgement_.request;
+  request = {};
+  request.trees = {tree.tokens.data(), tree.parents.data(), offsets_.data(), 1, tree.paths.data()};
+  request.target_rows = target_rows_.data();
   request.vocab = vocab;
   request.proposals.kinds = tree.kinds.data();
   request.proposals.rows = tree.rows.data();
-  request.draft_rows = drawn_from.data();
-  request.draft_row_count = static_cast<int64_t>(drawn_from.size());
+  request.draft_rows = drawn_from_.data();
+  request.draft_row_count = static_cast<int64_t>(drawn_from_.size());
   request.sampling = &request_.sampling;
   request.draft_sampling = &draft.sampling;
   // Drafts that are certain, as a greedy drafter's are: what is drawn is plain decoding's text.
   const bool asked = pair.options.verifier && takes(pair.verifier(), ProposalKind::kOneHot);
   request.verifier = draft.rows.empty() && !asked ? Verifier::kMatch : pair.verifier();
   request.uniforms.seed = request_.sampling.seed.value_or(0);
-  request.uniforms.requests = &stream;
-  request.uniforms.positions = &place;
-  verdict_ = pair.random().judge(request);
+  request.uniforms.requests = &request_.random_stream;
+  request.uniforms.positions = &position_;
+  return judgement_;
 }
 
 void Engine::RequestState::commit() {
   const DraftTree& tree = drafter_.draft(id_).tree;
-  const std::vector<int32_t>& path = verdict_.accepted;
+  const std::vector<int32_t>& path = judgement_.result.accepted;
   const auto text = static_cast<int32_t>(committed_.size());
   ++counts_.target_calls;
   counts_.drafted += tree.size() - 1;
-  const int32_t depth = *std::max_element(tree.depths.begin(), tree.depths.end());
-  length_.learn(static_cast<int64_t>(path.size()), depth);
   std::vector<int32_t> slots;
   for (int32_t node : path) slots.push_back(text - 1 + node);
   target_.set(text, std::move(slots));
@@ -139,7 +151,7 @@ void Engine::RequestState::commit() {
   for (size_t i = 0; i <= path.size() && finish == Finish::kNot; ++i) {
     const bool drafted = i < path.size();
     const int32_t token =
-        drafted ? tree.tokens[path[i]] : static_cast<int32_t>(verdict_.next_tokens[0]);
+        drafted ? tree.tokens[path[i]] : static_cast<int32_t>(judgement_.result.next_tokens[0]);
     if (request_.logprobs >= 0) {
       logprobs.push_back(detail::logprobs_of(rows_, i == 0 ? 0 : path[i - 1], request_.sampling,
                                              token, request_.logprobs));

@@ -1,13 +1,14 @@
 // One request on its way: drafting, then verification, round after round.
 #pragma once
 
+#include <array>
 #include <exception>
 #include <vector>
 
 #include "anydraft/engine.h"
 #include "anydraft/verify.h"
 #include "draft/cached.h"
-#include "draft/length.h"
+#include "rows/row_backend.h"
 
 namespace anydraft {
 
@@ -21,9 +22,10 @@ class Engine::RequestState {
   bool drafting() const { return finish == Finish::kNot && drafter_.waits(id_); }
   bool verifying() const { return finish == Finish::kNot && !drafter_.waits(id_); }
   Feed target_feed() const;
-  // What the round will keep, from rows [first, ...); commits nothing, so a bad row loses nothing.
-  // Of several requests at once, each on a thread.
-  void judge(const RowsView& rows, int64_t first);
+  // The tree with its rows [first, ...), to be judged: what the round will keep. Commits nothing,
+  // so a bad row loses nothing. Of several requests at once, each on a thread.
+  Judgement& question(const RowsView& rows, int64_t first, const RowBackend& backend);
+  bool changes_rows() const { return request_.changes.any(); }
   void commit();
   void target_failed() { target_.cut(target_.chain); }
   void fail(std::exception_ptr why);
@@ -38,7 +40,6 @@ class Engine::RequestState {
  private:
   void finish_if_full();
   int64_t remaining() const;
-  int64_t most_drafted() const;
   // What is emitted at `node` of the tree: the output so far and the path to it.
   TokenIds output_at(const DraftTree& tree, int32_t node) const;
   RowsView changed(const RowsView& rows, const DraftTree& tree);
@@ -49,13 +50,16 @@ class Engine::RequestState {
   const Request request_;
   TokenIds committed_;
   Cached target_;  // committed tokens in the target's cache
-  DraftLength length_;
   Stats counts_;
   bool prepared_ = false;
   // Of the round that is judged: its rows as they were drawn from, and what came of it.
   RowsView rows_;
   std::vector<float> changed_;
-  VerifyResult verdict_;
+  std::vector<RowView> target_rows_;         // [nodes]
+  std::vector<const DraftRow*> drawn_from_;  // [rows of the draft]
+  std::array<int32_t, 2> offsets_{};
+  uint32_t position_ = 0;
+  Judgement judgement_;
 };
 
 }  // namespace anydraft

@@ -105,7 +105,8 @@ class Decoder {
           return;
         }
         flush();
-        if (style() == DecodeStyle::kSentencePiece) strip_first(token);
+        // The sign of an unknown piece keeps its own space.
+        if (style() == DecodeStyle::kSentencePiece && !(flags & kSpecial)) strip_first(token);
         break;
       case DecodeStyle::kMetaspace:
         if (first && t_.config[0].decode_strips) {

@@ -9,6 +9,7 @@ from typing import Any
 from anydraft import Vocabulary, VocabularyMap
 from anydraft.cli.terminal import table
 from anydraft.errors import InputError
+from anydraft.hf_encoder import is_installed
 
 
 def add(commands: Any) -> None:
@@ -66,7 +67,8 @@ def export(vocabulary: Vocabulary, file: Path) -> int:
 def read(name: str, kind: str | None) -> Vocabulary:
     """The vocabulary of a folder or of a file."""
     path = Path(name).expanduser()
-    return Vocabulary.from_file(path / "tokenizer.json" if path.is_dir() else path, kind=kind)
+    file = path / "tokenizer.json" if path.is_dir() else path
+    return Vocabulary.from_file(file, kind=kind, fallback=is_installed())
 
 
 def byte_strings(vocabulary: Vocabulary) -> set[bytes]:

@@ -108,7 +108,13 @@ class HfEncoderDecoder(HfModel):
     `language` and `task`, where the decoder is to begin otherwise than by itself.
     """
 
-    def __init__(self, model: Any, vocabulary: Any, tokenizer: Any = None) -> None:
+    def __init__(
+        self,
+        model: Any,
+        vocabulary: Any,
+        tokenizer: Any = None,
+        row_costs: Sequence[float] | None = None,
+    ) -> None:
         self._encoder = model.get_encoder()
         self._start = _start(model)
         self._checked = False
@@ -116,7 +122,7 @@ class HfEncoderDecoder(HfModel):
         self._firsts: dict[int, int] = {}  # request -> position of the last token of its prompt
         self._hidden: dict[int, int] = {}  # request -> slots that its feeds know nothing of
         self._same: dict[int, bool] = {}  # id of a target -> whether its encoder is this one's
-        super().__init__(model, vocabulary, tokenizer)
+        super().__init__(model, vocabulary, tokenizer, row_costs=row_costs)
 
     def decoder_prompt(self, prompt: Any) -> list[int]:
         """The decoder's ids of a prompt: its start token, and the tokens that are forced."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ def load(
     device: torch.device | str | None = "auto",
     vocabulary: Any = None,
     together: bool | None = None,
+    static: bool | None = None,
+    row_costs: Sequence[float] | None = None,
 ) -> HfModel:
     """A model from a folder, from the hub, or already built, ready for a session.
 
@@ -38,6 +40,15 @@ def load(
     together: feeds of several requests share a forward pass, padded to the longest. None: on a GPU.
     It pays where a pass is the reading of the weights; a row may then differ in its last bits from
     that of a pass of its own.
+    static: steps of few tokens run over all requests' caches at once, by fixed shapes, and on a GPU
+    as CUDA graphs: captured by shape when first met, compared with the eager pass, and left off
+    where they differ (`graphs` of the model says why). None: on a GPU, where the model takes masks
+    of its own and has no layers but attention.
+    row_costs: costs of calls on 0, 1, 2, … rows, in any unit that target and drafter share: what
+    draft lengths go by, and how far a recurrent model's snapshot may lag. None: not known.
+
+    A tokenizer with parts that are not read natively is encoded by the tokenizers library, with a
+    warning that names the part.
 
     >>> import transformers
     >>> from anydraft import Vocabulary, hf
@@ -69,8 +80,8 @@ def load(
     if getattr(model.config, "is_encoder_decoder", False):
         from anydraft.hf.encoder_decoder import HfEncoderDecoder
 
-        return HfEncoderDecoder(model, vocabulary, tokenizer)
-    return HfModel(model, vocabulary, tokenizer, together)
+        return HfEncoderDecoder(model, vocabulary, tokenizer, row_costs)
+    return HfModel(model, vocabulary, tokenizer, together, row_costs, static)
 
 
 def _can_pack(model: Any) -> bool:
@@ -177,5 +188,5 @@ def _vocabulary(folder: Path | None, tokenizer: Any) -> Any:
     from anydraft import Vocabulary
 
     if local:
-        return Vocabulary.from_file(str(file))
-    return Vocabulary.from_json(backend.to_str())
+        return Vocabulary.from_file(str(file), fallback=True)
+    return Vocabulary.from_json(backend.to_str(), fallback=True)

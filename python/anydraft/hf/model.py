@@ -11,6 +11,7 @@ from anydraft.hf import borders, checks, rules
 from anydraft.hf.feeds import Feed, check_feed, check_parents
 from anydraft.hf.slots import Part, Slots
 from anydraft.hf.snapshots import RecurrentDecoder
+from anydraft.hf.static import StaticDecoder
 from anydraft.hf.stock import StockDecoder
 
 _TOGETHER = 512  # tokens that several requests may have in one pass; a prompt of more goes alone
@@ -25,6 +26,7 @@ class HfModel:
 
     Attributes:
         context_length: how many tokens a text may have, None for any number.
+        row_costs: costs of calls on 0, 1, 2, … rows, None where they are not known.
 
     Raises:
         NotImplementedError: a model whose text would not be its own, by name and with the reason.
@@ -36,13 +38,20 @@ class HfModel:
         vocabulary: Any,
         tokenizer: Any = None,
         together: bool | None = None,
+        row_costs: Sequence[float] | None = None,
+        static: bool | None = None,
     ) -> None:
         """model: a transformers causal model, which must not be changed while this uses it.
-        together: as of `load`."""
+        together, row_costs, static: as of `load`."""
+        if row_costs is not None and len(row_costs) < 2:
+            raise ValueError(
+                f"[HfModel] expected row_costs of at least 0 and 1 rows, got {len(row_costs)}"
+            )
         checks.check_head(model)
         self.model = model.eval()
         self.vocabulary = vocabulary
         self.tokenizer = tokenizer
+        self.row_costs = None if row_costs is None else list(row_costs)
         self._config = model.config.get_text_config(decoder=True)
         self.context_length = checks.context_length(self._config)
         self._border = borders.longrope_border(self._config)
@@ -50,10 +59,16 @@ class HfModel:
         self._forbidden = rules.forbidden(model)
         self._embeddings = self._count_embeddings()
         self._requests: dict[int, tuple[Slots, Any]] = {}
-        self._decoder: Any = self._new_decoder()
         on_gpu = self.device.type != "cpu"
-        if together or (together is None and on_gpu):
+        self._not_static = "static=False" if static is False else "not on a GPU"
+        self._static = (on_gpu if static is None else static) and together is not False
+        self._decoder: Any = self._new_decoder()
+        if together or (together is None and (on_gpu or self._static)):
             self._join_requests(explicit=bool(together))
+        if static and not isinstance(self._decoder, StaticDecoder):
+            raise ValueError(
+                f"[HfModel] expected static=False or None, got True: {self._not_static}"
+            )
 
     @property
     def device(self) -> torch.device:
@@ -85,12 +100,20 @@ class HfModel:
         decoder = self._decoder
         return getattr(decoder, "passes", 0), getattr(decoder, "extra_passes", 0)
 
+    @property
+    def graphs(self) -> dict[tuple[int, int], str]:
+        """{(rows, tokens) of the steps taken so far: "" where it is a CUDA graph, else why not}."""
+        return dict(getattr(self._decoder, "graphs", {}))
+
     def forget(self, request: int) -> None:
         """Drops the cache of a request; one that is not known is no error."""
         self._requests.pop(request, None)
 
-    def chat(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
-        """The ids of chat messages under the model's template, up to where the answer begins."""
+    def chat(self, messages: Sequence[Mapping[str, Any]], **arguments: Any) -> list[int]:
+        """The ids of chat messages under the model's template, up to where the answer begins.
+
+        `arguments`: of the template: tools=, continue_final_message=, and its own.
+        """
         if self.tokenizer is None or not self.tokenizer.chat_template:
             raise ValueError(
                 "[HfModel.chat] expected a tokenizer with a chat template, got none: give text"
@@ -98,17 +121,18 @@ class HfModel:
         # The template's text is tokenised with its specials recognised, and none added to them.
         ids = self.tokenizer.apply_chat_template(
             [dict(message) for message in messages],
-            add_generation_prompt=True,
+            add_generation_prompt=not arguments.get("continue_final_message", False),
             tokenize=True,
             return_dict=False,
+            **arguments,
         )
         return [int(token) for token in ids]
 
     def _new_decoder(self) -> Any:
         """transformers' own pass, compared with itself."""
-        decoder = StockDecoder(self.model)
+        decoder = (self._static_decoder() if self._static else None) or StockDecoder(self.model)
         if decoder.new_cache().is_recurrent:
-            decoder = RecurrentDecoder(self.model)
+            decoder = RecurrentDecoder(self.model, self.row_costs)
         elif getattr(self.model, "_is_stateful", False):
             raise NotImplementedError(
                 f"[HfModel] expected a state that can be copied, got {type(self.model).__name__}: "
@@ -116,6 +140,19 @@ class HfModel:
                 "cannot be taken back when a draft is rejected"
             )
         self._check_rows(decoder)
+        return decoder
+
+    def _static_decoder(self) -> Any:
+        """Steps of fixed shapes, compared with the pass without a cache; None: not this model."""
+        try:
+            decoder = StaticDecoder(self.model)
+            with torch.inference_mode():
+                if not decoder.join_requests(_TOGETHER):
+                    raise NotImplementedError("it takes no mask of four dimensions")
+            self._check_rows(decoder)
+        except NotImplementedError as error:
+            self._not_static = str(error)
+            return None
         return decoder
 
     def _join_requests(self, *, explicit: bool) -> None:

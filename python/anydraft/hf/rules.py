@@ -60,6 +60,15 @@ def forbidden(model: Any) -> Forbidden:
             RuntimeWarning,
             stacklevel=4,
         )
+    penalty = getattr(config, "repetition_penalty", None) or 1.0
+    if penalty != 1.0:
+        warnings.warn(
+            f"[hf.load] the model's generation_config asks for repetition_penalty={penalty}, which "
+            f"sessions take from the caller: give SamplingParams(repetition_penalty={penalty}), "
+            "else the text has the distribution of the model without it",
+            RuntimeWarning,
+            stacklevel=4,
+        )
     first = sorted(set(getattr(config, "begin_suppress_tokens", None) or []))
     return Forbidden(sorted(always), first)
 

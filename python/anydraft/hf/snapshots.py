@@ -17,8 +17,33 @@ from anydraft.hf.kv_cache import RequestCache, States
 from anydraft.hf.slots import Part
 from anydraft.hf.stock import StockDecoder
 
-_MOST_LAG = 16  # tokens fed again before a pass of their own is cheaper
+_MOST_LAG = 16  # tokens fed again before a pass of their own is cheaper, where costs are not known
+_LAGS = (4, 8, 16, 24, 32, 48, 64)
+_ROWS, _KEPT = 5, 2  # of an ordinary round: four drafts, two tokens kept
 _MOST_STEPS = 10  # snapshots: a drafter's steps, one token each, are cut back one by one
+
+
+def most_lag(costs: Sequence[float] | None) -> int:
+    """The lag after which a pass of its own takes the snapshot up, the cheapest by the costs of a
+    call on 0, 1, 2, … rows: the rows fed again in each round until then, against that pass.
+
+    >>> most_lag([0.0, 1.0, 1.0, 1.0]), most_lag([0.0, 1.0, 2.0, 3.0])
+    (64, 4)
+    """
+    if costs is None:
+        return _MOST_LAG
+    slope = max(0.0, (costs[-1] - costs[1]) / max(1, len(costs) - 2))
+
+    def cost(rows: int) -> float:
+        known = rows < len(costs)
+        return costs[rows] if known else costs[-1] + slope * (rows - len(costs) + 1)
+
+    def a_round(lag: int) -> float:
+        lags = range(0, lag, _KEPT)
+        again = sum(cost(_ROWS + behind) - cost(_ROWS) for behind in lags) / len(lags)
+        return again + cost(lag) * _KEPT / lag
+
+    return min(_LAGS, key=a_round)
 
 
 class SnapshotCache(RequestCache):
@@ -86,10 +111,12 @@ class RecurrentDecoder(StockDecoder):
         alone: whether single tokens are fed as such. Some models have another kernel for them that
             gives other numbers; then the token before is fed again with each, so that all rows are
             those of the kernel for several.
+        most_lag: tokens fed again before a pass of its own takes the snapshot up.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, costs: Sequence[float] | None = None) -> None:
         super().__init__(model)
+        self.most_lag = most_lag(costs)
         self.passes = self.extra_passes = 0
         self.alone = True
 
@@ -110,7 +137,7 @@ class RecurrentDecoder(StockDecoder):
         # The first of the rows wanted is that of a settled token, what follows it is a draft.
         settled = len(tokens) - part.rows
         lag = len(cache.tokens) + settled - cache.snapshots[-1][0]
-        if part.rows > 1 and lag > _MOST_LAG:
+        if part.rows > 1 and lag > self.most_lag:
             self.extra_passes += 1
             self._take(cache, tokens[:settled], 0)
             cache.settle()

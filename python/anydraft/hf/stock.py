@@ -148,16 +148,19 @@ class StockDecoder:
         """The masks of each type of layer."""
         visible = slots.visible(positions, parents)
         window: Any = getattr(self._config, "sliding_window", None)
-        kinds = set(getattr(self._config, "layer_types", None) or ())
-        if not kinds:
-            kinds = {"full_attention" if window is None else "sliding_attention"}
         masks = {}
-        for kind in kinds:
+        for kind in self._kinds():
             seen = visible
             if _WINDOWED[kind]:
                 seen = visible & (slots.distances(positions) < window)
             masks[kind] = additive(seen, self._model.dtype).to(self._model.device)
         return masks
+
+    def _kinds(self) -> set[str]:
+        """The types of layer that have masks of their own."""
+        window: Any = getattr(self._config, "sliding_window", None)
+        kinds = set(getattr(self._config, "layer_types", None) or ())
+        return kinds or {"full_attention" if window is None else "sliding_attention"}
 
     def _check_trees(self) -> None:
         """Refuses trees where the model does not take the mask; tried out once.

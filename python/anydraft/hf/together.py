@@ -76,9 +76,10 @@ def padded(rows: Sequence[Sequence[int]], device: torch.device) -> torch.Tensor:
     return torch.tensor([[*row, *[0] * (most - len(row))] for row in rows], device=device)
 
 
-def masks_together(masks: Sequence[torch.Tensor], end: int) -> torch.Tensor:
-    """Additive masks [1, 1, new, held + new] of each request -> [requests, 1, most new, end]."""
-    most = max(mask.shape[2] for mask in masks)
+def masks_together(masks: Sequence[torch.Tensor], end: int, new: int = 0) -> torch.Tensor:
+    """Additive masks [1, 1, new, held + new] of each request -> [requests, 1, new, end]; new: at
+    least the most of them."""
+    most = max(new, *(mask.shape[2] for mask in masks))
     hidden = torch.finfo(masks[0].dtype).min
     out = masks[0].new_full((len(masks), 1, most, end), hidden)
     for i, mask in enumerate(masks):

@@ -14,7 +14,7 @@ namespace anydraft::detail {
 //   int32_t highest(rank)                 the same whether they have mass or not
 // Writes at most `width` tokens in verification order and returns their number.
 template <class Drawer>
-int32_t draw_children(Drawer& draw, ProposalKind kind, int32_t width, int32_t* out) {
+ANYDRAFT_HD int32_t draw_children(Drawer& draw, ProposalKind kind, int32_t width, int32_t* out) {
   int32_t count = 0;
   const auto add = [&](int32_t token) {
     if (token >= 0) out[count++] = token;

@@ -1,4 +1,4 @@
-// The verifiers that sweep rows many times.
+// The verifiers that read a node's rows once, and again where a drawn child is rejected.
 #include "kernels.h"
 #include "play_request.cuh"
 
@@ -10,13 +10,14 @@ __global__ void __launch_bounds__(kThreads)
   follow();
   __shared__ Scratch scratch;
   play_as(splits, splits, scratch, [&](auto& block, Scratch& shared) {
-    play_paths(block, shared, batch, blockIdx.x / splits);
+    play_verifier<CudaKernel::kReading>(block, shared, batch, blockIdx.x / splits);
   });
 }
 
 }  // namespace
 
-void launch_paths(const Batch& batch, void* stream) {
+template <>
+void launch_verifier<CudaKernel::kReading>(const Batch& batch, void* stream) {
   launch_requests(verify_kernel, batch, stream);
 }
 

@@ -1,5 +1,4 @@
-// Kernels of the verifiers that read a node's rows once, and again where a drawn child is rejected.
-// A second kernel makes the draws that these deferred.
+// The verifier whose draw behind a node's last child waits: a second kernel makes it.
 #include "kernels.h"
 #include "play_request.cuh"
 
@@ -23,7 +22,7 @@ __global__ void __launch_bounds__(kThreads)
   __shared__ Scratch scratch;
   const int used = splits > 1 && is_alone(batch, blockIdx.x / splits) ? 1 : splits;
   play_as(splits, used, scratch, [&](auto& block, Scratch& shared) {
-    play_verifier(block, shared, batch, blockIdx.x / splits);
+    play_verifier<CudaKernel::kDeferring>(block, shared, batch, blockIdx.x / splits);
   });
 }
 
@@ -37,7 +36,8 @@ __global__ void __launch_bounds__(kThreads) sweep_kernel(const __grid_constant__
 
 }  // namespace
 
-void launch_verifiers(const Batch& batch, void* stream) {
+template <>
+void launch_verifier<CudaKernel::kDeferring>(const Batch& batch, void* stream) {
   launch_requests(verify_kernel, batch, stream);
   if (!batch.workspace.deferred) return;
   const int64_t chunks = chunks_of(batch.request.target_logits.cols);
