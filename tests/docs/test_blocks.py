@@ -101,8 +101,11 @@ def check_command(command: str, place: str = "") -> None:
     elif program in {"python", "python3"}:
         module = Path(*given[1].split(".")).with_suffix(".py") if given[0] == "-m" else given[0]
         assert (ROOT / module).is_file()
-    elif program in {"build/server/server", "curl", "apt-get"}:
-        # tests/install/test_cpp_server.py runs them
+    elif program in {
+        "build/server/server",
+        "curl",
+        "apt-get",
+    }:  # tests/install/test_cpp_server.py runs them
         assert place.startswith("docs/guides/cpp.md")
     else:
         assert program in {"ctest", "git"}, f"what is {program}?"
