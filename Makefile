@@ -21,6 +21,7 @@
 #   make gpu          CUDA build, tests, sanitizers, kernel bench: the system's Python, no network
 #   make wheel        dist/: the wheel for other machines, every CUDA architecture where nvcc is; sdist
 #   make lint         format check, ruff, mypy;   make format   applies the formats
+#   make stubs        the types of the native modules, out of the bindings: _core.pyi, _testing.pyi
 #   make clean        removes build/, and the .venv with CLEAN_VENV=1
 
 PYTHON ?= python3
@@ -51,7 +52,7 @@ cxx_files = $(shell find cpp cuda python/bindings tests examples -type f \
 python_dirs = $(wildcard python tests bench)
 
 .DEFAULT_GOAL := help
-.PHONY: docs audit test-cpp-server test-models test-vllm test-serve soak help demo demo-large test test-py test-slow test-cpp test-ptx test-mutations fuzz bench bench-decode gpu wheel format lint clean
+.PHONY: docs audit test-cpp-server test-models test-vllm test-serve soak help demo demo-large test test-py test-slow test-cpp test-ptx test-mutations fuzz bench bench-decode gpu wheel stubs format lint clean
 .DELETE_ON_ERROR:
 
 help:
@@ -85,7 +86,8 @@ $(STAMP)-run: $(STAMP)-torch $(STAMP)-native
 $(STAMP)-test: $(STAMP)-run
 	@echo "== .venv: test tools"
 	$(PIP) install 'pytest>=9,<10' 'hypothesis>=6,<7' 'scipy>=1.15' \
-	  'tokenizers==0.23.3' 'jinja2>=3.1.6' 'sentencepiece==0.2.3' 'protobuf==7.36.*' 'tiktoken==0.12.0'
+	  'tokenizers==0.23.3' 'jinja2>=3.1.6' 'sentencepiece==0.2.3' 'protobuf==7.36.*' 'tiktoken==0.12.0' \
+	  'pybind11-stubgen==3.0.0'
 	@touch $@
 
 # The server, the client that drives it in tests, and what drives the system's Chromium.
@@ -212,6 +214,11 @@ wheel: $(STAMP)-wheel
 	  --config-settings=build-dir=build/wheel-cmake . && \
 	auditwheel repair --wheel-dir dist build/wheel/*.whl
 	$(BIN)/python -c 'from scikit_build_core.build import build_sdist as b; print("dist/" + b("dist"))'
+
+# ---- Types of the native modules: tests/python/test_stubs.py says whether they are up to date ------
+stubs: $(STAMP)-anydraft $(STAMP)-test $(STAMP)-lint
+	$(BIN)/python tools/stubs.py python/anydraft
+	$(BIN)/ruff format python/anydraft/_core.pyi python/anydraft/_testing.pyi
 
 # ---- The docs site -------------------------------------------------------------------------------
 # In an environment of its own: it reads the sources and needs nothing of what they need.

@@ -12,6 +12,9 @@ from anydraft.errors import InputError
 
 _LONGEST = 15  # draft length "auto": with the root as many rows as a model's costs are known of
 _CONFIDENCE = 0.3  # "auto", where nothing else says when a chain ends
+_LIST = _core.bridges()
+NAMES = tuple(name for name, has_model, *_ in _LIST if has_model)  # what a session may be given
+CERTAIN = frozenset(name for name, _, _, certain, _ in _LIST if certain)  # drafts are not drawn
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ class Slrs:
         return _core.StopRule(tokens=rule, rows=self.budget)
 
 
-Bridge: TypeAlias = Literal["auto", "same", "tli", "slem", "slrs"] | Slrs
+Bridge: TypeAlias = str | Slrs  # a name out of NAMES
 
 
 def choose_bridge(target: Any, drafter: Any, bridge: Any) -> str:
@@ -74,8 +77,8 @@ def choose_bridge(target: Any, drafter: Any, bridge: Any) -> str:
             raise InputError(f'[Session] expected a model or "lookup" as drafter, got {drafter!r}')
         return "lookup"
     name = "slrs" if isinstance(bridge, Slrs) else bridge
-    if name not in ("auto", "same", "tli", "slem", "slrs"):
-        raise InputError(f"[Session] expected bridge auto, same, tli, slem or slrs, got {bridge!r}")
+    if name not in NAMES:
+        raise InputError(f"[Session] expected a bridge out of {', '.join(NAMES)}, got {bridge!r}")
     equal = target.vocabulary is drafter.vocabulary or target.vocabulary == drafter.vocabulary
     if name == "same" and not equal:
         raise InputError(

@@ -3,6 +3,8 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <optional>
+#include <tuple>
 
 #include "anydraft/error.h"
 #include "anydraft/verify.h"
@@ -15,7 +17,9 @@ namespace {
 using SharedVocabulary = std::shared_ptr<Vocabulary>;
 
 // A draft as `verify` takes it, with dense rows over `width` target ids; none for width 0.
-py::tuple draft_of(const Drafter& drafter, int64_t id, int64_t width) {
+std::tuple<TokenIds, std::vector<int32_t>, std::vector<int32_t>, std::vector<int32_t>,
+           std::vector<int32_t>, py::bytes, size_t, SamplingParams>
+draft_of(const Drafter& drafter, int64_t id, int64_t width) {
   const Draft& draft = drafter.draft(id);
   const DraftTree& tree = draft.tree;
   std::vector<int32_t> kinds;
@@ -26,8 +30,7 @@ py::tuple draft_of(const Drafter& drafter, int64_t id, int64_t width) {
     draft.write_logits(static_cast<int64_t>(row), width, logits.data() + row * width);
   }
   const py::bytes data(reinterpret_cast<const char*>(logits.data()), logits.size() * sizeof(float));
-  return py::make_tuple(tree.tokens, tree.parents, tree.paths, kinds, tree.rows, data, count,
-                        draft.sampling);
+  return {tree.tokens, tree.parents, tree.paths, kinds, tree.rows, data, count, draft.sampling};
 }
 
 // The drafts of several requests as one VerifyRequest; their rows stay where the drafter left them.
@@ -63,11 +66,12 @@ struct DraftsToVerify {
   }
 };
 
-py::tuple verify_drafts(const Drafter& drafter, const std::vector<int64_t>& ids,
-                        const std::vector<int32_t>& lengths, py::object target_logits,
-                        const std::vector<SamplingParams>& sampling, const std::string& verifier,
-                        const std::vector<uint32_t>& requests,
-                        const std::vector<uint32_t>& positions) {
+std::tuple<std::vector<int32_t>, std::vector<int32_t>, std::vector<int64_t>,
+           std::vector<std::string>, std::vector<int>>
+verify_drafts(const Drafter& drafter, const std::vector<int64_t>& ids,
+              const std::vector<int32_t>& lengths, py::object target_logits,
+              const std::vector<SamplingParams>& sampling, const std::string& verifier,
+              const std::vector<uint32_t>& requests, const std::vector<uint32_t>& positions) {
   const size_t count = ids.size();
   if (lengths.size() != count || sampling.size() != count || requests.size() != count ||
       positions.size() != count) {
@@ -115,17 +119,19 @@ py::tuple verify_drafts(const Drafter& drafter, const std::vector<int64_t>& ids,
     py::gil_scoped_release release;
     result = verify(request);
   }
-  return py::make_tuple(result.accepted, result.offsets, result.next_tokens, result.status,
-                        std::vector<int>(result.degenerate.begin(), result.degenerate.end()));
+  return {result.accepted, result.offsets, result.next_tokens, result.status,
+          std::vector<int>(result.degenerate.begin(), result.degenerate.end())};
 }
 
 }  // namespace
 
 void bind_drafter(py::module_& module) {
-  py::class_<Drafter>(module, "Drafter")
-      .def(py::init([](SharedVocabulary target, SharedVocabulary drafter,
+  py::class_<Drafter>(module, "Drafter",
+                      "Drafts for many requests, without I/O and without a target.")
+      .def(py::init([](SharedVocabulary target, std::optional<SharedVocabulary> drafter,
                        const DrafterOptions& options) {
-             return std::make_unique<Drafter>(std::move(target), std::move(drafter), options);
+             return std::make_unique<Drafter>(std::move(target), drafter.value_or(nullptr),
+                                              options);
            }),
            py::arg("target"), py::arg("drafter"), py::arg("options"))
       .def(
@@ -137,27 +143,33 @@ void bind_drafter(py::module_& module) {
           },
           py::arg("id"), py::kw_only(), py::arg("sampling"), py::arg("draft_sampling") = py::none(),
           py::arg("stop") = TokenIds{}, py::arg("random_stream") = 0)
-      .def("has", &Drafter::has)
+      .def("has", &Drafter::has, py::arg("id"))
       .def("__len__", &Drafter::size)
-      .def("forget", &Drafter::forget)
-      .def("propose", &Drafter::propose, py::call_guard<py::gil_scoped_release>())
+      .def("forget", &Drafter::forget, py::arg("id"))
+      .def("propose", &Drafter::propose, py::arg("id"), py::arg("context"), py::arg("remaining"),
+           py::call_guard<py::gil_scoped_release>())
       .def("next", py::overload_cast<>(&Drafter::next, py::const_),
            py::call_guard<py::gil_scoped_release>())
-      .def("feed",
-           [](Drafter& drafter, const std::vector<Feed>& feeds, py::object logits) {
-             const Rows rows = cpu_rows_from(logits, "Drafter.feed");
-             const std::shared_ptr<const void> owner = kept_alive(rows.owner);
-             py::gil_scoped_release release;
-             drafter.feed(feeds, rows.view, owner);
-           })
-      .def("failed", &Drafter::failed)
-      .def("check",
-           [](const Drafter& drafter, int64_t id) {
-             if (const std::exception_ptr error = drafter.error(id)) std::rethrow_exception(error);
-           })
-      .def("retry", &Drafter::retry)
-      .def("draft", draft_of)
-      .def("verify", verify_drafts);
+      .def(
+          "feed",
+          [](Drafter& drafter, const std::vector<Feed>& feeds, py::object logits) {
+            const Rows rows = cpu_rows_from(logits, "Drafter.feed");
+            const std::shared_ptr<const void> owner = kept_alive(rows.owner);
+            py::gil_scoped_release release;
+            drafter.feed(feeds, rows.view, owner);
+          },
+          py::arg("feeds"), py::arg("logits"))
+      .def("failed", &Drafter::failed, py::arg("feeds"))
+      .def(
+          "check",
+          [](const Drafter& drafter, int64_t id) {
+            if (const std::exception_ptr error = drafter.error(id)) std::rethrow_exception(error);
+          },
+          py::arg("id"))
+      .def("retry", &Drafter::retry, py::arg("id"))
+      .def("draft", draft_of, py::arg("id"), py::arg("width"))
+      .def("verify", verify_drafts, py::arg("ids"), py::arg("lengths"), py::arg("target_logits"),
+           py::arg("sampling"), py::arg("verifier"), py::arg("requests"), py::arg("positions"));
 }
 
 }  // namespace anydraft::bindings

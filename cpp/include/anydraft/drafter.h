@@ -36,17 +36,19 @@ class RowBackend;      // what is done to rows where they lie
 class DraftTokenTrie;  // what each drafter token spells in the target's tokens
 
 enum class Bridge : int32_t {
-#define ANYDRAFT_BRIDGE(name, enumerator, across, certain, source) enumerator,
+#define ANYDRAFT_BRIDGE(name, enumerator, ...) enumerator,
 #include "anydraft/bridges.def"
 #undef ANYDRAFT_BRIDGE
 };
 
 struct BridgeInfo {
   const char* name;
-  bool across;   // the drafter has a vocabulary of its own
+  bool model;    // the drafter is a model
+  bool across;   // and has a vocabulary of its own
   bool certain;  // what is drafted is certain, not drawn
   const char* source;
 };
+const std::vector<BridgeInfo>& bridges();  // from bridges.def, the one list
 const BridgeInfo& info_of(Bridge bridge);
 Bridge bridge_by_name(const std::string& name);  // throws Error(kValue)
 

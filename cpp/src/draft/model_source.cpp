@@ -81,8 +81,10 @@ void ModelSource::take(const RowsView& rows, int64_t first, RowBackend& backend)
   }
   round_.backend = &backend;
   round_.draft.backend = &backend;
-  const DraftPolicy::Step step = this->step(row_of(rows, first));
-  const bool mute = !step.draw || says_nothing(rows, first);
+  const bool nothing = says_nothing(rows, first);  // there is no certainty to look at then
+  const DraftPolicy::Step step =
+      nothing ? DraftPolicy::Step{true, false} : this->step(row_of(rows, first));
+  const bool mute = nothing || !step.draw;
   for (size_t i = 0; i < frontier_.size() && !mute; ++i) {
     const RowView row = row_of(rows, first + static_cast<int64_t>(i));
     drawn.push_back(draw_next(frontier_[i], row, draws, left));

@@ -129,10 +129,8 @@ Judgement& Engine::RequestState::question(const RowsView& rows, int64_t first,
   request.sampling = &request_.sampling;
   request.draft_sampling = &draft.sampling;
   // Drafts that are certain, as a greedy drafter's are: what is drawn is plain decoding's text.
-  const std::optional<Verifier>& asked = pair.options.verifier;
-  const Verifier wanted = asked.value_or(Verifier::kTraversal);
-  const bool match = draft.rows.empty() && (!asked || !takes(wanted, ProposalKind::kOneHot));
-  request.verifier = match ? Verifier::kMatch : wanted;
+  const bool asked = pair.options.verifier && takes(pair.verifier(), ProposalKind::kOneHot);
+  request.verifier = draft.rows.empty() && !asked ? Verifier::kMatch : pair.verifier();
   request.uniforms.seed = request_.sampling.seed.value_or(0);
   request.uniforms.requests = &request_.random_stream;
   request.uniforms.positions = &position_;

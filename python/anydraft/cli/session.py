@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from anydraft import SamplingParams, SpeculativeSession
+from anydraft.bridges import NAMES
 from anydraft.cli.loading import add_model_options, load_drafter, load_target
 
 
@@ -27,7 +28,7 @@ def add_session_options(option: Callable[..., Any], *, draft_length: Any = 4) ->
         metavar="P",
         help="a draft goes no further where the drafter is less sure of it; 0: all of its length",
     )
-    option("--bridge", choices=("auto", "same", "tli", "slem", "slrs"), default="auto")
+    option("--bridge", choices=NAMES, default="auto")
     add_model_options(option)
 
 

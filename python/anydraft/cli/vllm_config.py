@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from anydraft import VocabularyMap
+from anydraft.bridges import NAMES
 from anydraft.cli.terminal import say
 from anydraft.errors import InputError
 from anydraft.vllm.batch_drafter import choose_bridge
 from anydraft.vllm.checks import PROPOSER, WORKERS
-from anydraft.vllm.options import BRIDGES, VERIFIERS, Options
+from anydraft.vllm.options import VERIFIERS, Options
 from anydraft.vllm.target import read_vocabulary
 
 
@@ -35,7 +36,7 @@ def add(commands: Any) -> None:
         default="none",
         help="none: vLLM's own sampler, with drafts that are certain; cpu, gpu: ours",
     )
-    option("--bridge", choices=BRIDGES)
+    option("--bridge", choices=NAMES)
     option("--verifier", choices=VERIFIERS)
     option("--draft-length", type=int, metavar="N", help="drafter tokens of a round")
     option("--draft-confidence", type=float, metavar="P")

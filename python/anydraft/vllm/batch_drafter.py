@@ -63,7 +63,7 @@ class BatchDrafter:
             draft_length=options.length_for(bridge, num_speculative_tokens),
             draft_confidence=options.draft_confidence,
             verifier="auto",
-            **given,  # type: ignore[arg-type]
+            **given,
         )
         self.bridge = self._drafter.bridge
         self.failed = False

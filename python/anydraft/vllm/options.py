@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from anydraft.bridges import NAMES
 from anydraft.errors import InputError
 
-BRIDGES = ("auto", "same", "tli", "slem", "slrs")
 VERIFIERS = ("block", "traversal", "top_down")
 
 
@@ -72,8 +72,8 @@ class Options:
     def _check_kinds(self) -> None:
         if not isinstance(self.drafter, str) or not self.drafter:
             _fail('a model or "lookup" as drafter', self.drafter)
-        if self.bridge not in BRIDGES:
-            _fail(f"bridge out of {', '.join(BRIDGES)}", self.bridge)
+        if self.bridge not in NAMES:
+            _fail(f"bridge out of {', '.join(NAMES)}", self.bridge)
         if self.verifier not in VERIFIERS:
             _fail(f"verifier out of {', '.join(VERIFIERS)}", self.verifier)
         if self.draft_length is not None and not _whole(self.draft_length, 1):
