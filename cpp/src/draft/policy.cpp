@@ -125,7 +125,7 @@ void DraftPolicy::settle(int64_t tokens, int64_t rows, int64_t draft_calls) {
 }
 
 int64_t DraftPolicy::usual_length() const {
-  return std::clamp<int64_t>(std::lround(length_), 1, longest_);
+  return std::clamp<int64_t>(std::lround(length_), 1, std::max<int64_t>(longest_, 1));
 }
 
 }  // namespace anydraft
