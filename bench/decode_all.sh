@@ -3,10 +3,11 @@
 #
 #   bench/decode_all.sh [humaneval] [copying] [tasks] [sampled] [batch]      (default: all)
 #
-# humaneval, with the other libraries: 8 minutes; copying, batch: 1 each; tasks (T = 0) and sampled
-# (T = 0.7): 3 each. PYTHON: one that has anydraft and transformers; PEERS: one with llama-cpp-python
-# and openvino-genai; SPEC_BENCH: the file question.jsonl of Spec-Bench. Methods were chosen on other
-# prompts: bench/results/decode-tuning-*.json.
+# humaneval, with the other libraries: 9 minutes; copying, batch: 1 each; tasks (T = 0) and sampled
+# (T = 0.7): 3 each. Estimates, from the speed of pieces.
+# PYTHON: one that has anydraft and transformers. PEERS: one with llama-cpp-python and openvino-genai.
+# OPENVINO_DRAFTER: Qwen2.5-Coder-0.5B as a GGUF file of Q8_0, as OpenVINO reads no Q5_0.
+# SPEC_BENCH: the file question.jsonl of Spec-Bench.
 set -eu
 cd "$(dirname "$0")/.."
 python=${PYTHON:-.venv/bin/python}
@@ -20,6 +21,7 @@ for part in ${*:-humaneval copying tasks sampled batch}; do
   case $part in
     humaneval)
       decode humaneval --range 3:23 --tune 0 ${PEERS:+--peer-python "$PEERS"} \
+        ${OPENVINO_DRAFTER:+--openvino-drafter "$OPENVINO_DRAFTER"} \
         --method 'lookup auto' --method 'smollm2-135m auto' --method 'smollm2-135m slem 8, 0.4' \
         --method 'qwen2.5-coder-0.5b auto' --method 'qwen2.5-coder-0.5b same 5, 0.5' ;;
     copying)

@@ -45,7 +45,7 @@ def always_and_never():
 @pytest.mark.parametrize("cost", [0.05, 0.15, 0.4])
 def test_what_drafting_may_lose_is_bounded(cost):
     """A drafter that is sure of itself and never right: 2 % of the tokens that may come, 1 % of
-    those that come, and the round with which that is spent."""
+    those that come; half a call more with the round that spends the last of it."""
     target, _, never = always_and_never()
     target.row_costs, never.row_costs = {1: 1.0}, {1: cost}
     session = SpeculativeSession(target, never, bridge="tli", draft_length="auto")
@@ -53,7 +53,7 @@ def test_what_drafting_may_lose_is_bounded(cost):
         sampling = SamplingParams(seed=1, max_tokens=tokens)
         stats = session.generate([0], sampling=sampling).stats
         lost = counted_cost(session, stats, 0.05) - stats.tokens
-        assert 0 < lost <= 0.03 * tokens + 2 * (cost + 0.05) and stats.drafted > 0
+        assert 0 < lost <= 0.03 * tokens + 0.5 and stats.drafted > 0
 
 
 @pytest.mark.parametrize("cost", [0.05, 0.15, 0.4])

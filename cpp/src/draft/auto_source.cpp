@@ -10,7 +10,8 @@ namespace anydraft {
 namespace {
 
 constexpr double kMargin = 1.02;
-constexpr double kForget = 0.9;  // a round of one bridge: what it costs
+constexpr double kForget = 0.9;         // a round of one bridge: what it costs
+constexpr int64_t kLongestWeighed = 8;  // tokens of a draft, where lengths choose themselves
 
 }  // namespace
 
@@ -19,7 +20,9 @@ AutoSource::AutoSource(const Pair& pair, const DraftRequest& request, DraftStats
     : request_(request),
       stats_(stats),
       policy_(policy),
-      longest_(shape_for(pair.options, std::numeric_limits<int32_t>::max()).levels()),
+      longest_(
+          std::min<int64_t>(shape_for(pair.options, std::numeric_limits<int32_t>::max()).levels(),
+                            policy ? kLongestWeighed : std::numeric_limits<int32_t>::max())),
       length_(longest_),
       acceptance_(pair, request, static_cast<int32_t>(longest_)) {
   const auto cache = std::make_shared<DrafterCache>();
@@ -48,7 +51,7 @@ void AutoSource::start(const TokenIds& committed, int64_t remaining) {
 
 void AutoSource::choose(int64_t remaining) {
   acceptance_.judge();
-  length_ = std::min(policy_ ? policy_->usual_length() : longest_, remaining);
+  length_ = std::min({policy_ ? policy_->usual_length() : longest_, longest_, remaining});
   size_t best = now_;
   for (size_t i = 0; i < candidates_.size(); ++i) {
     const double bar = worth(*candidates_[best]) * (best == now_ ? kMargin : 1);

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 
 namespace anydraft {
 namespace {
@@ -10,7 +9,7 @@ namespace {
 constexpr double kForget = 0.9;       // a round: speed, usual length
 constexpr double kForgetKept = 0.98;  // a token judged: acceptances
 constexpr double kMostBalance = 3;    // so that a good beginning does not pay for a bad end
-// Before anything is known: as at a speed that only single tokens are drafted at.
+// Before anything is known, drafts are judged as at this speed: a high one makes them choosy.
 constexpr double kPriorCost = 4, kPriorSpeed = 2.5;
 
 struct Prior {
@@ -21,10 +20,6 @@ constexpr Prior kCertainties[] = {{0, .15}, {.2, .33}, {.4, .52}, {.6, .72}, {.8
 constexpr Prior kAgreements[] = {{0, .3}, {3, .4}, {4, .5}, {5, .6}, {7, .75}, {11, .9}};
 constexpr double kPriorWeight = 3, kPriorAcceptance = 0.7;
 
-double knob(const char* n, double d) {
-  const char* s = getenv(n);
-  return s ? atof(s) : d;
-}
 template <size_t kCount>
 size_t grade_of(const Prior (&priors)[kCount], double value) {
   size_t grade = 0;
@@ -39,7 +34,7 @@ DraftPolicy::DraftPolicy(const DrafterOptions& options)
       draft_cost_(options.bridge == Bridge::kLookup ? 0 : options.draft_cost),
       longest_(options.draft_length),
       all_{kPriorWeight * kPriorAcceptance, kPriorWeight},
-      tokens_(kPriorCost * knob("P_SPEED", kPriorSpeed)),
+      tokens_(kPriorCost * kPriorSpeed),
       cost_(kPriorCost) {
   for (const Prior& prior : options.bridge == Bridge::kLookup ? kAgreements : kCertainties) {
     grades_.push_back({kPriorWeight * prior.acceptance, kPriorWeight});
@@ -64,19 +59,14 @@ double DraftPolicy::target_cost(int64_t rows) const {
   return costs_[known - 1] + slope * static_cast<double>(rows - known + 1);
 }
 
-// What a token is worth that is kept with this probability, at the speed of recent rounds. The
-// probability is a guess, the cost is not: the less likely, the less it counts.
-double DraftPolicy::worth(double reach) const {
-  static const double e = knob("E", 1);
-  return std::pow(reach, e) / std::max(1.0, tokens_ / cost_);
-}
+double DraftPolicy::speed() const { return std::max(1.0, tokens_ / cost_); }
 
 // The most that more tokens behind a draft of `rows` rows are worth, each kept as often as all are.
 double DraftPolicy::gain_beyond(double reach, int64_t rows) const {
   const double here = target_cost(rows), acceptance = all_.acceptance();
   double best = 0, gained = 0;
   for (int64_t more = 1; rows - 1 + more <= longest_; ++more) {
-    gained += worth(reach *= acceptance);
+    gained += (reach *= acceptance) / speed();
     const double calls = draft_cost_ * static_cast<double>(more);
     best = std::max(best, gained - calls - (target_cost(rows + more) - here));
   }
@@ -96,7 +86,7 @@ DraftPolicy::Step DraftPolicy::step(size_t grade) {
   const double reach = reach_ * grades_[grade].acceptance();
   const double beyond = gain_beyond(reach, rows + 1);
   const double more = target_cost(rows + 1) - target_cost(rows);
-  if (worth(reach) + beyond <= more) return {false, false};
+  if (reach / speed() + beyond <= more) return {false, false};
   reach_ = reach;
   drawn_.push_back(grade);
   return {true, beyond > 0};
@@ -135,7 +125,7 @@ void DraftPolicy::settle(int64_t tokens, int64_t rows, int64_t draft_calls) {
 }
 
 int64_t DraftPolicy::usual_length() const {
-  return std::clamp<int64_t>(std::lround(length_), 1, longest_);
+  return std::clamp<int64_t>(std::lround(length_), 1, std::max<int64_t>(longest_, 1));
 }
 
 }  // namespace anydraft

@@ -54,7 +54,7 @@ class DraftPolicy {
     void judge(bool was_kept);
   };
   Step step(size_t grade);
-  double worth(double reach) const;
+  double speed() const;
   double target_cost(int64_t rows) const;
   double gain_beyond(double reach, int64_t rows) const;
 

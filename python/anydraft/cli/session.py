@@ -23,10 +23,11 @@ def add_session_options(option: Callable[..., Any], *, draft_length: Any = 4) ->
     )
     option(
         "--draft-confidence",
-        type=float,
-        default=0.3,
+        type=lambda text: text if text == "auto" else float(text),
+        default="auto",
         metavar="P",
-        help="a draft goes no further where the drafter is less sure of it; 0: all of its length",
+        help="a draft goes no further where the drafter is less sure of it; 0: all of its length "
+        "(default: 0.3 at a fixed length)",
     )
     option("--bridge", choices=NAMES, default="auto")
     add_model_options(option)
