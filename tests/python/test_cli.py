@@ -113,7 +113,8 @@ def test_compare_shows_identical_texts(target, drafter, capsys, options):
     found = result(capsys)
     assert found["must_be_identical"] and found["identical"]
     assert found["tokens"] == found["plain"]["tokens"] and found["speedup"] > 0
-    assert found["stats"]["drafted"] > 0
+    if "auto" not in options:  # which may find that this drafter does not pay
+        assert found["stats"]["drafted"] > 0
     assert found["plain"]["stats"]["target_calls"] == found["plain"]["stats"]["tokens"]
 
 
