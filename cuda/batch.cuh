@@ -83,7 +83,8 @@ ANYDRAFT_HD inline Distribution draft_distribution(const CudaVerifyRequest& all,
   return distribution;
 }
 ANYDRAFT_HD inline Distribution known_draft(const CudaVerifyRequest& all, int64_t index) {
-  if (all.draft_row_count == 0) return draft_distribution(all, index, all.draft_distributions[index]);
+  if (all.draft_row_count == 0)
+    return draft_distribution(all, index, all.draft_distributions[index]);
   return distribution_of(all.draft_rows[index], all.draft_rows[index].known);
 }
 ANYDRAFT_HD inline Distribution unread_draft(const CudaVerifyRequest& all, int64_t index,
