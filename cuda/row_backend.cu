@@ -27,7 +27,10 @@ class CudaBackend : public RowBackend {
   void begin(const std::vector<DrawTask>& tasks) override;
   Expansion draw(const DrawTask& task) override;
   bool has_mass(const RowView& row) override { return of_row(row).status != DrawStatus::kNothing; }
-  double confidence(const RowView& row) override { return of_row(row).confidence; }
+  double confidence(const RowView& row) override {
+    check(of_row(row));
+    return of_row(row).confidence;
+  }
   void judge(const std::vector<Judgement*>& trees) override;
 
  private:
@@ -59,6 +62,7 @@ class CudaBackend : public RowBackend {
   Expansion expansion(const DrawTask& task, const CudaDraw& draw, const CudaDrawn& drawn, int32_t i,
                       int32_t step) const;
   const Told& of_row(const RowView& row) const;
+  static void check(const Told& told);  // throws where the row is bad
   void add(Judgement& tree, Group& group);
   void upload(Group& group);
 
@@ -204,6 +208,14 @@ const CudaBackend::Told& CudaBackend::of_row(const RowView& row) const {
   fail("a row of the drafter's last call");
 }
 
+void CudaBackend::check(const Told& told) {
+  if (told.status != DrawStatus::kBad) return;
+  throw Error(ErrorKind::kNonFiniteLogits,
+              "[draft] expected finite logits (or -inf for masked tokens), and |logit| / "
+              "temperature below 2.9e6, got others in row " +
+                  std::to_string(told.task.row.name));
+}
+
 // Equal siblings become one, which is fed as the first of them.
 void merge(Expansion& drawn) {
   const std::vector<int32_t> children = drawn.children, fed = drawn.fed_as;
@@ -226,12 +238,7 @@ Expansion CudaBackend::draw(const DrawTask& task) {
                       told.task.width == task.width && planned.node <= key.node;
     const uint32_t step = key.node - planned.node;
     if (!same || step > static_cast<uint32_t>(told.task.inside)) continue;
-    if (told.status == DrawStatus::kBad) {
-      throw Error(ErrorKind::kNonFiniteLogits,
-                  "[draft] expected finite logits (or -inf for masked tokens), and |logit| / "
-                  "temperature below 2.9e6, got others in row " +
-                      std::to_string(task.row.name));
-    }
+    check(told);
     if (step >= told.steps.size()) continue;
     Expansion drawn = std::move(told.steps[step]);
     if (drawn.row) drawn.row->place = task.place;

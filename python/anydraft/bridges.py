@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -9,7 +10,11 @@ from anydraft import _core
 from anydraft.drafts import TreeShape, kind_number
 from anydraft.errors import InputError
 
-_LONGEST = 8  # draft length "auto"
+_LONGEST = 15  # draft length "auto": with the root as many rows as a model's costs are known of
+_CONFIDENCE = 0.3  # "auto", where nothing else says when a chain ends
+_LIST = _core.bridges()
+NAMES = tuple(name for name, has_model, *_ in _LIST if has_model)  # what a session may be given
+CERTAIN = frozenset(name for name, _, _, certain, _ in _LIST if certain)  # drafts are not drawn
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,19 @@ class Slrs:
             the rule says, down to one drafter token each at 1. That is known when drawing, so the
             distribution stays exact; `stats.stopped` says how much of it the rule itself stopped.
             0: nothing is drafted.
+
+    Raises:
+        InputError: by a session, for a stop rule or a budget that cannot be.
+
+    >>> import torch
+    >>> from anydraft import SpeculativeSession, Vocabulary, stateless
+    >>> def letters(text):
+    ...     spell = lambda given: [text.index(char) for char in given]
+    ...     return Vocabulary.from_bytes([char.encode() for char in text], encoder=spell)
+    >>> target = stateless(lambda ids: torch.zeros(*ids.shape, 3), letters("abc"))
+    >>> drafter = stateless(lambda ids: torch.zeros(*ids.shape, 3), letters("cba"))
+    >>> SpeculativeSession(target, drafter, bridge=Slrs(stop_rule="settled", budget=16)).bridge
+    'slrs'
     """
 
     stop_rule: int | Literal["settled"] = 1
@@ -43,7 +61,7 @@ class Slrs:
         return _core.StopRule(tokens=rule, rows=self.budget)
 
 
-Bridge: TypeAlias = Literal["auto", "same", "tli", "slem", "slrs"] | Slrs
+Bridge: TypeAlias = str | Slrs  # a name out of NAMES
 
 
 def choose_bridge(target: Any, drafter: Any, bridge: Any) -> str:
@@ -59,8 +77,8 @@ def choose_bridge(target: Any, drafter: Any, bridge: Any) -> str:
             raise InputError(f'[Session] expected a model or "lookup" as drafter, got {drafter!r}')
         return "lookup"
     name = "slrs" if isinstance(bridge, Slrs) else bridge
-    if name not in ("auto", "same", "tli", "slem", "slrs"):
-        raise InputError(f"[Session] expected bridge auto, same, tli, slem or slrs, got {bridge!r}")
+    if name not in NAMES:
+        raise InputError(f"[Session] expected a bridge out of {', '.join(NAMES)}, got {bridge!r}")
     equal = target.vocabulary is drafter.vocabulary or target.vocabulary == drafter.vocabulary
     if name == "same" and not equal:
         raise InputError(
@@ -93,7 +111,7 @@ def drafter_options(
     drafter: Any,
     bridge: Any,
     draft_length: int | Literal["auto"],
-    draft_confidence: float,
+    draft_confidence: float | Literal["auto"],
     tree: str | TreeShape | None,
     scheme: str,
     verifier: str,
@@ -107,11 +125,16 @@ def drafter_options(
     if draft_length != "auto" and (not isinstance(draft_length, int) or draft_length < 0):
         raise InputError(f'[Session] expected draft_length >= 0 or "auto", got {draft_length!r}')
     name = choose_bridge(target, drafter, bridge)
+    if draft_confidence == "auto":  # a general stop rule draws from more than a row
+        general = isinstance(bridge, Slrs) and bridge.stop_rule != 1
+        draft_confidence = 0.0 if draft_length == "auto" and not general else _CONFIDENCE
     shape = TreeShape(()) if tree is None else TreeShape.parse(tree)
     return name, _core.DrafterOptions(
         bridge=name,
         draft_length=_LONGEST if draft_length == "auto" else draft_length,
         draft_cost=draft_cost,
+        row_costs=_row_costs(target) if draft_length == "auto" and drafter is not None else [],
+        auto_length=draft_length == "auto",
         tree=_core.TreeShape(
             list(shape.widths), max_nodes=shape.max_nodes, depth=shape.depth, beam=shape.beam
         ),
@@ -129,3 +152,11 @@ def draft_cost(target: Any, drafter: Any) -> float:
         return 0.15
     own, theirs = (getattr(model, "row_costs", None) for model in (drafter, target))
     return float(own[1]) / float(theirs[1]) if own and theirs else 0.15
+
+
+def _row_costs(target: Any) -> list[float]:
+    """Calls of the target on 0, 1, 2, … rows in calls on one; [] where it has no `row_costs`."""
+    costs = getattr(target, "row_costs", None)
+    if not isinstance(costs, Sequence) or len(costs) < 2 or not costs[1] > 0:
+        return []
+    return [float(cost) / float(costs[1]) for cost in costs]

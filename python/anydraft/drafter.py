@@ -13,6 +13,7 @@ from anydraft.drafts import PROPOSAL_KINDS, Proposal, Trees, TreeShape
 from anydraft.errors import InputError
 from anydraft.model import check_model
 from anydraft.sampling import SamplingParams
+from anydraft.verification import VerifyResult
 from anydraft.vocabulary import Vocabulary
 
 _NAMES = {number: kind for kind, number in PROPOSAL_KINDS.items()}
@@ -27,8 +28,12 @@ class Draft:
         proposals: [nodes], how each node's children were drawn.
         paths: [nodes], for the verifier "multipath".
         logits: float32 [rows, vocab] over target ids (numpy), what `proposals` point to; None: the
-            draft is certain.
+            draft is certain, or its rows were left where they are.
         sampling: what makes distributions of these.
+
+    >>> certain = [Proposal("one_hot")] * 3
+    >>> Draft([5, 1, 2], [-1, 0, 1], certain, [1] * 3, None, SamplingParams()).chain
+    [1, 2]
     """
 
     tokens: list[int]
@@ -37,6 +42,11 @@ class Draft:
     paths: list[int]
     logits: Any
     sampling: SamplingParams
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether none of its tokens was drawn."""
+        return all(proposal.row is None for proposal in self.proposals)
 
     @property
     def chain(self) -> list[int]:
@@ -131,6 +141,7 @@ class Drafter:
         *,
         draft_sampling: SamplingParams | None = None,
         stop: Sequence[int] = (),
+        dense: bool = True,
     ) -> list[Draft]:
         """A draft for each request; the model is called for all of them together.
 
@@ -143,6 +154,7 @@ class Drafter:
             remaining: most tokens a draft may have.
             draft_sampling: the drafter's (None: the target's; greedy for slem).
             stop: target ids behind which nothing is drafted.
+            dense: whether drafts have `logits`; `verify` needs none.
 
         Raises:
             InputError: lists that do not fit, an empty context.
@@ -172,7 +184,54 @@ class Drafter:
             self._core.feed(feeds, logits)
         for id in ids:
             self._core.check(self._numbers[id])
-        return [self._draft(self._numbers[id]) for id in ids]
+        width = self._width if dense else 0
+        return [self._draft(self._numbers[id], width) for id in ids]
+
+    def verify(
+        self,
+        ids: Sequence[Hashable],
+        lengths: Sequence[int],
+        target_logits: Any,
+        sampling: Sequence[SamplingParams],
+        *,
+        verifier: str = "traversal",
+        requests: Sequence[int],
+        positions: Sequence[int],
+    ) -> VerifyResult:
+        """As `anydraft.verify`, of the last drafts of these requests. Their rows are read where the
+        drafter left them, through the pair's map: no row over the target's ids is written.
+
+        Args:
+            lengths: how many nodes of each draft, behind its root, the target was run on: the first
+                ones. Fewer than there are is lossless where their tokens have no say in it.
+            target_logits: [sum of lengths + 1, vocab], CPU.
+            sampling: the target's, one each; seeds key the uniforms (None: 0).
+            requests, positions: [requests] keys of the uniforms.
+
+        Returns:
+            The kept nodes; a request that failed says so in `status`.
+
+        Raises:
+            InputError: an id that is unknown, arrays that do not fit each other.
+        """
+        for one in sampling:
+            one.check_rows("Drafter.verify")
+        try:
+            numbers = [self._numbers[id] for id in ids]
+        except KeyError as error:
+            raise InputError(
+                f"[Drafter.verify] expected ids of requests, got {error.args[0]!r}"
+            ) from None
+        accepted, offsets, next_token, status, degenerate = self._core.verify(
+            numbers, lengths, target_logits, sampling, verifier, requests, positions
+        )
+        return VerifyResult(
+            accepted,
+            offsets,
+            next_token,
+            [text or None for text in status],
+            [bool(flag) for flag in degenerate],
+        )
 
     def forget(self, id: Hashable) -> None:
         """A request that has ended: its caches go."""
@@ -205,10 +264,9 @@ class Drafter:
         self._seeds[self._next] = params.seed
         self._next += 1
 
-    def _draft(self, number: int) -> Draft:
+    def _draft(self, number: int, width: int) -> Draft:
         import numpy as np
 
-        width = self._width
         tokens, parents, paths, kinds, rows, data, count, made = self._core.draft(number, width)
         logits = np.frombuffer(bytearray(data), np.float32).reshape(count, width) if count else None
         proposals = [
@@ -245,6 +303,9 @@ def _check_call(
 
 
 def _text(context: Any) -> list[int]:
+    integers = getattr(getattr(context, "dtype", None), "kind", "") == "i" and context.ndim == 1
+    if integers and len(context) and context.min() >= 0 and context.max() < 2**31:
+        return list(context.tolist())  # a long context is checked at once
     try:
         text = [operator.index(token) for token in context]
     except TypeError:

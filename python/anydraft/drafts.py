@@ -113,6 +113,15 @@ class Proposal:
         row: index into `draft_logits`, for the kinds over a row.
         ids, masses: of a sparse distribution: distinct token ids and what they weigh
             (renormalised).
+
+    Raises:
+        InputError: by `verify`, for a kind that is not known, a row that is not there, a drafted
+            token without mass.
+
+    Source: Sun et al. 2024 (SpecHub).
+
+    >>> Proposal("sparse", ids=[3, 7], masses=[0.6, 0.4]).kind
+    'sparse'
     """
 
     kind: str = "iid"

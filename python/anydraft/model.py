@@ -22,6 +22,24 @@ class Model(Protocol):
     vocabulary's eos and turn_end); `chat(messages) -> ids`; `forget(request)`, told when a
     request's cache is no longer wanted; `row_costs` (what a call on n rows costs, by n, in any
     unit that target and drafter share).
+
+    Raises:
+        InputError: by a session, for what is no callable with a vocabulary.
+
+    >>> import torch
+    >>> from anydraft import SamplingParams, SpeculativeSession
+    >>> class Alternating:  # looks at the last token alone, so it needs no cache
+    ...     vocabulary = Vocabulary.from_bytes(
+    ...         [b"a", b"b"], encoder=lambda text: [ord(c) - 97 for c in text]
+    ...     )
+    ...     def __call__(self, feeds):
+    ...         wanted = [feed.tokens[len(feed.tokens) - feed.rows :] for feed in feeds]
+    ...         last = torch.tensor([token for tokens in wanted for token in tokens])
+    ...         return torch.nn.functional.one_hot(1 - last, 2) * 9.0
+    >>> SpeculativeSession(Alternating()).generate(
+    ...     "a", sampling=SamplingParams(temperature=0, max_tokens=4)
+    ... ).text
+    'baba'
     """
 
     @property

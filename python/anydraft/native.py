@@ -100,7 +100,7 @@ class NativeModel:
 
     @property
     def row_costs(self) -> list[float]:
-        """Milliseconds of a call on n rows, by n from 0 to 8; what was given to `load`, else
+        """Milliseconds of a call on n rows, by n from 0 to 16; what was given to `load`, else
         measured once per model and machine and kept in the cache folder."""
         if self._row_costs is None:
             self._row_costs = known_row_costs(self, self._path)
@@ -115,6 +115,16 @@ class NativeModel:
     def description(self) -> str:
         """One line: the architecture, what the weights are and what a step reads of them."""
         return self._decoder.description
+
+    @property
+    def cache_bytes_per_token(self) -> int:
+        """Of keys and values for a token of a text; they are taken in pages of 64 tokens."""
+        return self._decoder.cache_bytes_per_token
+
+    @property
+    def cached_requests(self) -> int:
+        """How many requests have a cache now."""
+        return self._decoder.cached_requests
 
     @property
     def step_bytes(self) -> int:

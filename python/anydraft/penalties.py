@@ -17,10 +17,20 @@ from anydraft import _core
 from anydraft._core import Feed
 from anydraft.errors import InputError
 
-# (prompt ids, ids after it, logits) -> logits; both float32 tensors [vocab], the first one a copy
-# that may be changed and returned. A function of its arguments alone: a place may be asked for more
-# than once, and places that are drafted and then rejected are asked for too.
 LogitsProcessor: TypeAlias = Callable[[Sequence[int], Sequence[int], Any], Any]
+"""`f(prompt ids, ids after it, logits) -> logits`: what changes the target's logits by the text.
+
+Both are float32 tensors [vocab]; the one that is given is a copy, and may be changed and returned.
+A function of its arguments alone: a place may be asked for more than once, and places that are
+drafted and then rejected are asked for too.
+
+>>> import torch
+>>> def never_zero(prompt, output, logits):
+...     logits[0] = -torch.inf
+...     return logits
+>>> never_zero([1], [], torch.zeros(2))
+tensor([-inf, 0.])
+"""
 
 
 @dataclass(frozen=True)

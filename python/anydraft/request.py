@@ -19,6 +19,29 @@ Origin: TypeAlias = Literal["accepted", "recovered", "bonus"]
 
 
 @dataclass(frozen=True)
+class TokenLogprobs:
+    """Natural logarithms of the distribution that a token was drawn from.
+
+    Attributes:
+        logprob: of the token.
+        top: {id: log-probability} of the likeliest ones, likeliest first.
+
+    >>> import torch
+    >>> from anydraft import SamplingParams, SpeculativeSession, Vocabulary, stateless
+    >>> v = Vocabulary.from_bytes([b"a", b"b"], encoder=lambda text: [ord(c) - 97 for c in text])
+    >>> model = stateless(lambda ids: torch.nn.functional.one_hot(1 - ids, 2) * 9.0, v)
+    >>> session = SpeculativeSession(model, model, sampling=SamplingParams(temperature=0))
+    >>> asked = SamplingParams(temperature=0, logprobs=1, max_tokens=1)
+    >>> [told] = session.generate("a", sampling=asked).logprobs
+    >>> round(told.logprob, 4), list(told.top)
+    (-0.0001, [1])
+    """
+
+    logprob: float
+    top: dict[int, float]
+
+
+@dataclass(frozen=True)
 class Event:
     """One token as it is decided.
 
@@ -26,11 +49,23 @@ class Event:
         text: what can be shown now; an unfinished character is held back for a later event.
         tokens: the token's id.
         origin: accepted (drafted), recovered (after a rejection), bonus (after the last draft).
+        source: the bridge whose draft the round judged ("tli", "lookup", ...; "none": no draft).
+        logprobs: where the request asked for them.
+
+    >>> import torch
+    >>> from anydraft import SamplingParams, SpeculativeSession, Vocabulary, stateless
+    >>> v = Vocabulary.from_bytes([b"a", b"b"], encoder=lambda text: [ord(c) - 97 for c in text])
+    >>> model = stateless(lambda ids: torch.nn.functional.one_hot(1 - ids, 2) * 9.0, v)
+    >>> session = SpeculativeSession(model, model, sampling=SamplingParams(temperature=0))
+    >>> [(event.text, event.origin) for event in session.stream("a", max_tokens=2)]
+    [('b', 'accepted'), ('a', 'bonus')]
     """
 
     text: str
     tokens: tuple[int, ...]
     origin: Origin
+    source: str = ""
+    logprobs: TokenLogprobs | None = None
 
 
 @dataclass
@@ -45,6 +80,10 @@ class GenerationStats:
     cost of it in plain target calls. `stopped` (a stop rule other than 1): mean share of the
     drafted distributions that the rule is known to have stopped; the rest stopped where the budget
     ended. Much below 1: a larger budget (`Slrs`), or another bridge, may serve better.
+
+    >>> stats = GenerationStats(tokens=6, target_calls=2, drafted=8, accepted=4)
+    >>> stats.acceptance_rate, stats.accepted_per_call
+    (0.5, 2.0)
     """
 
     tokens: int = 0
@@ -80,19 +119,6 @@ class GenerationStats:
 
 
 @dataclass(frozen=True)
-class TokenLogprobs:
-    """Natural logarithms of the distribution that a token was drawn from.
-
-    Attributes:
-        logprob: of the token.
-        top: {id: log-probability} of the likeliest ones, likeliest first.
-    """
-
-    logprob: float
-    top: dict[int, float]
-
-
-@dataclass(frozen=True)
 class Generation:
     """A finished (or interrupted) request.
 
@@ -104,6 +130,15 @@ class Generation:
         finish_reason: stop, length, context, cancelled; None while unfinished.
         stats: counts and seconds.
         logprobs: [tokens], where the request asked for them.
+
+    >>> import torch
+    >>> from anydraft import SamplingParams, SpeculativeSession, Vocabulary, stateless
+    >>> v = Vocabulary.from_bytes([b"a", b"b"], encoder=lambda text: [ord(c) - 97 for c in text])
+    >>> model = stateless(lambda ids: torch.nn.functional.one_hot(1 - ids, 2) * 9.0, v)
+    >>> session = SpeculativeSession(model, model, sampling=SamplingParams(temperature=0))
+    >>> told = session.generate("a", max_tokens=3)
+    >>> told.text, told.tokens, told.finish_reason
+    ('bab', [1, 0, 1], 'length')
     """
 
     text: str
@@ -121,6 +156,19 @@ class RequestHandle(Iterator[Event]):
         id: names it in its session; models key their caches by it.
         prompt: the target ids it started from.
         error: what ended it before its time, among several decoded together.
+        history: all events so far, taken or not.
+
+    >>> import torch
+    >>> from anydraft import SamplingParams, SpeculativeSession, Vocabulary, stateless
+    >>> v = Vocabulary.from_bytes([b"a", b"b"], encoder=lambda text: [ord(c) - 97 for c in text])
+    >>> model = stateless(lambda ids: torch.nn.functional.one_hot(1 - ids, 2) * 9.0, v)
+    >>> session = SpeculativeSession(model, model, sampling=SamplingParams(temperature=0))
+    >>> handle = session.stream("a", max_tokens=100)
+    >>> next(handle).text
+    'b'
+    >>> handle.cancel()
+    >>> handle.generation.finish_reason
+    'cancelled'
     """
 
     def __init__(
@@ -130,6 +178,7 @@ class RequestHandle(Iterator[Event]):
         prompt: list[int],
         logits_processor: LogitsProcessor | None,
         stop_strings: StopStrings,
+        logprobs: bool = False,
     ) -> None:
         self.id = id
         self.prompt = prompt
@@ -141,12 +190,14 @@ class RequestHandle(Iterator[Event]):
         # The engine and the models keep what they know of it until it ends or is given up.
         self._forget = weakref.finalize(self, session._given_up.append, id)
         self._decode = session.target.vocabulary.decode
-        self._ended: tuple[str, Any, list[Any]] | None = None  # finish reason, counts, logprobs
+        self._ended: tuple[str, Any] | None = None  # finish reason, counts
         self.tokens: list[int] = []
+        self.history: list[Event] = []
         self._events: deque[Event] = deque()  # filled by one thread, emptied by another
         self._stops = stop_strings
         self._held = b""
-        self._text: list[str] = []
+        self._asked_logprobs = logprobs
+        self._rounds: dict[str, int] = {}  # of bridge "auto", by what it chose
         self._stats = GenerationStats(bridge=session.bridge)
 
     def __next__(self) -> Event:
@@ -179,13 +230,14 @@ class RequestHandle(Iterator[Event]):
     def generation(self) -> Generation:
         """What there is so far."""
         self._collect()
-        reason, core, logprobs = self._ended or self._told()
+        reason, core = self._ended or self._told()
         names = ("target_calls", "draft_calls", "drafted", "bridges")
         counts = {name: getattr(core, name) for name in names}
         stopped = core.stopped / core.distributions if core.distributions else 1.0
         stats = replace(self._stats, tokens=len(self.tokens), stopped=stopped, **counts)
-        told = [TokenLogprobs(one.logprob, dict(one.top)) for one in logprobs[: len(self.tokens)]]
-        return Generation("".join(self._text), list(self.tokens), reason, stats, told)
+        told = [event.logprobs for event in self.history if event.logprobs is not None]
+        text = "".join([event.text for event in self.history])
+        return Generation(text, list(self.tokens), reason, stats, told)
 
     def take(self, most: int | None = None) -> list[Event]:
         """The events that have come and were not taken yet, at most so many."""
@@ -202,13 +254,12 @@ class RequestHandle(Iterator[Event]):
         except Exception as error:
             self.error = error
 
-    def _told(self) -> tuple[Any, Any, list[Any]]:
+    def _told(self) -> tuple[Any, Any]:
         reason: str | None = self._engine.finish(self.id)
         if self._stops.found:
             reason = "stop"
         unended = reason == "error"  # iterating goes on behind one
-        engine = self._engine
-        return None if unended else reason, engine.stats(self.id), engine.logprobs(self.id)
+        return None if unended else reason, self._engine.stats(self.id)
 
     def _spend(self, what: str, seconds: float) -> None:
         """what: "seconds", "draft_seconds", "target_seconds"."""
@@ -220,18 +271,21 @@ class RequestHandle(Iterator[Event]):
             return
         new = self._engine.emitted(self.id, len(self.tokens))
         last = self._engine.finish(self.id) not in (None, "error")
+        source = self._source() if new else ""
+        logprobs = self._logprobs(len(new))
         for i, (token, origin) in enumerate(new):
             self.tokens.append(token)
             text = self._show(token, flush=last and i == len(new) - 1)
-            self._events.append(Event(text, (token,), origin))
+            event = Event(text, (token,), origin, source, logprobs[i])
+            self.history.append(event)
+            self._events.append(event)
             self._stats.accepted += origin == "accepted"
             if self._stops.found:  # what the round emitted behind it is dropped
                 self._engine.cancel(self.id)
                 last = True
                 break
         if last:
-            reason, counts, logprobs = self._told()
-            self._ended = (reason, counts, logprobs)
+            self._ended = self._told()
             self._forget()
             self._session._sweep()
 
@@ -242,5 +296,22 @@ class RequestHandle(Iterator[Event]):
             self._held += self._stops.rest()
         end = len(self._held) if flush else _core.complete_utf8(self._held)
         text, self._held = self._held[:end].decode("utf-8", "replace"), self._held[end:]
-        self._text.append(text)
         return text
+
+    def _source(self) -> str:
+        """What drafted the round that was just judged."""
+        bridge = self._session.bridge
+        if bridge != "auto":
+            return bridge
+        bridges = self._engine.stats(self.id).bridges
+        now = {name: int(told["rounds"]) for name, told in bridges.items()}
+        grown = [name for name, rounds in now.items() if rounds > self._rounds.get(name, 0)]
+        self._rounds = now
+        return grown[0] if len(grown) == 1 else "none" if not grown else "auto"
+
+    def _logprobs(self, count: int) -> list[TokenLogprobs | None]:
+        """Of the `count` tokens that have come."""
+        if not self._asked_logprobs or not count:
+            return [None] * count
+        new = self._engine.logprobs(self.id, len(self.tokens))
+        return [TokenLogprobs(one.logprob, dict(one.top)) for one in new]

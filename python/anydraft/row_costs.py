@@ -23,7 +23,7 @@ from anydraft.cache_folder import cache_folder
 if TYPE_CHECKING:
     from anydraft.native import NativeModel
 
-MOST_ROWS = 8
+MOST_ROWS = 16
 _CONTEXT = 64  # tokens before the rows that are timed
 _SECONDS = 2.0  # at least five turns, and about this long
 _REQUEST = -2  # of no session
@@ -41,7 +41,7 @@ class _Feed:
 
 
 def known_row_costs(model: NativeModel, path: Path) -> list[float]:
-    """Milliseconds of a call on 0 to 8 rows: out of the cache folder, or measured and kept there.
+    """Milliseconds of a call on 0 to 16 rows: out of the cache folder, or measured and kept there.
 
     The entry is of the file (its size and time), how its weights are held, the processor and the
     number of threads. Deleting it has them measured again.
@@ -67,7 +67,7 @@ def known_row_costs(model: NativeModel, path: Path) -> list[float]:
 
 
 def measure_row_costs(model: NativeModel) -> list[float]:
-    """The quickest of interleaved calls on 1 to 8 rows behind 64 tokens, as [0, 1 row, …]: a
+    """The quickest of interleaved calls on 1 to 16 rows behind 64 tokens, as [0, 1 row, …]: a
     median would keep what else the machine did just then."""
     context = min(_CONTEXT, model.context_length - MOST_ROWS - 1)
     tokens = [min(1 + i, model.vocab_size - 1) for i in range(max(context, 1))]

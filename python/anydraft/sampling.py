@@ -70,19 +70,20 @@ class SamplingParams(_core.SamplingParams):
         bad_words: Sequence[str | Sequence[int]] = (),
         allowed_token_ids: Sequence[int] | None = None,
     ) -> None:
-        super().__init__(temperature, top_k, top_p, min_p, seed)
+        numbers = (_number(temperature, "temperature"), _whole(top_k, "top_k", 0, _MOST))
+        super().__init__(*numbers, _number(top_p, "top_p"), _number(min_p, "min_p"), seed)
         stops.split(stop)
         allowed = (
             None if allowed_token_ids is None else _ids(allowed_token_ids, "allowed_token_ids")
         )
         self.__dict__.update(
-            max_tokens=min(_whole(max_tokens, "max_tokens", 0), 2**31 - 1),
-            min_tokens=min(_whole(min_tokens, "min_tokens", 0), 2**31 - 1),
+            max_tokens=min(_whole(max_tokens, "max_tokens", 0), _MOST),
+            min_tokens=min(_whole(min_tokens, "min_tokens", 0), _MOST),
             n=_whole(n, "n", 1),
             stop=stop,
             stop_token_ids=_ids(stop_token_ids, "stop_token_ids"),
             ignore_eos=bool(ignore_eos),
-            logprobs=None if logprobs is None else _whole(logprobs, "logprobs", 0),
+            logprobs=None if logprobs is None else _whole(logprobs, "logprobs", 0, _MOST),
             repetition_penalty=_number(repetition_penalty, "repetition_penalty"),
             presence_penalty=_number(presence_penalty, "presence_penalty"),
             frequency_penalty=_number(frequency_penalty, "frequency_penalty"),
@@ -185,6 +186,7 @@ class SamplingParams(_core.SamplingParams):
             )
 
 
+_MOST = 2**31 - 1  # what the engine counts to
 _BY_TEXT: dict[str, Any] = {
     "min_tokens": 0,
     "repetition_penalty": 1.0,
@@ -196,13 +198,15 @@ _BY_TEXT: dict[str, Any] = {
 }
 
 
-def _whole(value: Any, name: str, least: int) -> int:
+def _whole(value: Any, name: str, least: int, most: int | None = None) -> int:
     try:
         number = least - 1 if isinstance(value, bool) else operator.index(value)
     except TypeError:
         number = least - 1
     if number < least:
         raise InputError(f"[SamplingParams] expected {name} >= {least}, got {value!r}")
+    if most is not None and number > most:
+        raise InputError(f"[SamplingParams] expected {name} <= {most}, got {value!r}")
     return number
 
 
@@ -266,6 +270,6 @@ def check_sampling(params: Any, name: str) -> None:
 
 def whole_number(number: Any) -> int:
     try:
-        return min(operator.index(number), 2**31 - 1)  # what the engine counts to
+        return min(operator.index(number), _MOST)
     except TypeError:
         raise InputError(f"[generate] expected max_tokens >= 0, got {number!r}") from None

@@ -36,11 +36,14 @@ class SpeculativeSession:
             the vocabularies are equal byte for byte and role for role, else whichever of tli, slrs
             and slem the request's past rounds speak for (`stats.bridges`; a target on a CUDA
             device: tli, or slem where no token is shared). Timor et al. 2025.
-        draft_length: most tokens proposed one after another in a round, at least 0; "auto": chosen
-            for each round from the request's own past acceptance, 0 to 8 (no clock, so a seed still
-            makes the same text); where no length pays, one round in 16 tries again.
+        draft_length: most tokens proposed one after another in a round, at least 0; "auto": a chain
+            of up to 15 goes on while the next token is worth its cost, by the models' `row_costs`
+            and what the request's own past kept at the drafter's certainty (no clock, so a seed
+            still makes the same text); what drafting may lose is bounded: 2 % of the tokens that
+            may come and 1 % of those that came.
         draft_confidence: a chain is drafted no further once the drafter's own certainty of it (the
-            product of its largest probabilities) is below this; 0: always `draft_length`.
+            product of its largest probabilities) is below this; 0: always `draft_length`; "auto":
+            0.3, or nothing beside `draft_length="auto"`.
         tree: several drafts at once, in place of a chain of `draft_length`: "2x2x2", "4,2,1,1" or
             "dynamic:WIDTH,BEAM,DEPTH,NODES" (`TreeShape`). The models must take tree feeds.
         scheme: how children are drawn from the drafter's rows, a kind of `Proposal`: "iid",
@@ -60,8 +63,9 @@ class SpeculativeSession:
             would.
 
     A session is not for concurrent use (`AsyncSession` is).
+
     >>> import torch
-    >>> from anydraft import stateless
+    >>> from anydraft import Vocabulary, stateless
     >>> v = Vocabulary.from_bytes([b"a", b"b"], encoder=lambda text: [ord(c) - 97 for c in text])
     >>> model = stateless(lambda ids: torch.nn.functional.one_hot(1 - ids, 2) * 9.0, v)
     >>> session = SpeculativeSession(model, model, sampling=SamplingParams(temperature=0))
@@ -76,7 +80,7 @@ class SpeculativeSession:
         *,
         bridge: Bridge = "auto",
         draft_length: int | Literal["auto"] = 4,
-        draft_confidence: float = 0.3,
+        draft_confidence: float | Literal["auto"] = "auto",
         tree: str | TreeShape | None = None,
         scheme: str = "iid",
         verifier: str = "auto",
@@ -113,7 +117,6 @@ class SpeculativeSession:
             target.vocabulary.table,
             model.vocabulary.table if model else None,
             options,
-            auto_length=draft_length == "auto",
             target_context=getattr(target, "context_length", None) or 0,
         )
         self._placement = Placement(target, self.bridge, bridge, tree)
@@ -247,6 +250,19 @@ class SpeculativeSession:
             prompt, params.with_seed(), max_tokens, logits_processor, random_stream, stop
         )
 
+    def report(self, path: str | Path, runs: Sequence[RequestHandle] | None = None) -> None:
+        """Writes one HTML file of what was decoded: each token by its origin, and what it cost.
+
+        `runs`: None: those of the last `generate` or `stream`. The file has the prompts' texts too.
+
+        >>> session.report("out.html")  # doctest: +SKIP
+        """
+        from anydraft.page import write_report
+
+        last = [self.last] if self.last is not None else []
+        among = self.last in self.runs
+        write_report(self, path, list(runs) if runs is not None else self.runs if among else last)
+
     def add(self, prompt: Prompt, **options: Any) -> RequestHandle:
         """A request for `step`; options as `stream`'s."""
         handle = self.stream(prompt, **options)
@@ -308,8 +324,9 @@ class SpeculativeSession:
             if hasattr(model, "open"):  # an encoder reads the prompt once
                 model.open(cache, prompt, target)
         ends = StopStrings([*strings, *own_strings], params.min_tokens)
-        self.last = RequestHandle(self, id, tokens, logits_processor, ends)
-        self.last.in_memory = changes.any or params.logprobs is not None
+        asked = params.logprobs is not None
+        self.last = RequestHandle(self, id, tokens, logits_processor, ends, asked)
+        self.last.in_memory = changes.any or asked
         return self.last
 
     def _finish(self, handles: Sequence[RequestHandle], batch_size: int) -> None:

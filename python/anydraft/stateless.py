@@ -53,5 +53,21 @@ def _path(feed: Feed, node: int) -> list[int]:
 
 
 def stateless(function: Callable[[Any], Any], vocabulary: Vocabulary) -> Model:
-    """A model from a function ids [batch, length] -> logits [batch, length, vocab], no cache."""
+    """A model from a function without a cache.
+
+    Args:
+        function: ids, torch.int64 [batch, length] -> logits [batch, length, vocab], float32,
+            bfloat16 or float16. The row at a place is what follows it.
+        vocabulary: of the ids.
+
+    Raises:
+        InputError: when called, for a feed that keeps slots which are not there.
+
+    >>> import torch
+    >>> from anydraft import SpeculativeSession
+    >>> v = Vocabulary.from_bytes([b"a", b"b"], encoder=lambda text: [ord(c) - 97 for c in text])
+    >>> model = stateless(lambda ids: torch.nn.functional.one_hot(1 - ids, 2) * 99.0, v)
+    >>> SpeculativeSession(model).generate("a", max_tokens=3).text
+    'bab'
+    """
     return _Stateless(function, vocabulary)

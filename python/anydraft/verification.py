@@ -28,6 +28,17 @@ class VerifyResult:
         acceptance: [nodes] on request: the probability a node is accepted with once it is offered,
             its parent reached and its earlier siblings rejected (traversal and block: its joint
             weight; roots 1).
+
+    >>> import torch
+    >>> from anydraft import Proposal, SamplingParams, Trees, verify
+    >>> kept = verify(
+    ...     Trees.chains([[0, 1]]),
+    ...     torch.tensor([[0.0, 40.0], [40.0, 0.0]]),
+    ...     proposals=[Proposal("one_hot")] * 2,
+    ...     sampling=SamplingParams(temperature=0),
+    ... )
+    >>> kept.path(), kept.keep(), kept.next_token
+    ([1], [0, 1], [0])
     """
 
     accepted: list[int]
@@ -251,6 +262,9 @@ def verifiers() -> list[dict[str, str]]:
     """The verifiers of this build: name, proposals, shapes, devices, cost, source.
 
     Cost is beyond reading each row that is needed once; a sweep reads one node's rows again.
+
+    >>> [info["name"] for info in verifiers() if "Leviathan" in info["source"]]
+    ['top_down']
     """
     names = ("name", "proposals", "shapes", "devices", "cost", "source")
     return [dict(zip(names, row, strict=True)) for row in _core.verifiers()]

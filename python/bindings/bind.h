@@ -12,6 +12,7 @@ void bind_verify(pybind11::module_& module);
 void bind_vocabulary(pybind11::module_& module);
 void bind_vocabulary_file(pybind11::module_& module);
 void bind_engine(pybind11::module_& module);
+void bind_drafter(pybind11::module_& module);
 void bind_decoder(pybind11::module_& module);
 void bind_testing(pybind11::module_& module);
 

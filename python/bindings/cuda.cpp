@@ -111,56 +111,89 @@ struct CudaSampling {
 
 void bind_cuda(py::module_& module) {
   module.def("cuda_built", cuda_built);
-  module.def("distribution_params", [](const SamplingParams& params) {
-    std::vector<uint8_t> bytes(sizeof(DistributionParams));
-    const DistributionParams distribution = distribution_params(params);
-    std::memcpy(bytes.data(), &distribution, sizeof distribution);
-    return bytes;
-  });
+  module.def(
+      "distribution_params",
+      [](const SamplingParams& params) {
+        std::vector<uint8_t> bytes(sizeof(DistributionParams));
+        const DistributionParams distribution = distribution_params(params);
+        std::memcpy(bytes.data(), &distribution, sizeof distribution);
+        return bytes;
+      },
+      py::arg("params"));
   module.def("distribution_params_bytes", [] { return sizeof(DistributionParams); });
   module.def("row_distribution_bytes", [] { return sizeof(RowDistribution); });
-  module.def("pack_map", &pack_map);
-  module.def("pack_token_trie", &pack_token_trie);
-  module.def("projected_rows", [](const py::object& logits, const VocabularyMap& map, int64_t width,
-                                  const SamplingParams& params) {
-    const Rows rows = cpu_rows_from(logits, "draft_logits");
-    py::array_t<float> all({rows.view.rows, width});
-    for (int64_t row = 0; row < rows.view.rows; ++row) {
-      const std::vector<float> one = detail::project(rows.view, row, map, width, params);
-      std::copy(one.begin(), one.end(), all.mutable_data(row, 0));
-    }
-    return all;
-  });
-  module.def("psi_rows", [](const py::object& logits, const DraftTokenTrie& token_trie,
-                            int64_t width, const SamplingParams& params) {
-    const Rows rows = cpu_rows_from(logits, "draft_logits");
-    py::array_t<float> all({rows.view.rows, width});
-    for (int64_t row = 0; row < rows.view.rows; ++row) {
-      const detail::Distribution distribution = make_distribution(rows.view, row, params);
-      const std::vector<float> one = token_trie.psi(distribution, token_trie.root(), width);
-      std::copy(one.begin(), one.end(), all.mutable_data(row, 0));
-    }
-    return all;
-  });
-  py::class_<CudaVerification>(module, "CudaVerification")
+  module.def("pack_map", &pack_map, py::arg("map"), py::arg("target_vocab"),
+             py::arg("draft_vocab"));
+  module.def("pack_token_trie", &pack_token_trie, py::arg("token_trie"), py::arg("draft_size"),
+             py::arg("target_vocab"), py::arg("draft_vocab"));
+  module.def(
+      "projected_rows",
+      [](const py::object& logits, const VocabularyMap& map, int64_t width,
+         const SamplingParams& params) {
+        const Rows rows = cpu_rows_from(logits, "draft_logits");
+        py::array_t<float> all({rows.view.rows, width});
+        for (int64_t row = 0; row < rows.view.rows; ++row) {
+          const std::vector<float> one = detail::project(rows.view, row, map, width, params);
+          std::copy(one.begin(), one.end(), all.mutable_data(row, 0));
+        }
+        return all;
+      },
+      py::arg("logits"), py::arg("map"), py::arg("width"), py::arg("params"), R"(
+float32 [rows, width] logits over target ids, as `bridge="tli"` draws from them; on the CPU.
+
+Raises:
+    NonFiniteLogitsError: NaN or +inf.
+)");
+  module.def(
+      "psi_rows",
+      [](const py::object& logits, const DraftTokenTrie& token_trie, int64_t width,
+         const SamplingParams& params) {
+        const Rows rows = cpu_rows_from(logits, "draft_logits");
+        py::array_t<float> all({rows.view.rows, width});
+        for (int64_t row = 0; row < rows.view.rows; ++row) {
+          const detail::Distribution distribution = make_distribution(rows.view, row, params);
+          const std::vector<float> one = token_trie.psi(distribution, token_trie.root(), width);
+          std::copy(one.begin(), one.end(), all.mutable_data(row, 0));
+        }
+        return all;
+      },
+      py::arg("logits"), py::arg("token_trie"), py::arg("width"), py::arg("params"),
+      "As `projected_rows`, of `bridge=\"slrs\"` where a drafter token begins: filters are in it.");
+  py::class_<CudaVerification>(
+      module, "CudaVerification",
+      "Addresses are those of device memory; 0: not given. See `anydraft.cuda`.")
       .def(py::init<Address, Address, Address, Address, int64_t, const py::object&,
                     const py::object&, Address, Address, Address, Address, const std::string&,
                     uint64_t, const std::array<Address, 6>&, const std::array<Address, 4>&, int,
-                    bool, const std::array<Address, 3>&, const std::array<Address, 4>&>())
+                    bool, const std::array<Address, 3>&, const std::array<Address, 4>&>(),
+           py::arg("tokens"), py::arg("parents"), py::arg("offsets"), py::arg("paths"),
+           py::arg("requests"), py::arg("target_logits"), py::arg("draft_logits"), py::arg("kinds"),
+           py::arg("rows"), py::arg("sampling"), py::arg("draft_sampling"), py::arg("verifier"),
+           py::arg("seed"), py::arg("uniforms"), py::arg("drafts"), py::arg("splits"),
+           py::arg("lazy"), py::arg("kept"), py::arg("said"))
       .def_readonly("workspace", &CudaVerification::workspace)
-      .def("run", [](const CudaVerification& call, Address workspace, Address stream) {
-        verify_cuda_async(call.request, call.result, at<void>(workspace), call.workspace,
-                          at<void>(stream));
-      });
-  py::class_<CudaSampling>(module, "CudaSampling")
+      .def(
+          "run",
+          [](const CudaVerification& call, Address workspace, Address stream) {
+            verify_cuda_async(call.request, call.result, at<void>(workspace), call.workspace,
+                              at<void>(stream));
+          },
+          py::arg("workspace"), py::arg("stream"));
+  py::class_<CudaSampling>(module, "CudaSampling", "As `CudaVerification`.")
       .def(py::init<const py::object&, Address, uint64_t, const std::array<Address, 6>&, Address,
                     uint32_t, int, const std::array<Address, 3>&, int64_t,
-                    const std::array<Address, 5>&>())
+                    const std::array<Address, 5>&>(),
+           py::arg("logits"), py::arg("sampling"), py::arg("seed"), py::arg("uniforms"),
+           py::arg("nodes"), py::arg("purpose"), py::arg("splits"), py::arg("map"),
+           py::arg("vocab"), py::arg("out"))
       .def_readonly("workspace", &CudaSampling::workspace)
-      .def("run", [](const CudaSampling& call, Address workspace, Address stream) {
-        sample_cuda_async(call.request, call.result, at<void>(workspace), call.workspace,
-                          at<void>(stream));
-      });
+      .def(
+          "run",
+          [](const CudaSampling& call, Address workspace, Address stream) {
+            sample_cuda_async(call.request, call.result, at<void>(workspace), call.workspace,
+                              at<void>(stream));
+          },
+          py::arg("workspace"), py::arg("stream"));
 }
 
 }  // namespace anydraft::bindings

@@ -2,6 +2,7 @@
 
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
+#include <pybind11/typing.h>
 
 #include <optional>
 
@@ -50,7 +51,7 @@ Feed feed_of(const py::handle& object) {
 }
 
 // float32 [rows, vocab], which keeps the logits' memory from being used again.
-py::array array_of(const Logits& logits) {
+py::array_t<float> array_of(const Logits& logits) {
   const RowsView& rows = logits.rows();
   using Owner = std::shared_ptr<const float[]>;
   const py::capsule owner(new Owner(logits.numbers()),
@@ -106,26 +107,31 @@ py::object value_of(const detail::GgufValue& value) {
 }  // namespace
 
 void bind_decoder(py::module_& module) {
-  py::class_<Decoder>(module, "Decoder")
+  py::class_<Decoder>(module, "Decoder",
+                      "A transformer decoder on a CPU; `anydraft.native` wraps it.")
       .def(py::init(&load), py::arg("path"), py::arg("weights"), py::arg("cache"))
-      .def("forward",
-           [](Decoder& decoder, const py::iterable& feeds) {
-             std::vector<Feed> all;
-             for (const py::handle feed : feeds) all.push_back(feed_of(feed));
-             Logits logits;
-             {
-               const py::gil_scoped_release release;
-               logits = decoder.forward(all);
-             }
-             return array_of(logits);
-           })
-      .def("forget", &Decoder::forget)
+      .def(
+          "forward",
+          [](Decoder& decoder, const py::typing::Iterable<py::object>& feeds) {
+            std::vector<Feed> all;
+            for (const py::handle feed : feeds) all.push_back(feed_of(feed));
+            Logits logits;
+            {
+              const py::gil_scoped_release release;
+              logits = decoder.forward(all);
+            }
+            return array_of(logits);
+          },
+          py::arg("feeds"))
+      .def("forget", &Decoder::forget, py::arg("request"))
       .def_property_readonly("vocab_size", &Decoder::vocab_size)
       .def_property_readonly("context_length", &Decoder::context_length)
       .def_property_readonly("stop_tokens", &Decoder::stop_tokens)
       .def_property_readonly("architecture", &Decoder::architecture)
       .def_property_readonly("description", &Decoder::description)
-      .def_property_readonly("step_bytes", &Decoder::step_bytes);
+      .def_property_readonly("step_bytes", &Decoder::step_bytes)
+      .def_property_readonly("cache_bytes_per_token", &Decoder::cache_bytes_per_token)
+      .def_property_readonly("cached_requests", &Decoder::cached_requests);
   py::module_ testing = module.attr("testing");
   testing.def("decoder_instruction_sets", [] {
     std::vector<std::string> names;
@@ -145,13 +151,15 @@ void bind_decoder(py::module_& module) {
       if (name == set->name) detail::use_kernels(set);
     }
   });
-  // Texts as bytes; the numbers of arrays as floats.
-  module.def("gguf_metadata", [](const std::string& path) {
-    const detail::GgufFile file(path);
-    py::dict all;
-    for (const auto& [key, value] : file.metadata()) all[py::str(key)] = value_of(value);
-    return all;
-  });
+  module.def(
+      "gguf_metadata",
+      [](const std::string& path) {
+        const detail::GgufFile file(path);
+        py::typing::Dict<py::str, py::object> all;
+        for (const auto& [key, value] : file.metadata()) all[py::str(key)] = value_of(value);
+        return all;
+      },
+      py::arg("path"), "The metadata of a GGUF file; texts as bytes, numbers of arrays as floats.");
 }
 
 }  // namespace anydraft::bindings

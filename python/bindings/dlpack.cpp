@@ -99,12 +99,15 @@ Tensor tensor_by_capsule(const py::handle& object, const std::string& what, py::
   return tensor;
 }
 
-// Without a capsule where the type offers it, in CPU memory, with no gradient to lose. All else the
-// library refuses, or not, in its own words.
+// Without a capsule where the type offers it, in CPU memory. What else there may be the library
+// refuses, or not, in its own words.
 Tensor tensor_of(const py::handle& object, const std::string& what, py::object& owner) {
   if (is_negated(object)) fail(what, "values in memory", "a negated view: call resolve_neg()");
+  if (wants_gradient(object)) {
+    fail(what, "rows without gradients", "a tensor that requires them: call detach()");
+  }
   const Exchange* const exchange = exchange_of(object);
-  if (!exchange || wants_gradient(object)) return tensor_by_capsule(object, what, owner);
+  if (!exchange) return tensor_by_capsule(object, what, owner);
   Tensor tensor;
   const bool told = exchange->tensor_from_object(object.ptr(), &tensor) == 0;
   if (!told) PyErr_Clear();
@@ -147,6 +150,13 @@ Rows cpu_rows_from(const py::handle& object, const std::string& what) {
   Rows rows = rows_from(object, what);
   if (rows.on_cuda) fail(what, "rows in CPU memory", "CUDA memory");
   return rows;
+}
+
+std::shared_ptr<const void> kept_alive(const py::object& owner) {
+  return {new py::object(owner), [](const py::object* object) {
+            const py::gil_scoped_acquire acquire;
+            delete object;
+          }};
 }
 
 }  // namespace anydraft::bindings

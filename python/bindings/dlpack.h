@@ -4,6 +4,7 @@
 
 #include <pybind11/pybind11.h>
 
+#include <memory>
 #include <string>
 
 #include "anydraft/rows_view.h"
@@ -24,5 +25,8 @@ struct Rows {
 // last axis. Throws Error(kValue) that names `what`; TypeError for what is no tensor.
 Rows rows_from(const py::handle& tensor, const std::string& what);
 Rows cpu_rows_from(const py::handle& tensor, const std::string& what);  // CPU memory only
+
+// A tensor for as long as its rows are read; let go of on any thread.
+std::shared_ptr<const void> kept_alive(const py::object& owner);
 
 }  // namespace anydraft::bindings

@@ -1,6 +1,10 @@
 #include "anydraft/engine.h"
 
 #include <pybind11/stl.h>
+#include <pybind11/typing.h>
+
+#include <algorithm>
+#include <cstddef>
 
 #include "anydraft/error.h"
 #include "bind.h"
@@ -9,29 +13,57 @@
 #include "rows/random_source.h"
 
 namespace anydraft::bindings {
+
+// A range or a list: one name of a type for both.
+class SlotSequence : public py::object {
+ public:
+  using py::object::object;
+  explicit SlotSequence(const py::object& slots) : py::object(slots) {}
+};
+
+class OriginName : public py::str {
+ public:
+  using py::str::str;
+};
+
+}  // namespace anydraft::bindings
+
+template <>
+struct pybind11::detail::handle_type_name<anydraft::bindings::SlotSequence> {
+  static constexpr auto name = const_name("collections.abc.Sequence[int]");
+};
+template <>
+struct pybind11::detail::handle_type_name<anydraft::bindings::OriginName> {
+  static constexpr auto name = const_name("typing.Literal['accepted', 'recovered', 'bonus']");
+};
+
+namespace anydraft::bindings {
 namespace {
 
+template <class T>
+using Given = std::optional<std::shared_ptr<T>>;  // in signatures: T | None
+
+template <class T>
+std::shared_ptr<T> or_null(Given<T> given) {
+  return std::move(given).value_or(nullptr);
+}
+
 // The slots to keep: a range where they lie in order.
-py::object keep_of(const Feed& feed) {
-  py::object leading = py::module_::import("builtins").attr("range")(feed.keep);
-  if (feed.keep_also.empty()) return leading;
+SlotSequence keep_of(const Feed& feed) {
+  const py::object leading = py::module_::import("builtins").attr("range")(feed.keep);
+  if (feed.keep_also.empty()) return SlotSequence(leading);
   py::list slots(leading);
   for (int32_t slot : feed.keep_also) slots.append(slot);
-  return slots;
+  return SlotSequence(slots);
 }
 
-// A tensor for as long as its rows are read; let go of on any thread.
-std::shared_ptr<const void> held(const py::object& owner) {
-  return {new py::object(owner), [](const py::object* object) {
-            const py::gil_scoped_acquire acquire;
-            delete object;
-          }};
-}
+// One bridge's statistics by name; whole numbers stay whole.
+using Told = py::typing::Dict<py::str, py::float_>;
 
-py::dict bridges_of(const Stats& stats) {
-  py::dict bridges;
+py::typing::Dict<py::str, Told> bridges_of(const Stats& stats) {
+  py::typing::Dict<py::str, Told> bridges;
   for (const BridgeStats& bridge : stats.bridges) {
-    py::dict told;
+    Told told;
     told["rounds"] = bridge.rounds;
     told["acceptance"] = bridge.acceptance;
     told["worth"] = bridge.worth;
@@ -40,17 +72,18 @@ py::dict bridges_of(const Stats& stats) {
   return bridges;
 }
 
-py::object finish_of(Finish finish) {
+std::optional<const char*> finish_of(Finish finish) {
   static const char* const kReasons[] = {"", "stop", "length", "context", "cancelled", "error"};
-  if (finish == Finish::kNot) return py::none();
-  return py::str(kReasons[static_cast<int>(finish)]);
+  if (finish == Finish::kNot) return std::nullopt;
+  return kReasons[static_cast<int>(finish)];
 }
 
-py::list emitted_of(const std::vector<Emitted>& all, size_t from) {
+std::vector<std::pair<int32_t, OriginName>> emitted_of(const std::vector<Emitted>& all,
+                                                       size_t from) {
   static const char* const kOrigins[] = {"accepted", "recovered", "bonus"};
-  py::list tokens;
+  std::vector<std::pair<int32_t, OriginName>> tokens;
   for (size_t i = from; i < all.size(); ++i) {
-    tokens.append(py::make_tuple(all[i].token, kOrigins[static_cast<int>(all[i].origin)]));
+    tokens.emplace_back(all[i].token, OriginName(kOrigins[static_cast<int>(all[i].origin)]));
   }
   return tokens;
 }
@@ -72,33 +105,39 @@ void bind_options(py::module_& module) {
   const DrafterOptions defaults;
   py::class_<DrafterOptions>(module, "DrafterOptions")
       .def(py::init([](const std::string& bridge, int32_t draft_length, double draft_cost,
-                       TreeShape tree, StopRule stop_rule, int32_t scheme,
+                       std::vector<double> row_costs, bool auto_length, TreeShape tree,
+                       StopRule stop_rule, int32_t scheme,
                        const std::optional<std::string>& verifier, double draft_confidence,
-                       int64_t draft_context, std::shared_ptr<RandomSource> random_source) {
+                       int64_t draft_context, Given<RandomSource> random_source) {
              DrafterOptions options;
              options.bridge = bridge_by_name(bridge);
              options.draft_length = draft_length;
              options.draft_cost = draft_cost;
+             options.row_costs = std::move(row_costs);
+             options.auto_length = auto_length;
              options.tree = std::move(tree);
              options.stop_rule = stop_rule;
              options.scheme = static_cast<ProposalKind>(scheme);
              if (verifier) options.verifier = verifier_by_name(*verifier);
              options.draft_confidence = draft_confidence;
              options.draft_context = draft_context;
-             options.random_source = std::move(random_source);
+             options.random_source = or_null(std::move(random_source));
              return options;
            }),
            py::kw_only(), py::arg("bridge") = "none",
            py::arg("draft_length") = defaults.draft_length,
-           py::arg("draft_cost") = defaults.draft_cost, py::arg("tree") = TreeShape{},
-           py::arg("stop_rule") = StopRule{},
+           py::arg("draft_cost") = defaults.draft_cost,
+           py::arg("row_costs") = std::vector<double>{}, py::arg("auto_length") = false,
+           py::arg_v("tree", TreeShape{}, "TreeShape()"),
+           py::arg_v("stop_rule", StopRule{}, "StopRule()"),
            py::arg("scheme") = static_cast<int32_t>(defaults.scheme),
            py::arg("verifier") = py::none(), py::arg("draft_confidence") = 0.0,
-           py::arg("draft_context") = 0, py::arg("random_source") = nullptr);
+           py::arg("draft_context") = 0, py::arg("random_source") = py::none());
 }
 
 void bind_request(py::module_& module) {
-  py::class_<LogitChanges>(module, "LogitChanges")
+  py::class_<LogitChanges>(module, "LogitChanges",
+                           "What changes the target's logits before temperature and filters.")
       .def(py::init([](std::vector<std::pair<int32_t, float>> logit_bias, double repetition_penalty,
                        double frequency_penalty, double presence_penalty,
                        std::vector<TokenIds> bad_words, int32_t min_tokens,
@@ -117,14 +156,23 @@ void bind_request(py::module_& module) {
 }
 
 void bind_work(py::module_& module) {
-  py::class_<Feed>(module, "Feed")
+  py::class_<Feed>(module, "Feed", R"(
+What one call feeds to one request of a model.
+
+Cut the request's cache to the slots `keep` (ascending; they move up to 0, 1, ...), then append
+`tokens` at `positions` of the text. Each follows its parent in `parents` (index in this feed,
+-1: the last slot kept) and sees it and all that it sees: siblings of a tree do not see each
+other. Logits are wanted for the last `rows` tokens. `request` names the cache: the request's
+id, for the drafter the id + 1.
+)")
       .def_readonly("request", &Feed::request)
       .def_readonly("tokens", &Feed::tokens)
       .def_readonly("positions", &Feed::positions)
       .def_readonly("parents", &Feed::parents)
       .def_property_readonly("keep", keep_of)
       .def_readonly("rows", &Feed::rows);
-  py::class_<Work>(module, "Work")
+  py::class_<Work>(module, "Work",
+                   R"(What to run next: on the "drafter", the "target", or nothing ("idle").)")
       .def_property_readonly("model",
                              [](const Work& work) {
                                static const char* const kNames[] = {"idle", "drafter", "target"};
@@ -147,18 +195,20 @@ void bind_work(py::module_& module) {
 using SharedVocabulary = std::shared_ptr<Vocabulary>;
 
 void bind_engine_class(py::module_& module) {
-  py::class_<Engine>(module, "Engine")
-      .def(py::init([](SharedVocabulary target, SharedVocabulary drafter,
-                       const DrafterOptions& options, bool auto_length, int64_t target_context,
-                       std::shared_ptr<VocabularyMap> map,
-                       std::shared_ptr<DraftTokenTrie> token_trie) {
-             return std::make_unique<Engine>(std::move(target), std::move(drafter),
-                                             EngineOptions{options, auto_length, target_context},
-                                             std::move(map), std::move(token_trie));
+  py::class_<Engine>(
+      module, "Engine",
+      "The decode loop without I/O: `next()` says what to feed to whom, `feed` takes logits.")
+      .def(py::init([](SharedVocabulary target, Given<Vocabulary> drafter,
+                       const DrafterOptions& options, int64_t target_context,
+                       Given<VocabularyMap> map, Given<DraftTokenTrie> token_trie) {
+             return std::make_unique<Engine>(std::move(target), or_null(std::move(drafter)),
+                                             EngineOptions{options, target_context},
+                                             or_null(std::move(map)),
+                                             or_null(std::move(token_trie)));
            }),
            py::arg("target"), py::arg("drafter"), py::arg("options"), py::kw_only(),
-           py::arg("auto_length") = false, py::arg("target_context") = 0, py::arg("map") = nullptr,
-           py::arg("token_trie") = nullptr)
+           py::arg("target_context") = 0, py::arg("map") = py::none(),
+           py::arg("token_trie") = py::none())
       .def(
           "add",
           [](Engine& engine, TokenIds prompt, SamplingParams sampling,
@@ -170,11 +220,11 @@ void bind_engine_class(py::module_& module) {
           py::arg("prompt"), py::kw_only(), py::arg("sampling"),
           py::arg("draft_sampling") = py::none(), py::arg("max_tokens") = 256,
           py::arg("stop") = TokenIds{}, py::arg("random_stream") = 0,
-          py::arg("changes") = LogitChanges{}, py::arg("logprobs") = -1)
-      .def("cancel", &Engine::cancel)
-      .def("forget", &Engine::forget)
-      .def("check", &Engine::check)
-      .def("resume", &Engine::resume)
+          py::arg_v("changes", LogitChanges{}, "LogitChanges()"), py::arg("logprobs") = -1)
+      .def("cancel", &Engine::cancel, py::arg("id"))
+      .def("forget", &Engine::forget, py::arg("id"))
+      .def("check", &Engine::check, py::arg("id"))
+      .def("resume", &Engine::resume, py::arg("id"))
       .def(
           "next",
           [](Engine& engine, const std::optional<std::vector<int64_t>>& ids) {
@@ -182,91 +232,53 @@ void bind_engine_class(py::module_& module) {
             return ids ? engine.next(*ids) : engine.next();
           },
           py::arg("ids") = py::none())
-      .def("failed", py::overload_cast<const Work&>(&Engine::failed))
-      .def("drop", &Engine::drop)
-      .def("feed",
-           [](Engine& engine, const Work& work, py::object logits, uint64_t stream) {
-             const Rows rows = rows_from(logits, "Engine.feed");
-             const std::shared_ptr<const void> owner = held(rows.owner);
-             py::gil_scoped_release release;
-             engine.feed(work, rows.view, owner,
-                         {rows.on_cuda, reinterpret_cast<void*>(stream)});
-           },
-           py::arg("work"), py::arg("logits"), py::arg("stream") = 0)
+      .def("failed", py::overload_cast<const Work&>(&Engine::failed), py::arg("work"))
+      .def("drop", &Engine::drop, py::arg("work"), py::arg("id"))
+      .def(
+          "feed",
+          [](Engine& engine, const Work& work, py::object logits, uint64_t stream) {
+            const Rows rows = rows_from(logits, "Engine.feed");
+            const std::shared_ptr<const void> owner = kept_alive(rows.owner);
+            py::gil_scoped_release release;
+            engine.feed(work, rows.view, owner, {rows.on_cuda, reinterpret_cast<void*>(stream)});
+          },
+          py::arg("work"), py::arg("logits"), py::arg("stream") = 0)
       .def(
           "emitted",
           [](const Engine& engine, int64_t id, size_t from) {
             return emitted_of(engine.emitted(id), from);
           },
           py::arg("id"), py::arg("from_index") = 0)
-      .def("logprobs", &Engine::logprobs)
-      .def("finish", [](const Engine& engine, int64_t id) { return finish_of(engine.finish(id)); })
-      .def("stats", &Engine::stats)
-      .def("__len__", &Engine::size);
-}
-
-// A draft as `verify` takes it, with dense rows over `width` target ids.
-py::tuple draft_of(const Drafter& drafter, int64_t id, int64_t width) {
-  const Draft& draft = drafter.draft(id);
-  const DraftTree& tree = draft.tree;
-  std::vector<int32_t> kinds;
-  for (ProposalKind kind : tree.kinds) kinds.push_back(static_cast<int32_t>(kind));
-  std::vector<float> logits(draft.rows.size() * width);
-  for (size_t row = 0; row < draft.rows.size(); ++row) {
-    draft.write_logits(static_cast<int64_t>(row), width, logits.data() + row * width);
-  }
-  const py::bytes data(reinterpret_cast<const char*>(logits.data()), logits.size() * sizeof(float));
-  return py::make_tuple(tree.tokens, tree.parents, tree.paths, kinds, tree.rows, data,
-                        draft.rows.size(), draft.sampling);
-}
-
-void bind_drafter(py::module_& module) {
-  py::class_<Drafter>(module, "Drafter")
-      .def(py::init([](SharedVocabulary target, SharedVocabulary drafter,
-                       const DrafterOptions& options) {
-             return std::make_unique<Drafter>(std::move(target), std::move(drafter), options);
-           }),
-           py::arg("target"), py::arg("drafter"), py::arg("options"))
       .def(
-          "add",
-          [](Drafter& drafter, int64_t id, const SamplingParams& sampling,
-             const std::optional<SamplingParams>& draft_sampling, TokenIds stop,
-             uint32_t random_stream) {
-            drafter.add(id, {sampling, draft_sampling, std::move(stop), random_stream});
+          "logprobs",
+          [](const Engine& engine, int64_t id, size_t from) {
+            const std::vector<TokenLogprobs>& all = engine.logprobs(id);
+            const auto first = static_cast<std::ptrdiff_t>(std::min(from, all.size()));
+            return std::vector<TokenLogprobs>(all.begin() + first, all.end());
           },
-          py::arg("id"), py::kw_only(), py::arg("sampling"), py::arg("draft_sampling") = py::none(),
-          py::arg("stop") = TokenIds{}, py::arg("random_stream") = 0)
-      .def("has", &Drafter::has)
-      .def("__len__", &Drafter::size)
-      .def("forget", &Drafter::forget)
-      .def("propose", &Drafter::propose, py::call_guard<py::gil_scoped_release>())
-      .def("next", py::overload_cast<>(&Drafter::next, py::const_),
-           py::call_guard<py::gil_scoped_release>())
-      .def("feed",
-           [](Drafter& drafter, const std::vector<Feed>& feeds, py::object logits) {
-             const Rows rows = cpu_rows_from(logits, "Drafter.feed");
-             const std::shared_ptr<const void> owner = held(rows.owner);
-             py::gil_scoped_release release;
-             drafter.feed(feeds, rows.view, owner);
-           })
-      .def("failed", &Drafter::failed)
-      .def("check",
-           [](const Drafter& drafter, int64_t id) {
-             if (const std::exception_ptr error = drafter.error(id)) std::rethrow_exception(error);
-           })
-      .def("retry", &Drafter::retry)
-      .def("draft", draft_of);
+          py::arg("id"), py::arg("from_index") = 0)
+      .def(
+          "finish", [](const Engine& engine, int64_t id) { return finish_of(engine.finish(id)); },
+          py::arg("id"))
+      .def("stats", &Engine::stats, py::arg("id"))
+      .def("__len__", &Engine::size);
 }
 
 }  // namespace
 
 void bind_engine(py::module_& module) {
   py::class_<RandomSource, std::shared_ptr<RandomSource>>(module, "RandomSource");
+  module.def("bridges", [] {
+    std::vector<std::tuple<std::string, bool, bool, bool, std::string>> all;
+    for (const BridgeInfo& info : bridges()) {
+      all.emplace_back(info.name, info.model, info.across, info.certain, info.source);
+    }
+    return all;
+  });
   bind_options(module);
   bind_request(module);
   bind_work(module);
   bind_engine_class(module);
-  bind_drafter(module);
 }
 
 }  // namespace anydraft::bindings

@@ -30,7 +30,15 @@ void bind_sampling(py::module_& module) {
   const auto fields = [](const SamplingParams& p) {
     return py::make_tuple(p.temperature, p.top_k, p.top_p, p.min_p, p.seed);
   };
-  py::class_<SamplingParams> params(module, "SamplingParams");
+  py::class_<SamplingParams> params(module, "SamplingParams", R"(
+Temperature, top-k, top-p, min-p, applied in this order; ties at a boundary are kept.
+
+temperature 0 is greedy (ties to the lowest id); top_k 0, top_p 1 and min_p 0 are off.
+Immutable; equal where all fields are; may be pickled.
+
+Raises:
+    InputError: a value out of its range; a seed outside [0, 2^64).
+)");
   params
       .def(py::init([](double temperature, int32_t top_k, double top_p, double min_p,
                        const py::object& seed) {
@@ -63,11 +71,14 @@ void bind_sampling(py::module_& module) {
       .def("__reduce__", [fields, type = py::handle(params)](const SamplingParams& p) {
         return py::make_tuple(type, fields(p));
       });
-  module.def("write_probs", [](py::object logits, const SamplingParams& params, py::object out) {
-    const Rows rows = cpu_rows_from(logits, "probs"), target = cpu_rows_from(out, "probs");
-    py::gil_scoped_release release;
-    write_probs(rows.view, params, static_cast<float*>(const_cast<void*>(target.view.data)));
-  });
+  module.def(
+      "write_probs",
+      [](py::object logits, const SamplingParams& params, py::object out) {
+        const Rows rows = cpu_rows_from(logits, "probs"), target = cpu_rows_from(out, "probs");
+        py::gil_scoped_release release;
+        write_probs(rows.view, params, static_cast<float*>(const_cast<void*>(target.view.data)));
+      },
+      py::arg("logits"), py::arg("params"), py::arg("out"));
   module.def(
       "sample_rows",
       [](py::object logits, const SamplingParams& params, const std::vector<double>& uniforms,
@@ -89,8 +100,19 @@ void bind_sampling(py::module_& module) {
         return tokens;
       },
       py::arg("logits"), py::arg("params"), py::arg("uniforms"), py::arg("stream") = 0);
-  module.def("set_threads", set_threads, py::arg("count"));
-  module.def("threads", threads);
+  module.def("set_threads", set_threads, py::arg("count"), R"(
+Let one call of the engine use `count` threads, the calling one among them.
+
+0: one for each CPU that this process may run on (the default). Only calls over several rows
+or requests use more than one; results do not depend on the count. The threads sleep when idle.
+
+Raises:
+    InputError: a negative count.
+
+>>> import anydraft
+>>> anydraft.set_threads(2)
+)");
+  module.def("threads", threads, "How many threads one call may use.");
   module.def(
       "uniform",
       [](uint64_t seed, uint32_t request, uint32_t position, uint32_t node, uint32_t purpose,

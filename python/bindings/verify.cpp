@@ -12,6 +12,9 @@ namespace {
 
 using Ints = std::vector<int32_t>;
 using Doubles = std::vector<double>;
+// accepted, their offsets, next tokens, status, degenerate rows, acceptance
+using Verdicts = std::tuple<Ints, Ints, std::vector<int64_t>, std::vector<std::string>,
+                            std::vector<int>, Doubles>;
 
 [[noreturn]] void fail(const std::string& what) {
   throw Error(ErrorKind::kValue, "[verify] expected " + what);
@@ -40,18 +43,18 @@ void check_offsets(const Ints& offsets) {
   }
 }
 
-py::tuple call_verify(const Ints& tokens, const Ints& parents, const Ints& offsets,
-                      const std::optional<Ints>& paths, py::object target_logits,
-                      const Ints& proposal_kinds, const Ints& proposal_rows,
-                      const std::optional<std::tuple<Ints, Ints, Doubles>>& sparse,
-                      py::object draft_logits, const std::vector<SamplingParams>& sampling,
-                      const std::vector<SamplingParams>& draft_sampling,
-                      const std::string& verifier, const std::vector<uint64_t>& seeds,
-                      const std::optional<std::vector<uint32_t>>& requests,
-                      const std::optional<std::vector<uint32_t>>& positions,
-                      const std::optional<Doubles>& accept, const std::optional<Doubles>& pick,
-                      const std::optional<Doubles>& select, bool report_status, bool acceptance,
-                      uint64_t stream) {
+Verdicts call_verify(const Ints& tokens, const Ints& parents, const Ints& offsets,
+                     const std::optional<Ints>& paths, py::object target_logits,
+                     const Ints& proposal_kinds, const Ints& proposal_rows,
+                     const std::optional<std::tuple<Ints, Ints, Doubles>>& sparse,
+                     py::object draft_logits, const std::vector<SamplingParams>& sampling,
+                     const std::vector<SamplingParams>& draft_sampling, const std::string& verifier,
+                     const std::vector<uint64_t>& seeds,
+                     const std::optional<std::vector<uint32_t>>& requests,
+                     const std::optional<std::vector<uint32_t>>& positions,
+                     const std::optional<Doubles>& accept, const std::optional<Doubles>& pick,
+                     const std::optional<Doubles>& select, bool report_status, bool acceptance,
+                     uint64_t stream) {
   check_offsets(offsets);
   const size_t nodes = offsets.back(), count = offsets.size() - 1;
   expect_size("tokens", nodes, tokens.size());
@@ -107,26 +110,36 @@ py::tuple call_verify(const Ints& tokens, const Ints& parents, const Ints& offse
     result =
         target.on_cuda ? verify_cuda(request, reinterpret_cast<void*>(stream)) : verify(request);
   }
-  return py::make_tuple(result.accepted, result.offsets, result.next_tokens, result.status,
-                        std::vector<int>(result.degenerate.begin(), result.degenerate.end()),
-                        result.acceptance);
+  return {result.accepted,
+          result.offsets,
+          result.next_tokens,
+          result.status,
+          std::vector<int>(result.degenerate.begin(), result.degenerate.end()),
+          result.acceptance};
 }
 
 }  // namespace
 
 void bind_verify(py::module_& module) {
-  module.def("verify", call_verify);
+  module.def("verify", call_verify, py::arg("tokens"), py::arg("parents"), py::arg("offsets"),
+             py::arg("paths"), py::arg("target_logits"), py::arg("proposal_kinds"),
+             py::arg("proposal_rows"), py::arg("sparse"), py::arg("draft_logits"),
+             py::arg("sampling"), py::arg("draft_sampling"), py::arg("verifier"), py::arg("seeds"),
+             py::arg("requests"), py::arg("positions"), py::arg("accept"), py::arg("pick"),
+             py::arg("select"), py::arg("report_status"), py::arg("acceptance"), py::arg("stream"));
+  using Text = std::string;
   module.def("verifiers", [] {
-    py::list all;
+    std::vector<std::tuple<Text, Text, Text, Text, Text, Text>> all;
     for (const VerifierInfo& info : verifiers()) {
-      all.append(py::make_tuple(info.name, info.proposals, info.shapes, info.devices, info.cost,
-                                info.source));
+      all.emplace_back(info.name, info.proposals, info.shapes, info.devices, info.cost,
+                       info.source);
     }
     return all;
   });
   module.def(
-      "draw_children", [](int32_t kind, py::object logits, const SamplingParams& params,
-                          int32_t width, uint32_t request, uint32_t position, uint32_t node) {
+      "draw_children",
+      [](int32_t kind, py::object logits, const SamplingParams& params, int32_t width,
+         uint32_t request, uint32_t position, uint32_t node) {
         const Rows rows = cpu_rows_from(logits, "draft_logits");
         if (width < 0) fail("width >= 0, got " + std::to_string(width));
         Ints out(width);
@@ -134,7 +147,9 @@ void bind_verify(py::module_& module) {
         out.resize(draw_children(static_cast<ProposalKind>(kind), rows.view, 0, params, width, key,
                                  out.data()));
         return out;
-      });
+      },
+      py::arg("kind"), py::arg("logits"), py::arg("params"), py::arg("width"), py::arg("request"),
+      py::arg("position"), py::arg("node"));
 }
 
 }  // namespace anydraft::bindings

@@ -2,6 +2,7 @@
 
 #include <pybind11/functional.h>
 #include <pybind11/stl.h>
+#include <pybind11/typing.h>
 
 #include <optional>
 
@@ -85,7 +86,7 @@ detail::EncoderConfig config_of(const py::dict& from) {
   return config;
 }
 
-Vocabulary build(const py::dict& from) {
+Vocabulary build_of(const py::typing::Dict<py::str, py::object>& from) {
   detail::Description description;
   description.table =
       table_of(py::cast<std::vector<py::bytes>>(from["tokens"]),
@@ -109,6 +110,17 @@ Vocabulary build(const py::dict& from) {
   description.scores = value(from, "scores", std::vector<double>());
   description.charsmap = value(from, "charsmap", std::string());
   return Vocabulary(detail::build_tables(description));
+}
+
+Vocabulary build(const py::typing::Dict<py::str, py::object>& from) {
+  try {
+    return build_of(from);
+  } catch (const py::cast_error& error) {  // a field of another type
+    throw Error(ErrorKind::kVocabulary,
+                "[Vocabulary] expected a whole description of a tokeniser, got one with a field of "
+                "another type: " +
+                    std::string(error.what()));
+  }
 }
 
 std::optional<py::bytes> bytes_of(const Vocabulary& vocabulary, int32_t id) {
@@ -135,42 +147,62 @@ void bind_vocabulary(py::module_& module) {
                 table_of(tokens, std::move(specials), std::move(roles), std::move(prefix),
                          std::move(byte_fallbacks)),
                 [encoder](std::string_view text) { return encoder(std::string(text)); });
-          }))
-      .def_static("build", &build)
+          }),
+          py::arg("tokens"), py::arg("specials"), py::arg("roles"), py::arg("prefix"),
+          py::arg("byte_fallbacks"), py::arg("encoder"))
+      .def_static("build", &build, py::arg("description"))
       .def_property_readonly("size", &Vocabulary::size)
       .def_property_readonly("native", &Vocabulary::native)
       .def_property_readonly("exact", &Vocabulary::exact)
-      .def("token_bytes", &bytes_of)
-      .def("encode", [](const Vocabulary& v, std::string_view bytes) { return v.encode(bytes); })
-      .def("encode_as_owner", [](const Vocabulary& v, std::string_view text,
-                                 bool specials) { return v.encode_as_owner(text, specials); })
-      .def("decode",
-           [](const Vocabulary& v, const TokenIds& ids) { return py::bytes(v.decode(ids)); })
-      .def("decode_as_owner", &Vocabulary::decode_as_owner)
+      .def("token_bytes", &bytes_of, py::arg("token"))
+      .def(
+          "encode", [](const Vocabulary& v, const py::bytes& data) { return v.encode(data); },
+          py::arg("data"))
+      .def(
+          "encode_as_owner",
+          [](const Vocabulary& v, const py::bytes& text, bool specials) {
+            return v.encode_as_owner(text, specials);
+          },
+          py::arg("text"), py::arg("specials"))
+      .def(
+          "decode",
+          [](const Vocabulary& v, const TokenIds& ids) { return py::bytes(v.decode(ids)); },
+          py::arg("ids"))
+      .def("decode_as_owner", &Vocabulary::decode_as_owner, py::arg("ids"),
+           py::arg("skip_specials"))
       .def_property_readonly("specials", &Vocabulary::specials)
       .def_property_readonly("prefix", &Vocabulary::prefix)
-      .def("role", &Vocabulary::role)
-      .def("is_special", &Vocabulary::is_special)
-      .def("__eq__", [](const Vocabulary& a, const Vocabulary& b) { return a == b; });
+      .def("role", &Vocabulary::role, py::arg("name"))
+      .def("is_special", &Vocabulary::is_special, py::arg("token"))
+      .def("__eq__", [](const Vocabulary& a, const py::object& b) {
+        return py::isinstance<Vocabulary>(b) && a == b.cast<const Vocabulary&>();
+      });
   py::class_<VocabularyMap, std::shared_ptr<VocabularyMap>>(module, "VocabularyMapTable")
       .def(py::init<const Vocabulary&, const Vocabulary&>(), py::arg("draft"), py::arg("target"))
       .def_readonly("shared", &VocabularyMap::shared)
       .def_readonly("to_target", &VocabularyMap::to_target)
       .def_readonly("to_draft", &VocabularyMap::to_draft);
-  py::class_<Retokenizer>(module, "Retokenizer")
-      .def(py::init([](const Vocabulary& vocabulary) { return Retokenizer(vocabulary); }))
-      .def("feed", &Retokenizer::feed)
-      .def("feed_special", &Retokenizer::feed_special)
+  py::class_<Retokenizer>(
+      module, "Retokenizer",
+      "Text in, piece by piece; the tokens of all of it out, as if it had come at once.")
+      .def(py::init([](const Vocabulary& vocabulary) { return Retokenizer(vocabulary); }),
+           py::arg("vocabulary"))
+      .def(
+          "feed", [](Retokenizer& r, const py::bytes& data) { r.feed(data); }, py::arg("data"))
+      .def("feed_special", &Retokenizer::feed_special, py::arg("token"))
       .def("clear", &Retokenizer::clear)
       .def_property_readonly("ids", &Retokenizer::ids)
       .def_property_readonly("ends", &Retokenizer::ends)
       .def_property_readonly("stable", &Retokenizer::stable);
-  py::class_<DraftTokenTrie, std::shared_ptr<DraftTokenTrie>>(module, "DraftTokenTrie")
+  py::class_<DraftTokenTrie, std::shared_ptr<DraftTokenTrie>>(
+      module, "DraftTokenTrie", "What each drafter token spells in the target's tokens.")
       .def(py::init<const Vocabulary&, const Vocabulary&, const VocabularyMap&>(), py::arg("draft"),
            py::arg("target"), py::arg("map"))
       .def_property_readonly("size", &DraftTokenTrie::size)
-      .def("of", &DraftTokenTrie::of);
-  module.def("complete_utf8", [](const std::string& bytes) { return complete_utf8(bytes); });
+      .def("of", &DraftTokenTrie::of, py::arg("token"));
+  module.def(
+      "complete_utf8", [](const py::bytes& data) { return complete_utf8(std::string_view(data)); },
+      py::arg("data"));
 }
 
 }  // namespace anydraft::bindings

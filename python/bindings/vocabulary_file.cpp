@@ -13,8 +13,9 @@ void bind_vocabulary_file(py::module_& module) {
   module.def(
       "read_vocabulary",
       [](const std::string& path) { return std::make_shared<Vocabulary>(read_vocabulary(path)); },
-      unlocked);
-  module.def("write_vocabulary", &write_vocabulary, unlocked);
+      py::arg("path"), unlocked);
+  module.def("write_vocabulary", &write_vocabulary, py::arg("vocabulary"), py::arg("path"),
+             unlocked);
 }
 
 }  // namespace anydraft::bindings

@@ -106,6 +106,36 @@ TEST_F(TableFile, EveryChangedByteIsSeen) {
   }
 }
 
+// Sealed with a checksum that is right, as one who means harm would.
+TEST_F(TableFile, AForgedTableIsRefused) {
+  const Small whole;
+  std::vector<Small> forged;
+  const auto forge = [&](const auto& change) { change(forged.emplace_back(whole)); };
+  forge([](Small& t) { t.offsets[3] = 1u << 31; });        // behind the bytes
+  forge([](Small& t) { t.offsets = {0, 3, 1, 3}; });       // backwards
+  forge([](Small& t) { t.offsets[0] = 1; });               // no beginning
+  forge([](Small& t) { t.flags.pop_back(); });             // of another number of ids
+  forge([](Small& t) { t.flags[2] = 0; });                 // a special that is none
+  forge([](Small& t) { t.flags[1] = kSpecial; });          // and one without a text
+  forge([](Small& t) { t.specials[0].id = 0x7FFFFFFF; });  // an id that is not there
+  forge([](Small& t) { t.specials[0].text = 0xFFFFFFFF; });
+  forge([](Small& t) { t.specials[0].text_size = 0xFFFFFFFF; });
+  forge([](Small& t) { t.roles[0].id = 3; });
+  forge([](Small& t) { t.roles[0].name = 5; });
+  forge([](Small& t) { t.prefix = {1u << 31}; });
+  for (size_t i = 0; i < forged.size(); ++i) {
+    write_tables(forged[i].tables(), path_);
+    try {
+      read_tables(path_);
+      ADD_FAILURE() << "forged table " << i << " was read";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::kVocabulary);
+    }
+  }
+  write_tables(whole.tables(), path_);
+  read_tables(path_);
+}
+
 TEST_F(TableFile, ANewerFormatIsNamed) {
   std::string newer = content_;
   newer[offsetof(FileHeader, version)] = kFileVersion + 1;

@@ -21,8 +21,7 @@ def test_exact_distribution(name, params):
 @pytest.mark.parametrize("bridge", ["same", "tli", "slrs", "slem", "auto"])
 @pytest.mark.parametrize("cost", [0.05, 0.26, 0.5])
 def test_exact_distribution_with_lengths_of_its_own(bridge, cost):
-    """At a cost of 0.26 a rejection makes the first round's length of 2 one of 1, at 0.5 the length
-    of 1 one of 0."""
+    """What is drafted depends on how sure the drafter is of a row, and on what was kept before."""
     target, drafter = models("duplicates")
     if bridge == "same":
         drafter = TableModel(target.vocabulary, 9)
@@ -30,19 +29,57 @@ def test_exact_distribution_with_lengths_of_its_own(bridge, cost):
     check(target, drafter, PLAIN, 4, bridge=bridge, **options)
 
 
-def test_lengths_follow_what_was_accepted():
-    """One draft in 16 rounds for a drafter that is never right, in the end; the longest for one
-    that always is."""
+def counted_cost(session, stats, rows):
+    """What a text cost in target calls on one row, by the tables a session counts with."""
+    return stats.target_calls + session.draft_cost * stats.draft_calls + rows * stats.drafted
+
+
+def always_and_never():
+    """Drafters of a target that says "a" alone: one that is always right, one that never is."""
     target = constant(words("a", "b"), [1 - 1e-6, 1e-6])
     never = constant(words("b", "a"), [1 - 1e-6, 1e-6])
     always = constant(words("b", "a"), [1e-6, 1 - 1e-6])
-    for drafter, least, most in ((never, 1 / 16, 1 / 8), (always, 7, 8)):
-        session = SpeculativeSession(
-            target, drafter, bridge="tli", draft_length="auto", draft_confidence=0,
-            sampling=SamplingParams(seed=1),
-        )  # fmt: skip
-        stats = session.generate([0], max_tokens=500).stats
-        assert least <= stats.drafted / stats.target_calls <= most
+    return target, always, never
+
+
+@pytest.mark.parametrize("cost", [0.05, 0.15, 0.4])
+def test_what_drafting_may_lose_is_bounded(cost):
+    """A drafter that is sure of itself and never right: 2 % of the tokens that may come, 1 % of
+    those that come; half a call more with the round that spends the last of it."""
+    target, _, never = always_and_never()
+    target.row_costs, never.row_costs = {1: 1.0}, {1: cost}
+    session = SpeculativeSession(target, never, bridge="tli", draft_length="auto")
+    for tokens in (64, 500):
+        sampling = SamplingParams(seed=1, max_tokens=tokens)
+        stats = session.generate([0], sampling=sampling).stats
+        lost = counted_cost(session, stats, 0.05) - stats.tokens
+        assert 0 < lost <= 0.03 * tokens + 0.5 and stats.drafted > 0
+
+
+@pytest.mark.parametrize("cost", [0.05, 0.15, 0.4])
+def test_a_drafter_that_is_right_is_asked_for_as_much_as_pays(cost):
+    """At least 0.9 times as fast as the best of the fixed lengths, in counted cost."""
+    target, always, _ = always_and_never()
+    target.row_costs, always.row_costs = {1: 1.0}, {1: cost}
+    costs = {}
+    for length in ("auto", 1, 2, 4, 8, 15):
+        session = SpeculativeSession(target, always, bridge="tli", draft_length=length)
+        stats = session.generate([0], sampling=SamplingParams(seed=1, max_tokens=500)).stats
+        costs[length] = counted_cost(session, stats, 0.05)
+    assert min(costs.values()) >= 0.9 * costs["auto"]
+
+
+def test_no_draft_goes_where_rows_begin_to_cost():
+    """A call on four rows costs three times one on three: two tokens, and one of the target's."""
+    target, always, _ = always_and_never()
+    target.row_costs, always.row_costs = [0, 1, 1, 1, *range(3, 19)], [0, 0.01]
+    session = SpeculativeSession(target, always, bridge="tli", draft_length="auto")
+    stats = session.generate([0], sampling=SamplingParams(seed=1, max_tokens=300)).stats
+    assert 1.9 <= stats.drafted / stats.target_calls <= 2
+
+
+def test_costs_below_nothing_are_refused():
+    target, always, _ = always_and_never()
     always.row_costs, target.row_costs = {1: -1.0}, {1: 1.0}
     with pytest.raises(ValueError, match="draft_cost >= 0"):
         SpeculativeSession(target, always)

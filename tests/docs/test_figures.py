@@ -1,13 +1,16 @@
-"""Figures of README and of the performance page stand in the files that they name."""
+"""Figures of README and docs stand in the files that they name, or follow from them."""
 
 from __future__ import annotations
 
+import json
 import re
+import statistics
 from pathlib import Path
 
 import pytest
 
-from tests.docs.pages import ROOT
+from bench.audit.report import markdown
+from tests.docs.pages import PAGES, ROOT
 
 README, PERFORMANCE = ROOT / "README.md", ROOT / "docs" / "performance.md"
 
@@ -45,8 +48,9 @@ def performance_tables() -> list[tuple[str, list[str]]]:
     """(file, figures) of the tables that name a file; the first cell of a row is words."""
     text = PERFORMANCE.read_text("utf-8")
     tables = re.findall(r"<!-- figures: (\S+) -->\n\n((?:\|.*\n)+)", text)
-    assert len(tables) == text.count("<!-- figures:")
-    found = []
+    texts = re.findall(r"<!-- figures: (\S+) -->\n\n((?:[^|\n].*\n)+)", text)
+    assert len(tables) + len(texts) == text.count("<!-- figures:")
+    found = [(file, numbers(paragraph)) for file, paragraph in texts]
     for file, table in tables:
         rows = [line.strip("|").split("|") for line in table.splitlines()]
         rows = rows[2:]  # heading and rule
@@ -54,6 +58,52 @@ def performance_tables() -> list[tuple[str, list[str]]]:
         words = r"top-k 50 and top-p 0\.95|top-p 0\.9|[VT] = [\d.]+"
         found.append((file, numbers(re.sub(words, "", " ".join(cells)))))
     return found
+
+
+def named_in_passing() -> list[tuple[str, str, list[str]]]:
+    """(place, file, figures) of the points of lists, on any page, that name a file of results."""
+    found = []
+    for page in PAGES:
+        for point in re.findall(r"^- (?:.+\n)(?:  .+\n)*", page.read_text("utf-8"), re.MULTILINE):
+            for file in re.findall(r"bench/results/[\w.-]+\w", point):
+                figures = numbers(re.sub(r"\(?bench/\S+", "", point))
+                found.append((str(page.relative_to(ROOT)), file, figures))
+    return found
+
+
+@pytest.mark.parametrize(("place", "file", "figures"), named_in_passing())
+def test_lists(place: str, file: str, figures: list[str]) -> None:
+    assert figures
+    assert [figure for figure in figures if not stands_in(figure, ROOT / file)] == []
+
+
+def table_behind(words: str) -> list[list[str]]:
+    """Rows of the first table of the performance page behind these words."""
+    table = PERFORMANCE.read_text("utf-8").split(words)[1].split("\n\n")[1]
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in table.splitlines()]
+
+
+def test_nats_are_means_and_errors_of_the_file() -> None:
+    file = ROOT / "bench" / "results" / "e2e-2026-11-21-sampled-law.json"
+    nats = json.loads(file.read_text())["nats"]
+    names, _, figures = table_behind("mean and its error):")
+    for name, figure in zip(names, figures, strict=True):
+        told, error = figure.split(" ± ")
+        decimals = len(told.partition(".")[2])
+        assert float(told) == round(statistics.mean(nats[name]), decimals)
+        deviation = statistics.stdev(nats[name]) / len(nats[name]) ** 0.5
+        assert float(error) == round(deviation, decimals)
+
+
+def test_trees_are_ranges_of_the_file() -> None:
+    file = ROOT / "bench" / "results" / "verify-trees-2026-11-21.json"
+    results = json.loads(file.read_text())["results"]
+    for name, bare, torch in table_behind("(bench/results/verify-trees-2026-11-21.json):")[2:]:
+        mine = [one for one in results if one["verifier"] == name.strip("`")]
+        ratios = [one["torch"] / one["ours"] for one in mine]
+        for told, known in ((bare, [one["of_bare"] for one in mine]), (torch, ratios)):
+            for figure, value in zip(numbers(told), (min(known), max(known)), strict=True):
+                assert float(figure) == round(value, len(figure.partition(".")[2]))
 
 
 @pytest.mark.parametrize(("method", "file", "figures"), readme_rows())
@@ -66,6 +116,24 @@ def test_readme(method: str, file: str, figures: list[str]) -> None:
         line for line in _read(ROOT / file).splitlines() if all(f" {f} " in line for f in figures)
     ]
     assert both, f"{method}: {figures} stand in different rows of {file}"
+
+
+def test_the_audit_is_that_of_its_file() -> None:
+    """The page's table, the file's, and the numbers behind it."""
+    results = ROOT / "bench" / "results"
+    page, file = ROOT / "docs" / "status" / "audit.md", results / "audit-2026-11-28.md"
+    tables = [
+        [line for line in text.read_text().splitlines() if line.startswith("|")]
+        for text in (page, file)
+    ]
+    assert tables[0] == tables[1] and len(tables[0]) > 20
+    told = json.loads(file.with_suffix(".json").read_text())
+    assert markdown(told) == file.read_text()
+    for one in told["results"]:
+        caught = one["verdict"] == "wrong"
+        assert caught == (min(one["p_values"].values()) < 1e-6)
+        assert caught or one["claim"] != "wrong"  # what is wrong on purpose must be seen
+        assert not (caught and one["package"] == "anydraft" and one["claim"] == "lossless")
 
 
 def test_the_readme_has_a_table() -> None:

@@ -111,8 +111,8 @@ MUTATIONS = (
     Mutation(
         "a text that was cut keeps the drafter's tokens of the old one",
         "cpp/src/draft/feeder.cpp",
-        "  const bool grown = told.size() <= committed.size() &&",
-        "  const bool grown = told.size() <= committed.size() ||",
+        "      told.size() <= committed.size() && std::equal(",
+        "      told.size() <= committed.size() || std::equal(",
         (DRAFTER,),
     ),
     Mutation(
@@ -214,7 +214,8 @@ def failing(copy: Path, tests: tuple[str, ...]) -> str | None:
         )
     except subprocess.TimeoutExpired:
         return "(never ended)"
-    failed = [line.split()[1] for line in told.stdout.splitlines() if line.startswith("FAILED")]
+    lines = [line for line in told.stdout.splitlines() if line.startswith("FAILED")]
+    failed = [line.removeprefix("FAILED ").split(" - ")[0] for line in lines]
     if failed:
         return failed[0].rpartition("/")[2]
     return None if told.returncode == 0 else "(crashed)"
@@ -244,7 +245,7 @@ def main() -> None:
     options = arguments.parse_args()
     rows, survived = [], 0
     with tempfile.TemporaryDirectory() as folder:
-        copy = options.copy or Path(folder)
+        copy = (options.copy or Path(folder)).resolve()
         if not (copy / "build").exists():
             configure(copy)
         for mutation in MUTATIONS:

@@ -67,18 +67,18 @@ SIZES = {
 }
 
 
-def build(name: str, folder: Path, **more: Any) -> Any:
+def build(name: str, folder: Path, *, dtype: Any = torch.float32, **changes: Any) -> Any:
     """The model of family `name` in float32, whose weights bfloat16 holds exactly; saved too."""
     kind, own = FAMILIES[name]
     torch.manual_seed(5)
-    config = transformers.AutoConfig.for_model(kind, **{**SIZES, **own})
+    config = transformers.AutoConfig.for_model(kind, **{**SIZES, **own, **changes})
     model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager")
     with torch.no_grad():
         for parameter in model.parameters():
             scale = 1.0 if parameter.dim() > 1 else 0.3  # norms and biases that matter
             parameter.add_(torch.randn_like(parameter) * 0.2 * scale)
             parameter.copy_(parameter.bfloat16().float())
-    model.eval().to(more.get("dtype", torch.float32)).save_pretrained(folder)
+    model.eval().to(dtype).save_pretrained(folder)
     return model.float()
 
 

@@ -33,3 +33,25 @@ def test_a_wrong_distribution_ends_the_bench(monkeypatch):
     monkeypatch.setattr(kernels_cpu, "probs", lambda rows, _: real(rows, other))
     with pytest.raises(AssertionError, match="distribution at vocab 1000"):
         kernels_cpu._check(1000, "float32", SamplingParams(temperature=0.8), 3.0)
+
+
+def test_pooled_decoding_counts_all_that_was_chosen():
+    """Plain takes 4 seconds for 4 tokens; llama.cpp 2, and OpenVINO, at its best, 1."""
+    from anydraft.bench.decode import Run, by_kind, summary
+
+    def run(method, prompt, seconds, tokens=(1, 2, 3, 4, 5)):
+        return Run(method, prompt, list(tokens), 1.0, seconds, 0.0, 5)
+
+    seconds = {
+        "plain": 4.0, "llama.cpp plain": 2.0, "llama.cpp draft": 1.0, "openvino plain": 2.0,
+        "openvino draft": 1.0, "a auto": 0.5, "b auto": 0.8,
+    }  # fmt: skip
+    runs = [run(name, n, each * (n + 1)) for n in range(3) for name, each in seconds.items()]
+    runs.append(run("c auto", 0, 0.1, tokens=(1, 2, 9, 4, 5)))
+    told = summary(runs, ["a auto", "b auto"])
+    ratios = [told[f"best_over_{name}"] for name in ("plain", "llamacpp", "openvino")]
+    assert ratios == [8, 4, 2] and told["methods"]["openvino plain"]["over_plain"] == 2
+    assert not told["texts_equal"] and told["methods"]["b auto"]["texts_equal"]
+    kinds = by_kind(runs, {0: "code: 0", 1: "code: 1", 2: "HumanEval/2"})
+    assert kinds["code"]["a auto"] == kinds["HumanEval"]["a auto"] == 8
+    assert kinds["code"]["c auto"] == 40 and "c auto" not in kinds["HumanEval"]

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toys import DRAFTER, TARGET, TableModel
 
-from anydraft import Drafter, InputError, NonFiniteLogitsError, SamplingParams, _core, verify
+from anydraft import Drafter, InputError, NonFiniteLogitsError, SamplingParams, Trees, _core, verify
 from anydraft.testing import chi_square
 
 BRIDGES = ["lookup", "same", "tli", "slem", "slrs"]
@@ -240,3 +240,67 @@ def test_drafters_that_cannot_be():
 def test_auto_is_a_bridge_that_needs_no_target_rows():
     names = {bridge: Drafter(TARGET, model_for(bridge)).bridge for bridge in ("same", "tli")}
     assert names == {"same": "same", "tli": "tli"}
+
+
+@pytest.mark.parametrize("bridge", ["same", "tli", "slrs"])
+@pytest.mark.parametrize("verifier", ["block", "traversal", "top_down"])
+def test_rows_that_stay_with_the_drafter_give_the_same_verdict(bridge, verifier):
+    """Drafts judged where they lie, beside `verify` on their dense rows; cut and uncut chains."""
+    one, target = drafter(bridge, draft_length=3), TableModel(TARGET, 1)
+    ids, contexts = list(range(40)), [[i % 5, i % 3, 1] for i in range(40)]
+    params = [SamplingParams(temperature=1.1, seed=i) for i in ids]
+    drafts = one.propose(ids, contexts, params, 3)
+    lengths = [min(i % 4, len(draft.chain)) for i, draft in zip(ids, drafts, strict=True)]
+    rows = [
+        target.row((*contexts[i], *drafts[i].chain[:node]))
+        for i in ids
+        for node in range(lengths[i] + 1)
+    ]
+    positions = [3] * len(ids)
+    kept = one.verify(
+        ids,
+        lengths,
+        np.stack(rows),
+        params,
+        verifier=verifier,
+        requests=[0] * len(ids),
+        positions=positions,
+    )
+    first = np.cumsum([0, *(length + 1 for length in lengths)])
+    for i, draft in enumerate(drafts):
+        cut = lengths[i] + 1
+        wide = np.full((cut, draft.logits.shape[1]), -np.inf, np.float32)
+        own = np.stack(rows[first[i] : first[i] + cut])
+        wide[:, : own.shape[1]] = own
+        alone = verify(
+            Trees(draft.tokens[:cut], draft.parents[:cut], [0, cut]),
+            wide,
+            proposals=draft.proposals[:cut],
+            draft_logits=draft.logits,
+            sampling=params[i],
+            draft_sampling=draft.sampling,
+            verifier=verifier,
+            requests=[0],
+            positions=[3],
+        )
+        assert kept.path(i) == alone.path() and kept.next_token[i] == alone.next_token[0]
+    assert sum(len(kept.path(i)) for i in ids) > 5
+    assert not any(kept.status)
+
+
+def test_drafts_that_cannot_be_judged():
+    one = drafter("tli", draft_length=2)
+    [draft] = one.propose(["a"], [[0]], PARAMS, 2, dense=False)
+    assert draft.logits is None and not draft.is_certain
+    keys = {"requests": [0], "positions": [1]}
+    for arguments, told in (
+        ((["b"], [2], np.zeros((3, 5)), [PARAMS]), "got 'b'"),
+        ((["a"], [3], np.zeros((4, 5)), [PARAMS]), r"lengths in \[0, 2\], got 3"),
+        ((["a"], [2], np.zeros((2, 5)), [PARAMS]), r"\[3, vocab\], got \[2, 5\]"),
+        ((["a"], [2, 1], np.zeros((3, 5)), [PARAMS]), "as many lengths"),
+        ((["a"], [2], np.zeros((3, 5)), [PARAMS.replace(min_tokens=1)]), "min_tokens"),
+    ):
+        with pytest.raises(InputError, match=told):
+            one.verify(
+                *(x.astype(np.float32) if hasattr(x, "dtype") else x for x in arguments), **keys
+            )

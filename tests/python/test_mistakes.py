@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 from toys import constant, letters
 
-from anydraft import InputError, NonFiniteLogitsError, Penalties, SamplingParams, SpeculativeSession
+from anydraft import (
+    InputError,
+    NonFiniteLogitsError,
+    Penalties,
+    SamplingParams,
+    SpeculativeSession,
+    _core,
+)
 
 BOTH = letters(b"a", b"b")
 GREEDY = SamplingParams(temperature=0)
@@ -29,6 +36,30 @@ def test_sampling_params_are_values():
     for seed in (-1, 2**64):
         with pytest.raises(InputError, match=rf"0 <= seed < 2\^64, got {seed}"):
             SamplingParams(seed=seed)
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        ({"top_k": 2**31}, "top_k <= 2147483647, got 2147483648"),
+        ({"top_k": -1}, "top_k >= 0, got -1"),
+        ({"top_k": 1.5}, "top_k >= 0, got 1.5"),
+        ({"logprobs": 2**31}, "logprobs <= 2147483647, got 2147483648"),
+        ({"temperature": "warm"}, "a number as temperature, got 'warm'"),
+        # Numbers are told with the digits that make them wrong.
+        ({"temperature": 1e-9}, "1e-4 <= temperature < inf, got 1e-09$"),
+        ({"temperature": -1e-300}, "got -1e-300$"),
+        ({"top_p": 1.0000000001}, "0 < top_p <= 1, got 1.0000000001$"),
+        ({"min_p": -2e-7}, "0 <= min_p < 1, got -2e-07$"),
+        ({"repetition_penalty": -1e-8}, "repetition_penalty > 0, got -1e-08$"),
+    ],
+)
+def test_sampling_params_out_of_range_are_told_as_they_are(option, told):
+    with pytest.raises(InputError, match=told):
+        SamplingParams(**option)
+    if next(iter(option)) in ("temperature", "top_p", "min_p") and "warm" not in option.values():
+        with pytest.raises(InputError, match=told):
+            _core.SamplingParams(**option)
 
 
 @pytest.mark.parametrize("model", ["Qwen/Qwen2.5", object(), lambda feeds: None])

@@ -142,6 +142,18 @@ def test_an_array_stays_as_it_is_while_it_lives(toy):
     assert_same(first, before)
 
 
+@pytest.mark.parametrize(("cache", "width"), [("float32", 4), ("bfloat16", 2)])
+def test_what_caches_take_is_told(toy, cache, width):
+    model = decoder(toy("llama"), cache=cache)
+    # 3 layers, 2 key-value heads of size 8; values are padded to 16.
+    assert model.cache_bytes_per_token == 3 * 2 * (8 + 16) * width
+    for request in (1, 2):
+        model.forward([chain(TEXT[:3], request=request)])
+    assert model.cached_requests == 2
+    model.forget(1)
+    assert model.cached_requests == 1
+
+
 def test_feeds_that_do_not_fit_are_refused_and_change_nothing(toy):
     one = decoder(toy("llama"))
     expected = one.forward([chain(TEXT[:9])])[-1]

@@ -206,7 +206,7 @@ def test_sessions_that_cannot_be():
     with pytest.raises(InputError, match='expected equal vocabularies for bridge "same"'):
         SpeculativeSession(target, TableModel(DRAFTER, 2), bridge="same")
     with pytest.raises(
-        InputError, match="expected bridge auto, same, tli, slem or slrs, got 'tree'"
+        InputError, match="expected a bridge out of same, tli, slem, slrs, auto, got 'tree'"
     ):
         SpeculativeSession(target, TableModel(DRAFTER, 2), bridge="tree")
     with pytest.raises(InputError, match='draft_length >= 0 or "auto", got -1'):

@@ -39,9 +39,8 @@ def test_all_ways_lead_to_the_same_rows():
 
 
 def test_what_the_library_refuses_stays_refused():
-    for tensor in (logits().requires_grad_(), torch.nn.Parameter(logits()), logits().to_sparse()):
-        with pytest.raises(BufferError, match="Can't export"):
-            draw(tensor)
+    with pytest.raises(BufferError, match="Can't export"):
+        draw(logits().to_sparse())
     for tensor, got in (
         (logits().double(), "got float64"),
         (logits().T, "got stride"),
@@ -51,6 +50,17 @@ def test_what_the_library_refuses_stays_refused():
             _core.sample_rows(tensor, PLAIN, [])
     with pytest.raises(TypeError, match="expected a tensor"):
         draw([[0.0]])
+
+
+def test_rows_that_require_gradients_are_refused():
+    for tensor in (
+        logits().requires_grad_(),
+        torch.nn.Parameter(logits()),
+        logits().as_subclass(Tensor).requires_grad_(),
+    ):
+        with pytest.raises(InputError, match=r"expected rows without gradients.*call detach\(\)"):
+            draw(tensor)
+        assert draw(tensor.detach()) == draw(logits())
 
 
 def test_a_view_that_torch_negates_later_is_refused():

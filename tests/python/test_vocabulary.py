@@ -17,6 +17,7 @@ from tokenizers import (
 )
 
 from anydraft import (
+    Error,
     InputError,
     UnsupportedTokenizerError,
     Vocabulary,
@@ -330,6 +331,35 @@ def test_files_that_would_take_all_memory_or_are_none():
             vocabulary = Vocabulary.from_json(json.dumps(plain | {"normalizer": wrong}))
             assert vocabulary.encode_as_owner("a") and wrong is nested
             raise VocabularyError("a deep sequence that is still fine")
+
+
+WRONG = (7, -1, 2**40, 1e300, True, None, "x", [], [1], ["x"], {}, {"a": 1}, {"type": 7})
+
+
+@pytest.mark.parametrize("deep", ["[" * 10**5 + "]" * 10**5, '{"a":' * 10**5 + "1" + "}" * 10**5])
+def test_deep_json_is_an_error_wherever_it_stands(deep):
+    for part in ("model", "normalizer", "pre_tokenizer", "added_tokens", "anything"):
+        with pytest.raises(VocabularyError, match=r"\[Vocabulary\] expected JSON"):
+            Vocabulary.from_json(f'{{"{part}": {deep}}}')
+
+
+def test_fields_of_the_wrong_type_are_errors_or_what_the_owner_means():
+    """Never another exception, nor a vocabulary that then fails otherwise."""
+    plain = json.loads(byte_level().to_str())
+    token = {"id": 0, "content": "<s>", "special": True, "normalized": False, "lstrip": False}
+    told = 0
+    for wrong in WRONG:
+        files = [plain | {field: wrong} for field in plain]
+        files += [plain | {"model": plain["model"] | {field: wrong}} for field in plain["model"]]
+        files += [plain | {"added_tokens": [token | {field: wrong}]} for field in token]
+        for file in files:
+            try:
+                vocabulary = Vocabulary.from_json(json.dumps(file))
+                vocabulary.decode_as_owner(vocabulary.encode_as_owner("a b"))
+            except Error as error:
+                assert "expected" in str(error)
+                told += 1
+    assert told > 100
 
 
 def test_lone_surrogates_and_ids_out_of_range():

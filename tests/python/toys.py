@@ -107,11 +107,8 @@ def letters(*tokens, **named):
     return Vocabulary.from_bytes(tokens, encoder=encode, **named)
 
 
-def engine(
-    target, drafter, *, random_source=None, map=None, token_trie=None, auto_length=False, **o
-):
+def engine(target, drafter, *, random_source=None, map=None, token_trie=None, **o):
     """The core's engine with options by name."""
-    auto_length = o.pop("auto_length", False)
     shape = _core.TreeShape(
         list(o.pop("widths", [])),
         max_nodes=o.pop("max_nodes", 0),
@@ -122,6 +119,4 @@ def engine(
     options = _core.DrafterOptions(
         tree=shape, stop_rule=_core.StopRule(**rule), random_source=random_source, **o
     )
-    return _core.Engine(
-        target, drafter, options, map=map, token_trie=token_trie, auto_length=auto_length
-    )
+    return _core.Engine(target, drafter, options, map=map, token_trie=token_trie)

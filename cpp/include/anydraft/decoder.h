@@ -64,6 +64,9 @@ class Decoder {
   std::string architecture() const;
   std::string description() const;  // one line: architecture, weights, bytes a step reads
   int64_t step_bytes() const;       // of weights that a pass reads
+  // Of keys and values for a token of a text. They are taken in pages of 64 tokens.
+  int64_t cache_bytes_per_token() const;
+  int64_t cached_requests() const;  // those that have a cache
 
   // One feed a request; a cache begins empty. Returns the rows of all feeds, in order: [sum of
   // rows, vocab]. Throws Error(kValue) for feeds that do not fit the caches, which stay as they are

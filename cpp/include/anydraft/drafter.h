@@ -36,17 +36,19 @@ class RowBackend;      // what is done to rows where they lie
 class DraftTokenTrie;  // what each drafter token spells in the target's tokens
 
 enum class Bridge : int32_t {
-#define ANYDRAFT_BRIDGE(name, enumerator, across, certain, source) enumerator,
+#define ANYDRAFT_BRIDGE(name, enumerator, ...) enumerator,
 #include "anydraft/bridges.def"
 #undef ANYDRAFT_BRIDGE
 };
 
 struct BridgeInfo {
   const char* name;
-  bool across;   // the drafter has a vocabulary of its own
+  bool model;    // the drafter is a model
+  bool across;   // and has a vocabulary of its own
   bool certain;  // what is drafted is certain, not drawn
   const char* source;
 };
+const std::vector<BridgeInfo>& bridges();  // from bridges.def, the one list
 const BridgeInfo& info_of(Bridge bridge);
 Bridge bridge_by_name(const std::string& name);  // throws Error(kValue)
 
@@ -70,6 +72,11 @@ struct DrafterOptions {
   int32_t draft_length = 4;  // depth of the draft (SLEM: drafter tokens)
   // A drafter call in target calls: the cost table of bridge kAuto and of automatic lengths.
   double draft_cost = 0.15;
+  // Target calls on 0, 1, 2, ... rows, in those on one; empty: 0.05 more for each further row.
+  std::vector<double> row_costs;
+  // Each round's draft goes as far as the request's own past speaks for, up to draft_length: the
+  // drafter's certainty of a row is held against what was kept at such a certainty.
+  bool auto_length = false;
   TreeShape tree;      // no widths: a chain of draft_length; else its own depth counts
   StopRule stop_rule;  // kSlrs
   // How children are drawn; what a greedy drafter proposes is certain, whatever this says.

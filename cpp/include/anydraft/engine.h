@@ -29,8 +29,6 @@ enum class Origin : int32_t { kAccepted, kRecovered, kBonus };
 enum class Finish : int32_t { kNot, kStop, kLength, kContext, kCancelled, kError };
 
 struct EngineOptions : DrafterOptions {
-  // Each round's draft is as long as the request's own past speaks for, up to draft_length.
-  bool auto_length = false;
   int64_t target_context = 0;  // longest text in tokens; 0: unlimited
 };
 

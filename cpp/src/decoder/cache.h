@@ -25,6 +25,9 @@ class PageStore {
   uint8_t* take();  // one that was given back, or a new one
   void give_back(uint8_t* page) { free_.push_back(page); }
   const CacheShape& shape() const { return shape_; }
+  int64_t bytes_per_slot() const {
+    return shape_.layers * shape_.kv_heads * head_bytes_ / kPageSlots;
+  }
 
   const uint8_t* keys(const uint8_t* page, int64_t layer, int64_t head) const {
     return page + (layer * shape_.kv_heads + head) * head_bytes_;

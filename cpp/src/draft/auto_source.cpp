@@ -4,48 +4,60 @@
 #include <limits>
 
 #include "bridge/tli.h"
-#include "draft/length.h"
+#include "draft/policy.h"
 
 namespace anydraft {
 namespace {
 
 constexpr double kMargin = 1.02;
-constexpr double kForget = 0.9;  // a round of one bridge: what it costs
+constexpr double kForget = 0.9;         // a round of one bridge: what it costs
+constexpr int64_t kLongestWeighed = 8;  // tokens of a draft, where lengths choose themselves
 
 }  // namespace
 
-AutoSource::AutoSource(const Pair& pair, const DraftRequest& request, DraftStats& stats)
+AutoSource::AutoSource(const Pair& pair, const DraftRequest& request, DraftStats& stats,
+                       DraftPolicy* policy)
     : request_(request),
       stats_(stats),
-      longest_(shape_for(pair.options, std::numeric_limits<int32_t>::max()).levels()),
+      policy_(policy),
+      longest_(
+          std::min<int64_t>(shape_for(pair.options, std::numeric_limits<int32_t>::max()).levels(),
+                            policy ? kLongestWeighed : std::numeric_limits<int32_t>::max())),
       length_(longest_),
       acceptance_(pair, request, static_cast<int32_t>(longest_)) {
   const auto cache = std::make_shared<DrafterCache>();
   const auto add = [&](Bridge bridge) {
     auto candidate = std::make_unique<Candidate>(pair);
     candidate->pair.options.bridge = bridge;
-    candidate->source = std::make_unique<ModelSource>(candidate->pair, request, stats, cache);
+    candidate->source =
+        std::make_unique<ModelSource>(candidate->pair, request, stats, policy, cache);
     candidates_.push_back(std::move(candidate));
   };
-  if (pair.token_trie->size() > 0) add(Bridge::kSlrs);  // first of equals: the whole vocabulary
+  // The first of equals: what is likeliest in full where the text is, else the whole vocabulary.
+  if (request.sampling.greedy()) add(Bridge::kSlem);
+  if (pair.token_trie->size() > 0) add(Bridge::kSlrs);
   if (pair.map->shared > 0) add(Bridge::kTli);
-  add(Bridge::kSlem);
+  if (!request.sampling.greedy()) add(Bridge::kSlem);
   report();
 }
 
 void AutoSource::start(const TokenIds& committed, int64_t remaining) {
+  drawn_.clear();
+  if (remaining > 0) choose(remaining);
+  calls_before_ = stats_.draft_calls;
+  committed_before_ = committed.size();
+  now().source->start(committed, remaining);
+}
+
+void AutoSource::choose(int64_t remaining) {
   acceptance_.judge();
-  length_ = std::clamp<int64_t>(remaining, 0, longest_);
+  length_ = std::min({policy_ ? policy_->usual_length() : longest_, longest_, remaining});
   size_t best = now_;
   for (size_t i = 0; i < candidates_.size(); ++i) {
     const double bar = worth(*candidates_[best]) * (best == now_ ? kMargin : 1);
     if (worth(*candidates_[i]) > bar) best = i;
   }
   now_ = best;
-  drawn_.clear();
-  calls_before_ = stats_.draft_calls;
-  committed_before_ = committed.size();
-  now().source->start(committed, remaining);
 }
 
 void AutoSource::take(const RowsView& rows, int64_t first, RowBackend& backend) {

@@ -17,7 +17,7 @@ namespace anydraft {
 
 class AutoSource : public DraftSource {
  public:
-  AutoSource(const Pair& pair, const DraftRequest& request, DraftStats& stats);
+  AutoSource(const Pair& pair, const DraftRequest& request, DraftStats& stats, DraftPolicy* policy);
 
   void start(const TokenIds& committed, int64_t remaining) override;
   bool wants_model() const override { return now().source->wants_model(); }
@@ -41,11 +41,13 @@ class AutoSource : public DraftSource {
   };
   Candidate& now() { return *candidates_[now_]; }
   const Candidate& now() const { return *candidates_[now_]; }
+  void choose(int64_t remaining);
   double worth(const Candidate& candidate) const;
   void report();
 
   const DraftRequest& request_;
   DraftStats& stats_;
+  DraftPolicy* policy_;
   std::vector<std::unique_ptr<Candidate>> candidates_;
   size_t now_ = 0;
   int64_t longest_, length_;     // of a draft: at most; of this round

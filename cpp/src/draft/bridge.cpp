@@ -10,12 +10,12 @@
 namespace anydraft {
 namespace {
 
-// A deterministic draft is right most often where it is the likeliest text.
+// A draft that is certain is kept most often where it is the likeliest text.
 SamplingParams drafter_sampling(const Pair& pair, const DraftRequest& request) {
   SamplingParams greedy;
   greedy.temperature = 0;
-  const bool text = pair.options.bridge == Bridge::kSlem;
-  return request.draft_sampling.value_or(text ? greedy : request.sampling);
+  const bool certain = info_of(pair.options.bridge).certain;
+  return request.draft_sampling.value_or(certain ? greedy : request.sampling);
 }
 
 }  // namespace

@@ -161,8 +161,7 @@ const CounterfactualAcceptance::Place* CounterfactualAcceptance::find(size_t byt
 }
 
 void CounterfactualAcceptance::keep(Reach& reach, double ratio) const {
-  const Verifier verifier = pair_.options.verifier.value_or(Verifier::kTraversal);
-  const bool together = verifier == Verifier::kTraversal || verifier == Verifier::kBlock;
+  const bool together = traits_of(pair_.verifier()).has(kJoint);
   ++reach.length;
   reach.product *= ratio;
   reach.kept = together ? std::min(reach.kept, reach.product) : reach.kept * std::min(ratio, 1.0);

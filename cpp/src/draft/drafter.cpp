@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "anydraft/error.h"
+#include "base/shown.h"
 #include "draft/auto_source.h"
 #include "draft/lookup.h"
 #include "draft/model_source.h"
@@ -16,12 +17,6 @@ namespace {
 [[noreturn]] void fail(const std::string& what) {
   throw Error(ErrorKind::kValue, "[Drafter] expected " + what);
 }
-
-constexpr BridgeInfo kBridges[] = {
-#define ANYDRAFT_BRIDGE(name, enumerator, across, certain, source) {#name, across, certain, source},
-#include "anydraft/bridges.def"
-#undef ANYDRAFT_BRIDGE
-};
 
 constexpr int32_t kLongestDraft = 1 << 16;
 
@@ -45,26 +40,30 @@ class NoSource : public DraftSource {
 // The nodes of a tree that a text went along behind its root.
 std::vector<int32_t> path_along(const DraftTree& tree, const TokenIds& text, size_t from) {
   std::vector<int32_t> path;
-  int32_t at = 0;
-  for (size_t i = from; i < text.size(); ++i) {
-    int32_t child = at + 1;
-    while (child < tree.size() && (tree.parents[child] != at || tree.tokens[child] != text[i])) {
-      ++child;
-    }
-    if (child == tree.size()) break;
-    path.push_back(at = child);
+  for (int32_t at = 0; from < text.size() && (at = tree.child(at, text[from])) > 0; ++from) {
+    path.push_back(at);
   }
   return path;
 }
 
 }  // namespace
 
-const BridgeInfo& info_of(Bridge bridge) { return kBridges[static_cast<int32_t>(bridge)]; }
+const std::vector<BridgeInfo>& bridges() {
+  static const std::vector<BridgeInfo> all = {
+#define ANYDRAFT_BRIDGE(name, enumerator, model, across, certain, source) \
+  {#name, model, across, certain, source},
+#include "anydraft/bridges.def"
+#undef ANYDRAFT_BRIDGE
+  };
+  return all;
+}
+
+const BridgeInfo& info_of(Bridge bridge) { return bridges()[static_cast<size_t>(bridge)]; }
 
 Bridge bridge_by_name(const std::string& name) {
   std::string known;
-  for (const BridgeInfo& info : kBridges) {
-    if (name == info.name) return static_cast<Bridge>(&info - kBridges);
+  for (const BridgeInfo& info : bridges()) {
+    if (name == info.name) return static_cast<Bridge>(&info - bridges().data());
     known += (known.empty() ? "" : ", ") + std::string(info.name);
   }
   fail("a bridge out of " + known + ", got " + name);
@@ -76,9 +75,12 @@ void DrafterOptions::validate() const {
          std::to_string(draft_length));
   }
   if (!(draft_confidence >= 0 && draft_confidence <= 1)) {
-    fail("draft_confidence in [0, 1], got " + std::to_string(draft_confidence));
+    fail("draft_confidence in [0, 1], got " + shown(draft_confidence));
   }
-  if (!(draft_cost >= 0)) fail("draft_cost >= 0, got " + std::to_string(draft_cost));
+  if (!(draft_cost >= 0)) fail("draft_cost >= 0, got " + shown(draft_cost));
+  for (double cost : row_costs) {
+    if (!(cost >= 0)) fail("row_costs >= 0, got " + shown(cost));
+  }
   tree.validate();
   stop_rule.validate();
   if (stop_rule.general() && bridge != Bridge::kSlrs) {
@@ -96,12 +98,14 @@ void DrafterOptions::validate() const {
   }
   const auto& widths = tree.widths;
   const bool chain = tree.max_nodes == 0 && all_ones(widths.begin(), widths);
-  if (*verifier == Verifier::kBlock && (!chain || certain)) {
-    fail("a chain with verifier block, got a tree");
+  const DraftShape shape = traits_of(*verifier).shape;
+  const std::string name = verifiers()[static_cast<size_t>(*verifier)].name;
+  if (shape == DraftShape::kChain && (!chain || certain)) {
+    fail("a chain with verifier " + name + ", got a tree");
   }
   const bool paths = tree.max_nodes == 0 && all_ones(widths.begin() + !widths.empty(), widths);
-  if (*verifier == Verifier::kMultipath && !paths) {
-    fail("a tree like 4,1,1 (paths that only merge) with verifier multipath");
+  if (shape == DraftShape::kPaths && !paths) {
+    fail("a tree like 4,1,1 (paths that only merge) with verifier " + name);
   }
 }
 
@@ -127,12 +131,12 @@ void check_device(const DrafterOptions& options) {
 }  // namespace
 
 std::unique_ptr<DraftSource> make_source(const Pair& pair, const DraftRequest& request,
-                                         DraftStats& stats) {
+                                         DraftStats& stats, DraftPolicy* policy) {
   switch (pair.options.bridge) {
     case Bridge::kAuto:
-      return std::make_unique<AutoSource>(pair, request, stats);
+      return std::make_unique<AutoSource>(pair, request, stats, policy);
     case Bridge::kLookup:
-      return std::make_unique<LookupSource>(pair);
+      return std::make_unique<LookupSource>(pair, policy);
     case Bridge::kNone:
       return std::make_unique<NoSource>();
     case Bridge::kSlrs:
@@ -143,7 +147,7 @@ std::unique_ptr<DraftSource> make_source(const Pair& pair, const DraftRequest& r
     case Bridge::kSlem:
       break;
   }
-  return std::make_unique<ModelSource>(pair, request, stats);
+  return std::make_unique<ModelSource>(pair, request, stats, policy);
 }
 
 const ProjectionView& Pair::projection(bool spelt, int64_t target_vocab,
@@ -159,13 +163,19 @@ const ProjectionView& Pair::projection(bool spelt, int64_t target_vocab,
 
 struct Drafter::State {
   State(const Pair& pair, DraftRequest asked)
-      : request(std::move(asked)), source(make_source(pair, request, stats)) {}
+      : request(std::move(asked)),
+        policy(pair.options),
+        source(make_source(pair, request, stats, pair.options.auto_length ? &policy : nullptr)),
+        own_length(pair.options.auto_length) {}
 
   DraftRequest request;
   DraftStats stats;
+  DraftPolicy policy;
   std::unique_ptr<DraftSource> source;
-  TokenIds context;     // what the last draft stands below
-  bool settled = true;  // nothing of that draft is to be looked at any more
+  bool own_length;           // the policy decides
+  int64_t calls_before = 0;  // of the model, when the round began
+  TokenIds context;          // what the last draft stands below
+  bool settled = true;       // nothing of that draft is to be looked at any more
   std::exception_ptr error;
   std::vector<std::shared_ptr<const void>> held;  // rows that the draft reads
 };
@@ -241,6 +251,8 @@ void Drafter::propose(int64_t id, const TokenIds& context, int64_t remaining) {
     const std::vector<int32_t> kept(path.begin(), path.begin() + (came - before.size() - 1));
     settle(id, TokenIds(context.begin(), context.begin() + static_cast<int64_t>(came)), kept);
   }
+  if (request.own_length && !request.policy.begin(remaining)) remaining = 0;
+  request.calls_before = request.stats.draft_calls;
   request.source->start(context, remaining);
   request.held.clear();
   request.context = context;
@@ -337,6 +349,9 @@ void Drafter::settle(int64_t id, const TokenIds& context, const std::vector<int3
   if (request.settled) return;
   request.settled = true;
   request.source->settle(context, path);
+  if (!request.own_length) return;
+  request.policy.settle(static_cast<int64_t>(path.size()) + 1, request.source->draft().tree.size(),
+                        request.stats.draft_calls - request.calls_before);
 }
 
 }  // namespace anydraft

@@ -19,7 +19,7 @@ size_t agreement(const TokenIds& text, size_t at) {
 
 }  // namespace
 
-TokenIds look_up(const TokenIds& text, size_t length) {
+Found look_up(const TokenIds& text, size_t length) {
   size_t best = 0, longest = kShortest - 1;
   for (size_t at = text.size(); at-- > kShortest;) {  // the latest place of the longest agreement
     const size_t count = agreement(text, at);
@@ -27,7 +27,8 @@ TokenIds look_up(const TokenIds& text, size_t length) {
     if (longest == kLongest) break;
   }
   const size_t count = best == 0 ? 0 : std::min(length, text.size() - best);
-  return TokenIds(text.begin() + best, text.begin() + best + count);
+  return {TokenIds(text.begin() + best, text.begin() + best + count),
+          static_cast<int64_t>(longest)};
 }
 
 }  // namespace detail
@@ -37,9 +38,11 @@ void LookupSource::start(const TokenIds& committed, int64_t remaining) {
   draft_.tree.tokens[0] = committed.back();
   const size_t length = shape_for(pair_.options, remaining).levels();
   int32_t node = 0;
-  for (int32_t token : detail::look_up(committed, length)) {
+  detail::Found found = detail::look_up(committed, length);
+  for (int32_t token : found.tokens) {
     // A prompt may hold ids that the target has no logits for, which it cannot say either.
     if (token >= target_width_) break;
+    if (policy_ && !policy_->step_agreed(found.agreed++).draw) break;
     node = draft_.tree.add(node, token);
   }
 }

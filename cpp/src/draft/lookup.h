@@ -7,8 +7,12 @@ namespace anydraft {
 
 class LookupSource : public DraftSource {
  public:
-  explicit LookupSource(const Pair& pair) : pair_(pair), target_width_(pair.target->size()) {}
+  LookupSource(const Pair& pair, DraftPolicy* policy)
+      : pair_(pair), policy_(policy), target_width_(pair.target->size()) {}
   void start(const TokenIds& committed, int64_t remaining) override;
+  void settle(const TokenIds&, const std::vector<int32_t>& path) override {
+    if (policy_) policy_->judge(static_cast<int64_t>(path.size()));
+  }
   const Draft& draft() const override { return draft_; }
   void set_target_width(int64_t width) override {
     target_width_ = std::max<int64_t>(width, pair_.target->size());
@@ -16,6 +20,7 @@ class LookupSource : public DraftSource {
 
  private:
   const Pair& pair_;
+  DraftPolicy* policy_;
   int64_t target_width_;
   Draft draft_;
 };
@@ -23,7 +28,11 @@ class LookupSource : public DraftSource {
 namespace detail {
 // At most `length` tokens: what followed the place whose preceding tokens agree longest with the
 // end of the text (2 to 16 tokens; the latest of several such places).
-TokenIds look_up(const TokenIds& text, size_t length);
+struct Found {
+  TokenIds tokens;
+  int64_t agreed;  // tokens before them
+};
+Found look_up(const TokenIds& text, size_t length);
 }  // namespace detail
 
 }  // namespace anydraft

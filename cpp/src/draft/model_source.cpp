@@ -19,8 +19,10 @@ TreeShape shape_for(const DrafterOptions& options, int64_t remaining) {
 }
 
 ModelSource::ModelSource(const Pair& pair, const DraftRequest& request, DraftStats& stats,
-                         std::shared_ptr<DrafterCache> cache)
-    : round_(pair, request, stats, std::move(cache)), bridge_(make_bridge(round_)) {}
+                         DraftPolicy* policy, std::shared_ptr<DrafterCache> cache)
+    : round_(pair, request, stats, std::move(cache)),
+      bridge_(make_bridge(round_)),
+      policy_(policy) {}
 
 void ModelSource::start(const TokenIds& committed, int64_t remaining) {
   round_.draft = {};
@@ -28,6 +30,7 @@ void ModelSource::start(const TokenIds& committed, int64_t remaining) {
   round_.confidence = 1;
   round_.position = static_cast<uint32_t>(committed.size());
   frontier_.clear();
+  ends_.clear();
   const TreeShape shape = shape_for(round_.pair.options, remaining);
   round_.tree = DraftTree(shape);
   round_.tree.tokens[0] = round_.draft.tree.tokens[0] = committed.back();
@@ -64,7 +67,7 @@ void ModelSource::plan(const RowsView& rows, int64_t first, std::vector<DrawTask
     DrawTask task = bridge_->task(node, width, row, draws + 1);
     task.columns = rows.cols;
     task.inside = round_.chain ? tree.levels_below(node) - 1 : 0;
-    task.confidence = round_.chain && round_.pair.options.draft_confidence > 0;
+    task.confidence = round_.chain && (policy_ || round_.pair.options.draft_confidence > 0);
     if (tree.most_nodes() > 0 && i == 0) task.budget = left;
     task.follows = tree.most_nodes() > 0 && i > 0;
     tasks.push_back(std::move(task));
@@ -81,7 +84,10 @@ void ModelSource::take(const RowsView& rows, int64_t first, RowBackend& backend)
   }
   round_.backend = &backend;
   round_.draft.backend = &backend;
-  const bool mute = says_nothing(rows, first);
+  const bool nothing = says_nothing(rows, first);  // there is no certainty to look at then
+  const DraftPolicy::Step step =
+      nothing ? DraftPolicy::Step{true, false} : this->step(row_of(rows, first));
+  const bool mute = nothing || !step.draw;
   for (size_t i = 0; i < frontier_.size() && !mute; ++i) {
     const RowView row = row_of(rows, first + static_cast<int64_t>(i));
     drawn.push_back(draw_next(frontier_[i], row, draws, left));
@@ -101,9 +107,8 @@ void ModelSource::take(const RowsView& rows, int64_t first, RowBackend& backend)
   }
   round_.draws = draws;
   frontier_.clear();
-  const bool weighs = round_.chain && !mute && !bridge_->weighs_itself();
-  const bool last = mute || (weighs && unsure(row_of(rows, first)));
-  if (!last) frontier_ = bridge_->next_frontier();
+  if (step.draw) ends_.push_back(tree.size() - 1);
+  if (!mute && step.go_on) frontier_ = bridge_->next_frontier();
   if (frontier_.empty()) bridge_->finish();
 }
 
@@ -146,10 +151,24 @@ void ModelSource::add(int32_t node, Expansion expansion) {
 
 // Counts a drafter's row in. Looks at the row alone, not at the token drawn from it, so that where
 // a draft ends says nothing of its last token.
-bool ModelSource::unsure(const RowView& row) {
-  if (round_.pair.options.draft_confidence <= 0) return false;
-  round_.confidence *= round_.backend->confidence(row);
-  return round_.confidence < round_.pair.options.draft_confidence;
+DraftPolicy::Step ModelSource::step(const RowView& row) {
+  const double least = round_.pair.options.draft_confidence;
+  if (!round_.chain || bridge_->weighs_itself() || !(policy_ || least > 0)) return {true, true};
+  const double certainty = round_.backend->confidence(row);
+  round_.confidence *= certainty;
+  DraftPolicy::Step step{true, true};
+  if (policy_) step = policy_->step(certainty);
+  step.go_on &= round_.confidence >= least;
+  return step;
+}
+
+void ModelSource::settle(const TokenIds& committed, const std::vector<int32_t>& path) {
+  const std::vector<int32_t> taken = bridge_->taken_path(committed, path);
+  const auto kept = static_cast<int32_t>(taken.size());
+  round_.feeder.settle(taken);
+  if (!policy_ || !round_.chain) return;
+  policy_->judge(
+      std::count_if(ends_.begin(), ends_.end(), [&](int32_t end) { return end <= kept; }));
 }
 
 }  // namespace anydraft

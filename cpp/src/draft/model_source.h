@@ -12,7 +12,7 @@ namespace anydraft {
 
 class ModelSource : public DraftSource {
  public:
-  ModelSource(const Pair& pair, const DraftRequest& request, DraftStats& stats,
+  ModelSource(const Pair& pair, const DraftRequest& request, DraftStats& stats, DraftPolicy* policy,
               std::shared_ptr<DrafterCache> cache = std::make_shared<DrafterCache>());
 
   void start(const TokenIds& committed, int64_t remaining) override;
@@ -20,9 +20,7 @@ class ModelSource : public DraftSource {
   Feed feed() const override { return round_.feeder.feed(round_.tree, frontier_); }
   void plan(const RowsView& rows, int64_t first, std::vector<DrawTask>& tasks) override;
   void take(const RowsView& rows, int64_t first, RowBackend& backend) override;
-  void settle(const TokenIds& committed, const std::vector<int32_t>& path) override {
-    round_.feeder.settle(bridge_->taken_path(committed, path));
-  }
+  void settle(const TokenIds& committed, const std::vector<int32_t>& path) override;
   void failed() override { round_.feeder.failed(); }
   const Draft& draft() const override { return round_.draft; }
   // The text drafted so far, behind which the next row is; none where the tree has branches.
@@ -33,12 +31,14 @@ class ModelSource : public DraftSource {
   int32_t width_of(int32_t node, int32_t left) const;
   Expansion draw_next(int32_t node, const RowView& row, int32_t& draws, int32_t& left);
   void add(int32_t node, Expansion expansion);
-  bool unsure(const RowView& row);
+  DraftPolicy::Step step(const RowView& row);
   bool says_nothing(const RowsView& rows, int64_t first) const;
 
   DraftRound round_;
   std::unique_ptr<DraftBridge> bridge_;
+  DraftPolicy* policy_;
   std::vector<int32_t> frontier_;  // nodes that wait for their children
+  std::vector<int32_t> ends_;      // of a chain: the last node of each row that was drawn from
 };
 
 }  // namespace anydraft

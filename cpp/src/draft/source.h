@@ -9,6 +9,7 @@
 #include "anydraft/drafter.h"
 #include "bridge/projection.h"
 #include "bridge/slrs.h"
+#include "draft/policy.h"
 #include "rows/row_backend.h"
 
 namespace anydraft {
@@ -33,9 +34,11 @@ struct Pair {
   const ProjectionView& projection(bool spelt, int64_t target_vocab, int64_t draft_vocab) const;
 
   bool across() const { return info_of(options.bridge).across; }
-  bool has_model() const { return across() || options.bridge == Bridge::kSame; }
+  bool has_model() const { return info_of(options.bridge).model; }
+  // Of drafts that are drawn.
+  Verifier verifier() const { return options.verifier.value_or(Verifier::kTraversal); }
   // Equal siblings are one node with several paths.
-  bool merges() const { return options.verifier == Verifier::kMultipath; }
+  bool merges() const { return traits_of(verifier()).shape == DraftShape::kPaths; }
 
  private:
   using Shape = std::tuple<bool, int64_t, int64_t>;
@@ -65,9 +68,9 @@ class DraftSource {
   virtual void set_target_width(int64_t) {}  // columns of the target's logits
 };
 
-// For the pair's bridge; the references must outlive it.
+// For the pair's bridge; the references must outlive it. `policy`: null where lengths are fixed.
 std::unique_ptr<DraftSource> make_source(const Pair& pair, const DraftRequest& request,
-                                         DraftStats& stats);
+                                         DraftStats& stats, DraftPolicy* policy);
 
 // The shape a round may have: no deeper than `remaining`.
 TreeShape shape_for(const DrafterOptions& options, int64_t remaining);

@@ -54,10 +54,7 @@ void StringBridge::insert(const TokenIds& tokens) {
   DraftTree& tree = round_.draft.tree;
   int32_t node = 0;
   for (int32_t token : tokens) {
-    int32_t child = -1;
-    for (int32_t at = node + 1; at < tree.size() && child < 0; ++at) {
-      if (tree.parents[at] == node && tree.tokens[at] == token) child = at;
-    }
+    const int32_t child = tree.child(node, token);
     node = child >= 0 ? child : tree.add(node, token);
   }
 }

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "anydraft/error.h"
+#include "base/shown.h"
 
 namespace anydraft {
 namespace {
@@ -33,7 +34,7 @@ bool LogitChanges::any() const {
 
 void LogitChanges::validate() const {
   if (!(repetition_penalty > 0) || !std::isfinite(repetition_penalty)) {
-    fail("repetition_penalty > 0, got " + std::to_string(repetition_penalty));
+    fail("repetition_penalty > 0, got " + shown(repetition_penalty));
   }
   check_penalty(frequency_penalty, "frequency_penalty");
   check_penalty(presence_penalty, "presence_penalty");

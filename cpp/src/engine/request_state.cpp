@@ -22,8 +22,7 @@ Engine::RequestState::RequestState(Drafter& drafter, const EngineOptions& option
       options_(options),
       id_(id),
       request_(std::move(request)),
-      committed_(request_.prompt),
-      length_(drafter.pair().has_model() ? options.draft_cost : 0, options.draft_length) {
+      committed_(request_.prompt) {
   drafter_.add(id_,
                {request_.sampling, request_.draft_sampling, request_.stop, request_.random_stream});
   finish_if_full();
@@ -38,11 +37,6 @@ int64_t Engine::RequestState::remaining() const {
   return left;
 }
 
-// Known before anything of the round is drafted, so that the distributions stand.
-int64_t Engine::RequestState::most_drafted() const {
-  return options_.auto_length ? std::min(remaining(), length_.best()) : remaining();
-}
-
 void Engine::RequestState::finish_if_full() {
   if (finish != Finish::kNot || remaining() >= 0) return;
   const bool length = static_cast<int64_t>(emitted.size()) >= request_.max_tokens;
@@ -51,7 +45,7 @@ void Engine::RequestState::finish_if_full() {
 
 void Engine::RequestState::prepare() {
   if (prepared_ || finish != Finish::kNot) return;
-  drafter_.propose(id_, committed_, most_drafted());
+  drafter_.propose(id_, committed_, remaining());
   prepared_ = true;
 }
 
@@ -135,10 +129,8 @@ Judgement& Engine::RequestState::question(const RowsView& rows, int64_t first,
   request.sampling = &request_.sampling;
   request.draft_sampling = &draft.sampling;
   // Drafts that are certain, as a greedy drafter's are: what is drawn is plain decoding's text.
-  const std::optional<Verifier>& asked = pair.options.verifier;
-  const Verifier wanted = asked.value_or(Verifier::kTraversal);
-  const bool match = draft.rows.empty() && (!asked || !takes(wanted, ProposalKind::kOneHot));
-  request.verifier = match ? Verifier::kMatch : wanted;
+  const bool asked = pair.options.verifier && takes(pair.verifier(), ProposalKind::kOneHot);
+  request.verifier = draft.rows.empty() && !asked ? Verifier::kMatch : pair.verifier();
   request.uniforms.seed = request_.sampling.seed.value_or(0);
   request.uniforms.requests = &request_.random_stream;
   request.uniforms.positions = &position_;
@@ -151,8 +143,6 @@ void Engine::RequestState::commit() {
   const auto text = static_cast<int32_t>(committed_.size());
   ++counts_.target_calls;
   counts_.drafted += tree.size() - 1;
-  const int32_t depth = *std::max_element(tree.depths.begin(), tree.depths.end());
-  length_.learn(static_cast<int64_t>(path.size()), depth);
   std::vector<int32_t> slots;
   for (int32_t node : path) slots.push_back(text - 1 + node);
   target_.set(text, std::move(slots));

@@ -8,7 +8,6 @@
 #include "anydraft/engine.h"
 #include "anydraft/verify.h"
 #include "draft/cached.h"
-#include "draft/length.h"
 #include "rows/row_backend.h"
 
 namespace anydraft {
@@ -41,7 +40,6 @@ class Engine::RequestState {
  private:
   void finish_if_full();
   int64_t remaining() const;
-  int64_t most_drafted() const;
   // What is emitted at `node` of the tree: the output so far and the path to it.
   TokenIds output_at(const DraftTree& tree, int32_t node) const;
   RowsView changed(const RowsView& rows, const DraftTree& tree);
@@ -52,7 +50,6 @@ class Engine::RequestState {
   const Request request_;
   TokenIds committed_;
   Cached target_;  // committed tokens in the target's cache
-  DraftLength length_;
   Stats counts_;
   bool prepared_ = false;
   // Of the round that is judged: its rows as they were drawn from, and what came of it.

@@ -5,6 +5,7 @@
 
 #include "anydraft/error.h"
 #include "anydraft/sampling.h"
+#include "base/shown.h"
 #include "rows/fractions.h"
 #include "sampling/cutoff.h"
 #include "sampling/normalise.h"
@@ -21,16 +22,16 @@ constexpr double kColdest = 1e-4;
 [[noreturn]] void too_large(float largest, const SamplingParams& params, int64_t row) {
   throw Error(ErrorKind::kValue,
               "[distribution] expected |logit| / temperature below 2.9e6, got logit " +
-                  std::to_string(largest) + " at temperature " +
-                  std::to_string(params.temperature) + " in row " + std::to_string(row));
+                  shown(largest) + " at temperature " + shown(params.temperature) + " in row " +
+                  std::to_string(row));
 }
 
 }  // namespace
 
 void SamplingParams::validate() const {
-  const auto fail = [](const char* expected, double got) {
-    throw Error(ErrorKind::kValue, std::string("[SamplingParams] expected ") + expected + ", got " +
-                                       std::to_string(got));
+  const auto fail = [](const char* expected, auto got) {
+    throw Error(ErrorKind::kValue,
+                std::string("[SamplingParams] expected ") + expected + ", got " + shown(got));
   };
   const bool cold = temperature > 0 && temperature < kColdest;
   if (!(temperature >= 0) || std::isinf(temperature) || cold) {

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "anydraft/error.h"
+#include "base/shown.h"
 #include "rows/draft_rows.h"
 
 namespace anydraft {
@@ -49,8 +50,8 @@ void check_sparse(const VerifyRequest& all, int64_t request, int64_t node) {
            std::to_string(id) + place(request, node));
     }
     if (!(proposals.masses[i] >= 0) || std::isinf(proposals.masses[i])) {
-      fail("finite masses >= 0 of a sparse distribution, got " +
-           std::to_string(proposals.masses[i]) + place(request, node));
+      fail("finite masses >= 0 of a sparse distribution, got " + shown(proposals.masses[i]) +
+           place(request, node));
     }
     const int32_t* begin = proposals.ids + proposals.sparse_offsets[at];
     if (std::find(begin, proposals.ids + i, id) != proposals.ids + i) {

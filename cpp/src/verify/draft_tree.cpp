@@ -74,6 +74,13 @@ int32_t DraftTree::width_of(int32_t node) const {
   return std::min(shape_.widths[0], shape_.max_nodes - (size() - 1));
 }
 
+int32_t DraftTree::child(int32_t node, int32_t token) const {
+  for (int32_t at = node + 1; at < size(); ++at) {
+    if (parents[at] == node && tokens[at] == token) return at;
+  }
+  return -1;
+}
+
 int32_t DraftTree::add(int32_t parent, int32_t token) {
   expand(parent, ProposalKind::kOneHot, -1, {token}, {1});
   return size() - 1;

@@ -1,11 +1,12 @@
-"""Decoding a pair of models by every method, interleaved in one run, beside llama.cpp."""
+"""Decoding a pair of models by every method and by other libraries, interleaved in one run."""
 
 from __future__ import annotations
 
-import os
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -13,6 +14,7 @@ from anydraft.sampling import SamplingParams
 from anydraft.session import SpeculativeSession
 
 PLAIN, LLAMA_CPP = "plain", "llama.cpp plain"
+_PEERS = ("llama.cpp", "openvino", "transformers")
 
 
 @dataclass(frozen=True)
@@ -143,60 +145,29 @@ class Ours:
         )
 
 
-class LlamaCpp:
-    """Plain greedy decoding by llama-cpp-python.
-
-    Raises:
-        ImportError: it is not installed.
-    """
-
-    def __init__(self, file: str, context: int, threads: int) -> None:
-        os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # its idle threads are not to spin
-        import llama_cpp
-
-        self.version = str(llama_cpp.__version__)
-        self._model = llama_cpp.Llama(
-            file,
-            n_ctx=context,
-            n_batch=512,
-            n_threads=threads,
-            n_threads_batch=threads,
-            verbose=False,
-        )
-
-    def run(self, number: int, prompt: Sequence[int], tokens: int, ends: Sequence[int]) -> Run:
-        self._model.reset()
-        start = time.perf_counter()
-        self._model.eval(list(prompt))
-        made = [self._model.sample(temp=0.0)]
-        first = time.perf_counter() - start
-        while len(made) < tokens and made[-1] not in ends:
-            self._model.eval(made[-1:])
-            made.append(self._model.sample(temp=0.0))
-        seconds = time.perf_counter() - start
-        return Run(LLAMA_CPP, number, made, first, seconds - first, 0.0, len(made))
-
-
 def measure(
     ours: Ours,
     chosen: Sequence[Method],
     prompts: Sequence[tuple[int, Sequence[int]]],
     tokens: int,
-    peer: LlamaCpp | None,
+    peers: Sequence[Any] = (),
     told: Callable[[Run], None] = lambda run: None,
 ) -> list[Run]:
-    """Every method on every prompt; one prompt's turn takes them all, beginning elsewhere."""
+    """Every method on every prompt; one prompt's turn takes them all, beginning elsewhere.
+
+    peers: `decode_peers.Peer`, each on one of `every` prompts.
+    """
     ends = [*ours.target.stop_tokens]
-    calls: list[Callable[[int, Sequence[int]], Run]] = [
-        lambda number, prompt, method=method: ours.run(method, number, prompt, tokens)  # type: ignore[misc]
-        for method in chosen
-    ]
-    if peer is not None:
-        calls.append(lambda number, prompt: peer.run(number, prompt, tokens, ends))
     runs = []
     for turn, (number, prompt) in enumerate(prompts):
+        calls = [partial(ours.run, method, number, prompt, tokens) for method in chosen]
+        calls += [
+            partial(peer.run, number, prompt, tokens, ends)
+            for peer in peers
+            if turn % peer.every == 0
+        ]
         for i in range(len(calls)):
-            runs.append(calls[(turn + i) % len(calls)](number, prompt))
+            runs.append(calls[(turn + i) % len(calls)]())
             told(runs[-1])
     return runs
 
@@ -220,24 +191,49 @@ def summary(runs: Sequence[Run], best: Sequence[str] = ()) -> dict[str, Any]:
     by_name: dict[str, dict[int, Run]] = {}
     for run in runs:
         by_name.setdefault(run.method, {})[run.prompt] = run
-    plain, peer = by_name.get(PLAIN, {}), by_name.get(LLAMA_CPP, {})
-    rows = {name: _row(own, plain, peer) for name, own in by_name.items()}
-    own_names = [name for name in rows if name not in (PLAIN, LLAMA_CPP)]
+    own_names = [n for n in by_name if n != PLAIN and n.split()[0] not in _PEERS]
+    rivals = {
+        "over_plain": [PLAIN],
+        "over_llamacpp": [LLAMA_CPP],
+        "over_openvino": [n for n in by_name if n.startswith("openvino")],
+    }
+    rows = {name: _row(own, by_name.get(PLAIN, {})) for name, own in by_name.items()}
+    for key, names in rivals.items():
+        for name, own in by_name.items():
+            ratios = [_ratio(own, by_name[rival]) for rival in names if rival in by_name]
+            known = [ratio for ratio in ratios if ratio is not None]
+            rows[name][key] = min(known, default=None)  # over its best
     candidates = [name for name in own_names if not best or name in best]
-
-    def most(key: str) -> float | None:
-        return max((rows[n][key] for n in candidates if rows[n][key] is not None), default=None)
-
     return {
-        "prompts": len(plain),
+        "prompts": len(by_name.get(PLAIN, {})),
         "methods": rows,
-        "best_over_plain": most("over_plain"),
-        "best_over_llamacpp": most("over_llamacpp"),
+        **{
+            f"best_{key}": max(
+                (rows[n][key] for n in candidates if rows[n][key] is not None), default=None
+            )
+            for key in rivals
+        },
         "texts_equal": all(rows[name]["texts_equal"] for name in own_names),
     }
 
 
-def _row(own: dict[int, Run], plain: dict[int, Run], peer: dict[int, Run]) -> dict[str, Any]:
+def kind_of(name: str) -> str:
+    """Of a prompt: what its name says before ":" or "/"."""
+    return re.split("[:/]", name)[0]
+
+
+def by_kind(runs: Sequence[Run], names: dict[int, str]) -> dict[str, dict[str, float | None]]:
+    """{kind of prompts: {method: speed over plain, the median}}."""
+    kinds: dict[str, list[Run]] = {}
+    for run in runs:
+        kinds.setdefault(kind_of(names[run.prompt]), []).append(run)
+    return {
+        kind: {name: row["over_plain"] for name, row in summary(own)["methods"].items()}
+        for kind, own in kinds.items()
+    }
+
+
+def _row(own: dict[int, Run], plain: dict[int, Run]) -> dict[str, Any]:
     runs = list(own.values())
     drafted = sum(run.drafted for run in runs)
     calls = sum(run.target_calls for run in runs)
@@ -245,9 +241,9 @@ def _row(own: dict[int, Run], plain: dict[int, Run], peer: dict[int, Run]) -> di
         "prompts": len(runs),
         "tokens_per_second": round(median(run.speed for run in runs), 2),
         "prefill_seconds": round(median(run.prefill for run in runs), 3),
-        "over_plain": _ratio(own, plain),
-        "over_llamacpp": _ratio(own, peer),
-        "tokens_per_target_call": round(sum(len(run.tokens) for run in runs) / calls, 2),
+        "tokens_per_target_call": round(sum(len(run.tokens) for run in runs) / calls, 2)
+        if calls
+        else None,
         "acceptance": round(sum(run.accepted for run in runs) / drafted, 3) if drafted else None,
         "outside_models": round(
             sum(run.outside for run in runs) / sum(run.prefill + run.decoding for run in runs), 4

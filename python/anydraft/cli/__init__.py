@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from anydraft import Error, __version__
-from anydraft.cli import bench, generate, pair, vocab
+from anydraft.cli import bench, chat, generate, pair, serve, vllm_config, vocab
 from anydraft.cli.terminal import say
 
 # What a user's input can cause, and what is told in one line instead of a traceback.
@@ -38,7 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _hint(error: Exception) -> str:
     """What to install where a library is missing that the core does without."""
     missing = error.name if isinstance(error, ModuleNotFoundError) else None
-    extra = {"numpy": "native", "jinja2": "native", "torch": "hf"}.get(missing or "")
+    extras = {"numpy": "native", "jinja2": "native", "torch": "hf"}
+    extras |= dict.fromkeys(("fastapi", "uvicorn", "prometheus_client", "pydantic"), "serve")
+    extra = extras.get(missing or "")
     return f": pip install 'anydraft[{extra}]'" if extra else ""
 
 
@@ -49,7 +51,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"anydraft {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     generate.add(commands)
+    chat.add(commands)
+    serve.add(commands)
     pair.add(commands)
     vocab.add(commands)
+    vllm_config.add(commands)
     bench.add(commands)
     return parser

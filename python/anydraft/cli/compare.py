@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from anydraft import SamplingParams, _core, probs
+from anydraft.bridges import CERTAIN
 
 # Gap of the two best logits below which a batched and a single forward may disagree; for a
 # sampled token, the distance of its uniform from a bound between the two tokens.
@@ -74,7 +75,7 @@ def compare(
     sampling: SamplingParams,
 ) -> Comparison:
     """Compare the new tokens of two runs of one prompt, which had the same sampling and seed."""
-    required = sampling.temperature == 0 or bridge in ("none", "lookup", "slem")
+    required = sampling.temperature == 0 or bridge in CERTAIN
     at = first_difference(speculative, plain)
     gap = None
     if at is not None and required and at < min(len(speculative), len(plain)):

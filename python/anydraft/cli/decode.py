@@ -1,4 +1,4 @@
-"""`anydraft bench decode`: plain decoding, every method of drafting, and llama.cpp in one run."""
+"""`anydraft bench decode`: plain decoding, every method of drafting, and other libraries."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import argparse
 import datetime
 import gzip
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from anydraft import InputError, SamplingParams, _core
-from anydraft.bench import decode
+from anydraft.bench import decode, decode_peers
 from anydraft.bench.timing import machine
 from anydraft.cache_folder import cache_folder
 from anydraft.cli.loading import load
@@ -22,22 +21,23 @@ _HUMANEVAL = "prompts/HumanEval.jsonl.gz"
 PRESETS = {
     "qwen-1.5b": (
         "gguf/qwen2.5-coder-1.5b.gguf",
-        ("gguf/smollm2-135m.gguf", "models/qwen2.5-coder-0.5b"),
+        ("gguf/smollm2-135m.gguf", "gguf/qwen2.5-coder-0.5b.gguf"),
         _HUMANEVAL,
     ),
     "smollm2": ("gguf/smollm2-135m.gguf", (), _HUMANEVAL),
 }
-_CONTEXT = 4096  # of llama.cpp
 
 
 def add(kinds: Any) -> None:
     """Add the measurement to the subparsers of `anydraft bench`."""
     parser = kinds.add_parser(
         "decode",
-        help="tokens a second: plain, every method, llama.cpp",
+        help="tokens a second: plain, every method, other libraries",
         description="Decodes prompts plainly and by every method, in turns of one run, prefill and "
-        "decoding apart, and compares the texts. llama.cpp's plain decoding stands beside them "
-        "where llama-cpp-python is installed and the target is a GGUF file. Methods are chosen on "
+        "decoding apart, and compares the texts. llama.cpp (llama-cpp-python), OpenVINO GenAI and "
+        "transformers stand beside them where they are installed, each in its own process: plain, "
+        "and by their own speculation, on the same GGUF files (transformers: on the folders that "
+        "bench/models.py made these of). Methods are chosen on "
         "the tuning prompts and measured on the others.",
     )
     option = parser.add_argument
@@ -45,47 +45,75 @@ def add(kinds: Any) -> None:
     option("--target", metavar="MODEL")
     option("--drafter", action="append", default=[], metavar="MODEL")
     option("--drafter-weights", default="int4", help="of drafters out of folders (default: int4)")
-    option("--prompts", type=Path, metavar="FILE", help="a JSON list of texts, or HumanEval's file")
+    option(
+        "--prompts",
+        type=Path,
+        metavar="FILE",
+        help="a JSON list of texts, an object of named ones, HumanEval's or Spec-Bench's file",
+    )
     option(
         "--tune", type=int, default=3, metavar="N", help="the first N prompts choose the methods"
     )
     option("--range", default="3:23", metavar="A:B", help="prompts that are measured")
+    option("--each", type=int, metavar="N", help="measure the first N of each kind of prompts")
     option("--method", action="append", metavar="NAME", help="these alone, without tuning")
     option("--tokens", type=int, default=64, metavar="N")
     option("--temperature", type=float, default=0.0)
     option("--seed", type=int, default=0)
     option("--chat", action="store_true", help="send prompts through the target's template")
-    option("--no-peer", action="store_true", help="leave llama.cpp out")
+    option("--peer", action="append", choices=sorted(decode_peers.MODES), help="default: all")
+    option("--no-peer", action="store_true", help="leave the others out")
+    option("--peer-python", action="append", default=[], metavar="FILE", help="a Python with peers")
+    option("--openvino-drafter", metavar="FILE", help="a GGUF file: it does not read Q5_0")
     option("--json", type=Path, metavar="FILE", help="results; those already in it count too")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure, report; 1 where texts differ that must not."""
-    target_name, drafter_names, texts = _inputs(args)
-    first, last = (int(part) for part in args.range.split(":"))
-    if not (0 <= args.tune <= first < last <= len(texts) or (args.method and first < last)):
-        raise InputError(
-            f"[bench decode] expected --range A:B behind the {args.tune} tuning prompts and within "
-            f"{len(texts)}, got {args.range}"
-        )
+    target_name, drafter_names, named = _inputs(args)
+    texts = list(named.values())
+    numbers = _numbers(args, list(named))
     target = load("target", target_name)
     drafters = {_short(name): _drafter(name, args.drafter_weights) for name in drafter_names}
     sampling = SamplingParams(args.temperature, seed=args.seed)
     ours = decode.Ours(target, drafters, sampling)
-    prompts = [(i, _ids(target, text, args.chat)) for i, text in enumerate(texts[:last])]
-    peer = None if args.no_peer or args.temperature > 0 else _peer(target_name)
+    wanted = sorted({*range(args.tune), *numbers})
+    prompts = {number: _ids(target, texts[number], args.chat) for number in wanted}
     chosen, tuning = _chosen(args, ours, prompts)
-    runs = decode.measure(ours, chosen, prompts[first:last], args.tokens, peer, _told)
-    result = _result(args, ours, chosen, runs, peer, tuning)
+    peers = _peers(args, target_name, drafter_names)
+    try:
+        runs = decode.measure(
+            ours, chosen, [(n, prompts[n]) for n in numbers], args.tokens, peers, _told
+        )
+    finally:
+        for peer in peers:
+            peer.close()
+    result = _result(args, ours, chosen, runs, peers, tuning, list(named))
     if args.json:
         args.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     _report(result)
     return 0 if result["texts_equal"] or args.temperature > 0 else 1
 
 
-def _inputs(args: argparse.Namespace) -> tuple[str, list[str], list[str]]:
-    """(target, drafters, prompts)."""
+def _numbers(args: argparse.Namespace, names: list[str]) -> list[int]:
+    """The prompts that are measured."""
+    if args.each is not None:
+        kinds: dict[str, list[int]] = {}
+        for number, name in enumerate(names):
+            kinds.setdefault(decode.kind_of(name), []).append(number)
+        return [number for numbers in kinds.values() for number in numbers[: args.each]]
+    first, last = (int(part) for part in args.range.split(":"))
+    if not (0 <= args.tune <= first < last <= len(names) or (args.method and first < last)):
+        raise InputError(
+            f"[bench decode] expected --range A:B behind the {args.tune} tuning prompts and within "
+            f"{len(names)}, got {args.range}"
+        )
+    return list(range(first, min(last, len(names))))
+
+
+def _inputs(args: argparse.Namespace) -> tuple[str, list[str], dict[str, str]]:
+    """(target, drafters, prompts by name)."""
     target, drafters, file = args.target, list(args.drafter), args.prompts
     if args.preset:
         wanted, others, texts = PRESETS[args.preset]
@@ -102,14 +130,25 @@ def _inputs(args: argparse.Namespace) -> tuple[str, list[str], list[str]]:
     return target, drafters, _texts(Path(file))
 
 
-def _texts(file: Path) -> list[str]:
+def _texts(file: Path) -> dict[str, str]:
     if file.name.endswith(".jsonl.gz"):
         with gzip.open(file, "rt", encoding="utf-8") as lines:
-            return [json.loads(line)["prompt"] for line in lines]
+            tasks = [json.loads(line) for line in lines]
+        return {task["task_id"]: task["prompt"] for task in tasks}
+    if file.suffix == ".jsonl":  # Spec-Bench
+        questions = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+        return {f"{_task(q['category'])}: {q['question_id']}": q["turns"][0] for q in questions}
     texts = json.loads(file.read_text("utf-8"))
-    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise InputError(f"[bench decode] expected a JSON list of texts in {file}")
+    if isinstance(texts, list):
+        texts = {str(number): text for number, text in enumerate(texts)}
+    if not isinstance(texts, dict) or not all(isinstance(t, str) for t in texts.values()):
+        raise InputError(f"[bench decode] expected a JSON list or object of texts in {file}")
     return texts
+
+
+def _task(category: str) -> str:
+    tasks = ("translation", "summarization", "qa", "math_reasoning", "rag")
+    return category if category in tasks else "conversation"  # MT-Bench's eight categories
 
 
 def _short(name: str) -> str:
@@ -126,14 +165,17 @@ def _ids(target: Any, text: str, chat: bool) -> list[int]:
     return prompt_ids(target, [{"role": "user", "content": text}] if chat else text)
 
 
-def _peer(target: str) -> decode.LlamaCpp | None:
-    if not target.endswith(".gguf"):
-        return None
-    try:
-        return decode.LlamaCpp(target, _CONTEXT, os.cpu_count() or 1)
-    except ImportError:
-        say("llama.cpp: not installed (pip install llama-cpp-python), left out")
-        return None
+def _peers(args: argparse.Namespace, target: str, drafters: list[str]) -> list[decode_peers.Peer]:
+    if args.no_peer or args.temperature > 0:
+        return []
+    files = decode_peers.files_for(
+        target, drafters, cache_folder() / "models", args.openvino_drafter
+    )
+    libraries = args.peer or list(decode_peers.MODES)
+    peers, missing = decode_peers.start(libraries, args.peer_python, files, _core.threads())
+    for name, why in missing.items():
+        say(f"{name}: left out, {why}")
+    return peers
 
 
 def _told(run: decode.Run) -> None:
@@ -141,7 +183,7 @@ def _told(run: decode.Run) -> None:
 
 
 def _chosen(
-    args: argparse.Namespace, ours: decode.Ours, prompts: list[tuple[int, list[int]]]
+    args: argparse.Namespace, ours: decode.Ours, prompts: dict[int, list[int]]
 ) -> tuple[list[decode.Method], dict[str, Any] | None]:
     """The methods that are measured, and what the tuning prompts said of all."""
     every = ours.methods()
@@ -154,7 +196,7 @@ def _chosen(
     if args.tune == 0:
         return every, None
     say(f"tuning on {args.tune} prompts")
-    runs = decode.measure(ours, every, prompts[: args.tune], args.tokens, None, _told)
+    runs = decode.measure(ours, every, list(prompts.items())[: args.tune], args.tokens, (), _told)
     return decode.best_of_each(runs, every), decode.summary(runs)
 
 
@@ -163,17 +205,18 @@ def _result(
     ours: decode.Ours,
     chosen: list[decode.Method],
     runs: list[decode.Run],
-    peer: decode.LlamaCpp | None,
+    peers: list[decode_peers.Peer],
     tuning: dict[str, Any] | None,
+    names_of_prompts: list[str],
 ) -> dict[str, Any]:
     known: dict[str, Any] = {}
     if args.json and args.json.exists():
         known = json.loads(args.json.read_text("utf-8"))
         runs = [decode.Run(**run) for run in known["runs"]] + runs
     about = machine(_core.threads())
-    if peer:
-        about["versions"]["llama-cpp-python"] = peer.version
-    names = [method.name for method in chosen]
+    about["versions"] |= {peer.name.split()[0]: peer.version for peer in peers}
+    prompt_names = {number: names_of_prompts[number] for number in sorted({r.prompt for r in runs})}
+    names = {*known.get("chosen", ()), *(method.name for method in chosen)}
     return {
         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d"),
         "machine": known.get("machine", about),
@@ -186,13 +229,25 @@ def _result(
         "tokens": args.tokens,
         "temperature": args.temperature,
         "tuning": known.get("tuning", tuning),
-        **decode.summary(runs, names),
+        "chosen": sorted(names),
+        **decode.summary(runs, sorted(names)),
+        "prompt_names": {str(n): name for n, name in prompt_names.items()},
+        "kinds": decode.by_kind(runs, prompt_names),
         "runs": decode.as_json(runs),
     }
 
 
 def _report(result: dict[str, Any]) -> None:
-    header = ["", "tokens/s", "x plain", "x llama.cpp", "tokens/call", "accepted", "prefill s"]
+    header = [
+        "",
+        "tokens/s",
+        "x plain",
+        "x llama.cpp",
+        "x openvino",
+        "tokens/call",
+        "accepted",
+        "prefill s",
+    ]
     rows = [[*header, "outside models", "texts"]]
     for name, row in result["methods"].items():
         rows.append(
@@ -201,7 +256,8 @@ def _report(result: dict[str, Any]) -> None:
                 f"{row['tokens_per_second']:.2f}",
                 _told_ratio(row["over_plain"]),
                 _told_ratio(row["over_llamacpp"]),
-                f"{row['tokens_per_target_call']:.2f}",
+                _told_ratio(row["over_openvino"]),
+                _told_ratio(row["tokens_per_target_call"]),
                 "-" if row["acceptance"] is None else f"{row['acceptance']:.0%}",
                 f"{row['prefill_seconds']:.2f}",
                 f"{row['outside_models']:.1%}",
@@ -209,9 +265,16 @@ def _report(result: dict[str, Any]) -> None:
             ]
         )
     print(table(rows))
+    kinds: dict[str, dict[str, float | None]] = result["kinds"]
+    if len(kinds) > 1:
+        rows = [["x plain", *result["methods"]]]
+        for kind, ratios in kinds.items():
+            rows.append([kind, *(_told_ratio(ratios.get(name)) for name in result["methods"])])
+        print(table(rows))
     print(
         f"{result['prompts']} prompts; best over plain {_told_ratio(result['best_over_plain'])}, "
-        f"over llama.cpp {_told_ratio(result['best_over_llamacpp'])}; "
+        f"over llama.cpp {_told_ratio(result['best_over_llamacpp'])}, "
+        f"over OpenVINO's best {_told_ratio(result['best_over_openvino'])}; "
         f"texts equal: {result['texts_equal']}"
     )
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from anydraft import Generation, InputError, SamplingParams, SpeculativeSession
 from anydraft.cli.compare import Comparison, compare
-from anydraft.cli.loading import add_model_options, load_drafter, load_target
 from anydraft.cli.report import decode, speedup, stats_table
+from anydraft.cli.session import add_session_options, make_session
 from anydraft.cli.terminal import legend, say, wants_colour
 
 
@@ -45,22 +45,7 @@ def add(commands: Any) -> None:
     option("--seed", type=int, help="the same seed gives the same text (default: a new one)")
     option("--max-tokens", type=int, default=256, metavar="N")
     option("--stop", action="append", default=[], metavar="TEXT", help="ends a text before this")
-    option(
-        "--draft-length",
-        type=length_or_auto,
-        default=4,
-        metavar="N",
-        help="most tokens proposed a round; auto: by the text's own past",
-    )
-    option(
-        "--draft-confidence",
-        type=float,
-        default=0.3,
-        metavar="P",
-        help="a draft goes no further where the drafter is less sure of it; 0: all of its length",
-    )
-    option("--bridge", choices=("auto", "same", "tli", "slem", "slrs"), default="auto")
-    add_model_options(option)
+    add_session_options(option)
     option("--compare", action="store_true", help="also decode plainly: speed-up, equal texts")
     option("--json", action="store_true", help="print one JSON object at the end instead")
     parser.set_defaults(run=run)
@@ -72,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     if len(prompts) > 1 and args.compare:
         raise InputError(f"[generate] expected one --prompt with --compare, got {len(prompts)}")
     sampling = _sampling(args)
-    session = _session(args, sampling)
+    session = make_session(args, sampling)
     if len(prompts) > 1:
         return _together(args, session, prompts)
     prompt = prompts[0]
@@ -116,10 +101,6 @@ def _together(args: argparse.Namespace, session: SpeculativeSession, prompts: li
     return 130 if interrupted else 0
 
 
-def length_or_auto(text: str) -> Any:
-    return text if text == "auto" else int(text)
-
-
 def _read_prompt(text: str, chat: bool) -> Any:
     """Text or chat messages, as `generate` takes them."""
     if text == "-":
@@ -133,17 +114,6 @@ def _sampling(args: argparse.Namespace) -> SamplingParams:
     # A seed of our own, so that both decodings of --compare have it and --json can name it.
     seed = secrets.randbits(63) if args.seed is None else args.seed
     return SamplingParams(args.temperature, args.top_k, args.top_p, args.min_p, seed)
-
-
-def _session(args: argparse.Namespace, sampling: SamplingParams) -> SpeculativeSession:
-    return SpeculativeSession(
-        load_target(args),
-        load_drafter(args),
-        bridge=args.bridge,
-        draft_length=args.draft_length,
-        draft_confidence=args.draft_confidence,
-        sampling=sampling,
-    )
 
 
 def _prompt_of(session: SpeculativeSession) -> list[int]:

@@ -109,8 +109,11 @@ class HfModel:
         """Drops the cache of a request; one that is not known is no error."""
         self._requests.pop(request, None)
 
-    def chat(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
-        """The ids of chat messages under the model's template, up to where the answer begins."""
+    def chat(self, messages: Sequence[Mapping[str, Any]], **arguments: Any) -> list[int]:
+        """The ids of chat messages under the model's template, up to where the answer begins.
+
+        `arguments`: of the template: tools=, continue_final_message=, and its own.
+        """
         if self.tokenizer is None or not self.tokenizer.chat_template:
             raise ValueError(
                 "[HfModel.chat] expected a tokenizer with a chat template, got none: give text"
@@ -118,9 +121,10 @@ class HfModel:
         # The template's text is tokenised with its specials recognised, and none added to them.
         ids = self.tokenizer.apply_chat_template(
             [dict(message) for message in messages],
-            add_generation_prompt=True,
+            add_generation_prompt=not arguments.get("continue_final_message", False),
             tokenize=True,
             return_dict=False,
+            **arguments,
         )
         return [int(token) for token in ids]
 

@@ -1,0 +1,40 @@
+#!/bin/sh
+# The decoder's figures of whole texts, into bench/results/decode-DATE-*.json; an idle machine.
+#
+#   bench/decode_all.sh [humaneval] [copying] [tasks] [sampled] [batch]      (default: all)
+#
+# humaneval, with the other libraries: 9 minutes; copying, batch: 1 each; tasks (T = 0) and sampled
+# (T = 0.7): 3 each. Estimates, from the speed of pieces.
+# PYTHON: one that has anydraft and transformers. PEERS: one with llama-cpp-python and openvino-genai.
+# OPENVINO_DRAFTER: Qwen2.5-Coder-0.5B as a GGUF file of Q8_0, as OpenVINO reads no Q5_0.
+# SPEC_BENCH: the file question.jsonl of Spec-Bench.
+set -eu
+cd "$(dirname "$0")/.."
+python=${PYTHON:-.venv/bin/python}
+out=bench/results/decode-$(date -u +%F)
+decode() {
+  name=$1 && shift
+  rm -f "$out-$name.json"
+  "$python" -m anydraft bench decode --preset qwen-1.5b --json "$out-$name.json" "$@"
+}
+for part in ${*:-humaneval copying tasks sampled batch}; do
+  case $part in
+    humaneval)
+      decode humaneval --range 3:23 --tune 0 ${PEERS:+--peer-python "$PEERS"} \
+        ${OPENVINO_DRAFTER:+--openvino-drafter "$OPENVINO_DRAFTER"} \
+        --method 'lookup auto' --method 'smollm2-135m auto' --method 'smollm2-135m slem 8, 0.4' \
+        --method 'qwen2.5-coder-0.5b auto' --method 'qwen2.5-coder-0.5b same 5, 0.5' ;;
+    copying)
+      decode copying --prompts bench/prompts/copying.json --range 0:12 --tune 0 --tokens 96 \
+        --no-peer --method 'lookup auto' --method 'lookup 8' --method 'smollm2-135m auto' ;;
+    tasks | sampled)
+      temperature=0
+      [ "$part" = tasks ] || temperature=0.7
+      decode "$part" --prompts "${SPEC_BENCH:?the question.jsonl of Spec-Bench}" --each 10 --chat \
+        --tune 0 --tokens 48 --no-peer --temperature "$temperature" \
+        --method 'lookup auto' --method 'smollm2-135m auto' ;;
+    batch) "$python" bench/micro/batch.py --json "$out-batch.json" ;;
+    *) echo "decode_all.sh: expected humaneval, copying, tasks, sampled or batch, got $part" >&2
+       exit 2 ;;
+  esac
+done

@@ -1,0 +1,131 @@
+#include "draft/policy.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace anydraft {
+namespace {
+
+constexpr double kForget = 0.9;       // a round: speed, usual length
+constexpr double kForgetKept = 0.98;  // a token judged: acceptances
+constexpr double kMostBalance = 3;    // so that a good beginning does not pay for a bad end
+// Before anything is known, drafts are judged as at this speed: a high one makes them choosy.
+constexpr double kPriorCost = 4, kPriorSpeed = 2.5;
+
+struct Prior {
+  double from;  // certainty, or tokens that agreed
+  double acceptance;
+};
+constexpr Prior kCertainties[] = {{0, .15}, {.2, .33}, {.4, .52}, {.6, .72}, {.8, .86}, {.95, .95}};
+constexpr Prior kAgreements[] = {{0, .3}, {3, .4}, {4, .5}, {5, .6}, {7, .75}, {11, .9}};
+constexpr double kPriorWeight = 3, kPriorAcceptance = 0.7;
+
+template <size_t kCount>
+size_t grade_of(const Prior (&priors)[kCount], double value) {
+  size_t grade = 0;
+  while (grade + 1 < kCount && priors[grade + 1].from <= value) ++grade;
+  return grade;
+}
+
+}  // namespace
+
+DraftPolicy::DraftPolicy(const DrafterOptions& options)
+    : costs_(options.row_costs),
+      draft_cost_(options.bridge == Bridge::kLookup ? 0 : options.draft_cost),
+      longest_(options.draft_length),
+      all_{kPriorWeight * kPriorAcceptance, kPriorWeight},
+      tokens_(kPriorCost * kPriorSpeed),
+      cost_(kPriorCost) {
+  for (const Prior& prior : options.bridge == Bridge::kLookup ? kAgreements : kCertainties) {
+    grades_.push_back({kPriorWeight * prior.acceptance, kPriorWeight});
+  }
+}
+
+bool DraftPolicy::begin(int64_t remaining) {
+  if (!credited_) {  // the request's first round
+    balance_ = std::clamp(kCredit * static_cast<double>(remaining), 0.6, kMostBalance);
+    credited_ = true;
+  }
+  reach_ = 1;
+  drawn_.clear();
+  return !resting_;
+}
+
+double DraftPolicy::target_cost(int64_t rows) const {
+  const auto known = static_cast<int64_t>(costs_.size());
+  if (known < 3) return 1 + kTokenCost * static_cast<double>(rows - 1);
+  if (rows < known) return costs_[rows];
+  const double slope = (costs_[known - 1] - costs_[1]) / static_cast<double>(known - 2);
+  return costs_[known - 1] + slope * static_cast<double>(rows - known + 1);
+}
+
+double DraftPolicy::speed() const { return std::max(1.0, tokens_ / cost_); }
+
+// The most that more tokens behind a draft of `rows` rows are worth, each kept as often as all are.
+double DraftPolicy::gain_beyond(double reach, int64_t rows) const {
+  const double here = target_cost(rows), acceptance = all_.acceptance();
+  double best = 0, gained = 0;
+  for (int64_t more = 1; rows - 1 + more <= longest_; ++more) {
+    gained += (reach *= acceptance) / speed();
+    const double calls = draft_cost_ * static_cast<double>(more);
+    best = std::max(best, gained - calls - (target_cost(rows + more) - here));
+  }
+  return best;
+}
+
+DraftPolicy::Step DraftPolicy::step(double certainty) {
+  return step(grade_of(kCertainties, certainty));
+}
+
+DraftPolicy::Step DraftPolicy::step_agreed(int64_t agreed) {
+  return step(grade_of(kAgreements, static_cast<double>(agreed)));
+}
+
+DraftPolicy::Step DraftPolicy::step(size_t grade) {
+  const auto rows = static_cast<int64_t>(drawn_.size()) + 1;
+  const double reach = reach_ * grades_[grade].acceptance();
+  const double beyond = gain_beyond(reach, rows + 1);
+  const double more = target_cost(rows + 1) - target_cost(rows);
+  if (reach / speed() + beyond <= more) return {false, false};
+  reach_ = reach;
+  drawn_.push_back(grade);
+  return {true, beyond > 0};
+}
+
+void DraftPolicy::Grade::judge(bool was_kept) {
+  kept = kForgetKept * kept + (was_kept ? 1 : 0);
+  judged = kForgetKept * judged + 1;
+}
+
+void DraftPolicy::judge(int64_t kept) {
+  const auto drawn = static_cast<int64_t>(drawn_.size());
+  for (int64_t i = 0; i < std::min(kept + 1, drawn); ++i) {
+    grades_[drawn_[i]].judge(i < kept);
+    all_.judge(i < kept);
+  }
+}
+
+void DraftPolicy::settle(int64_t tokens, int64_t rows, int64_t draft_calls) {
+  const auto came = static_cast<double>(tokens);
+  balance_ += kTrying * came;
+  untold_ += tokens;
+  if (!resting_) {
+    // The tokens of a rest are told the drafter in one call.
+    const double late = kTokenCost * static_cast<double>(untold_ - tokens);
+    const double calls = draft_calls > 0 ? static_cast<double>(draft_calls) + late : 0;
+    const double cost = target_cost(rows) + draft_cost_ * calls;
+    untold_ = 0;
+    tokens_ = kForget * tokens_ + came;
+    cost_ = kForget * cost_ + cost;
+    length_ = kForget * length_ + (1 - kForget) * static_cast<double>(rows - 1);
+    balance_ += came - cost;
+  }
+  balance_ = std::min(balance_, kMostBalance);
+  resting_ = draft_cost_ > 0 && balance_ < 0;
+}
+
+int64_t DraftPolicy::usual_length() const {
+  return std::clamp<int64_t>(std::lround(length_), 1, std::max<int64_t>(longest_, 1));
+}
+
+}  // namespace anydraft

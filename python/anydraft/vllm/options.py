@@ -1,0 +1,107 @@
+"""What a user says of the drafter: `additional_config={"anydraft": {...}}` of vLLM."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from anydraft.bridges import NAMES
+from anydraft.errors import InputError
+
+VERIFIERS = ("block", "traversal", "top_down")
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of the plug-in.
+
+    Attributes:
+        drafter: a model's folder, GGUF file or name, or "lookup".
+        bridge: as `SpeculativeSession`'s. "auto": "same" where the vocabularies are equal, else
+            "tli" with one of our workers and "slem" without.
+        draft_length: drafter tokens of a round; None: num_speculative_tokens, and one more for
+            slem, which holds back the token that a text ends in.
+        draft_confidence: as `SpeculativeSession`'s.
+        verifier: of drafts that are drawn: block, traversal or top_down.
+        backend, device, weights: of the drafter, as `load_model` and `native.load` take them.
+        cache_tokens: most tokens of text, of all requests together, that the drafter keeps caches
+            of. Requests beyond it are served without drafts.
+        greedy_only: all requests are greedy: vLLM's own sampler may then be one that is not exact
+            (its CPU build 0.32.0).
+    """
+
+    drafter: str
+    bridge: str = "auto"
+    draft_length: int | None = None
+    draft_confidence: float = 0.0
+    verifier: str = "block"
+    backend: str = "auto"
+    device: str = "auto"
+    weights: str | None = None
+    cache_tokens: int = 65536
+    greedy_only: bool = False
+
+    @classmethod
+    def read(cls, given: Any) -> Options:
+        """From what vLLM passes on.
+
+        Raises:
+            InputError: options that are unknown, of the wrong kind, or exclude each other.
+        """
+        if not isinstance(given, Mapping) or "drafter" not in given:
+            _fail('additional_config={"anydraft": {"drafter": MODEL, ...}}', given)
+        known = {field.name for field in fields(cls)}
+        if unknown := sorted(set(given) - known):
+            _fail(f"options out of {', '.join(sorted(known))}", ", ".join(unknown))
+        options = cls(**given)
+        options._check_kinds()
+        options._check_together()
+        return options
+
+    @property
+    def is_lookup(self) -> bool:
+        return self.drafter == "lookup"
+
+    def length_for(self, bridge: str, num_speculative_tokens: int) -> int:
+        """Drafter tokens of a round."""
+        if self.draft_length is not None:
+            return self.draft_length
+        return num_speculative_tokens + (bridge == "slem")
+
+    def _check_kinds(self) -> None:
+        if not isinstance(self.drafter, str) or not self.drafter:
+            _fail('a model or "lookup" as drafter', self.drafter)
+        if self.bridge not in NAMES:
+            _fail(f"bridge out of {', '.join(NAMES)}", self.bridge)
+        if self.verifier not in VERIFIERS:
+            _fail(f"verifier out of {', '.join(VERIFIERS)}", self.verifier)
+        if self.draft_length is not None and not _whole(self.draft_length, 1):
+            _fail("draft_length >= 1", self.draft_length)
+        if not _whole(self.cache_tokens, 1):
+            _fail("cache_tokens >= 1", self.cache_tokens)
+        if not isinstance(self.greedy_only, bool):
+            _fail("greedy_only true or false", self.greedy_only)
+        confidence = self.draft_confidence
+        if isinstance(confidence, bool) or not isinstance(confidence, int | float):
+            _fail("a number as draft_confidence", confidence)
+
+    def _check_together(self) -> None:
+        if not self.is_lookup:
+            return
+        changed = [
+            field.name
+            for field in fields(self)
+            if field.name in ("bridge", "backend", "device", "weights")
+            and getattr(self, field.name) != field.default
+        ]
+        if changed:
+            _fail('no options of a model with drafter "lookup"', ", ".join(changed))
+
+
+def _whole(value: Any, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _fail(expected: str, got: Any) -> None:
+    raise InputError(f"[anydraft.vllm] expected {expected}, got {got!r}")

@@ -1,0 +1,175 @@
+#include "anydraft/drafter.h"
+
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <optional>
+#include <tuple>
+
+#include "anydraft/error.h"
+#include "anydraft/verify.h"
+#include "bind.h"
+#include "dlpack.h"
+
+namespace anydraft::bindings {
+namespace {
+
+using SharedVocabulary = std::shared_ptr<Vocabulary>;
+
+// A draft as `verify` takes it, with dense rows over `width` target ids; none for width 0.
+std::tuple<TokenIds, std::vector<int32_t>, std::vector<int32_t>, std::vector<int32_t>,
+           std::vector<int32_t>, py::bytes, size_t, SamplingParams>
+draft_of(const Drafter& drafter, int64_t id, int64_t width) {
+  const Draft& draft = drafter.draft(id);
+  const DraftTree& tree = draft.tree;
+  std::vector<int32_t> kinds;
+  for (ProposalKind kind : tree.kinds) kinds.push_back(static_cast<int32_t>(kind));
+  const size_t count = width > 0 ? draft.rows.size() : 0;
+  std::vector<float> logits(count * width);
+  for (size_t row = 0; row < count; ++row) {
+    draft.write_logits(static_cast<int64_t>(row), width, logits.data() + row * width);
+  }
+  const py::bytes data(reinterpret_cast<const char*>(logits.data()), logits.size() * sizeof(float));
+  return {tree.tokens, tree.parents, tree.paths, kinds, tree.rows, data, count, draft.sampling};
+}
+
+// The drafts of several requests as one VerifyRequest; their rows stay where the drafter left them.
+struct DraftsToVerify {
+  std::vector<int32_t> tokens, parents, offsets{0}, rows;
+  std::vector<ProposalKind> kinds;
+  std::vector<const DraftRow*> drawn_from;
+  std::vector<SamplingParams> draft_sampling;
+  int64_t vocab = 0;
+
+  // The root and the first `length` nodes behind it.
+  void add(const Draft& draft, int32_t length) {
+    const DraftTree& tree = draft.tree;
+    if (length < 0 || length >= tree.size()) {
+      throw Error(ErrorKind::kValue, "[Drafter.verify] expected lengths in [0, " +
+                                         std::to_string(tree.size() - 1) + "], got " +
+                                         std::to_string(length));
+    }
+    const auto before = static_cast<int32_t>(drawn_from.size());
+    for (int32_t node = 0; node <= length; ++node) {
+      tokens.push_back(tree.tokens[node]);
+      parents.push_back(tree.parents[node]);
+      kinds.push_back(tree.kinds[node]);
+      rows.push_back(tree.rows[node] < 0 ? -1 : before + tree.rows[node]);
+      vocab = std::max<int64_t>(vocab, tree.tokens[node] + 1);
+    }
+    for (const std::unique_ptr<DraftRow>& row : draft.rows) {
+      vocab = std::max(vocab, row->projection ? row->projection->vocab : row->logits.cols);
+      drawn_from.push_back(row.get());
+    }
+    draft_sampling.push_back(draft.sampling);
+    offsets.push_back(static_cast<int32_t>(tokens.size()));
+  }
+};
+
+std::tuple<std::vector<int32_t>, std::vector<int32_t>, std::vector<int64_t>,
+           std::vector<std::string>, std::vector<int>>
+verify_drafts(const Drafter& drafter, const std::vector<int64_t>& ids,
+              const std::vector<int32_t>& lengths, py::object target_logits,
+              const std::vector<SamplingParams>& sampling, const std::string& verifier,
+              const std::vector<uint32_t>& requests, const std::vector<uint32_t>& positions) {
+  const size_t count = ids.size();
+  if (lengths.size() != count || sampling.size() != count || requests.size() != count ||
+      positions.size() != count) {
+    throw Error(ErrorKind::kValue,
+                "[Drafter.verify] expected as many lengths, sampling, requests and positions as "
+                "ids, got " +
+                    std::to_string(lengths.size()) + ", " + std::to_string(sampling.size()) + ", " +
+                    std::to_string(requests.size()) + " and " + std::to_string(positions.size()));
+  }
+  const Rows target = cpu_rows_from(target_logits, "target_logits");
+  DraftsToVerify drafts;
+  drafts.vocab = target.view.cols;
+  std::vector<uint64_t> seeds;
+  for (size_t i = 0; i < count; ++i) {
+    drafts.add(drafter.draft(ids[i]), lengths[i]);
+    seeds.push_back(sampling[i].seed.value_or(0));
+  }
+  if (target.view.rows != drafts.offsets.back()) {
+    throw Error(ErrorKind::kValue, "[Drafter.verify] expected target_logits [" +
+                                       std::to_string(drafts.offsets.back()) + ", vocab], got [" +
+                                       std::to_string(target.view.rows) + ", " +
+                                       std::to_string(target.view.cols) + "]");
+  }
+  std::vector<RowView> target_rows;
+  for (int64_t row = 0; row < target.view.rows; ++row) target_rows.push_back(target.view.at(row));
+  VerifyRequest request;
+  request.trees = {drafts.tokens.data(), drafts.parents.data(), drafts.offsets.data(),
+                   static_cast<int64_t>(count)};
+  request.target_rows = target_rows.data();
+  request.vocab = drafts.vocab;
+  request.proposals.kinds = drafts.kinds.data();
+  request.proposals.rows = drafts.rows.data();
+  request.draft_rows = drafts.drawn_from.data();
+  request.draft_row_count = static_cast<int64_t>(drafts.drawn_from.size());
+  request.sampling = sampling.data();
+  request.draft_sampling = drafts.draft_sampling.data();
+  request.params_per_request = true;
+  request.verifier = verifier_by_name(verifier);
+  request.uniforms.seeds = seeds.data();
+  request.uniforms.requests = requests.data();
+  request.uniforms.positions = positions.data();
+  request.report_status = true;
+  VerifyResult result;
+  {
+    py::gil_scoped_release release;
+    result = verify(request);
+  }
+  return {result.accepted, result.offsets, result.next_tokens, result.status,
+          std::vector<int>(result.degenerate.begin(), result.degenerate.end())};
+}
+
+}  // namespace
+
+void bind_drafter(py::module_& module) {
+  py::class_<Drafter>(module, "Drafter",
+                      "Drafts for many requests, without I/O and without a target.")
+      .def(py::init([](SharedVocabulary target, std::optional<SharedVocabulary> drafter,
+                       const DrafterOptions& options) {
+             return std::make_unique<Drafter>(std::move(target), drafter.value_or(nullptr),
+                                              options);
+           }),
+           py::arg("target"), py::arg("drafter"), py::arg("options"))
+      .def(
+          "add",
+          [](Drafter& drafter, int64_t id, const SamplingParams& sampling,
+             const std::optional<SamplingParams>& draft_sampling, TokenIds stop,
+             uint32_t random_stream) {
+            drafter.add(id, {sampling, draft_sampling, std::move(stop), random_stream});
+          },
+          py::arg("id"), py::kw_only(), py::arg("sampling"), py::arg("draft_sampling") = py::none(),
+          py::arg("stop") = TokenIds{}, py::arg("random_stream") = 0)
+      .def("has", &Drafter::has, py::arg("id"))
+      .def("__len__", &Drafter::size)
+      .def("forget", &Drafter::forget, py::arg("id"))
+      .def("propose", &Drafter::propose, py::arg("id"), py::arg("context"), py::arg("remaining"),
+           py::call_guard<py::gil_scoped_release>())
+      .def("next", py::overload_cast<>(&Drafter::next, py::const_),
+           py::call_guard<py::gil_scoped_release>())
+      .def(
+          "feed",
+          [](Drafter& drafter, const std::vector<Feed>& feeds, py::object logits) {
+            const Rows rows = cpu_rows_from(logits, "Drafter.feed");
+            const std::shared_ptr<const void> owner = kept_alive(rows.owner);
+            py::gil_scoped_release release;
+            drafter.feed(feeds, rows.view, owner);
+          },
+          py::arg("feeds"), py::arg("logits"))
+      .def("failed", &Drafter::failed, py::arg("feeds"))
+      .def(
+          "check",
+          [](const Drafter& drafter, int64_t id) {
+            if (const std::exception_ptr error = drafter.error(id)) std::rethrow_exception(error);
+          },
+          py::arg("id"))
+      .def("retry", &Drafter::retry, py::arg("id"))
+      .def("draft", draft_of, py::arg("id"), py::arg("width"))
+      .def("verify", verify_drafts, py::arg("ids"), py::arg("lengths"), py::arg("target_logits"),
+           py::arg("sampling"), py::arg("verifier"), py::arg("requests"), py::arg("positions"));
+}
+
+}  // namespace anydraft::bindings

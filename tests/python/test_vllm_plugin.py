@@ -1,0 +1,378 @@
+"""The plug-in for vLLM without vLLM: what it drafts and keeps, and what it refuses. Inside vLLM:
+tests/vllm."""
+
+import json
+import logging
+import sys
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from toys import DRAFTER, TARGET, TableModel
+
+from anydraft import Error, InputError, SamplingParams, Vocabulary, VocabularyError, _core
+from anydraft.cli import main
+from anydraft.testing import chi_square
+from anydraft.vllm import batch_drafter, checks, compat, proposer
+from anydraft.vllm.batch_drafter import CERTAIN, Ask, BatchDrafter
+from anydraft.vllm.judging import Judged, judge
+from anydraft.vllm.options import Options
+from anydraft.vllm.request_params import read_params, seed_of
+from anydraft.vllm.row_requests import RowRequests
+from anydraft.vllm.runner_requests import RunnerRequests
+from anydraft.vllm.target import target_vocabulary
+
+LONGEST = 24
+
+
+@pytest.fixture
+def model(monkeypatch):
+    """The drafter's model, in place of a file's."""
+    table = TableModel(DRAFTER, 2)
+    monkeypatch.setattr(batch_drafter, "load_model", lambda *_, **__: table)
+    monkeypatch.setattr(proposer, "target_vocabulary", lambda _: TARGET)
+    monkeypatch.setattr(compat, "check", lambda *_: None)
+    monkeypatch.setattr(compat, "check_stock_sampler", lambda: None)
+    return table
+
+
+def config(options, *, worker="auto", tokens=3, **more):
+    """A `VllmConfig`, as far as the plug-in reads it."""
+    speculative = {"model": checks.PROPOSER, "num_speculative_tokens": tokens}
+    speculative |= {"rejection_sample_method": "standard"} | more.pop("speculative", {})
+    parallel = {"worker_cls": worker, "tensor_parallel_size": 1, "pipeline_parallel_size": 1}
+    return SimpleNamespace(
+        additional_config={"anydraft": options},
+        speculative_config=SimpleNamespace(**speculative),
+        parallel_config=SimpleNamespace(**{**parallel, **more.pop("parallel", {})}),
+        scheduler_config=SimpleNamespace(async_scheduling=False, **more),
+        model_config=SimpleNamespace(max_model_len=LONGEST),
+    )
+
+
+class Host:
+    """What a model runner of vLLM keeps and passes: rows that are filled, moved and emptied."""
+
+    def __init__(self, options, *, exact):
+        self.runner = SimpleNamespace(requests={}, input_batch=SimpleNamespace(req_ids=[]))
+        worker = checks.WORKERS["cpu"] if exact else "auto"
+        self.proposer = proposer.Proposer(config(options, worker=worker))
+        self.requests = RunnerRequests(self.runner, 0, 0)
+        if exact:
+            self.proposer.use(self.requests)
+        self.texts, self.drafted, self.lost = {}, {}, 0
+        self.target = TableModel(TARGET, 1)
+        self.random = np.random.default_rng(5)
+
+    def add(self, id, prompt, **params):
+        given = {"temperature": 1.1, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "max_tokens": 8}
+        given |= {"seed": None, "extra_args": None, "structured_outputs": None, "logit_bias": None}
+        self.runner.requests[id] = SimpleNamespace(
+            sampling_params=SimpleNamespace(**given | params)
+        )
+        self.texts[id], self.drafted[id] = list(prompt), []
+
+    def remove(self, id):
+        del self.runner.requests[id], self.texts[id], self.drafted[id]
+
+    def step(self, ids):
+        """The target on these requests, in this order of rows, and drafts for the next step.
+        Drafts may be cut, as a scheduler short of tokens cuts them."""
+        batch = self.runner.input_batch
+        batch.req_ids = list(ids)
+        judged, rows = [], []
+        for id in ids:
+            tokens = self.drafted[id][: self.random.choice([9, 9, 9, 1])]
+            text, known = self.texts[id], self.requests.known(id)
+            one = self.proposer.judged(known.number, tokens, known.params.target, len(text))
+            self.lost += one.skipped
+            judged.append(one)
+            rows += [self.target.row((*text, *tokens[:i])) for i in range(len(tokens) + 1)]
+        new = judge(torch.from_numpy(np.stack(rows)), judged, self.proposer.drafter, "block")
+        table = np.zeros((len(ids), LONGEST + 8), np.int32)
+        for row, (id, tokens) in enumerate(zip(ids, new, strict=True)):
+            self.texts[id] += tokens
+            table[row, : len(self.texts[id])] = self.texts[id]
+        batch.num_prompt_tokens = np.full(len(ids), 4)
+        lengths = np.array([len(self.texts[id]) for id in ids], np.int32)
+        drafts = self.proposer.propose(new, lengths, table, slot_mappings=None)
+        self.drafted |= dict(zip(ids, drafts, strict=True))
+        return dict(zip(ids, new, strict=True))
+
+
+@pytest.mark.parametrize("bridge", ["tli", "tli and no room", "slrs", "slem", "lookup"])
+def test_texts_have_the_target_s_distribution(model, bridge):
+    """4,000 requests of three tokens in ragged batches, against the exact distribution. The first
+    token has no draft yet."""
+    options = {"drafter": "lookup"} if bridge == "lookup" else {"drafter": "m", "bridge": bridge}
+    no_room = bridge.endswith("no room")  # caches go before their drafts are judged
+    if no_room:
+        options |= {"bridge": "tli", "cache_tokens": 1000}
+    host, prompt, runs = Host(options, exact=True), (0, 1, 2, 0), 4000
+    size = TARGET.size
+    counts, accepted = np.zeros((size,) * 3, np.int64), 0
+    for begin in range(0, runs, 500):
+        ids = list(range(begin, begin + 500))
+        for id in ids:
+            host.add(id, prompt, top_k=4)
+        while going := [id for id in ids if len(host.texts[id]) < 7]:
+            host.random.shuffle(going)
+            new = host.step(going[: 1 + int(host.random.integers(len(going)))])
+            accepted += sum(len(tokens) > 1 for tokens in new.values())
+        for id in ids:
+            counts[tuple(host.texts[id][4:7])] += 1
+            host.remove(id)
+    assert accepted > 10  # drafts were kept at all
+    assert (host.lost > 100) == no_room
+    sampling = SamplingParams(temperature=1.1, top_k=4)
+
+    def masses(*text):
+        row = host.target.row((*prompt, *text))[None].copy()
+        return np.array(_core.testing.distribution_masses(row, sampling))[0]
+
+    joint = np.zeros((size,) * 3)
+    for a in range(size):
+        for b in range(size):
+            joint[a, b] = masses()[a] * masses(a)[b] * masses(a, b)
+    pair = map(torch.from_numpy, (counts.flatten(), joint.flatten()))
+    assert chi_square(*pair).p_value > 1e-3
+
+
+def test_certain_drafts_give_plain_seeded_text(model):
+    """Alone and in batches, with drafts or without: match draws what plain decoding draws."""
+    host = Host({"drafter": "m", "bridge": "slem"}, exact=True)
+    for id in range(6):
+        host.add(id, (id % 5, 1), seed=id)
+    for _ in range(8):
+        host.step([id for id in range(6) if host.random.random() < 0.7] or [0])
+    for id in range(6):
+        text, params = [id % 5, 1], SamplingParams(temperature=1.1, seed=id)
+        while len(text) < len(host.texts[id]):
+            row = torch.from_numpy(host.target.row(tuple(text)))[None]
+            [[token]] = judge(row, [Judged([], None, params, len(text))], None, "block")
+            text.append(token)
+        assert host.texts[id] == text
+
+
+def test_an_id_that_is_used_again_is_another_request(model):
+    host = Host({"drafter": "m", "bridge": "tli"}, exact=True)
+    texts = []
+    for seed in (1, 2, 1):
+        host.add("id", (0, 1, 2, 0), seed=seed)
+        for _ in range(4):
+            host.step(["id"])
+        texts.append(host.texts["id"])
+        host.remove("id")
+    assert texts[0][:8] == texts[2][:8] != texts[1][:8]
+
+
+def test_a_proposer_alone_drafts_for_rows_without_names(model):
+    """Drafts are those of the request's own text, wherever its row moves; caches go on."""
+    host = Host({"drafter": "m"}, exact=False)
+    assert host.proposer.drafter.bridge == "slem"
+    for id in range(4):
+        host.add(id, (id, 1, 2, 0), temperature=0)
+    steps = [[0, 1, 2, 3], [1, 3, 0], [2, 0], [0, 1, 2, 3], [3]]
+    for ids in steps:
+        before = model.calls
+        host.step(ids)
+        assert len(model.texts) == 4 and model.calls - before <= 6  # no text was read anew
+    alone = BatchDrafter(Options("m"), TARGET, 3, exact=False)
+    for id in range(4):
+        context = np.array(host.texts[id])
+        [draft] = alone.propose([Ask(id, context, CERTAIN, 3)])
+        if len(host.drafted[id]) == 3:
+            assert draft.chain == host.drafted[id]
+
+
+def test_rows_are_recognised_by_their_texts():
+    rows = RowRequests(13)
+    texts = {name: np.arange(start, start + 5) for name, start in (("a", 0), ("b", 10), ("c", 20))}
+    first, _ = rows.names({0: texts["a"], 1: texts["b"]})
+    longer = {name: np.append(text, 7) for name, text in texts.items()}
+    moved, _ = rows.names({0: longer["b"], 1: longer["c"]})
+    assert moved[0] == first[1] and moved[1] not in first.values()
+    back, gone = rows.names({2: longer["a"]})
+    assert back[2] == first[0] and not gone
+    _, gone = rows.names({0: np.array([9, 9])})
+    assert gone == [first[1]]  # the one seen longest ago
+    other, _ = rows.names({0: np.array([0, 1, 2])})
+    assert other[0] not in (*first.values(), *moved.values())
+
+
+def test_caches_are_bounded(model):
+    drafter = BatchDrafter(Options("m", bridge="tli", cache_tokens=20), TARGET, 3, exact=True)
+
+    def propose(*ids, length=6):
+        asks = [Ask(id, np.arange(length) % 5, SamplingParams(seed=1), 3) for id in ids]
+        drafts = drafter.propose(asks)
+        held = sum(max(map(len, slots), default=0) for slots in model.texts.values())
+        assert held <= 20 + 3 * len(drafter.held)
+        return [draft is not None for draft in drafts]
+
+    assert propose("a", "b", "c") == [True] * 3
+    assert propose("d") == [True] and drafter.held == ("b", "c", "d")  # the longest unused went
+    assert propose("a", "b", "c", "d") == [True, True, True, False]
+    assert propose("e", length=21) == [False]
+    unknown = Ask("f", np.array([TARGET.size]), SamplingParams(seed=1), 3)
+    assert drafter.propose([unknown]) == [None]  # a token that the vocabulary does not have
+    for id in "abcd":
+        drafter.forget(id)
+    assert not model.texts and not drafter.held
+
+
+def test_a_drafter_that_fails_is_off_and_the_service_goes_on(model, monkeypatch, caplog):
+    host = Host({"drafter": "m"}, exact=True)
+    for id in range(3):
+        host.add(id, (0, 1, 2, 0))
+    host.step([0, 1, 2])
+    assert any(host.drafted.values())
+
+    def broken(_):
+        raise ConnectionError("the accelerator went away")
+
+    monkeypatch.setattr(TableModel, "__call__", lambda self, feeds: broken(feeds))
+    with caplog.at_level(logging.WARNING, "anydraft"):
+        for _ in range(3):
+            assert all(host.step([0, 1, 2]).values())
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "the accelerator went away" in caplog.text
+    assert not any(host.drafted.values())
+
+
+def test_bad_rows_of_the_target_end_no_service(caplog):
+    rows = torch.full((2, 4), torch.nan)
+    rows[0] = torch.tensor([0.0, 9.0, 0.0, 0.0])
+    greedy = SamplingParams(temperature=0, seed=0)
+    requests = [Judged([], None, greedy, 3), Judged([], None, greedy, 3)]
+    assert judge(rows, requests, None, "block")[0] == [1]
+    assert "no distribution" in caplog.text
+
+
+def test_parameters_of_requests():
+    given = {"temperature": 0.7, "top_k": -1, "top_p": 0.9, "min_p": 0.0, "seed": -3}
+    given |= {"max_tokens": 5, "logit_bias": None, "structured_outputs": None}
+    given["extra_args"] = {"anydraft_min_p": 0.1, "anydraft_logit_bias": [7, 1.5]}
+    params = read_params(SimpleNamespace(**given), 11)
+    assert params.target == SamplingParams(0.7, 0, 0.9, seed=2**64 - 3)
+    assert params.drafter == params.target.replace(min_p=0.1)
+    assert (params.min_p, params.logit_bias, params.max_tokens) == (0.1, {7: 1.5}, 5)
+    plain = given | {"extra_args": None, "seed": None}
+    assert read_params(SimpleNamespace(**plain), 11).target.seed == 11
+    grammar = read_params(SimpleNamespace(**plain | {"structured_outputs": object()}), 11)
+    assert grammar.drafter.greedy and not grammar.target.greedy
+    assert read_params(SimpleNamespace(**plain | {"temperature": 1e-6}), 1).target.greedy
+    with pytest.raises(InputError, match="anydraft_logit_bias"):
+        read_params(SimpleNamespace(**plain | {"extra_args": {"anydraft_logit_bias": "7"}}), 1)
+    assert len({seed_of(seed, rank, i) for seed in (0, 1) for rank in (0, 1) for i in (0, 1)}) == 8
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (None, "drafter"),
+        ({"bridge": "tli"}, "drafter"),
+        ({"drafter": "m", "draft": 3}, "got 'draft'"),
+        ({"drafter": "m", "bridge": "sled"}, "bridge out of .* got 'sled'"),
+        ({"drafter": "m", "draft_length": 0}, "draft_length >= 1"),
+        ({"drafter": "m", "cache_tokens": True}, "cache_tokens"),
+        ({"drafter": "m", "greedy_only": 1}, "greedy_only true or false"),
+        ({"drafter": "m", "verifier": "match"}, "verifier out of"),
+        ({"drafter": "lookup", "weights": "int8"}, "got 'weights'"),
+        ({"drafter": "m", "verifier": "traversal"}, "worker_cls of anydraft"),
+        ({"drafter": "m", "bridge": "slrs"}, "worker_cls of anydraft"),
+        ({"drafter": "m", "bridge": "same"}, "equal vocabularies"),
+    ],
+    ids=str,
+)
+def test_options_that_cannot_be(model, options, told):
+    with pytest.raises(InputError, match=told):
+        proposer.Proposer(config(options))
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"speculative": {"rejection_sample_method": "block"}}, "rejection_sample_method"),
+        ({"speculative": {"parallel_drafting": True}}, "parallel_drafting"),
+        ({"speculative": {"model": "ngram"}}, "speculative_config"),
+        ({"parallel": {"pipeline_parallel_size": 2}}, "pipeline"),
+    ],
+    ids=str,
+)
+def test_configurations_of_vllm_that_cannot_be(model, more, told):
+    given = config({"drafter": "m"}, worker=checks.WORKERS["cpu"], **more)
+    with pytest.raises(InputError, match=told):
+        checks.check_worker(given)
+        checks.read_options(given)
+
+
+def test_pairs_that_cannot_be(model, monkeypatch, tmp_path):
+    letters = Vocabulary.from_bytes([b"x", b"y"], encoder=lambda text: [ord(c) - 120 for c in text])
+    monkeypatch.setattr(model, "vocabulary", letters)
+    for bridge, exact in (("auto", True), ("slem", False)):
+        with pytest.raises(VocabularyError, match="none in common"):
+            BatchDrafter(Options("m", bridge=bridge), TARGET, 3, exact=exact)
+    monkeypatch.undo()
+    with pytest.raises((OSError, ValueError), match="nothing"):
+        BatchDrafter(Options(str(tmp_path / "nothing")), TARGET, 3, exact=False)
+    given = SimpleNamespace(skip_tokenizer_init=True, tokenizer=str(tmp_path))
+    with pytest.raises(InputError, match="skip_tokenizer_init"):
+        target_vocabulary(given)
+    with pytest.raises(InputError, match=r"tokenizer\.json"):
+        target_vocabulary(SimpleNamespace(skip_tokenizer_init=False, tokenizer=str(tmp_path)))
+
+
+RUNNER = """
+def propose_draft_token_ids(self, scheduler_output, sampled):
+    if self.method == "ngram":
+        return self.drafter.propose(4, sampled, a, b, slot_mappings=None)
+    elif self.method == "custom_class":
+        return cast(Any, self.drafter).propose(sampled, a, b, {})
+"""
+
+
+def test_hooks_that_differ_are_named(monkeypatch):
+    assert compat.propose_call(RUNNER.format("slot_mappings=c")) == compat.PROPOSE_CALL
+    assert compat.propose_call(RUNNER.format("c, step=1")) == (4, ["step"])
+    assert compat.propose_call("def f(): pass") is None
+    fake = ModuleType("vllm")
+    fake.__version__ = "9.1"
+    fake.hook = lambda metadata, logits: None
+    monkeypatch.setitem(sys.modules, "vllm", fake)
+    monkeypatch.setattr(compat, "_call_difference", lambda: None)
+    compat.check({"vllm.hook": ["metadata", "logits"]})
+    with pytest.raises(compat.UnsupportedVllmError) as told:
+        compat.check({"vllm.hook": ["metadata", "draft_probs", "logits"], "vllm.other": []})
+    assert "vllm 9.1" in str(told.value).lower() and "no vllm.other" in str(told.value)
+    assert "vllm.hook(metadata, logits) instead of (metadata, draft_probs, logits)" in str(
+        told.value
+    )
+
+
+def test_no_vllm_is_said(monkeypatch):
+    monkeypatch.setitem(sys.modules, "vllm", None)
+    with pytest.raises(Error, match=r"pip install 'anydraft\[vllm\]'"):
+        compat.check()
+
+
+def test_the_command_line_prints_what_vllm_is_started_with(tmp_path, capsys):
+    asked = ["vllm-config", "--target", "owner/target", "--drafter", "owner/drafter", "--json"]
+    assert main([*asked, "--worker", "gpu", "--bridge", "tli", "--cache-tokens", "9"]) == 0
+    printed = capsys.readouterr()
+    told = json.loads(printed.out)
+    assert told["additional_config"]["anydraft"] == {
+        "drafter": "owner/drafter",
+        "bridge": "tli",
+        "cache_tokens": 9,
+    }
+    assert told["worker_cls"] == checks.WORKERS["gpu"] and "not checked" in printed.err
+    assert told["speculative_config"]["model"] == checks.PROPOSER
+    assert main([*asked[:-1]]) == 0
+    assert capsys.readouterr().out.startswith("vllm serve owner/target \\\n  --speculative-config")
+    assert main([*asked, "--verifier", "block"]) == 2
+    assert main([*asked, "--num-speculative-tokens", "0"]) == 2
+    (tmp_path / "tokenizer_config.json").write_text("{}")
+    assert main(["vllm-config", "--target", str(tmp_path), "--drafter", "lookup"]) == 2
+    assert "tokenizer.json" in capsys.readouterr().err

@@ -1,0 +1,45 @@
+"""`anydraft chat`: what is asked and said, through the terminal's own input and output."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from anydraft import cli
+from anydraft.cli import chat as command
+from tests.serve.tiny import Tiny
+
+
+def test_a_chat(monkeypatch: pytest.MonkeyPatch, capsys: Any, tmp_path: Path) -> None:
+    from anydraft import SpeculativeSession
+
+    made: list[SpeculativeSession] = []
+
+    def session(args: Any, sampling: Any) -> SpeculativeSession:
+        made.append(SpeculativeSession(Tiny(), "lookup", sampling=sampling))
+        return made[0]
+
+    report = tmp_path / "out.html"
+    lines = [
+        "SAY(one)YAS",
+        "",
+        "/stats",
+        "/new",
+        "SAY(two)YAS",
+        f"/report {report}",
+        "/help",
+        "/quit",
+    ]
+    monkeypatch.setattr(command, "make_session", session)
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join([*lines, "SAY(never)YAS"])))
+    assert cli.main(["chat", "--target", "tiny", "--system", "brief", "--temperature", "0"]) == 0
+    told = capsys.readouterr()
+    assert told.out == "one\ntwo\n"
+    assert "4 tokens" in told.err and "/quit" in told.err
+    assert made[0].last is not None
+    prompt = made[0].target.vocabulary.decode(made[0].last.prompt)
+    assert prompt == b"system\nbriefuser\nSAY(two)YASassistant\n"  # /new forgot the first turn
+    assert "anydraft report" in report.read_text()

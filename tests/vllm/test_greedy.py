@@ -1,0 +1,64 @@
+"""Greedy text is vLLM's own plain text, whatever is drafted."""
+
+import functools
+
+import pytest
+from engines import PAIRS, PROMPTS, engine, run, speculative
+
+GREEDY = {"temperature": 0, "max_tokens": 24, "ignore_eos": True}
+RUNS = [
+    {"prompts": PROMPTS, "params": GREEDY, "batch": 1},
+    {"prompts": PROMPTS, "params": GREEDY},
+]
+
+
+@functools.cache
+def plain(pair):
+    """Texts at batch 1 and 8."""
+    return [result["tokens"] for result in run({"engine": engine(PAIRS[pair][0]), "runs": RUNS})]
+
+
+@pytest.mark.parametrize("worker", [False, True], ids=["proposer", "worker"])
+@pytest.mark.parametrize("pair", PAIRS)
+def test_greedy_text_is_plain_text(pair, worker):
+    results = run({"engine": speculative(*PAIRS[pair], worker=worker), "runs": RUNS})
+    for alone, result in zip(plain(pair), results, strict=True):
+        assert result["tokens"] == alone
+        assert result["counters"]["spec_decode_num_accepted_tokens"] > 100
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_neither_prefix_caching_nor_chunked_prefill(pair):
+    more = {"enable_prefix_caching": False, "enable_chunked_prefill": False}
+    [result] = run({"engine": speculative(*PAIRS[pair], **more), "runs": RUNS[1:]})
+    assert result["tokens"] == plain(pair)[1]
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_preempted_aborted_and_stopped_requests(pair):
+    """Few blocks of cache and small chunks: requests are preempted, prompts come in pieces. Others
+    are aborted, or end at a token in the middle of a draft."""
+    texts = plain(pair)[1]
+    params = [GREEDY | {"stop_token_ids": [text[9 + i % 4]]} for i, text in enumerate(texts)]
+    expected = [
+        text[: text.index(one["stop_token_ids"][0]) + 1]
+        for text, one in zip(texts, params, strict=True)
+    ]
+    abort = {"3": 4, "6": 7, "11": 12}
+    more = {
+        "max_model_len": 128,
+        "max_num_batched_tokens": 48,
+        "num_gpu_blocks_override": 14,
+        "block_size": 16,
+        "worker": True,
+    }
+    job = {"engine": speculative(*PAIRS[pair], **more), "runs": []}
+    job["runs"] = [
+        {"prompts": PROMPTS, "params": params, "abort": abort},
+        {"prompts": PROMPTS, "params": GREEDY},
+    ]
+    stopped, whole = run(job)
+    for i, (text, wanted) in enumerate(zip(stopped["tokens"], expected, strict=True)):
+        assert text == wanted[: len(text)] if str(i) in abort else text == wanted
+    assert whole["tokens"] == texts
+    assert whole["counters"]["num_preemptions"] > 0
