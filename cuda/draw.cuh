@@ -3,6 +3,7 @@
 #pragma once
 
 #include "anydraft/detail/draws.h"
+#include "anydraft/draft.h"
 #include "anydraft/random.h"
 #include "batch.cuh"
 #include "block_distributions.cuh"
@@ -20,6 +21,7 @@ struct CudaDraw {
   RandomKey key;
   ProposalKind kind;
   int32_t width, steps;  // draws from this row: more than 1 only inside a drafter's token
+  int32_t budget;        // of the first of several draws that a block makes in turn; -1: none
   bool greedy, likelihoods, confidence;
   int32_t first_step, first_child;  // where its results begin
 };
@@ -41,6 +43,7 @@ struct CudaDrawn {
 
 struct DrawBatch {
   const CudaDraw* draws;
+  const int32_t* groups;  // [blocks + 1] the draws that each block makes, in turn
   CudaDrawn drawn;
 };
 
@@ -128,21 +131,30 @@ class BlockDrawer {
 template <class Block>
 class RowDraws {
  public:
-  ANYDRAFT_HD RowDraws(Block& block, Scratch& scratch, const DrawBatch& batch, int64_t index)
-      : ops_(block, scratch), batch_(batch), index_(index), draw_(batch.draws[index]) {}
+  // `width` children at most, with the uniforms from `number` on.
+  ANYDRAFT_HD RowDraws(Block& block, Scratch& scratch, const DrawBatch& batch, int64_t index,
+                       int32_t width, uint32_t number)
+      : ops_(block, scratch),
+        batch_(batch),
+        index_(index),
+        draw_(batch.draws[index]),
+        width_(width),
+        number_(number) {}
 
-  ANYDRAFT_HD void run() {
+  // Returns how many children there are, of the last draw.
+  ANYDRAFT_HD int32_t run() {
     row_ = draw_.row;
     know_row();
     int32_t steps = 0;
-    for (bool more = draw_.width > 0; more && status_ == DrawStatus::kFine; ++steps) {
+    for (bool more = width_ > 0; more && status_ == DrawStatus::kFine; ++steps) {
       more = draw_children_of(steps);
     }
-    if (ops_.thread() != 0) return;
+    if (ops_.thread() != 0) return count_;
     batch_.drawn.status[index_] = status_;
     batch_.drawn.steps[index_] = steps;
     if (batch_.drawn.confidence) batch_.drawn.confidence[index_] = confidence_;
     if (batch_.drawn.weighed) batch_.drawn.weighed[index_] = row_.weighed;
+    return count_;
   }
 
  private:
@@ -166,7 +178,7 @@ class RowDraws {
   // Reads the drafter's own row, where drawing does not: whether it is one, how sure the drafter
   // is, what its tokens weigh.
   ANYDRAFT_HD void know_row() {
-    if (!row_.map && !draw_.confidence && draw_.width > 0) return;
+    if (!row_.map && !draw_.confidence && width_ > 0) return;
     bool bad = false;
     const Distribution own = made(own_row(), {kLog2E, 0, 1, 0}, bad);
     const float largest = ops_.scratch().largest;
@@ -201,11 +213,10 @@ class RowDraws {
     int32_t children[kMostChildren];
     int32_t count = 0;
     if (!bad) {
-      RandomKey key = draw_.key;
-      key.node += static_cast<uint32_t>(step);
-      BlockDrawer<Block> drawer(ops_, distribution, key);
-      count = draw_children(drawer, draw_.kind, draw_.width, children);
+      BlockDrawer<Block> drawer(ops_, distribution, key_of_step(step));
+      count = draw_children(drawer, kind_used(draw_.kind, width_), width_, children);
     }
+    count_ = count;
     if (ops_.thread() == 0) {
       batch_.drawn.known[at] = {distribution.scale, distribution.lower, distribution.exponent,
                                 distribution.one_hot, distribution.inverse_total};
@@ -241,8 +252,7 @@ class RowDraws {
   // Which drafter token ended with the child; or true: it goes on, and the row stands inside it.
   ANYDRAFT_HD bool stand_behind_child(const Distribution& distribution, int32_t child, int32_t step,
                                       int32_t first) {
-    RandomKey key = draw_.key;
-    key.node += static_cast<uint32_t>(step);
+    RandomKey key = key_of_step(step);
     key.attempt = 1;  // not the uniform that drew the child
     TriePlace place{};
     const int32_t fed = stand_behind(ops_, distribution, child, draw_.greedy, uniform(key), place);
@@ -251,21 +261,39 @@ class RowDraws {
     return fed < 0;
   }
 
+  ANYDRAFT_HD RandomKey key_of_step(int32_t step) const {
+    RandomKey key = draw_.key;
+    key.node = number_ + static_cast<uint32_t>(step);
+    return key;
+  }
+
   static constexpr float kLog2E = static_cast<float>(1.4426950408889634);
 
   BlockOps<Block> ops_;
   const DrawBatch& batch_;
   const int64_t index_;
   const CudaDraw& draw_;
+  const int32_t width_;
+  const uint32_t number_;
+  int32_t count_ = 0;
   CudaDraftRow row_;  // each thread's own
   double confidence_ = 0;
   DrawStatus status_ = DrawStatus::kFine;
 };
 
+// The draws of one group. Where they share a budget, each has what the ones before leave.
 template <class Block>
-ANYDRAFT_HD void draw_from_row(Block& block, Scratch& scratch, const DrawBatch& batch,
-                               int64_t index) {
-  RowDraws<Block>(block, scratch, batch, index).run();
+ANYDRAFT_HD void draw_in_turn(Block& block, Scratch& scratch, const DrawBatch& batch,
+                              int64_t group) {
+  const int32_t begin = batch.groups[group], end = batch.groups[group + 1];
+  int32_t left = batch.draws[begin].budget;
+  uint32_t number = batch.draws[begin].key.node;
+  for (int32_t i = begin; i < end; ++i) {
+    const int32_t wanted = batch.draws[i].width;
+    const int32_t width = batch.draws[begin].budget < 0 ? wanted : Smaller{}(wanted, left);
+    left -= RowDraws<Block>(block, scratch, batch, i, width, number).run();
+    number += static_cast<uint32_t>(width);
+  }
 }
 
 }  // namespace anydraft::detail

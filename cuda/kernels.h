@@ -22,7 +22,7 @@ void launch_verifier(const Batch& batch, void* stream);    // that of the batch'
 void launch_acceptance(const Batch& batch, void* stream);  // after the verifier; not of multipath
 
 struct DrawBatch;  // draw.cuh
-void launch_draws(const DrawBatch& batch, int64_t draws, void* stream);
+void launch_draws(const DrawBatch& batch, int64_t groups, void* stream);
 
 // What is told of a request that failed.
 Error error_of(CudaStatus status, int64_t request, int64_t where);

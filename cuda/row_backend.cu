@@ -27,7 +27,10 @@ class CudaBackend : public RowBackend {
   void begin(const std::vector<DrawTask>& tasks) override;
   Expansion draw(const DrawTask& task) override;
   bool has_mass(const RowView& row) override { return of_row(row).status != DrawStatus::kNothing; }
-  double confidence(const RowView& row) override { return of_row(row).confidence; }
+  double confidence(const RowView& row) override {
+    check(of_row(row));
+    return of_row(row).confidence;
+  }
   void judge(const std::vector<Judgement*>& trees) override;
 
  private:
@@ -55,11 +58,11 @@ class CudaBackend : public RowBackend {
 
   CudaDraftRow row_on_device(const RowView& row, const ProjectionView* projection);
   CudaDraw draw_of(const DrawTask& task);
-  void run(const std::vector<DrawTask>& tasks);
   void tell(const std::vector<DrawTask>& tasks, const CudaDrawn& drawn);
   Expansion expansion(const DrawTask& task, const CudaDraw& draw, const CudaDrawn& drawn, int32_t i,
                       int32_t step) const;
   const Told& of_row(const RowView& row) const;
+  static void check(const Told& told);  // throws where the row is bad
   void add(Judgement& tree, Group& group);
   void upload(Group& group);
 
@@ -67,7 +70,8 @@ class CudaBackend : public RowBackend {
   detail::Parcel parcel_;
   std::map<const int32_t*, std::unique_ptr<detail::DeviceArray>> maps_;  // by the host's
   std::vector<CudaDraw> draws_;
-  std::vector<Told> told_;  // of the drafter's last call
+  std::vector<int32_t> groups_;  // where each block's draws begin
+  std::vector<Told> told_;       // of the drafter's last call
 };
 
 CudaDraftRow CudaBackend::row_on_device(const RowView& row, const ProjectionView* projection) {
@@ -104,20 +108,20 @@ CudaDraw CudaBackend::draw_of(const DrawTask& task) {
   draw.greedy = task.greedy;
   draw.likelihoods = task.likelihoods;
   draw.confidence = task.confidence;
+  draw.budget = task.budget;
   return draw;
 }
 
 void CudaBackend::begin(const std::vector<DrawTask>& tasks) {
   told_.clear();
-  if (!tasks.empty()) run(tasks);
-}
-
-void CudaBackend::run(const std::vector<DrawTask>& tasks) {
+  if (tasks.empty()) return;
   draws_.clear();
+  groups_.clear();
   int32_t steps = 0, children = 0;
   bool confidences = false, masses = false, weighed = false, fed = false;
   for (const DrawTask& task : tasks) {
     CudaDraw draw = draw_of(task);
+    if (!task.follows) groups_.push_back(static_cast<int32_t>(draws_.size()));
     draw.first_step = steps;
     draw.first_child = children;
     steps += draw.steps;
@@ -130,8 +134,11 @@ void CudaBackend::run(const std::vector<DrawTask>& tasks) {
   }
   const size_t count = tasks.size();
   detail::DrawBatch batch{};
+  const auto groups = static_cast<int64_t>(groups_.size());
+  groups_.push_back(static_cast<int32_t>(count));
   parcel_.clear();
   parcel_.add<CudaDraw>(batch.draws, draws_.data(), count);
+  parcel_.add<int32_t>(batch.groups, groups_.data(), groups_.size());
   const auto drawn_at = [&](char* at) {
     CudaDrawn drawn{};
     detail::Taker take(at);
@@ -149,16 +156,27 @@ void CudaBackend::run(const std::vector<DrawTask>& tasks) {
   const size_t down = reinterpret_cast<uintptr_t>(drawn_at(nullptr).second);
   char* const results = memory_.send(parcel_, down, 0);
   batch.drawn = drawn_at(results).first;
-  detail::launch_draws(batch, static_cast<int64_t>(count), memory_.stream());
+  detail::launch_draws(batch, groups, memory_.stream());
   tell(tasks, drawn_at(memory_.fetch("draw_kernel")).first);
 }
 
 void CudaBackend::tell(const std::vector<DrawTask>& tasks, const CudaDrawn& drawn) {
+  int32_t left = 0;
+  uint32_t number = 0;
   for (size_t i = 0; i < tasks.size(); ++i) {
     const auto index = static_cast<int32_t>(i);
     told_.push_back({tasks[i], drawn.status[i], drawn.confidence ? drawn.confidence[i] : 0, {}});
+    Told& told = told_.back();
+    if (tasks[i].budget >= 0) left = tasks[i].budget, number = tasks[i].key.node;
+    if (tasks[i].budget >= 0 || tasks[i].follows) {  // as the block made of it
+      told.task.width = std::min(tasks[i].width, left);
+      told.task.kind = kind_used(tasks[i].kind, told.task.width);
+      told.task.key.node = number;
+      number += static_cast<uint32_t>(told.task.width);
+    }
     for (int32_t step = 0; step < drawn.steps[i]; ++step) {
-      told_.back().steps.push_back(expansion(tasks[i], draws_[i], drawn, index, step));
+      told.steps.push_back(expansion(told.task, draws_[i], drawn, index, step));
+      left -= static_cast<int32_t>(told.steps.back().children.size());
     }
   }
 }
@@ -190,6 +208,14 @@ const CudaBackend::Told& CudaBackend::of_row(const RowView& row) const {
   fail("a row of the drafter's last call");
 }
 
+void CudaBackend::check(const Told& told) {
+  if (told.status != DrawStatus::kBad) return;
+  throw Error(ErrorKind::kNonFiniteLogits,
+              "[draft] expected finite logits (or -inf for masked tokens), and |logit| / "
+              "temperature below 2.9e6, got others in row " +
+                  std::to_string(told.task.row.name));
+}
+
 // Equal siblings become one, which is fed as the first of them.
 void merge(Expansion& drawn) {
   const std::vector<int32_t> children = drawn.children, fed = drawn.fed_as;
@@ -204,30 +230,20 @@ void merge(Expansion& drawn) {
   drawn.masses.resize(drawn.children.size());
 }
 
-// Where fewer children came than a dynamic tree had room for, the next node has more of it than was
-// planned: then its draw is made by itself.
 Expansion CudaBackend::draw(const DrawTask& task) {
-  for (int turn = 0; turn < 2; ++turn) {
-    for (Told& told : told_) {
-      const RandomKey &planned = told.task.key, &key = task.key;
-      const bool same = told.task.row.data == task.row.data && planned.seed == key.seed &&
-                        planned.request == key.request && planned.position == key.position &&
-                        told.task.width == task.width && planned.node <= key.node;
-      const uint32_t step = key.node - planned.node;
-      if (!same || step > static_cast<uint32_t>(told.task.inside)) continue;
-      if (told.status == DrawStatus::kBad) {
-        throw Error(ErrorKind::kNonFiniteLogits,
-                    "[draft] expected finite logits (or -inf for masked tokens), and |logit| / "
-                    "temperature below 2.9e6, got others in row " +
-                        std::to_string(task.row.name));
-      }
-      if (step >= told.steps.size()) continue;
-      Expansion drawn = std::move(told.steps[step]);
-      if (drawn.row) drawn.row->place = task.place;
-      if (task.merge && drawn.row) merge(drawn);
-      return drawn;
-    }
-    run({task});
+  for (Told& told : told_) {
+    const RandomKey &planned = told.task.key, &key = task.key;
+    const bool same = told.task.row.data == task.row.data && planned.seed == key.seed &&
+                      planned.request == key.request && planned.position == key.position &&
+                      told.task.width == task.width && planned.node <= key.node;
+    const uint32_t step = key.node - planned.node;
+    if (!same || step > static_cast<uint32_t>(told.task.inside)) continue;
+    check(told);
+    if (step >= told.steps.size()) continue;
+    Expansion drawn = std::move(told.steps[step]);
+    if (drawn.row) drawn.row->place = task.place;
+    if (task.merge && drawn.row) merge(drawn);
+    return drawn;
   }
   fail("a draw that was planned");
 }

@@ -26,12 +26,14 @@ struct Told {
 
 Told play(const detail::CudaDraw& draw) {
   Told told;
+  const int32_t groups[] = {0, 1};
   const detail::DrawBatch batch{
       &draw,
+      groups,
       {&told.status, &told.steps, &told.confidence, &told.weighed, &told.known, &told.count,
        told.children.data(), nullptr, told.masses.data()}};
   testing::run_block(64, [&](Block& block, detail::Scratch& scratch) {
-    detail::draw_from_row(block, scratch, batch, 0);
+    detail::draw_in_turn(block, scratch, batch, 0);
   });
   told.children.resize(told.count);
   told.masses.resize(told.count);
@@ -47,6 +49,7 @@ detail::CudaDraw draw_of(const std::vector<float>& row, const SamplingParams& pa
   draw.kind = kind;
   draw.width = width;
   draw.steps = 1;
+  draw.budget = -1;
   draw.likelihoods = draw.confidence = true;
   return draw;
 }

@@ -57,7 +57,7 @@ void likelihoods(const DraftRow& row, const int32_t* tokens, int32_t count, doub
 double confidence(const RowView& row);
 
 // What children of a node with remaining for `width` are drawn by: hub and greedy-k need two.
-inline ProposalKind kind_used(ProposalKind kind, int32_t width) {
+ANYDRAFT_HD inline ProposalKind kind_used(ProposalKind kind, int32_t width) {
   const bool needs_two = kind == ProposalKind::kSpecHub || kind == ProposalKind::kGreedyK;
   return needs_two && width < 2 ? ProposalKind::kIid : kind;
 }

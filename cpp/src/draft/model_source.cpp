@@ -59,16 +59,19 @@ RowView ModelSource::row_of(const RowsView& rows, int64_t index) const {
 
 void ModelSource::plan(const RowsView& rows, int64_t first, std::vector<DrawTask>& tasks) {
   const DraftTree& tree = round_.tree;
-  int32_t draws = round_.draws, left = tree.most_nodes() - (tree.size() - 1);
+  const int32_t left = tree.most_nodes() - (tree.size() - 1);
+  int32_t draws = round_.draws;
   for (size_t i = 0; i < frontier_.size(); ++i) {
-    const int32_t node = frontier_[i], width = std::max(width_of(node, left), 0);
+    const int32_t node = frontier_[i], width = width_of(node, left);
     const RowView row = row_of(rows, first + static_cast<int64_t>(i));
-    tasks.push_back(bridge_->task(node, width, row, draws + 1));
-    tasks.back().columns = rows.cols;
-    tasks.back().inside = round_.chain ? tree.levels_below(node) - 1 : 0;
-    tasks.back().confidence = round_.chain && (policy_ || round_.pair.options.draft_confidence > 0);
+    DrawTask task = bridge_->task(node, width, row, draws + 1);
+    task.columns = rows.cols;
+    task.inside = round_.chain ? tree.levels_below(node) - 1 : 0;
+    task.confidence = round_.chain && (policy_ || round_.pair.options.draft_confidence > 0);
+    if (tree.most_nodes() > 0 && i == 0) task.budget = left;
+    task.follows = tree.most_nodes() > 0 && i > 0;
+    tasks.push_back(std::move(task));
     draws += width;
-    left -= width;
   }
 }
 

@@ -29,6 +29,11 @@ struct DrawTask {
   // whether the row's confidence will be asked for.
   int32_t inside = 0;
   bool confidence = false;
+  // Likewise, of a dynamic tree: how many children this node and those that follow may have, each
+  // as many as the ones before leave; -1: no limit.
+  int32_t budget = -1;
+  bool follows =
+      false;  // shares the budget of the task before it, and takes the numbers behind its
 };
 
 // The children drawn for one node, before the tree has them.
