@@ -175,6 +175,10 @@ bool Service::deliver(Stream& stream) {
   if (going) return true;
 
   stream.stats_ = engine_.stats(stream.id_);
+  {  // before its reader hears of the end
+    const std::lock_guard lock(mutex_);
+    --counts_.running;
+  }
   try {
     engine_.check(stream.id_);
     stream.end(finish == Finish::kStop        ? "stop"
