@@ -112,7 +112,13 @@ Raises:
 >>> import anydraft
 >>> anydraft.set_threads(2)
 )");
-  module.def("threads", threads, "How many threads one call may use.");
+  module.def("threads", threads, R"(
+How many threads one call may use.
+
+>>> import anydraft
+>>> anydraft.threads() >= 1
+True
+)");
   module.def(
       "uniform",
       [](uint64_t seed, uint32_t request, uint32_t position, uint32_t node, uint32_t purpose,
