@@ -113,7 +113,8 @@ def test_compare_shows_identical_texts(target, drafter, capsys, options):
     found = result(capsys)
     assert found["must_be_identical"] and found["identical"]
     assert found["tokens"] == found["plain"]["tokens"] and found["speedup"] > 0
-    assert found["stats"]["drafted"] > 0
+    # Of this drafter, which is never sure, a length that chooses itself may draft nothing.
+    assert found["stats"]["drafted"] > 0 or "auto" in options
     assert found["plain"]["stats"]["target_calls"] == found["plain"]["stats"]["tokens"]
 
 

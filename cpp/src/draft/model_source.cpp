@@ -81,8 +81,9 @@ void ModelSource::take(const RowsView& rows, int64_t first, RowBackend& backend)
   }
   round_.backend = &backend;
   round_.draft.backend = &backend;
-  const DraftPolicy::Step step = this->step(row_of(rows, first));
-  const bool mute = !step.draw || says_nothing(rows, first);
+  DraftPolicy::Step step{false, false};
+  if (!says_nothing(rows, first)) step = this->step(row_of(rows, first));
+  const bool mute = !step.draw;
   for (size_t i = 0; i < frontier_.size() && !mute; ++i) {
     const RowView row = row_of(rows, first + static_cast<int64_t>(i));
     drawn.push_back(draw_next(frontier_[i], row, draws, left));
