@@ -114,8 +114,11 @@ def test_a_slow_reader_holds_itself_back_and_is_cut_off_at_last() -> None:
         )
         assert quick.json()["usage"]["completion_tokens"] == 50
         assert running.is_clean()
-        with pytest.raises(ConnectionError):
-            closed(sock)  # reset: nobody waits for the rest of it
+        try:  # reset where the buffers are still full; else the text ends before its last line
+            told = closed(sock)
+        except ConnectionError:
+            told = b""
+        assert b"[DONE]" not in told
         sock.close()
 
 
