@@ -222,6 +222,19 @@ class Feed:
     -1: the last slot kept) and sees it and all that it sees: siblings of a tree do not see each
     other. Logits are wanted for the last `rows` tokens. `request` names the cache: the request's
     id, for the drafter the id + 1.
+
+    >>> import torch
+    >>> from anydraft import SpeculativeSession, Vocabulary
+    >>> seen = []
+    >>> def model(feeds):
+    ...     seen.extend((feed.tokens, list(feed.keep), feed.rows) for feed in feeds)
+    ...     return torch.zeros(sum(feed.rows for feed in feeds), 2)
+    >>> model.vocabulary = Vocabulary.from_bytes(
+    ...     [b"a", b"b"], encoder=lambda text: [ord(c) - 97 for c in text]
+    ... )
+    >>> _ = SpeculativeSession(model).generate("ab", max_tokens=1)
+    >>> seen
+    [([0, 1], [], 1)]
     """
     @property
     def keep(self) -> collections.abc.Sequence[int]: ...
@@ -441,6 +454,10 @@ def set_threads(count: int) -> None:
 def threads() -> int:
     """
     How many threads one call may use.
+
+    >>> import anydraft
+    >>> anydraft.threads() >= 1
+    True
     """
 
 def uniform(
