@@ -103,7 +103,6 @@ def test_streams_text_and_prints_a_table(target, drafter, capsys):
         ["--bridge", "slem", "--temperature", "0.9", "--seed", "3", "--top-p", "0.9"],
         ["--pack"],
         ["--pack", "none"],
-        ["--draft-length", "auto", "--draft-confidence", "0.1"],
         ["--stop", "e", "--stop", "\n"],
         ["--chat"],
     ],
@@ -113,9 +112,17 @@ def test_compare_shows_identical_texts(target, drafter, capsys, options):
     found = result(capsys)
     assert found["must_be_identical"] and found["identical"]
     assert found["tokens"] == found["plain"]["tokens"] and found["speedup"] > 0
-    if "auto" not in options:  # which may find that this drafter does not pay
-        assert found["stats"]["drafted"] > 0
+    assert found["stats"]["drafted"] > 0
     assert found["plain"]["stats"]["target_calls"] == found["plain"]["stats"]["tokens"]
+
+
+def test_compare_with_the_automatic_length(target, capsys):
+    """Of lookup, which costs nothing; a drafter that costs what the target does drafts nothing."""
+    options = ["--draft-length", "auto", "--draft-confidence", "0.1"]
+    assert generate(target, "lookup", "--compare", "--json", *options, tokens=64) == 0
+    found = result(capsys)
+    assert found["must_be_identical"] and found["identical"]
+    assert found["stats"]["drafted"] > 0
 
 
 def test_compare_of_lookup_prints_the_verdict(target, capsys):
