@@ -20,7 +20,7 @@ decode() {
 for part in ${*:-humaneval copying tasks sampled batch}; do
   case $part in
     humaneval)
-      decode humaneval --range 3:23 --tune 0 ${PEERS:+--peer-python "$PEERS"} \
+      decode humaneval --range 23:43 --tune 0 ${PEERS:+--peer-python "$PEERS"} \
         ${OPENVINO_DRAFTER:+--openvino-drafter "$OPENVINO_DRAFTER"} \
         --method 'lookup auto' --method 'smollm2-135m auto' --method 'smollm2-135m slem 8, 0.4' \
         --method 'qwen2.5-coder-0.5b auto' --method 'qwen2.5-coder-0.5b same 5, 0.5' ;;

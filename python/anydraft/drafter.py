@@ -13,7 +13,7 @@ from anydraft.drafts import PROPOSAL_KINDS, Proposal, Trees, TreeShape
 from anydraft.errors import InputError
 from anydraft.model import check_model
 from anydraft.sampling import SamplingParams
-from anydraft.verification import VerifyResult
+from anydraft.verification import VerifyResult, as_result
 from anydraft.vocabulary import Vocabulary
 
 _NAMES = {number: kind for kind, number in PROPOSAL_KINDS.items()}
@@ -222,15 +222,10 @@ class Drafter:
             raise InputError(
                 f"[Drafter.verify] expected ids of requests, got {error.args[0]!r}"
             ) from None
-        accepted, offsets, next_token, status, degenerate = self._core.verify(
-            numbers, lengths, target_logits, sampling, verifier, requests, positions
-        )
-        return VerifyResult(
-            accepted,
-            offsets,
-            next_token,
-            [text or None for text in status],
-            [bool(flag) for flag in degenerate],
+        return as_result(
+            *self._core.verify(
+                numbers, lengths, target_logits, sampling, verifier, requests, positions
+            )
         )
 
     def forget(self, id: Hashable) -> None:

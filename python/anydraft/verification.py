@@ -172,7 +172,7 @@ def verify(
     seeds = [params.seed or 0 for params in target_params]
     accept, pick, select = (None,) * 3 if uniforms is None else _given(uniforms)
     with current_stream(target_logits) as stream:
-        accepted, offsets, next_token, status, degenerate, probabilities = _core.verify(
+        result = _core.verify(
             trees.tokens,
             trees.parents,
             trees.offsets,
@@ -195,14 +195,21 @@ def verify(
             acceptance,
             stream,
         )
-    return VerifyResult(
-        accepted,
-        offsets,
-        next_token,
-        [text or None for text in status],
-        [bool(flag) for flag in degenerate],
-        probabilities if acceptance else None,
-    )
+    return as_result(*result[:5], result[5] if acceptance else None)
+
+
+def as_result(
+    accepted: list[int],
+    offsets: list[int],
+    next_token: list[int],
+    status: Sequence[str],
+    degenerate: Sequence[int],
+    acceptance: list[float] | None = None,
+) -> VerifyResult:
+    """Of what the core returns."""
+    texts = [text or None for text in status]
+    flags = [bool(flag) for flag in degenerate]
+    return VerifyResult(accepted, offsets, next_token, texts, flags, acceptance)
 
 
 def _each(params: SamplingParams | Sequence[SamplingParams]) -> list[SamplingParams]:

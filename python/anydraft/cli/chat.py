@@ -6,9 +6,14 @@ import argparse
 import sys
 from typing import Any
 
-from anydraft import InputError, SamplingParams, SpeculativeSession
+from anydraft import InputError, SpeculativeSession
 from anydraft.cli.report import decode
-from anydraft.cli.session import add_session_options, make_session
+from anydraft.cli.session import (
+    add_sampling_options,
+    add_session_options,
+    make_session,
+    sampling_of,
+)
 from anydraft.cli.terminal import legend, say, wants_colour
 
 _HELP = """/new        forget the chat
@@ -30,11 +35,7 @@ def add(commands: Any) -> None:
     option("--target", required=True, metavar="MODEL", help="GGUF file, folder or name")
     option("--drafter", default="none", metavar="MODEL", help="file, folder, name, lookup, or none")
     option("--system", metavar="TEXT", help="the system message")
-    option("--temperature", type=float, default=0.7, help="0: greedy")
-    option("--top-k", type=int, default=0, help="0 (the default): all")
-    option("--top-p", type=float, default=1.0)
-    option("--min-p", type=float, default=0.0)
-    option("--seed", type=int, help="the same seed gives the same answers")
+    add_sampling_options(option, temperature=0.7)
     option("--max-tokens", type=int, default=1024, metavar="N", help="of an answer")
     add_session_options(option, draft_length="auto")
     parser.set_defaults(run=run)
@@ -42,8 +43,7 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Ask and answer until the input ends."""
-    sampling = SamplingParams(args.temperature, args.top_k, args.top_p, args.min_p, args.seed)
-    session = make_session(args, sampling)
+    session = make_session(args, sampling_of(args))
     if not hasattr(session.target, "chat"):
         raise InputError("[chat] expected a target with a chat template, got none")
     chat = _Chat(session, args.system, args.max_tokens)

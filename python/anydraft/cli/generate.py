@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import secrets
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +12,12 @@ from typing import Any
 from anydraft import Generation, InputError, SamplingParams, SpeculativeSession
 from anydraft.cli.compare import Comparison, compare
 from anydraft.cli.report import decode, speedup, stats_table
-from anydraft.cli.session import add_session_options, make_session
+from anydraft.cli.session import (
+    add_sampling_options,
+    add_session_options,
+    make_session,
+    sampling_of,
+)
 from anydraft.cli.terminal import legend, say, wants_colour
 
 
@@ -38,11 +42,7 @@ def add(commands: Any) -> None:
         help="text, @file, or - for stdin; given several times: decoded together",
     )
     option("--chat", action="store_true", help="send the prompt through the target's template")
-    option("--temperature", type=float, default=0.0, help="0 (the default): greedy")
-    option("--top-k", type=int, default=0, help="0 (the default): all")
-    option("--top-p", type=float, default=1.0)
-    option("--min-p", type=float, default=0.0)
-    option("--seed", type=int, help="the same seed gives the same text (default: a new one)")
+    add_sampling_options(option, temperature=0.0)
     option("--max-tokens", type=int, default=256, metavar="N")
     option("--stop", action="append", default=[], metavar="TEXT", help="ends a text before this")
     add_session_options(option)
@@ -56,7 +56,8 @@ def run(args: argparse.Namespace) -> int:
     prompts = [_read_prompt(text, args.chat) for text in args.prompt]
     if len(prompts) > 1 and args.compare:
         raise InputError(f"[generate] expected one --prompt with --compare, got {len(prompts)}")
-    sampling = _sampling(args)
+    # With a seed of its own, so that both decodings of --compare have it and --json can name it.
+    sampling = sampling_of(args).with_seed()
     session = make_session(args, sampling)
     if len(prompts) > 1:
         return _together(args, session, prompts)
@@ -108,12 +109,6 @@ def _read_prompt(text: str, chat: bool) -> Any:
     elif text.startswith("@"):
         text = Path(text[1:]).expanduser().read_text("utf-8")
     return [{"role": "user", "content": text}] if chat else text
-
-
-def _sampling(args: argparse.Namespace) -> SamplingParams:
-    # A seed of our own, so that both decodings of --compare have it and --json can name it.
-    seed = secrets.randbits(63) if args.seed is None else args.seed
-    return SamplingParams(args.temperature, args.top_k, args.top_p, args.min_p, seed)
 
 
 def _prompt_of(session: SpeculativeSession) -> list[int]:

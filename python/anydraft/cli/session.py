@@ -33,6 +33,21 @@ def add_session_options(option: Callable[..., Any], *, draft_length: Any = 4) ->
     add_model_options(option)
 
 
+def add_sampling_options(option: Callable[..., Any], *, temperature: float) -> None:
+    """Add what `sampling_of` reads."""
+    option(
+        "--temperature", type=float, default=temperature, help="0: greedy (default: %(default)s)"
+    )
+    option("--top-k", type=int, default=0, help="0 (the default): all")
+    option("--top-p", type=float, default=1.0)
+    option("--min-p", type=float, default=0.0)
+    option("--seed", type=int, help="the same seed gives the same text (default: a new one)")
+
+
+def sampling_of(args: argparse.Namespace) -> SamplingParams:
+    return SamplingParams(args.temperature, args.top_k, args.top_p, args.min_p, args.seed)
+
+
 def make_session(args: argparse.Namespace, sampling: SamplingParams) -> SpeculativeSession:
     """Loads the models of --target and --drafter."""
     return SpeculativeSession(

@@ -8,7 +8,8 @@ lags behind. When it would lag too far, one pass more takes it up to the settled
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -119,6 +120,10 @@ class RecurrentDecoder(StockDecoder):
         self.most_lag = most_lag(costs)
         self.passes = self.extra_passes = 0
         self.alone = True
+        # transformers' scans on a CPU pad every pass to a whole chunk (Mamba-2: 256 tokens).
+        on_cpu = self._model.device.type == "cpu"
+        layers = [m for m in model.modules() if isinstance(getattr(m, "chunk_size", None), int)]
+        self._chunks = {layer: layer.chunk_size for layer in layers} if on_cpu else {}
 
     def new_cache(self) -> SnapshotCache:
         """An empty cache for one request."""
@@ -149,9 +154,21 @@ class RecurrentDecoder(StockDecoder):
         again = cache.tokens[start:]
         fed = [*again, *tokens]
         self.passes += 1
-        logits = self._rows(fed, range(start, start + len(fed)), rows, cache)
+        with self._chunks_of(len(fed)):
+            logits = self._rows(fed, range(start, start + len(fed)), rows, cache)
         cache.take(tokens)
         return logits
+
+    @contextmanager
+    def _chunks_of(self, tokens: int) -> Iterator[None]:
+        """Scans of so many tokens at a time, where a layer's own chunk is longer."""
+        for layer, chunk in self._chunks.items():
+            layer.chunk_size = min(chunk, tokens)
+        try:
+            yield
+        finally:
+            for layer, chunk in self._chunks.items():
+                layer.chunk_size = chunk
 
 
 _CHAINS = (
