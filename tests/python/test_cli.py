@@ -116,8 +116,9 @@ def test_compare_shows_identical_texts(target, drafter, capsys, options):
     assert found["plain"]["stats"]["target_calls"] == found["plain"]["stats"]["tokens"]
 
 
-def test_compare_with_the_automatic_length(target, capsys, monkeypatch):
+def test_compare_with_the_automatic_length(target, capsys, monkeypatch, tmp_path):
     """Of lookup, which costs nothing, where a call costs the same on any number of rows."""
+    monkeypatch.setenv("ANYDRAFT_CACHE", str(tmp_path))
     monkeypatch.setattr("anydraft.row_costs.measure_row_costs", lambda model: [0.0] + [1.0] * 16)
     options = ["--draft-length", "auto", "--draft-confidence", "0.1"]
     assert generate(target, "lookup", "--compare", "--json", *options, tokens=64) == 0
