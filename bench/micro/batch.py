@@ -14,10 +14,9 @@ import time
 from pathlib import Path
 from statistics import median
 
-from packages import cache_folder
-
 from anydraft import SamplingParams, SpeculativeSession, _core, native
 from anydraft.bench.timing import machine
+from anydraft.cache_folder import cache_folder
 
 PROMPTS = [
     f"The {thing} was old, and nobody in the village remembered who had made it. One morning"

@@ -330,3 +330,31 @@ def test_bench_across_vocabularies(tmp_path, target, drafter):
         assert {f"tree {d}" for d in (2, 5)} <= {
             shape for shape, of, _ in means if of == distribution
         }
+
+
+def test_bench_spec_measures_every_cell_and_overwrites_nothing(target, tmp_path, capsys):
+    """Questions of two tasks, against sessions of our own: tokens, and equal texts."""
+    lines = [
+        {"question_id": i, "category": category, "turns": [f"The cat sat on the mat, {i}."]}
+        for i, category in enumerate(["qa", "writing", "math", "qa", "qa"])
+    ]
+    questions = tmp_path / "question.jsonl"
+    questions.write_text("\n".join(map(json.dumps, lines)))
+    command = ["bench", "spec", "--questions", str(questions), "--target", target]
+    command += ["--out", str(tmp_path / "out")]
+    options = ["--method", "lookup 8", "--batch", "1", "--batch", "2", "--turns", "2"]
+    options += ["--each", "2", "--tokens", "12"]
+    assert cli.main([*command, *options]) == 0
+    cells = json.loads((tmp_path / "out" / "runs.json").read_text())
+    assert len(cells) == 2 * 2 * 2 * 2 * 2  # turns, temperatures, batches, tasks, methods
+    assert {(cell["task"], cell["tokens"] <= 24) for cell in cells} == {
+        ("qa", True),
+        ("conversation", True),
+    }
+    assert all(cell["texts_equal"] for cell in cells)
+    assert any(cell["kept"][0] for cell in cells if cell["method"] == "lookup 8")
+    told = (tmp_path / "out" / "table.md").read_text()
+    assert told in capsys.readouterr().out
+    assert told.count("## T = ") == 4 and told.count("| plain | 1.00 | 1.00 | 1.00 |") == 4
+    assert cli.main([*command, *options]) != 0  # the folder is there
+    assert "expected --out to be new" in capsys.readouterr().err

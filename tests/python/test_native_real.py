@@ -111,3 +111,43 @@ def test_bits_and_texts_of_smollm2():
         session = SpeculativeSession(model, drafter, **more)
         texts = session.generate(prompts, max_tokens=48, sampling=greedy, batch_size=3)
         assert [text.tokens for text in texts] == [text.tokens for text in plain]
+
+
+WAYS = {
+    **{f"{bridge} {n}": {"bridge": bridge, "draft_length": n, "draft_confidence": 0.0}
+       for bridge in ("tli", "slem", "slrs", "auto") for n in (3, 7)},
+    "tli tree": {"bridge": "tli", "tree": "2x2x1x1"},
+    "slrs tree": {"bridge": "slrs", "tree": "3,1,1"},
+    "dynamic tree": {"bridge": "tli", "tree": "dynamic:4,6,4,12"},
+    "automatic": {"draft_length": "auto"},
+}  # fmt: skip
+
+
+@functools.cache
+def plain_texts():
+    """SmolLM2's own, of 20 prompts, each by itself."""
+    target = native.load(gguf_file("smollm2-135m"))
+    greedy = SamplingParams(temperature=0, max_tokens=128, ignore_eos=True)
+    plain = SpeculativeSession(target, sampling=greedy)
+    return (
+        target,
+        greedy,
+        [plain.generate(prompt).tokens for prompt in models.humaneval_prompts(20)],
+    )
+
+
+@functools.cache
+def gemma():
+    return native.load(gguf_file("gemma3-270m"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batch", [1, 8])
+@pytest.mark.parametrize("way", WAYS)
+def test_twenty_greedy_texts_are_plain_decodings(way, batch):
+    """No clause of near ties: a row's bits do not depend on what stands beside it."""
+    target, greedy, texts = plain_texts()
+    session = SpeculativeSession(target, gemma(), sampling=greedy, **WAYS[way])
+    made = session.generate(models.humaneval_prompts(20), batch_size=batch)
+    assert [one.tokens for one in made] == texts
+    assert way == "automatic" or sum(one.stats.accepted for one in made) > 500

@@ -27,11 +27,17 @@ def test_greedy_text_is_plain_text(pair, worker):
         assert result["counters"]["spec_decode_num_accepted_tokens"] > 100
 
 
+@pytest.mark.parametrize(
+    ("caching", "chunked"), [(False, False), (False, True), (True, False), (True, True)]
+)
 @pytest.mark.parametrize("pair", PAIRS)
-def test_neither_prefix_caching_nor_chunked_prefill(pair):
-    more = {"enable_prefix_caching": False, "enable_chunked_prefill": False}
-    [result] = run({"engine": speculative(*PAIRS[pair], **more), "runs": RUNS[1:]})
-    assert result["tokens"] == plain(pair)[1]
+def test_prefix_caching_and_chunked_prefill(pair, caching, chunked):
+    """Prompts twice: the second time they are cached where that is on."""
+    more = {"enable_prefix_caching": caching, "enable_chunked_prefill": chunked}
+    more |= {"max_num_batched_tokens": 64} if chunked else {}
+    twice = [RUNS[1], RUNS[1]]
+    for result in run({"engine": speculative(*PAIRS[pair], worker=True, **more), "runs": twice}):
+        assert result["tokens"] == plain(pair)[1]
 
 
 @pytest.mark.parametrize("pair", PAIRS)

@@ -9,7 +9,7 @@ from typing import Any
 
 from anydraft import InputError
 from anydraft.bench import kernels_cpu, kernels_cuda, peers, peers_cuda, report, report_cuda
-from anydraft.cli import acceptance, decode
+from anydraft.cli import acceptance, decode, spec
 
 
 def add(commands: Any) -> None:
@@ -18,6 +18,7 @@ def add(commands: Any) -> None:
     kinds = bench.add_subparsers(required=True, metavar="WHAT")
     acceptance.add(kinds)
     decode.add(kinds)
+    spec.add(kinds)
     parser = kinds.add_parser(
         "kernels",
         help="draws and verification beside their peers",

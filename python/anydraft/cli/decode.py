@@ -74,12 +74,10 @@ def run(args: argparse.Namespace) -> int:
     target_name, drafter_names, named = _inputs(args)
     texts = list(named.values())
     numbers = _numbers(args, list(named))
-    target = load("target", target_name)
-    drafters = {_short(name): _drafter(name, args.drafter_weights) for name in drafter_names}
     sampling = SamplingParams(args.temperature, seed=args.seed)
-    ours = decode.Ours(target, drafters, sampling)
+    ours = load_pair(target_name, drafter_names, args.drafter_weights, sampling)
     wanted = sorted({*range(args.tune), *numbers})
-    prompts = {number: _ids(target, texts[number], args.chat) for number in wanted}
+    prompts = {number: _ids(ours.target, texts[number], args.chat) for number in wanted}
     chosen, tuning = _chosen(args, ours, prompts)
     peers = _peers(args, target_name, drafter_names)
     try:
@@ -127,10 +125,19 @@ def _inputs(args: argparse.Namespace) -> tuple[str, list[str], dict[str, str]]:
                 )
     if not target or not file:
         raise InputError("[bench decode] expected --preset, or --target and --prompts")
-    return target, drafters, _texts(Path(file))
+    return target, drafters, questions(Path(file))
 
 
-def _texts(file: Path) -> dict[str, str]:
+def load_pair(
+    target: str, drafters: list[str], weights: str, sampling: SamplingParams
+) -> decode.Ours:
+    """A target and its drafters by name; `weights`: of drafters out of folders."""
+    loaded = {_short(name): _drafter(name, weights) for name in drafters}
+    return decode.Ours(load("target", target), loaded, sampling)
+
+
+def questions(file: Path) -> dict[str, str]:
+    """Prompts by name, out of a file of any known kind."""
     if file.name.endswith(".jsonl.gz"):
         with gzip.open(file, "rt", encoding="utf-8") as lines:
             tasks = [json.loads(line) for line in lines]
