@@ -343,11 +343,11 @@ def test_bench_spec_measures_every_cell_and_overwrites_nothing(target, tmp_path,
     command = ["bench", "spec", "--questions", str(questions), "--target", target]
     command += ["--out", str(tmp_path / "out")]
     options = ["--method", "lookup 8", "--batch", "1", "--batch", "2", "--turns", "2"]
-    options += ["--each", "2", "--tokens", "12"]
+    options += ["--each", "2", "--tokens", "64"]
     assert cli.main([*command, *options]) == 0
     cells = json.loads((tmp_path / "out" / "runs.json").read_text())
     assert len(cells) == 2 * 2 * 2 * 2 * 2  # turns, temperatures, batches, tasks, methods
-    assert {(cell["task"], cell["tokens"] <= 24) for cell in cells} == {
+    assert {(cell["task"], cell["tokens"] <= 128) for cell in cells} == {
         ("qa", True),
         ("conversation", True),
     }

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from statistics import median
-from typing import Any
+from typing import Any, cast
 
 from anydraft.sampling import SamplingParams
 from anydraft.session import SpeculativeSession
@@ -155,20 +156,31 @@ def measure(
 ) -> list[Run]:
     """Every method on every prompt; one prompt's turn takes them all, beginning elsewhere.
 
-    peers: `decode_peers.Peer`, each on one of `every` prompts.
+    peers: `decode_peers.Peer`, each on one of `every` prompts; one that fails is asked no more.
     """
     ends = [*ours.target.stop_tokens]
-    runs = []
+    runs, failed = [], set[str]()
+
+    def of_peer(peer: Any, number: int, prompt: Sequence[int]) -> Run | None:
+        try:
+            return cast("Run", peer.run(number, prompt, tokens, ends))
+        except RuntimeError as error:
+            logging.getLogger("anydraft").warning("%s: left out from here, %s", peer.name, error)
+            failed.add(peer.name)
+            return None
+
     for turn, (number, prompt) in enumerate(prompts):
+        calls: list[Callable[[], Run | None]]
         calls = [partial(ours.run, method, number, prompt, tokens) for method in chosen]
         calls += [
-            partial(peer.run, number, prompt, tokens, ends)
+            partial(of_peer, peer, number, prompt)
             for peer in peers
-            if turn % peer.every == 0
+            if turn % peer.every == 0 and peer.name not in failed
         ]
         for i in range(len(calls)):
-            runs.append(calls[(turn + i) % len(calls)]())
-            told(runs[-1])
+            if run := calls[(turn + i) % len(calls)]():
+                runs.append(run)
+                told(run)
     return runs
 
 
