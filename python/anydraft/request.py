@@ -189,7 +189,7 @@ class RequestHandle(Iterator[Event]):
         self._engine = session._engine
         # The engine and the models keep what they know of it until it ends or is given up.
         self._forget = weakref.finalize(self, session._given_up.append, id)
-        self._decode = session.target.vocabulary.decode
+        self._decode = session.target.vocabulary.table.decode
         self._ended: tuple[str, Any] | None = None  # finish reason, counts
         self.tokens: list[int] = []
         self.history: list[Event] = []
@@ -261,16 +261,14 @@ class RequestHandle(Iterator[Event]):
         unended = reason == "error"  # iterating goes on behind one
         return None if unended else reason, self._engine.stats(self.id)
 
-    def _spend(self, what: str, seconds: float) -> None:
-        """what: "seconds", "draft_seconds", "target_seconds"."""
-        setattr(self._stats, what, getattr(self._stats, what) + seconds)
-
     def _collect(self) -> None:
         """Take over what the engine has emitted since the last time."""
         if self._ended is not None:
             return
         new = self._engine.emitted(self.id, len(self.tokens))
         last = self._engine.finish(self.id) not in (None, "error")
+        if not new and not last:  # most calls are the drafter's
+            return
         source = self._source() if new else ""
         logprobs = self._logprobs(len(new))
         for i, (token, origin) in enumerate(new):
@@ -294,6 +292,9 @@ class RequestHandle(Iterator[Event]):
         flush = flush or self._stops.found
         if flush:
             self._held += self._stops.rest()
+        if self._held.isascii():
+            text, self._held = self._held.decode("ascii"), b""
+            return text
         end = len(self._held) if flush else _core.complete_utf8(self._held)
         text, self._held = self._held[:end].decode("utf-8", "replace"), self._held[end:]
         return text

@@ -361,10 +361,11 @@ class SpeculativeSession:
         finally:
             for handle in by_id.values():
                 handle._check()
-                handle._spend("seconds", time.perf_counter() - started)
+                handle._stats.seconds += time.perf_counter() - started
 
     def _serve(self, work: _core.Work, by_id: dict[int, RequestHandle], *, in_memory: bool) -> None:
-        model = self.target if work.model == "target" else self.drafter
+        of_target = work.model == "target"
+        model = self.target if of_target else self.drafter
         started = time.perf_counter()
         try:
             logits = model(work.feeds)
@@ -376,10 +377,11 @@ class SpeculativeSession:
         finally:
             spent = time.perf_counter() - started
             for handle in by_id.values():
-                handle._spend(
-                    "target_seconds" if work.model == "target" else "draft_seconds", spent
-                )
-        if work.model == "target":
+                if of_target:
+                    handle._stats.target_seconds += spent
+                else:
+                    handle._stats.draft_seconds += spent
+        if of_target:
             try:
                 logits = process_all(self._engine, work, by_id, logits)
             except BaseException:  # an interrupt, or rows that cannot be read
