@@ -10,6 +10,11 @@
 
 namespace anydraft {
 
+// A drafter id that shares its target id with others, and the group of the map that these are.
+struct GroupedId {
+  int32_t id, group;
+};
+
 // How a drafter's ids stand for the target's: one for all rows of a pair of models. It owns
 // nothing.
 struct ProjectionView {
@@ -19,8 +24,10 @@ struct ProjectionView {
   // A row stands for the target tokens that the drafter's tokens spell next (string-level rejection
   // sampling's psi), not for those with the same bytes.
   bool spelt = false;
-  detail::MapChunks chunks{};  // of `map`
-  int64_t map_size = 0;        // numbers in `map`
+  detail::MapChunks chunks{};          // of `map`
+  int64_t map_size = 0;                // numbers in `map`
+  const GroupedId* grouped = nullptr;  // `spelt`: the groups of `map` [grouped_count], by id
+  int64_t grouped_count = 0;
 };
 
 // One draft row. No row over the target's ids is written: each entry is fetched when it is read.

@@ -17,6 +17,7 @@ Projection::Projection(const DraftTokenTrie& token_trie, int64_t draft_size, int
     : packed_(pack_token_trie(token_trie, draft_size, target_vocab, draft_vocab)),
       view_{packed_.data(), target_vocab, draft_vocab, true, {}} {
   cut_into_chunks();
+  order_groups();
 }
 
 void Projection::cut_into_chunks() {
@@ -42,6 +43,18 @@ void Projection::cut_into_chunks() {
 void Projection::end_chunk() {
   starts_.push_back(static_cast<int32_t>(ids_.size()));
   group_starts_.push_back(static_cast<int32_t>(groups_.size()));
+}
+
+// A row is then weighed from its first entry to its last, and not gathered.
+void Projection::order_groups() {
+  const detail::MapView map(view_.map, view_.vocab);
+  for (int32_t group = 0; group < view_.map[0]; ++group) {
+    for (int32_t at = map.starts[group]; at < map.starts[group + 1]; ++at)
+      grouped_.push_back({map.ids[at], group});
+  }
+  std::sort(grouped_.begin(), grouped_.end(), [](GroupedId a, GroupedId b) { return a.id < b.id; });
+  view_.grouped = grouped_.data();
+  view_.grouped_count = static_cast<int64_t>(grouped_.size());
 }
 
 }  // namespace anydraft

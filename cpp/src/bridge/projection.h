@@ -28,10 +28,12 @@ class Projection {
  private:
   void cut_into_chunks();
   void end_chunk();
+  void order_groups();
 
   std::vector<int32_t> packed_, starts_, ids_, group_starts_, groups_;
   std::vector<uint32_t> lines_;
   std::vector<uint16_t> group_at_;
+  std::vector<GroupedId> grouped_;
   ProjectionView view_;
 };
 

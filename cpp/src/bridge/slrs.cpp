@@ -40,6 +40,9 @@ DraftTokenTrie::DraftTokenTrie(const Vocabulary& draft, const Vocabulary& target
   }
   index_of_.assign(draft.size(), -1);
   for (int32_t i = 0; i < size(); ++i) index_of_[ids_[i]] = i;
+  for (int32_t id = 0; id < static_cast<int32_t>(index_of_.size()); ++id) {
+    if (index_of_[id] < 0) unspelt_.push_back(id);
+  }
   group_first_tokens();
 }
 

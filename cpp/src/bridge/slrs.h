@@ -40,6 +40,7 @@ class DraftTokenTrie {
   const TokenIds& tokens() const { return tokens_; }              // all of them, one after another
   TokenIds of(int32_t drafter_id) const;                          // target tokens; empty: nothing
   int32_t first_of(int32_t drafter_id) const;                     // -1: none
+  const TokenIds& unspelt() const { return unspelt_; }  // drafter tokens that spell nothing
 
   // Logits over `width` target ids, at the temperature of `distribution`, of the next token of a
   // spelling at `at` that goes on: psi where `at` is the root, psi(. | the tokens so far, goes on)
@@ -58,6 +59,7 @@ class DraftTokenTrie {
   TokenIds lone_token_, lone_id_;  // first tokens that one drafter token alone spells
   TokenIds shared_;                // the other first tokens
   TokenIds index_of_;              // [drafter ids] in ids_, -1: none
+  TokenIds unspelt_;
   struct Grouped {
     int32_t id, group;  // drafter's; index in shared_
   };

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <limits>
 
-#include "bridge/tli.h"
 #include "draft/policy.h"
 
 namespace anydraft {
@@ -65,12 +64,10 @@ void AutoSource::take(const RowsView& rows, int64_t first, RowBackend& backend) 
   if (!text && drawn_.empty()) text = "";  // a tree's root
   now().source->take(rows, first, backend);
   if (!text) return;
-  const int64_t known = std::min<int64_t>(rows.cols, candidates_[0]->pair.drafter->size());
-  CounterfactualAcceptance::Row row{std::move(*text), std::vector<float>(known)};
-  for (int64_t i = 0; i < known; ++i) {
-    row.logits[i] = detail::load(rows.row(first), rows.dtype, i);
-  }
-  if (detail::has_mass(row.logits)) drawn_.push_back(std::move(row));
+  const RowView row{rows.row(first), rows.dtype, rows.cols, first};
+  RowView known = row;
+  known.cols = std::min<int64_t>(rows.cols, candidates_[0]->pair.drafter->size());
+  if (backend.has_mass(known)) drawn_.push_back({std::move(*text), row});
 }
 
 void AutoSource::learn(const RowsView& target, int64_t first, const TokenIds& committed,
@@ -86,7 +83,7 @@ void AutoSource::learn(const RowsView& target, int64_t first, const TokenIds& co
         make_distribution(target, first + node, request_.sampling);
     target_probs.push_back(came[i] < distribution.size ? detail::mass(distribution, came[i]) : 0);
   }
-  acceptance_.add(came, target_probs, drawn_, target.cols);
+  acceptance_.add(came, target_probs, drawn_);
   ++stats_.bridges[now_].rounds;
   report();
 }

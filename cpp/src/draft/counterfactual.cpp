@@ -2,8 +2,10 @@
 
 #include <algorithm>
 
+#include "anydraft/draft.h"
 #include "anydraft/error.h"
-#include "bridge/tli.h"
+#include "rows/draft_rows.h"
+#include "sampling/normalise.h"
 
 namespace anydraft {
 namespace {
@@ -19,19 +21,12 @@ int index_of(Bridge bridge) {
   return bridge == Bridge::kTli ? kTli : bridge == Bridge::kSlrs ? kSlrs : kSlem;
 }
 
-RowsView view_of(const std::vector<float>& row) {
-  const auto width = static_cast<int64_t>(row.size());
-  return {row.data(), DType::kFloat32, 1, width, width, 0};
-}
-
-// Of a token that came: how many times as likely it was in the draft as in the target.
-double ratio_of(const std::vector<float>& distribution, const SamplingParams& params, int32_t token,
-                double target_prob) {
-  if (token >= static_cast<int64_t>(distribution.size()) || !detail::has_mass(distribution))
-    return 0;
-  const double drafted = detail::mass(make_distribution(view_of(distribution), 0, params), token);
+// How many times as likely a token was in the draft as in the target.
+double ratio_of(double drafted, double target_prob) {
   return drafted > 0 ? drafted / target_prob : 0;
 }
+
+RowsView view_of(const RowView& row, int64_t cols) { return {row.data, row.dtype, 1, cols, cols}; }
 
 }  // namespace
 
@@ -50,7 +45,7 @@ CounterfactualAcceptance::CounterfactualAcceptance(const Pair& pair, const Draft
 }
 
 void CounterfactualAcceptance::add(const TokenIds& came, const std::vector<double>& target_probs,
-                                   const std::vector<Row>& rows, int64_t width) {
+                                   const std::vector<Row>& rows) {
   const size_t begin = text_.size(), first = tokens_.size();
   for (int32_t token : came) {
     tokens_.push_back(token);
@@ -64,7 +59,7 @@ void CounterfactualAcceptance::add(const TokenIds& came, const std::vector<doubl
         std::lower_bound(starts_.begin() + static_cast<int64_t>(first), starts_.end(), byte);
     const int64_t token = *start == byte ? start - starts_.begin() : -1;
     const size_t next = token < 0 ? came.size() : static_cast<size_t>(token) - first;
-    Place place = place_of(view_of(row.logits), token, came, target_probs, next, width);
+    Place place = place_of(row.logits, token, came, target_probs, next);
     place.byte = byte;
     places_.push_back(std::move(place));
     if (token >= 0) count_first(places_.back());
@@ -74,43 +69,71 @@ void CounterfactualAcceptance::add(const TokenIds& came, const std::vector<doubl
 }
 
 CounterfactualAcceptance::Place CounterfactualAcceptance::place_of(
-    const RowsView& row, int64_t token, const TokenIds& came,
-    const std::vector<double>& target_probs, size_t next, int64_t width) const {
+    const RowView& row, int64_t token, const TokenIds& came,
+    const std::vector<double>& target_probs, size_t next) const {
   Place place{0, token, {}, {}, {}, {}, -1};
-  RowsView known = row;
-  known.cols = std::min<int64_t>(row.cols, pair_.drafter->size());
   SamplingParams greedy;
   greedy.temperature = 0;
-  const int32_t likeliest = make_distribution(known, 0, greedy).one_hot;
+  const int64_t known = std::min<int64_t>(row.cols, pair_.drafter->size());
+  const int32_t likeliest = make_distribution(view_of(row, known), 0, greedy).one_hot;
   place.likely = pair_.drafter->token_bytes(likeliest);
   place.likely_tokens = pair_.token_trie->of(likeliest);
   if (next >= came.size()) return place;
-  const std::vector<float> shared = detail::project(known, 0, *pair_.map, width, sampling_);
-  place.tli = {{ratio_of(shared, sampling_, came[next], target_probs[next]), 1}};
-  place.slrs = spelt_steps(known, came, target_probs, next, width);
+  place.tli = {{ratio_of(shared_prob(row, came[next]), target_probs[next]), 1}};
+  place.slrs = spelt_steps(row, came, target_probs, next);
   return place;
 }
 
-std::vector<CounterfactualAcceptance::Step> CounterfactualAcceptance::spelt_steps(
-    const RowsView& row, const TokenIds& came, const std::vector<double>& target_probs, size_t next,
-    int64_t width) const {
+// Of a token, as TLI draws it.
+double CounterfactualAcceptance::shared_prob(const RowView& row, int32_t token) const {
+  DraftRow shared;
+  shared.logits = row;
+  shared.projection = &pair_.projection(false, pair_.target->size(), row.cols);
+  prepare(shared, sampling_);
+  detail::Distribution distribution = detail::unread_row(shared);
+  if (token >= distribution.size ||
+      !detail::normalise(distribution, sampling_, row.name, nullptr, nullptr))
+    return 0;
+  return detail::mass(distribution, token);
+}
+
+// Of a token that begins what the drafter's tokens at `next` spell, among those of mass `within`.
+double CounterfactualAcceptance::spelt_prob(const detail::Distribution& distribution,
+                                            DraftTokenTrie::Place at, DraftTokenTrie::Place next,
+                                            double within, int32_t token) const {
   const DraftTokenTrie& token_trie = *pair_.token_trie;
-  SamplingParams weighing = sampling_, of_psi;
-  if (sampling_.greedy()) weighing = {};
-  of_psi.temperature = sampling_.temperature;
-  const detail::Distribution distribution = make_distribution(row, 0, weighing);
+  const double mass = detail::mass_of(distribution, token_trie, next.begin, next.end);
+  if (!(mass > 0)) return 0;
+  if (!sampling_.greedy()) return mass / within;
+  if (mass > within / 2) return 1;
+  const std::vector<float> psi = token_trie.psi(distribution, at, pair_.target->size());
+  return std::max_element(psi.begin(), psi.end()) - psi.begin() == token ? 1 : 0;
+}
+
+std::vector<CounterfactualAcceptance::Step> CounterfactualAcceptance::spelt_steps(
+    const RowView& row, const TokenIds& came, const std::vector<double>& target_probs,
+    size_t next) const {
+  const DraftTokenTrie& token_trie = *pair_.token_trie;
+  const int64_t known = std::min<int64_t>(row.cols, pair_.drafter->size());
+  const detail::Distribution distribution =
+      make_distribution(view_of(row, known), 0, sampling_.greedy() ? SamplingParams{} : sampling_);
+  double within = 1;
+  for (int32_t id : token_trie.unspelt()) {
+    if (id < known) within -= detail::mass(distribution, id);
+  }
   std::vector<Step> steps;
   DraftTokenTrie::Place at = token_trie.root();
   for (size_t i = next; i < came.size() && (steps.empty() || steps.back().ends < 1); ++i) {
-    steps.push_back(
-        {ratio_of(token_trie.psi(distribution, at, width), of_psi, came[i], target_probs[i]), 1});
-    if (steps.back().ratio <= 0) break;
-    at = token_trie.next(at, came[i]);
+    const DraftTokenTrie::Place behind = token_trie.next(at, came[i]);
+    const double drafted = spelt_prob(distribution, at, behind, within, came[i]);
+    steps.push_back({ratio_of(drafted, target_probs[i]), 1});
+    if (drafted <= 0) break;
+    at = behind;
     const int32_t end = at.begin + token_trie.ending(at);
     if (end == at.end) break;
     const double ends = detail::mass_of(distribution, token_trie, at.begin, end);
-    const double goes_on = detail::mass_of(distribution, token_trie, end, at.end);
-    if (goes_on > 0) steps.back().ends = ends / (ends + goes_on);
+    within = detail::mass_of(distribution, token_trie, end, at.end);
+    if (within > 0) steps.back().ends = ends / (ends + within);
   }
   return steps;
 }

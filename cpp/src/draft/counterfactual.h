@@ -24,12 +24,11 @@ class CounterfactualAcceptance {
   // A drafter's row, and what had been drafted of the round when it was given.
   struct Row {
     std::string behind;
-    std::vector<float> logits;
+    RowView logits;
   };
-  // A round: the tokens that came with what the target gave them, the drafter's rows, and the
-  // columns of the target's.
+  // A round: the tokens that came with what the target gave them, and the drafter's rows.
   void add(const TokenIds& came, const std::vector<double>& target_probs,
-           const std::vector<Row>& rows, int64_t width);
+           const std::vector<Row>& rows);
   // Judges anew; may throw what an encoder throws, and be called again.
   void judge();
 
@@ -64,11 +63,13 @@ class CounterfactualAcceptance {
     double kept = 1;     // probability, given all that
   };
 
-  Place place_of(const RowsView& row, int64_t token, const TokenIds& came,
-                 const std::vector<double>& target_probs, size_t next, int64_t width) const;
-  std::vector<Step> spelt_steps(const RowsView& row, const TokenIds& came,
-                                const std::vector<double>& target_probs, size_t next,
-                                int64_t width) const;
+  Place place_of(const RowView& row, int64_t token, const TokenIds& came,
+                 const std::vector<double>& target_probs, size_t next) const;
+  std::vector<Step> spelt_steps(const RowView& row, const TokenIds& came,
+                                const std::vector<double>& target_probs, size_t next) const;
+  double shared_prob(const RowView& row, int32_t token) const;
+  double spelt_prob(const detail::Distribution& distribution, DraftTokenTrie::Place at,
+                    DraftTokenTrie::Place next, double within, int32_t token) const;
   void count_first(const Place& place);
   const Place* find(size_t byte) const;  // null: the drafter's row is not known
   void keep(Reach& reach, double ratio) const;

@@ -152,7 +152,7 @@ std::unique_ptr<DraftSource> make_source(const Pair& pair, const DraftRequest& r
 
 const ProjectionView& Pair::projection(bool spelt, int64_t target_vocab,
                                        int64_t draft_vocab) const {
-  std::shared_ptr<const Projection>& kept = projections_[{spelt, target_vocab, draft_vocab}];
+  std::shared_ptr<const Projection>& kept = (*projections_)[{spelt, target_vocab, draft_vocab}];
   if (!kept && spelt) {
     kept = std::make_shared<Projection>(*token_trie, drafter->size(), target_vocab, draft_vocab);
   } else if (!kept) {

@@ -42,7 +42,8 @@ struct Pair {
 
  private:
   using Shape = std::tuple<bool, int64_t, int64_t>;
-  mutable std::map<Shape, std::shared_ptr<const Projection>> projections_;
+  using Projections = std::map<Shape, std::shared_ptr<const Projection>>;
+  std::shared_ptr<Projections> projections_ = std::make_shared<Projections>();  // of all copies
 };
 
 class DraftSource {

@@ -36,36 +36,27 @@ Distribution own_distribution(const DraftRow& row) {
 }
 
 // Of what the drafter's tokens weigh, by the target token they spell first. A group's sum runs over
-// its ids in their order, wherever a block of them ends.
-void merge_spelt(const DraftRow& row, const detail::MapView& map, std::vector<float>& merged) {
-  Distribution block = own_distribution(row);
-  const auto groups = static_cast<int32_t>(merged.size());
-  const int32_t count = map.starts[groups];
-  float logits[kChunk];
+// its ids in their order.
+void merge_spelt(const DraftRow& row, std::vector<float>& merged) {
+  const Distribution own = own_distribution(row);
+  const GroupedId *at = row.projection->grouped, *last = at + row.projection->grouped_count;
+  const auto groups = static_cast<int64_t>(merged.size());
   double masses[kChunk];
-  block.row = logits;
-  block.dtype = DType::kFloat32;
   thread_local std::vector<double> sums;
   sums.assign(groups, 0.0);
-  int32_t group = 0;
-  for (int32_t begin = 0; begin < count; begin += kChunk) {
-    const int32_t end = std::min(begin + kChunk, count);
-    detail::kernels().gather(row.logits.data, row.logits.dtype, map.ids + begin, end - begin,
-                             -INFINITY, logits);
-    detail::kernels().masses(block, 0, end - begin, masses);
-    for (int32_t at = begin; at < end; ++at) {
-      while (at >= map.starts[group + 1]) ++group;
-      sums[group] += masses[at - begin];
-    }
+  while (at != last) {
+    const int64_t begin = at->id / kChunk * kChunk, end = std::min(begin + kChunk, own.size);
+    detail::kernels().masses(own, begin, end, masses);
+    for (; at != last && at->id < end; ++at) sums[at->group] += masses[at->id - begin];
   }
-  detail::kernels().logits(block, sums.data(), groups, merged.data());
+  detail::kernels().logits(own, sums.data(), groups, merged.data());
 }
 
 void merge(DraftRow& row, float scale) {
-  const detail::MapView map(row.projection->map, row.projection->vocab);
   const int32_t groups = row.projection->map[0];
   row.merged.resize(groups);
-  if (row.projection->spelt) return merge_spelt(row, map, row.merged);
+  if (row.projection->spelt) return merge_spelt(row, row.merged);
+  const detail::MapView map(row.projection->map, row.projection->vocab);
   for (int32_t group = 0; group < groups; ++group) {
     const int32_t first = map.starts[group];
     row.merged[group] = detail::merged_logit(row.logits.data, row.logits.dtype, map.ids + first,
