@@ -54,8 +54,8 @@ def test_preempted_aborted_and_stopped_requests(pair):
     more = {
         "max_model_len": 128,
         "max_num_batched_tokens": 48,
-        "num_gpu_blocks_override": 14,
-        "block_size": 16,
+        "num_gpu_blocks_override": {"gemma<-smollm2": 60, "smollm2<-gemma": 10}[pair],
+        "block_size": 32,
         "worker": True,
     }
     job = {"engine": speculative(*PAIRS[pair], **more), "runs": []}

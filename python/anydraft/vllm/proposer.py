@@ -71,12 +71,14 @@ class Proposer:
         return draft.chain[: len(tokens)] == tokens
 
     def judged(self, id: Hashable, tokens: list[int], sampling: Any, position: int) -> Judged:
-        """A request of a step as it is to be judged, with the drafted tokens the target saw."""
-        if not tokens or not self.drew(id, position, tokens):
-            return Judged(tokens, None, sampling, position)
-        if self.drafter is None or id not in self.drafter.held:  # its cache had to go
-            return Judged([], None, sampling, position, skipped=len(tokens))
-        return Judged(tokens, id, sampling, position)
+        """A request of a step as it is to be judged, with the drafted tokens the target saw; -1
+        stands where vLLM only filled up the step."""
+        rows = len(tokens)
+        tokens = tokens[: tokens.index(-1)] if -1 in tokens else tokens
+        drawn_for = id if tokens and self.drew(id, position, tokens) else None
+        if drawn_for is not None and (self.drafter is None or id not in self.drafter.held):
+            tokens, drawn_for = [], None  # its cache had to go
+        return Judged(tokens, drawn_for, sampling, position, skipped=rows - len(tokens))
 
     def propose(
         self,

@@ -55,9 +55,9 @@ def change_rows(
 
 
 def _texts(drafted: Sequence[Sequence[int]], metadata: Any) -> list[list[int]]:
-    """The text before each row, drafted tokens included."""
+    """The text before each row, drafted tokens included; -1 is none."""
     return [
-        [*text, *tokens[:row]]
+        [*text, *(token for token in tokens[:row] if token >= 0)]
         for text, tokens in zip(metadata.output_token_ids, drafted, strict=True)
         for row in range(len(tokens) + 1)
     ]
