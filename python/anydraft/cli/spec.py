@@ -108,7 +108,12 @@ def _write(
     manifest = {
         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d"),
         "machine": machine(_core.threads()),
-        "arguments": {name: value for name, value in vars(args).items() if name != "run"},
+        "arguments": {
+            **{name: value for name, value in vars(args).items() if name not in ("run", "out")},
+            "questions": args.questions.name,
+            "target": Path(args.target).name,
+            "drafter": [Path(name).name for name in args.drafter],
+        },
         "target": getattr(ours.target, "description", ""),
         "drafters": {
             name: getattr(model, "description", "") for name, model in ours.drafters.items()
