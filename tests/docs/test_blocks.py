@@ -135,7 +135,7 @@ def test_links_lead_somewhere(page: Path) -> None:
     for name in re.findall(r"`((?:cpp|cuda|tests|bench|examples|python)/[\w./-]+)`", text):
         new = any(block.edit and block.edit.file == name for block in BLOCKS)
         assert new or (ROOT / name).exists(), name
-    for name in re.findall(r"bench/results/[\w.-]+\w", text):
+    for name in re.findall(r"bench/results/[\w./-]+\w", text):
         assert (ROOT / name).is_file(), name
 
 
