@@ -30,7 +30,7 @@ from anydraft import SamplingParams, SpeculativeSession, Vocabulary, hf, theory
 PAD, EOS, FIRST = 0, 1, 2  # a byte's id is FIRST + byte
 VOCAB = FIRST + 256
 WINDOW = 64
-SIZES = {  # layers of the decoder
+DECODER_LAYERS = {
     "target": 8,
     "drafter": 1,
 }
@@ -67,7 +67,7 @@ def build(name: str) -> Any:
     torch.manual_seed(len(name))
     config = transformers.T5Config(
         vocab_size=VOCAB, d_model=96, d_ff=192, d_kv=32, num_heads=4, num_layers=1,
-        num_decoder_layers=SIZES[name], dropout_rate=0.0,
+        num_decoder_layers=DECODER_LAYERS[name], dropout_rate=0.0,
         feed_forward_proj="gated-gelu", pad_token_id=PAD, eos_token_id=EOS,
         decoder_start_token_id=PAD,
     )  # fmt: skip
@@ -184,7 +184,7 @@ def main() -> int:
     lines = texts()
     prompts, lines = [squeezed(text) for text in lines[: args.prompts]], lines[args.prompts :]
     models, losses = {}, {}
-    for name in SIZES:
+    for name in DECODER_LAYERS:
         models[name] = build(name)
         kept = args.weights / f"{name}-{args.steps}.pt"
         if not kept.exists():

@@ -107,6 +107,18 @@ struct CudaSampling {
   }
 };
 
+// float32 [rows, width] of what `one` makes of each of the drafter's rows.
+template <class One>
+py::array_t<float> rows_by_target(const py::object& logits, int64_t width, const One& one) {
+  const Rows rows = cpu_rows_from(logits, "draft_logits");
+  py::array_t<float> all({rows.view.rows, width});
+  for (int64_t row = 0; row < rows.view.rows; ++row) {
+    const std::vector<float> made = one(rows.view, row);
+    std::copy(made.begin(), made.end(), all.mutable_data(row, 0));
+  }
+  return all;
+}
+
 }  // namespace
 
 void bind_cuda(py::module_& module) {
@@ -130,13 +142,9 @@ void bind_cuda(py::module_& module) {
       "projected_rows",
       [](const py::object& logits, const VocabularyMap& map, int64_t width,
          const SamplingParams& params) {
-        const Rows rows = cpu_rows_from(logits, "draft_logits");
-        py::array_t<float> all({rows.view.rows, width});
-        for (int64_t row = 0; row < rows.view.rows; ++row) {
-          const std::vector<float> one = detail::project(rows.view, row, map, width, params);
-          std::copy(one.begin(), one.end(), all.mutable_data(row, 0));
-        }
-        return all;
+        return rows_by_target(logits, width, [&](const RowsView& rows, int64_t row) {
+          return detail::project(rows, row, map, width, params);
+        });
       },
       py::arg("logits"), py::arg("map"), py::arg("width"), py::arg("params"), R"(
 float32 [rows, width] logits over target ids, as `bridge="tli"` draws from them; on the CPU.
@@ -148,14 +156,10 @@ Raises:
       "psi_rows",
       [](const py::object& logits, const DraftTokenTrie& token_trie, int64_t width,
          const SamplingParams& params) {
-        const Rows rows = cpu_rows_from(logits, "draft_logits");
-        py::array_t<float> all({rows.view.rows, width});
-        for (int64_t row = 0; row < rows.view.rows; ++row) {
-          const detail::Distribution distribution = make_distribution(rows.view, row, params);
-          const std::vector<float> one = token_trie.psi(distribution, token_trie.root(), width);
-          std::copy(one.begin(), one.end(), all.mutable_data(row, 0));
-        }
-        return all;
+        return rows_by_target(logits, width, [&](const RowsView& rows, int64_t row) {
+          const detail::Distribution distribution = make_distribution(rows, row, params);
+          return token_trie.psi(distribution, token_trie.root(), width);
+        });
       },
       py::arg("logits"), py::arg("token_trie"), py::arg("width"), py::arg("params"),
       "As `projected_rows`, of `bridge=\"slrs\"` where a drafter token begins: filters are in it.");

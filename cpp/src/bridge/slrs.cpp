@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "anydraft/error.h"
-#include "rows/kernels.h"
+#include "rows/draft_rows.h"
 
 namespace anydraft {
 namespace {
@@ -60,7 +60,7 @@ void DraftTokenTrie::group_first_tokens() {
     }
     begin = end;
   }
-  std::sort(grouped_.begin(), grouped_.end(), [](Grouped a, Grouped b) { return a.id < b.id; });
+  std::sort(grouped_.begin(), grouped_.end(), [](GroupedId a, GroupedId b) { return a.id < b.id; });
 }
 
 int32_t DraftTokenTrie::token_at(int32_t index, int32_t depth) const {
@@ -124,13 +124,8 @@ float filtered_logit(const detail::Distribution& distribution, int32_t id) {
 void DraftTokenTrie::psi_of_root(const detail::Distribution& distribution,
                                  std::vector<float>& out) const {
   std::vector<double> sums(shared_.size(), 0.0);
-  double masses[detail::kChunk];
-  for (auto at = grouped_.begin(); at != grouped_.end() && at->id < distribution.size;) {
-    const int64_t begin = at->id - at->id % detail::kChunk;
-    const int64_t end = std::min<int64_t>(begin + detail::kChunk, distribution.size);
-    detail::kernels().masses(distribution, begin, end, masses);
-    for (; at != grouped_.end() && at->id < end; ++at) sums[at->group] += masses[at->id - begin];
-  }
+  const GroupedId* first = grouped_.data();
+  detail::sum_groups(distribution, first, first + grouped_.size(), sums.data());
   const auto width = static_cast<int64_t>(out.size());
   for (size_t i = 0; i < shared_.size(); ++i) {
     if (shared_[i] < width) out[shared_[i]] = detail::logit_of(distribution, sums[i]);

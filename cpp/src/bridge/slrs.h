@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "anydraft/detail/distribution.h"
+#include "anydraft/draft_row.h"
 #include "anydraft/sampling.h"
 #include "anydraft/vocabulary.h"
 
@@ -60,10 +61,7 @@ class DraftTokenTrie {
   TokenIds shared_;                // the other first tokens
   TokenIds index_of_;              // [drafter ids] in ids_, -1: none
   TokenIds unspelt_;
-  struct Grouped {
-    int32_t id, group;  // drafter's; index in shared_
-  };
-  std::vector<Grouped> grouped_;  // the drafter tokens that begin with these, ascending
+  std::vector<GroupedId> grouped_;  // the drafter tokens that begin with these, by index in shared_
 };
 
 namespace detail {

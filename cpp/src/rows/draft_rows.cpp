@@ -35,21 +35,14 @@ Distribution own_distribution(const DraftRow& row) {
   return own;
 }
 
-// Of what the drafter's tokens weigh, by the target token they spell first. A group's sum runs over
-// its ids in their order.
+// Of what the drafter's tokens weigh, by the target token they spell first.
 void merge_spelt(const DraftRow& row, std::vector<float>& merged) {
   const Distribution own = own_distribution(row);
-  const GroupedId *at = row.projection->grouped, *last = at + row.projection->grouped_count;
-  const auto groups = static_cast<int64_t>(merged.size());
-  double masses[kChunk];
+  const GroupedId* first = row.projection->grouped;
   thread_local std::vector<double> sums;
-  sums.assign(groups, 0.0);
-  while (at != last) {
-    const int64_t begin = at->id / kChunk * kChunk, end = std::min(begin + kChunk, own.size);
-    detail::kernels().masses(own, begin, end, masses);
-    for (; at != last && at->id < end; ++at) sums[at->group] += masses[at->id - begin];
-  }
-  detail::kernels().logits(own, sums.data(), groups, merged.data());
+  sums.assign(merged.size(), 0.0);
+  detail::sum_groups(own, first, first + row.projection->grouped_count, sums.data());
+  detail::kernels().logits(own, sums.data(), static_cast<int64_t>(merged.size()), merged.data());
 }
 
 void merge(DraftRow& row, float scale) {
@@ -65,6 +58,16 @@ void merge(DraftRow& row, float scale) {
 }
 
 }  // namespace
+
+void detail::sum_groups(const Distribution& own, const GroupedId* at, const GroupedId* last,
+                        double* sums) {
+  double masses[kChunk];
+  while (at != last && at->id < own.size) {
+    const int64_t begin = at->id - at->id % kChunk, end = std::min(begin + kChunk, own.size);
+    kernels().masses(own, begin, end, masses);
+    for (; at != last && at->id < end; ++at) sums[at->group] += masses[at->id - begin];
+  }
+}
 
 void prepare(DraftRow& row, const SamplingParams& params) {
   row.known.reset();

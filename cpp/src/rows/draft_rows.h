@@ -24,6 +24,10 @@ inline Distribution unread_row(const DraftRow& row) {
   return distribution;
 }
 
+// sums[group] += the masses of its ids in the drafter's own distribution, in their order. Ids that
+// the row does not reach have none.
+void sum_groups(const Distribution& own, const GroupedId* at, const GroupedId* last, double* sums);
+
 inline RowDistribution known_of(const Distribution& distribution) {
   return {distribution.scale, distribution.lower, distribution.exponent, distribution.one_hot,
           distribution.inverse_total};

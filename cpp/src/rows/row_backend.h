@@ -32,8 +32,8 @@ struct DrawTask {
   // Likewise, of a dynamic tree: how many children this node and those that follow may have, each
   // as many as the ones before leave; -1: no limit.
   int32_t budget = -1;
-  bool follows =
-      false;  // shares the budget of the task before it, and takes the numbers behind its
+  // Shares the budget of the task before it, and takes the numbers behind its.
+  bool follows = false;
 };
 
 // The children drawn for one node, before the tree has them.
