@@ -217,7 +217,7 @@ class SpeculativeSession:
         groups: list[list[RequestHandle]] = []
         for i, (one, params, most, processor) in enumerate(each):
             check_sampling(params, "sampling")
-            params = (params or self.sampling).with_seed()
+            params = params or self.sampling
             streams = range(params.n) if own else range(i * params.n, (i + 1) * params.n)
             groups.append(
                 [self._start(one, params, most, processor, stream, stop) for stream in streams]
@@ -247,7 +247,7 @@ class SpeculativeSession:
         if params.n != 1:
             raise InputError(f"[stream] expected n = 1, a stream each, got n = {params.n}")
         return self._start(
-            prompt, params.with_seed(), max_tokens, logits_processor, random_stream, stop
+            prompt, params, max_tokens, logits_processor, random_stream, stop
         )
 
     def report(self, path: str | Path, runs: Sequence[RequestHandle] | None = None) -> None:

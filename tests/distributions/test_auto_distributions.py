@@ -177,6 +177,35 @@ def test_seeded_texts_do_not_depend_on_the_run_or_on_neighbours():
     assert used(alone) == used(first)
 
 
+@pytest.mark.parametrize("bridge", ["tli", "slem"])
+@pytest.mark.parametrize("temperature, seed", [(0, 1), (1, 1), (1, None)])
+def test_requests_together_draft_less_where_rows_cost_more(bridge, temperature, seed):
+    """Eight rows cost what one does, more of them each a call. Alone a request drafts; eight that
+    share the call do not, unless a seed promises a text that would change by it."""
+    target, always, _ = always_and_never()
+    target.row_costs, always.row_costs = [0, *[1] * 8, *range(2, 10)], [0, 0.05]
+    session = SpeculativeSession(target, always, bridge=bridge, draft_length="auto")
+    sampling = SamplingParams(temperature, seed=seed, max_tokens=60)
+    alone = session.generate([0], sampling=sampling)
+    together = session.generate([[0]] * 8, sampling=sampling)
+    assert alone.stats.drafted > 40
+    fixed = bridge == "tli" and temperature == 1 and seed is not None
+    for one in together[1:]:
+        assert one.stats.drafted > 40 if fixed else one.stats.drafted <= 5
+    if seed is not None:
+        assert together[0].tokens == alone.tokens
+
+
+def test_a_short_text_does_not_have_the_drafter_read_a_long_prompt():
+    """Two of 400 tokens come: reading them would cost the drafter four calls of the target's."""
+    target, always, _ = always_and_never()
+    target.row_costs, always.row_costs = [0, *[1] * 16], [0, 0.1]
+    session = SpeculativeSession(target, always, bridge="tli", draft_length="auto")
+    sampling = SamplingParams(seed=1, max_tokens=2)
+    assert session.generate([0] * 400, sampling=sampling).stats.draft_calls == 0
+    assert session.generate([0] * 4, sampling=sampling).stats.draft_calls > 0
+
+
 def test_nothing_in_common_is_plain_decoding():
     """Neither tokens, nor bytes that can be spelt: rounds without drafts, and the text is right."""
     target, stranger = TableModel(TARGET, 1), TableModel(words("x", "y"), 2)

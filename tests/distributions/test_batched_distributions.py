@@ -76,6 +76,19 @@ def test_neighbours_change_no_distribution(options, params):
     assert played.accepted == pytest.approx(alone.accepted, abs=1e-12)
 
 
+@pytest.mark.parametrize("bridge", ["same", "tli", "slrs", "auto"])
+def test_nor_do_lengths_that_go_by_them(bridge):
+    """Without a seed a request drafts less where rows cost more beside others."""
+    target, drafter = pair(bridge)
+    dear = [0, 1, 1, 1, *range(2, 20)]
+    options = {"auto_length": True, "draft_length": 3, "draft_cost": 0.05, "row_costs": dear}
+    played = play(target, drafter, PLAIN, 4, bridge=bridge, beside=BESIDE, **options)
+    expected = exact_distribution(target, PLAIN, 4)
+    assert largest_difference(played.distribution, expected) <= 1e-12
+    alone = play(target, drafter, PLAIN, 4, bridge=bridge, **options)
+    assert played.accepted < alone.accepted - 0.05
+
+
 @pytest.mark.parametrize("options", SHAPES[3:8], ids=str)
 def test_nor_do_threads(three_threads, options):
     target, drafter = pair(options["bridge"])

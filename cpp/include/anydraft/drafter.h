@@ -98,6 +98,9 @@ struct DraftRequest {
   std::optional<SamplingParams> draft_sampling;  // default: as sampling; greedy for SLEM
   TokenIds stop;                                 // target ids that end the text
   uint32_t random_stream = 0;                    // the request number in the keys
+  // The text must not depend on what runs beside it. False: automatic lengths may go by it even
+  // where drafts are drawn, and the text by them.
+  bool seeded = true;
 
   bool stops(int32_t token) const {
     return std::find(stop.begin(), stop.end(), token) != stop.end();
@@ -156,8 +159,9 @@ class Drafter {
 
   // Begins a draft below `context` (target ids, not empty), at most `remaining` tokens deep. The
   // context may have grown or have been cut since the last time. Throws what an encoder throws; the
-  // request is as before then.
-  void propose(int64_t id, const TokenIds& context, int64_t remaining);
+  // request is as before then. Automatic lengths count with target calls that serve `together`
+  // requests, where the text cannot change by it or no seed promises it.
+  void propose(int64_t id, const TokenIds& context, int64_t remaining, int64_t together = 1);
   // What the drafter model is to run now, for all requests or for these; empty: their drafts are
   // done. Feed::request is the id. Changes nothing: the same again until feed() has taken rows.
   std::vector<Feed> next() const;

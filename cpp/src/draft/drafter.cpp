@@ -161,18 +161,30 @@ const ProjectionView& Pair::projection(bool spelt, int64_t target_vocab,
   return kept->view();
 }
 
+namespace {
+
+// Whether the text is the same whatever is drafted.
+bool text_is_fixed(const DrafterOptions& options, const SamplingParams& sampling) {
+  const bool matched = !options.verifier || *options.verifier == Verifier::kMatch;
+  return sampling.greedy() || (info_of(options.bridge).certain && matched);
+}
+
+}  // namespace
+
 struct Drafter::State {
   State(const Pair& pair, DraftRequest asked)
       : request(std::move(asked)),
         policy(pair.options),
         source(make_source(pair, request, stats, pair.options.auto_length ? &policy : nullptr)),
-        own_length(pair.options.auto_length) {}
+        own_length(pair.options.auto_length),
+        by_load(!request.seeded || text_is_fixed(pair.options, request.sampling)) {}
 
   DraftRequest request;
   DraftStats stats;
   DraftPolicy policy;
   std::unique_ptr<DraftSource> source;
   bool own_length;           // the policy decides
+  bool by_load;              // and may go by how many requests run
   int64_t calls_before = 0;  // of the model, when the round began
   TokenIds context;          // what the last draft stands below
   bool settled = true;       // nothing of that draft is to be looked at any more
@@ -239,7 +251,7 @@ void Drafter::add(int64_t id, DraftRequest request) {
 
 void Drafter::forget(int64_t id) { requests_.erase(id); }
 
-void Drafter::propose(int64_t id, const TokenIds& context, int64_t remaining) {
+void Drafter::propose(int64_t id, const TokenIds& context, int64_t remaining, int64_t together) {
   State& request = state(id);
   if (context.empty()) fail("a context of at least one token, got an empty one");
   const TokenIds& before = request.context;
@@ -251,7 +263,9 @@ void Drafter::propose(int64_t id, const TokenIds& context, int64_t remaining) {
     const std::vector<int32_t> kept(path.begin(), path.begin() + (came - before.size() - 1));
     settle(id, TokenIds(context.begin(), context.begin() + static_cast<int64_t>(came)), kept);
   }
-  if (request.own_length && !request.policy.begin(remaining)) remaining = 0;
+  if (!request.by_load) together = 1;
+  const auto length = static_cast<int64_t>(context.size());
+  if (request.own_length && !request.policy.begin(length, remaining, together)) remaining = 0;
   request.calls_before = request.stats.draft_calls;
   request.source->start(context, remaining);
   request.held.clear();

@@ -1,5 +1,6 @@
 // How far a request drafts by itself: from its own past and a fixed cost table, so that a seeded
-// request drafts the same on any run.
+// request drafts the same on any run. Where its text cannot change by that, or no seed promises it,
+// also from how many requests share the target's calls.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +10,7 @@
 
 namespace anydraft {
 
-// Of a round, in target calls on one row. A drafted token costs the target's call a little: real
+// Of a round, in target calls on one row a request. A drafted token costs the target's call a little: real
 // models whose weights are read once for all of them measure 0.01 to 0.07.
 constexpr double kTokenCost = 0.05;
 inline double round_cost(double draft_cost, double draft_calls, int64_t drafted) {
@@ -35,9 +36,9 @@ class DraftPolicy {
     bool draw;   // a token from this row
     bool go_on;  // then ask for another row
   };
-  // A round begins, of at most `remaining` tokens; may be called again before it is settled. False:
-  // it drafts nothing.
-  bool begin(int64_t remaining);
+  // A round begins behind `context` tokens, of at most `remaining`, in a call that serves `together`
+  // requests; may be called again before it is settled. False: it drafts nothing.
+  bool begin(int64_t context, int64_t remaining, int64_t together);
   Step step(double certainty);       // the next row of a chain, and its largest probability
   Step step_agreed(int64_t agreed);  // the next token looked up, behind so many that agree
   // Of the round's steps that drew, the first `kept` were kept.
@@ -55,8 +56,11 @@ class DraftPolicy {
   };
   Step step(size_t grade);
   double speed() const;
+  double call_cost(int64_t rows) const;
   double target_cost(int64_t rows) const;
+  double drafter_cost(double calls) const;
   double gain_beyond(double reach, int64_t rows) const;
+  bool pays_to_read(int64_t remaining) const;
 
   const std::vector<double>& costs_;  // of the target's calls, by rows; may be empty
   const double draft_cost_;           // 0: drafts cost nothing
@@ -64,10 +68,12 @@ class DraftPolicy {
   std::vector<Grade> grades_;
   Grade all_;
   double tokens_, cost_;  // of recent rounds, in target calls on one row
+  int64_t together_ = 1;
   double balance_ = 0;    // tokens less costs of drafts, and what may be lost
   double length_ = 4;     // of recent drafts
-  bool resting_ = false, credited_ = false;
+  bool resting_ = false, credited_ = false, drafting_ = false;
   int64_t untold_ = 0;  // tokens that came since the last draft
+  int64_t unread_ = 0;  // of the prompt, where nothing was drafted yet
   double reach_ = 1;    // of the round: probability that all drawn so far are kept
   std::vector<size_t> drawn_;
 };

@@ -1,5 +1,6 @@
 #include "anydraft/engine.h"
 
+#include <algorithm>
 #include <atomic>
 #include <random>
 #include <string>
@@ -56,13 +57,14 @@ int64_t Engine::add(Request request) {
     fail("a prompt of at most " + std::to_string(context) + " tokens (the target's context), got " +
          std::to_string(request.prompt.size()));
   }
-  if (!request.sampling.seed) {
+  const bool seeded = request.sampling.seed.has_value();
+  if (!seeded) {
     std::random_device random;
     request.sampling.seed = uint64_t{random()} << 32 | random();
   }
   static std::atomic<int64_t> ids{0};
   const int64_t id = ids.fetch_add(2);  // the odd numbers are the drafter's caches
-  requests_.emplace(id, std::make_unique<RequestState>(drafter_, options_, id, std::move(request)));
+  requests_.emplace(id, std::make_unique<RequestState>(drafter_, options_, id, std::move(request), seeded));
   return id;
 }
 
@@ -93,10 +95,12 @@ Work Engine::next() {
 Work Engine::next(const std::vector<int64_t>& ids) {
   pending_ = {};
   std::vector<int64_t> drafting, verifying;
+  const auto running = std::count_if(
+      ids.begin(), ids.end(), [this](int64_t id) { return state(id).finish == Finish::kNot; });
   for (int64_t id : ids) {
     RequestState& request = state(id);
     try {
-      request.prepare();
+      request.prepare(running);
     } catch (const std::exception&) {
       request.fail(std::current_exception());
     }

@@ -17,14 +17,15 @@ namespace {
 }  // namespace
 
 Engine::RequestState::RequestState(Drafter& drafter, const EngineOptions& options, int64_t id,
-                                   Request request)
+                                   Request request, bool seeded)
     : drafter_(drafter),
       options_(options),
       id_(id),
       request_(std::move(request)),
       committed_(request_.prompt) {
   drafter_.add(id_,
-               {request_.sampling, request_.draft_sampling, request_.stop, request_.random_stream});
+               {request_.sampling, request_.draft_sampling, request_.stop, request_.random_stream,
+                    seeded});
   finish_if_full();
 }
 
@@ -43,9 +44,9 @@ void Engine::RequestState::finish_if_full() {
   finish = length ? Finish::kLength : Finish::kContext;
 }
 
-void Engine::RequestState::prepare() {
+void Engine::RequestState::prepare(int64_t together) {
   if (prepared_ || finish != Finish::kNot) return;
-  drafter_.propose(id_, committed_, remaining());
+  drafter_.propose(id_, committed_, remaining(), together);
   prepared_ = true;
 }
 

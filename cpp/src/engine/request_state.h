@@ -15,10 +15,12 @@ namespace anydraft {
 class Engine::RequestState {
  public:
   // Keeps references.
-  RequestState(Drafter& drafter, const EngineOptions& options, int64_t id, Request request);
+  RequestState(Drafter& drafter, const EngineOptions& options, int64_t id, Request request,
+               bool seeded);
 
-  // Starts the next round where one is due; may throw what an encoder throws, and be called again.
-  void prepare();
+  // Starts the next round where one is due, of a call that serves `together` requests; may throw
+  // what an encoder throws, and be called again.
+  void prepare(int64_t together);
   bool drafting() const { return finish == Finish::kNot && drafter_.waits(id_); }
   bool verifying() const { return finish == Finish::kNot && !drafter_.waits(id_); }
   Feed target_feed() const;
