@@ -246,9 +246,7 @@ class SpeculativeSession:
         params = sampling or self.sampling
         if params.n != 1:
             raise InputError(f"[stream] expected n = 1, a stream each, got n = {params.n}")
-        return self._start(
-            prompt, params, max_tokens, logits_processor, random_stream, stop
-        )
+        return self._start(prompt, params, max_tokens, logits_processor, random_stream, stop)
 
     def report(self, path: str | Path, runs: Sequence[RequestHandle] | None = None) -> None:
         """Writes one HTML file of what was decoded: each token by its origin, and what it cost.

@@ -358,3 +358,9 @@ def test_bench_spec_measures_every_cell_and_overwrites_nothing(target, tmp_path,
     assert told.count("## T = ") == 4 and told.count("| plain | 1.00 | 1.00 | 1.00 |") == 4
     assert cli.main([*command, *options]) != 0  # the folder is there
     assert "expected --out to be new" in capsys.readouterr().err
+    command[-1] = str(tmp_path / "another")
+    assert cli.main([*command, "--peer", "llama.cpp"]) != 0
+    assert "expected --peer out of llama.cpp plain" in capsys.readouterr().err
+    assert cli.main([*command, *options, "--peer", "llama.cpp plain"]) != 0  # it reads GGUF files
+    assert "got llama.cpp: no model that it reads" in capsys.readouterr().err
+    assert not (tmp_path / "another").exists()

@@ -87,22 +87,25 @@ def start(
     pythons: Sequence[str],
     files: dict[str, tuple[str, str | None]],
     threads: int,
+    context: int = CONTEXT,
 ) -> tuple[list[Peer], dict[str, str]]:
     """(peers that run, {name of another: why not}).
 
     Args:
-        libraries: out of `MODES`.
+        libraries: out of `MODES`, or with one mode of it, "llama.cpp plain".
         pythons: interpreters that may have them, tried in order; this one is the last.
         files: by library its target and its drafter (None: no mode "draft").
         threads: of each.
+        context: tokens that a library makes room for, where it wants to know.
     """
     peers, missing = [], {}
-    for library in libraries:
+    for name in libraries:
+        library, _, only = name.partition(" ")
         if library not in files:
             missing[library] = "no model that it reads"
             continue
         target, drafter = files[library]
-        modes = [mode for mode in MODES[library] if mode != "draft" or drafter]
+        modes = [only] if only else [m for m in MODES[library] if m != "draft" or drafter]
         python = next((p for p in (*pythons, sys.executable) if _has(p, library)), None)
         if python is None:
             missing[library] = "not installed"
@@ -113,7 +116,7 @@ def start(
                 "drafter": drafter,
                 "mode": mode,
                 "threads": threads,
-                "context": CONTEXT,
+                "context": context,
                 "scratch": str(cache_folder() / "openvino"),
             }
             try:

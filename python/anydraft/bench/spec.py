@@ -11,6 +11,7 @@ from statistics import median
 from typing import Any
 
 from anydraft.bench.decode import PLAIN, Method, Ours
+from anydraft.bench.decode_peers import Peer
 from anydraft.sampling import SamplingParams
 from anydraft.session import SpeculativeSession
 
@@ -25,6 +26,7 @@ class Cell:
 
     Attributes:
         seconds: of the whole call, reading the prompts included.
+        target_calls, drafted, accepted, kept, rounds: 0 for another library, which does not say.
         kept: rounds that kept at least 1, 2, … drafted tokens.
         texts_equal: whether the texts are plain decoding's of the same turn.
     """
@@ -53,13 +55,19 @@ def measure(
     batches: Sequence[int],
     turns: int,
     tokens: int,
+    peers: Sequence[Peer] = (),
     told: Callable[[Cell], None] = lambda cell: None,
 ) -> list[Cell]:
-    """Methods take turns on each task; plain decoding is the first of `methods`."""
+    """Methods take turns on each task; plain decoding is the first of `methods`.
+
+    peers: decode one prompt after another, greedily: they stand in the cells of batch 1 at T = 0.
+    """
     first = next(iter(prompts.values()))[:1]
     sessions = {method.name: session_of(ours, method) for method in methods}
     for session in sessions.values():  # no method pays for first calls
         session.generate(first, max_tokens=4)
+    for peer in peers:
+        peer.run(0, first[0], 4, ours.target.stop_tokens)
     cells = []
     for turn, temperature, batch in product(range(turns), temperatures, batches):
         sampling = SamplingParams(temperature, seed=turn)
@@ -95,7 +103,27 @@ def measure(
                     )
                 )
                 told(cells[-1])
+            for peer in peers if (temperature, batch) == (0, 1) else ():
+                cells.append(_of_peer(peer, turn, task, some, tokens, ours, texts[PLAIN]))
+                told(cells[-1])
     return cells
+
+
+def _of_peer(
+    peer: Peer,
+    turn: int,
+    task: str,
+    prompts: Sequence[Sequence[int]],
+    tokens: int,
+    ours: Ours,
+    plain: list[list[int]],
+) -> Cell:
+    ends = list(ours.target.stop_tokens)
+    runs = [peer.run(i, prompt, tokens, ends) for i, prompt in enumerate(prompts)]
+    seconds = round(sum(run.prefill + run.decoding for run in runs), 4)
+    count = sum(len(run.tokens) for run in runs)
+    equal = [run.tokens for run in runs] == plain
+    return Cell(turn, task, 0.0, 1, peer.name, seconds, count, 0, 0, 0, [0] * POSITIONS, 0, equal)
 
 
 def session_of(ours: Ours, method: Method) -> SpeculativeSession:
@@ -128,7 +156,7 @@ def summary(cells: Sequence[Cell]) -> list[dict[str, Any]]:
         plain = [c for c in cells if (c.temperature, c.batch, c.method) == (*key[:2], PLAIN)]
         tasks = [*dict.fromkeys(c.task for c in own), OVERALL]
         rounds = sum(c.rounds for c in own)
-        drafted = sum(c.drafted for c in own)
+        drafted, calls = sum(c.drafted for c in own), sum(c.target_calls for c in own)
         rows.append(
             {
                 "temperature": key[0],
@@ -136,9 +164,9 @@ def summary(cells: Sequence[Cell]) -> list[dict[str, Any]]:
                 "method": key[2],
                 "tokens_per_second": round(median(_speeds(own, OVERALL)), 2),
                 "over_plain": {task: _over(own, plain, task) for task in tasks},
-                "tokens_per_target_call": round(
-                    sum(c.tokens for c in own) / sum(c.target_calls for c in own), 2
-                ),
+                "tokens_per_target_call": round(sum(c.tokens for c in own) / calls, 2)
+                if calls
+                else None,
                 "acceptance": round(sum(c.accepted for c in own) / drafted, 3) if drafted else None,
                 "kept_by_position": [
                     round(sum(c.kept[i] for c in own) / rounds, 3) if rounds else 0.0
@@ -185,8 +213,10 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
                         row["method"],
                         *(f"{row['over_plain'][task]:.2f}" for task in tasks),
                         f"{row['tokens_per_second']:.1f}",
-                        f"{row['tokens_per_target_call']:.2f}",
-                        kept,
+                        "-"
+                        if row["tokens_per_target_call"] is None
+                        else f"{row['tokens_per_target_call']:.2f}",
+                        kept if row["tokens_per_target_call"] else "-",
                         "equal" if row["texts_equal"] else "differ",
                     ]
                 )

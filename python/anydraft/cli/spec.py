@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from anydraft import InputError, SamplingParams, _core
-from anydraft.bench import decode, spec
+from anydraft.bench import decode, decode_peers, spec
 from anydraft.bench.timing import machine
+from anydraft.cache_folder import cache_folder
 from anydraft.cli.decode import load_pair, questions
 from anydraft.cli.terminal import say
 from anydraft.prompts import prompt_ids
@@ -24,7 +25,8 @@ def add(kinds: Any) -> None:
         help="Spec-Bench's questions: speed over plain by task",
         description="Decodes a fixed sample of questions of each task plainly and by each method, "
         "in turns of one run, on the same models. Whole calls are timed, reading the prompts "
-        "included. Other libraries stand beside these methods in `anydraft bench decode`.",
+        "included. Other libraries stand beside these methods at batch 1 and T = 0; they decode "
+        "a prompt after the other.",
     )
     option = parser.add_argument
     option("--questions", type=Path, required=True, metavar="FILE", help="its question.jsonl")
@@ -37,6 +39,8 @@ def add(kinds: Any) -> None:
     option("--batch", action="append", type=int, help="default: 1, 4 and 8")
     option("--turns", type=int, default=3, help="times that all is measured (default: 3)")
     option("--tokens", type=int, default=64, metavar="N", help="of each text")
+    option("--peer", action="append", default=[], metavar="NAME", help="say 'llama.cpp plain'")
+    option("--peer-python", action="append", default=[], metavar="FILE", help="a Python with peers")
     option("--out", type=Path, required=True, metavar="FOLDER", help="a new one")
     parser.set_defaults(run=run)
 
@@ -57,22 +61,47 @@ def run(args: argparse.Namespace) -> int:
         task: [prompt_ids(ours.target, [{"role": "user", "content": text}]) for text in some]
         for task, some in chosen.items()
     }
-    args.out.mkdir(parents=True)
-    cells = spec.measure(
-        ours,
-        methods,
-        prompts,
-        temperatures=args.temperature or [0.0, 0.7],
-        batches=args.batch or [1, 4, 8],
-        turns=args.turns,
-        tokens=args.tokens,
-        told=_told,
-    )
+    peers = _peers(args, prompts)
+    try:
+        args.out.mkdir(parents=True)
+        cells = spec.measure(
+            ours,
+            methods,
+            prompts,
+            temperatures=args.temperature or [0.0, 0.7],
+            batches=args.batch or [1, 4, 8],
+            turns=args.turns,
+            tokens=args.tokens,
+            peers=peers,
+            told=_told,
+        )
+    finally:
+        for peer in peers:
+            peer.close()
     rows = spec.summary(cells)
-    _write(args, ours, prompts, cells, rows)
+    _write(args, ours, prompts, cells, rows, {peer.name: peer.version for peer in peers})
     print(spec.markdown(rows))
-    greedy = [row for row in rows if row["temperature"] == 0]
+    own = {method.name for method in methods}
+    greedy = [row for row in rows if row["temperature"] == 0 and row["method"] in own]
     return 0 if all(row["texts_equal"] for row in greedy) else 1
+
+
+def _peers(args: argparse.Namespace, prompts: spec.Prompts) -> list[decode_peers.Peer]:
+    """Those of --peer.
+
+    Raises:
+        InputError: one that cannot run here.
+    """
+    files = decode_peers.files_for(args.target, args.drafter, cache_folder() / "models")
+    longest = max(len(ids) for some in prompts.values() for ids in some) + args.tokens
+    peers, missing = decode_peers.start(
+        args.peer, args.peer_python, files, _core.threads(), max(longest, decode_peers.CONTEXT)
+    )
+    for name, why in missing.items():
+        for peer in peers:
+            peer.close()
+        raise InputError(f"[bench spec] expected peers that run here, got {name}: {why}")
+    return peers
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -83,6 +112,11 @@ def _check(args: argparse.Namespace) -> None:
         raise InputError(
             "[bench spec] expected --each, --turns, --tokens and --batch of at least 1, got "
             f"{min(numbers)}"
+        )
+    known = [f"{library} {mode}" for library, modes in decode_peers.MODES.items() for mode in modes]
+    if unknown := sorted(set(args.peer) - set(known)):
+        raise InputError(
+            f"[bench spec] expected --peer out of {', '.join(known)}, got {unknown[0]}"
         )
 
 
@@ -103,13 +137,19 @@ def _write(
     prompts: spec.Prompts,
     cells: list[spec.Cell],
     rows: list[dict[str, Any]],
+    versions: dict[str, str],
 ) -> None:
     """manifest.json, runs.json, table.md, and plot.png where matplotlib is installed."""
     manifest = {
         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d"),
         "machine": machine(_core.threads()),
+        "peers": versions,
         "arguments": {
-            **{name: value for name, value in vars(args).items() if name not in ("run", "out")},
+            **{
+                name: value
+                for name, value in vars(args).items()
+                if name not in ("run", "out", "peer_python")
+            },
             "questions": args.questions.name,
             "target": Path(args.target).name,
             "drafter": [Path(name).name for name in args.drafter],

@@ -31,9 +31,7 @@ def sampling_of(asked: Request, max_tokens: int) -> SamplingParams:
         given["stop"] = asked.stop
     seed = None if asked.seed is None else asked.seed % 2**64
     try:
-        return SamplingParams(
-            seed=seed, max_tokens=max_tokens, logprobs=_logprobs(asked), **given
-        )
+        return SamplingParams(seed=seed, max_tokens=max_tokens, logprobs=_logprobs(asked), **given)
     except InputError as error:
         raise ApiError(400, str(error), code="invalid_value") from None
 
