@@ -138,7 +138,7 @@ def choose(target: Any, drafter: Any, prompts: list[str]) -> SpeculativeSession:
             sampling=GREEDY,
         )
         if not tried:
-            session.generate(prompts[0], max_tokens=2)
+            session.generate(prompts[0], max_tokens=8)
         runs = [run_whole(session, prompt, 64, shown=False).stats for prompt in prompts]
         speed = sum(run.tokens for run in runs) / sum(run.seconds for run in runs)
         rate = sum(run.accepted for run in runs) / max(sum(run.drafted for run in runs), 1)
@@ -156,7 +156,7 @@ def show(
 ) -> Outcome:
     """Decode speculatively (streamed) and plainly, compare, and print what it cost."""
     plain_session = SpeculativeSession(session.target, sampling=session.sampling)
-    session.generate([prompt], max_tokens=2)  # neither side is to pay for first calls
+    session.generate([prompt], max_tokens=8)  # neither side is to pay for first calls
     generation = run_whole(session, prompt, tokens, shown=True)
     plain = run_whole(plain_session, prompt, tokens, shown=False)
     print(f"\n{stats_table([generation, plain])}")

@@ -19,6 +19,7 @@ from anydraft.request import Event, Generation, GenerationStats, RequestHandle, 
 from anydraft.sampling import SamplingParams
 from anydraft.session import SpeculativeSession
 from anydraft.stateless import stateless
+from anydraft.text import Text
 from anydraft.verification import VerifyResult, logits_of, probs, sample, verifiers, verify
 from anydraft.vocabulary import Vocabulary, VocabularyMap
 
@@ -42,6 +43,7 @@ __all__ = [
     "SamplingParams",
     "Slrs",
     "SpeculativeSession",
+    "Text",
     "TokenLogprobs",
     "TreeShape",
     "Trees",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import weakref
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from anydraft import _core
 from anydraft.drafts import TreeShape, kind_number
 from anydraft.errors import InputError
+from anydraft.text import Text
 
 _LONGEST = 15  # draft length "auto": with the root as many rows as a model's costs are known of
 _CONFIDENCE = 0.3  # "auto", where nothing else says when a chain ends
@@ -64,6 +66,11 @@ class Slrs:
 Bridge: TypeAlias = str | Slrs  # a name out of NAMES
 
 
+def is_model(drafter: Any) -> bool:
+    """Whether a drafter is a model, not "lookup", `Text` or None."""
+    return drafter is not None and not isinstance(drafter, str | Text)
+
+
 def choose_bridge(target: Any, drafter: Any, bridge: Any) -> str:
     """The name of the bridge that is meant.
 
@@ -76,6 +83,8 @@ def choose_bridge(target: Any, drafter: Any, bridge: Any) -> str:
         if drafter != "lookup":
             raise InputError(f'[Session] expected a model or "lookup" as drafter, got {drafter!r}')
         return "lookup"
+    if isinstance(drafter, Text):
+        return "text"
     name = "slrs" if isinstance(bridge, Slrs) else bridge
     if name not in NAMES:
         raise InputError(f"[Session] expected a bridge out of {', '.join(NAMES)}, got {bridge!r}")
@@ -98,9 +107,9 @@ def choose_bridge(target: Any, drafter: Any, bridge: Any) -> str:
 def settled_bridge(target: Any, model: Any, bridge: Any) -> Bridge:
     """The bridge by name, for those who do not show the estimator of "auto" the target's rows.
 
-    target: a `Vocabulary`; model: the drafter, "lookup" or None.
+    target: a `Vocabulary`; model: the drafter.
     """
-    if bridge != "auto" or model is None or isinstance(model, str) or model.vocabulary == target:
+    if bridge != "auto" or not is_model(model) or model.vocabulary == target:
         return bridge  # type: ignore[no-any-return]
     shared = _core.VocabularyMapTable(model.vocabulary.table, target.table).shared
     return "tli" if shared else "slem"
@@ -143,12 +152,24 @@ def drafter_options(
         verifier=None if verifier == "auto" else verifier,
         draft_confidence=draft_confidence,
         draft_context=getattr(drafter, "context_length", None) or 0,
+        expected_text=_expected(drafter, target.vocabulary) if name == "text" else None,
     )
+
+
+def _expected(text: Text, vocabulary: Any) -> Callable[[list[int]], list[int]]:
+    # The core is not to hold the function, which may hold the session: no collector looks in there.
+    held = weakref.ref(text)
+
+    def ids(committed: list[int]) -> list[int]:
+        text = held()
+        return [] if text is None else text.ids(vocabulary, committed)
+
+    return ids
 
 
 def draft_cost(target: Any, drafter: Any) -> float:
     """A call of the drafter in calls of the target, from their `row_costs` where both have them."""
-    if drafter in (None, "lookup"):
+    if not is_model(drafter):
         return 0.15
     own, theirs = (getattr(model, "row_costs", None) for model in (drafter, target))
     return float(own[1]) / float(theirs[1]) if own and theirs else 0.15

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from anydraft import _core
-from anydraft.bridges import Bridge, drafter_options, settled_bridge
+from anydraft.bridges import Bridge, drafter_options, is_model, settled_bridge
 from anydraft.drafts import PROPOSAL_KINDS, Proposal, Trees, TreeShape
 from anydraft.errors import InputError
 from anydraft.model import check_model
@@ -72,7 +72,7 @@ class Drafter:
 
     Args:
         target_vocabulary: of the model that will judge.
-        draft_model: a model, or "lookup".
+        draft_model: a model, "lookup", or `Text`.
         bridge: as `SpeculativeSession`'s; "auto" is "same" where the vocabularies are equal, else
             "tli" where they share tokens, else "slem": the one that would choose round by round
             learns from the target's rows, which a host keeps to itself.
@@ -103,12 +103,12 @@ class Drafter:
         scheme: str = "iid",
         verifier: str = "auto",
     ) -> None:
-        lookup = draft_model == "lookup" if isinstance(draft_model, str) else False
         if not isinstance(target_vocabulary, Vocabulary):
             raise InputError(
                 f"[Drafter] expected a Vocabulary as target_vocabulary, got {target_vocabulary!r}"
             )
-        if not lookup:
+        has_model = is_model(draft_model)
+        if has_model or draft_model is None:
             check_model(draft_model, "draft_model")
         if isinstance(draft_length, str):  # what "auto" learns from a host keeps to itself
             raise InputError(f"[Drafter] expected draft_length >= 0, got {draft_length!r}")
@@ -126,7 +126,7 @@ class Drafter:
         )
         self._model = draft_model
         self._width = target_vocabulary.size
-        table = None if lookup else draft_model.vocabulary.table
+        table = draft_model.vocabulary.table if has_model else None
         self._core = _core.Drafter(target_vocabulary.table, table, options)
         self._numbers: dict[Hashable, int] = {}
         self._seeds: dict[int, int | None] = {}

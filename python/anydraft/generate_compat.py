@@ -49,7 +49,7 @@ class Speculative:
     """For `model.generate(..., custom_generate=Speculative(drafter))`.
 
     Args:
-        drafter: a model of transformers, its name, a session's model, or "lookup".
+        drafter: a model of transformers, its name, a session's model, "lookup" or `Text`.
         tokenizer, vocabulary: of the model that generates; read from where it came from unless one
             is given.
         options: of the `SpeculativeSession`.

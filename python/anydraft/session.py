@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from anydraft import _core, stops
-from anydraft.bridges import Bridge, draft_cost, drafter_options, settled_bridge
+from anydraft.bridges import Bridge, draft_cost, drafter_options, is_model, settled_bridge
 from anydraft.drafts import TreeShape
 from anydraft.errors import InputError
 from anydraft.loading import Backend, load_model
@@ -20,6 +20,7 @@ from anydraft.prompts import Prompt, is_list, one_for_each, prompt_ids
 from anydraft.request import Event, RequestHandle
 from anydraft.sampling import SamplingParams, check_sampling, whole_number
 from anydraft.stops import Stop, StopStrings
+from anydraft.text import Text
 from anydraft.verification import current_stream
 
 
@@ -29,7 +30,7 @@ class SpeculativeSession:
     Args:
         target: the model whose text is wanted.
         drafter: a small model, with any vocabulary; "lookup" (what followed the last tokens earlier
-            in the text); None for plain decoding.
+            in the text); `Text` (what a function expects); None for plain decoding.
         bridge: how drafts cross vocabularies. "same": equal ids; "tli": the drafter restricted to
             shared tokens; "slem": drafts as text, greedy by default; "slrs" or `Slrs(...)`: the
             drafter's whole vocabulary, each of its tokens spelt in the target's; "auto": same where
@@ -37,10 +38,10 @@ class SpeculativeSession:
             and slem the request's past rounds speak for (`stats.bridges`; a target on a CUDA
             device: tli, or slem where no token is shared). Timor et al. 2025.
         draft_length: most tokens proposed one after another in a round, at least 0; "auto": a chain
-            of up to 15 goes on while the next token is worth its cost, by the models' `row_costs`
-            and what the request's own past kept at the drafter's certainty (no clock, so a seed
-            still makes the same text); what drafting may lose is bounded: 2 % of the tokens that
-            may come and 1 % of those that came.
+            of up to 15 goes on while the next token is worth its cost, by the models' `row_costs`,
+            what the request's own past kept at the drafter's certainty, and, where no seed's text
+            changes by it, the requests that share the calls (no clock); what drafting may lose is
+            bounded: 2 % of the tokens that may come and 1 % of those that came.
         draft_confidence: a chain is drafted no further once the drafter's own certainty of it (the
             product of its largest probabilities) is below this; 0: always `draft_length`; "auto":
             0.3, or nothing beside `draft_length="auto"`.
@@ -76,7 +77,7 @@ class SpeculativeSession:
     def __init__(
         self,
         target: Model,
-        drafter: Model | Literal["lookup"] | None = None,
+        drafter: Model | Text | Literal["lookup"] | None = None,
         *,
         bridge: Bridge = "auto",
         draft_length: int | Literal["auto"] = 4,
@@ -88,7 +89,7 @@ class SpeculativeSession:
         draft_sampling: SamplingParams | None = None,
     ) -> None:
         check_model(target, "target")
-        if not isinstance(drafter, str | None):
+        if is_model(drafter):
             check_model(drafter, "drafter")
         check_sampling(sampling, "sampling")
         check_sampling(draft_sampling, "draft_sampling")
@@ -112,10 +113,9 @@ class SpeculativeSession:
             verifier,
             self.draft_cost,
         )
-        model: Any = None if isinstance(drafter, str) else drafter
         self._engine = _core.Engine(
             target.vocabulary.table,
-            model.vocabulary.table if model else None,
+            drafter.vocabulary.table if is_model(drafter) else None,
             options,
             target_context=getattr(target, "context_length", None) or 0,
         )
@@ -129,7 +129,7 @@ class SpeculativeSession:
     def from_pretrained(
         cls,
         target: str | Path | Model,
-        drafter: str | Path | Model | None = None,
+        drafter: str | Path | Model | Text | None = None,
         *,
         backend: Backend = "auto",
         device: str = "auto",
@@ -141,7 +141,7 @@ class SpeculativeSession:
 
         Args:
             target: a GGUF file, a folder of safetensors, or a name on the hub; or a model.
-            drafter: the same, "lookup", or None.
+            drafter: the same, "lookup", `Text`, or None.
             backend, device: as in `anydraft.loading.load_model`: the native decoder on CPUs where
                 it knows the model, else transformers.
             weights: of a native target out of a folder; what `native.load` says of it. "int8" and

@@ -147,8 +147,7 @@ void bind_drafter(py::module_& module) {
       .def("__len__", &Drafter::size)
       .def("forget", &Drafter::forget, py::arg("id"))
       .def("propose", &Drafter::propose, py::arg("id"), py::arg("context"), py::arg("remaining"),
-           py::arg("together") = 1,
-           py::call_guard<py::gil_scoped_release>())
+           py::arg("together") = 1, py::call_guard<py::gil_scoped_release>())
       .def("next", py::overload_cast<>(&Drafter::next, py::const_),
            py::call_guard<py::gil_scoped_release>())
       .def(

@@ -61,7 +61,7 @@ def pair(bridge):
     target, drafter = models("longer on either side", seed=7)
     if bridge == "same":
         drafter = TableModel(target.vocabulary, 9)
-    return target, None if bridge in ("none", "lookup") else drafter
+    return target, None if bridge in ("none", "lookup", "text") else drafter
 
 
 @pytest.mark.parametrize("params", [PLAIN, FILTERED])
@@ -74,6 +74,20 @@ def test_neighbours_change_no_distribution(options, params):
     assert largest_difference(played.distribution, expected) <= 1e-12
     alone = play(target, drafter, params, 3, **options)
     assert played.accepted == pytest.approx(alone.accepted, abs=1e-12)
+
+
+@pytest.mark.parametrize("params", [PLAIN, FILTERED])
+def test_nor_does_text_that_is_expected(params):
+    """Right or wrong, as the text so far says."""
+    target, _ = pair("text")
+
+    def expected(committed):
+        return [(len(committed) + i) % target.vocabulary.size for i in range(committed[-1])]
+
+    played = play(target, None, params, 3, beside=BESIDE, bridge="text", expected_text=expected)
+    expected_masses = exact_distribution(target, params, 3)
+    assert largest_difference(played.distribution, expected_masses) <= 1e-12
+    assert played.accepted > 0
 
 
 @pytest.mark.parametrize("bridge", ["same", "tli", "slrs", "auto"])

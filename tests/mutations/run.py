@@ -152,6 +152,13 @@ MUTATIONS = (
         (INVARIANCE,),
     ),
     Mutation(
+        "a seeded text goes by what runs beside it",
+        CORE,
+        "  if (!request.by_load) together = 1;\n",
+        "",
+        ("tests/distributions/test_auto_distributions.py",),
+    ),
+    Mutation(
         "a cancelled stream keeps its caches",
         "python/anydraft/async_session.py",
         "            await asyncio.shield(self._in_thread(stream.handle.cancel))",
@@ -161,8 +168,8 @@ MUTATIONS = (
     Mutation(
         "a slow reader's request goes on",
         "python/anydraft/async_session.py",
-        "if not stream.done and stream.handle.pending < self._ahead",
-        "if not stream.done",
+        "if not s.done and s.handle.pending < self._ahead]",
+        "if not s.done]",
         (ASYNC,),
     ),
 )

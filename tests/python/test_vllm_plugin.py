@@ -101,11 +101,18 @@ class Host:
         return dict(zip(ids, new, strict=True))
 
 
-@pytest.mark.parametrize("bridge", ["tli", "tli and no room", "slrs", "slem", "lookup"])
+def expected(so_far):
+    return "abcab"[len(so_far) % 3 :]
+
+
+@pytest.mark.parametrize("bridge", ["tli", "tli and no room", "slrs", "slem", "lookup", "text"])
 def test_texts_have_the_target_s_distribution(model, bridge):
     """4,000 requests of three tokens in ragged batches, against the exact distribution. The first
     token has no draft yet."""
-    options = {"drafter": "lookup"} if bridge == "lookup" else {"drafter": "m", "bridge": bridge}
+    without = {"lookup": "lookup", "text": f"text:{__name__}:expected"}
+    options = {"drafter": "m", "bridge": bridge}
+    if bridge in without:
+        options = {"drafter": without[bridge]}
     no_room = bridge.endswith("no room")  # caches go before their drafts are judged
     if no_room:
         options |= {"bridge": "tli", "cache_tokens": 1000}
@@ -281,6 +288,8 @@ def test_parameters_of_requests():
         ({"drafter": "m", "greedy_only": 1}, "greedy_only true or false"),
         ({"drafter": "m", "verifier": "match"}, "verifier out of"),
         ({"drafter": "lookup", "weights": "int8"}, "got 'weights'"),
+        ({"drafter": "text:json:dumps", "bridge": "slem"}, "got 'bridge'"),
+        ({"drafter": "text:json:nothing"}, "expected a function as"),
         ({"drafter": "m", "verifier": "traversal"}, "worker_cls of anydraft"),
         ({"drafter": "m", "bridge": "slrs"}, "worker_cls of anydraft"),
         ({"drafter": "m", "bridge": "same"}, "equal vocabularies"),

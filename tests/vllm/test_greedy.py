@@ -1,9 +1,13 @@
 """Greedy text is vLLM's own plain text, whatever is drafted."""
 
 import functools
+import json
+from pathlib import Path
 
 import pytest
-from engines import PAIRS, PROMPTS, engine, run, speculative
+from engines import MODELS, PAIRS, PROMPTS, engine, run, speculative
+
+from anydraft import Vocabulary
 
 GREEDY = {"temperature": 0, "max_tokens": 24, "ignore_eos": True}
 RUNS = [
@@ -25,6 +29,26 @@ def test_greedy_text_is_plain_text(pair, worker):
     for alone, result in zip(plain(pair), results, strict=True):
         assert result["tokens"] == alone
         assert result["counters"]["spec_decode_num_accepted_tokens"] > 100
+
+
+@pytest.mark.parametrize("worker", [False, True], ids=["proposer", "worker"])
+def test_text_that_is_expected(worker, tmp_path):
+    """Each text as it will come, but for some words."""
+    pair = "smollm2<-gemma"
+    vocabulary = Vocabulary.from_file(MODELS[PAIRS[pair][0]])
+    texts = [
+        prompt + vocabulary.decode(tokens).decode("utf-8", "replace")
+        for prompt, tokens in zip(PROMPTS, plain(pair)[1], strict=True)
+    ]
+    file = tmp_path / "texts.json"
+    file.write_text(json.dumps(texts))
+    environment = {"EXPECTED_TEXTS": str(file), "PYTHONPATH": str(Path(__file__).parent)}
+    given = speculative(PAIRS[pair][0], "text:expecting:rest", worker=worker)
+    for alone, result in zip(
+        plain(pair), run({"engine": given, "runs": RUNS}, environment=environment), strict=True
+    ):
+        assert result["tokens"] == alone
+        assert result["counters"]["spec_decode_num_accepted_tokens"] > 250
 
 
 @pytest.mark.parametrize(

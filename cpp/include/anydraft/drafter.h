@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <deque>
 #include <exception>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -86,7 +87,10 @@ struct DrafterOptions {
   // A chain is drafted no further once the drafter's own certainty of it (the product of its
   // largest probabilities at temperature 1) is below this; 0: always draft_length.
   double draft_confidence = 0;
-  int64_t draft_context = 0;                    // longest text in drafter tokens; 0: unlimited
+  int64_t draft_context = 0;  // longest text in drafter tokens; 0: unlimited
+  // Bridge kText: target ids that may follow the committed ones; none where nothing is expected.
+  // Called once a round; what it throws, propose() throws.
+  std::function<TokenIds(const TokenIds& committed)> expected_text;
   std::shared_ptr<RandomSource> random_source;  // null: uniforms by key
 
   void validate()

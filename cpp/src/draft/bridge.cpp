@@ -77,6 +77,7 @@ std::unique_ptr<DraftBridge> make_bridge(DraftRound& round) {
     case Bridge::kTli:
     case Bridge::kNone:
     case Bridge::kLookup:
+    case Bridge::kText:
     case Bridge::kAuto:
       break;
   }

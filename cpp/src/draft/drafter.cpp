@@ -6,8 +6,8 @@
 #include "anydraft/error.h"
 #include "base/shown.h"
 #include "draft/auto_source.h"
-#include "draft/lookup.h"
 #include "draft/model_source.h"
+#include "draft/text_source.h"
 #include "rows/cpu_backend.h"
 #include "rows/draft_rows.h"
 
@@ -78,11 +78,17 @@ void DrafterOptions::validate() const {
     fail("draft_confidence in [0, 1], got " + shown(draft_confidence));
   }
   if (!(draft_cost >= 0)) fail("draft_cost >= 0, got " + shown(draft_cost));
-  for (double cost : row_costs) {
-    if (!(cost >= 0)) fail("row_costs >= 0, got " + shown(cost));
+  for (size_t rows = 0; rows < row_costs.size(); ++rows) {
+    const double cost = row_costs[rows];
+    if (!(cost >= 0) || (rows > 0 && cost == 0)) {
+      fail("row_costs above 0 for one row and more, got " + shown(cost));
+    }
   }
   tree.validate();
   stop_rule.validate();
+  if ((bridge == Bridge::kText) != static_cast<bool>(expected_text)) {
+    fail("expected_text with bridge text, and with no other");
+  }
   if (stop_rule.general() && bridge != Bridge::kSlrs) {
     fail("the stop rule of one drafter token for every bridge but \"slrs\", got another");
   }
@@ -136,7 +142,8 @@ std::unique_ptr<DraftSource> make_source(const Pair& pair, const DraftRequest& r
     case Bridge::kAuto:
       return std::make_unique<AutoSource>(pair, request, stats, policy);
     case Bridge::kLookup:
-      return std::make_unique<LookupSource>(pair, policy);
+    case Bridge::kText:
+      return std::make_unique<TextSource>(pair, policy);
     case Bridge::kNone:
       return std::make_unique<NoSource>();
     case Bridge::kSlrs:
@@ -254,6 +261,7 @@ void Drafter::forget(int64_t id) { requests_.erase(id); }
 void Drafter::propose(int64_t id, const TokenIds& context, int64_t remaining, int64_t together) {
   State& request = state(id);
   if (context.empty()) fail("a context of at least one token, got an empty one");
+  if (together < 1) fail("together >= 1, got " + std::to_string(together));
   const TokenIds& before = request.context;
   if (!request.settled && context.size() > before.size() &&
       std::equal(before.begin(), before.end(), context.begin())) {

@@ -34,12 +34,12 @@ size_t grade_of(const Prior (&priors)[kCount], double value) {
 
 DraftPolicy::DraftPolicy(const DrafterOptions& options)
     : costs_(options.row_costs),
-      draft_cost_(options.bridge == Bridge::kLookup ? 0 : options.draft_cost),
+      draft_cost_(info_of(options.bridge).model ? options.draft_cost : 0),
       longest_(options.draft_length),
       all_{kPriorWeight * kPriorAcceptance, kPriorWeight},
       tokens_(kPriorCost * kPriorSpeed),
       cost_(kPriorCost) {
-  for (const Prior& prior : options.bridge == Bridge::kLookup ? kAgreements : kCertainties) {
+  for (const Prior& prior : info_of(options.bridge).model ? kCertainties : kAgreements) {
     grades_.push_back({kPriorWeight * prior.acceptance, kPriorWeight});
   }
 }
@@ -58,9 +58,10 @@ bool DraftPolicy::begin(int64_t context, int64_t remaining, int64_t together) {
 }
 
 // Whether what the rest of the text is expected to gain is more than it costs the drafter to read
-// what it has not seen. It reads that for one request, which the others of the call wait for.
+// the prompt. It reads that for one request, which the others of the call wait for. Where no costs
+// are known the device may be one that reads prompts at once.
 bool DraftPolicy::pays_to_read(int64_t remaining) const {
-  if (draft_cost_ == 0) return true;
+  if (unread_ == 0 || draft_cost_ == 0 || costs_.size() < 3) return true;
   const double unseen = kReadingCost * static_cast<double>(unread_ + untold_);
   const double cost = draft_cost_ * unseen * static_cast<double>(together_) / call_cost(together_);
   double reach = 1, tokens = 1, best = 1;
@@ -79,7 +80,7 @@ double DraftPolicy::call_cost(int64_t rows) const {
   if (rows < known) return costs_[rows];
   const int64_t last = known - 1, middle = known / 2;  // the first rows may cost next to nothing
   const double slope = (costs_[last] - costs_[middle]) / static_cast<double>(last - middle);
-  return costs_[last] + slope * static_cast<double>(rows - last);
+  return costs_[last] + std::max(slope, 0.0) * static_cast<double>(rows - last);
 }
 
 // As if all requests of the call had as many rows.

@@ -10,8 +10,8 @@
 
 namespace anydraft {
 
-// Of a round, in target calls on one row a request. A drafted token costs the target's call a little: real
-// models whose weights are read once for all of them measure 0.01 to 0.07.
+// Of a round, in target calls on one row a request. A drafted token costs the target's call a
+// little: real models whose weights are read once for all of them measure 0.01 to 0.07.
 constexpr double kTokenCost = 0.05;
 inline double round_cost(double draft_cost, double draft_calls, int64_t drafted) {
   return 1 + draft_cost * draft_calls + kTokenCost * static_cast<double>(drafted);
@@ -21,7 +21,8 @@ inline double round_cost(double draft_cost, double draft_calls, int64_t drafted)
 // speed the request has. How likely a token is kept is known by grades: of the drafter's certainty
 // of its row, or of how long a text agreed that is looked up. Each grade counts what was kept of
 // it. What drafting may lose is bounded: kCredit of the tokens that may come, and kTrying of those
-// that came, in calls of the target. A drafter that has lost this rests.
+// that came, in calls of the target. A drafter that has lost this rests. It begins where the text
+// is expected to gain more than it costs the drafter to read the prompt.
 //
 // Everything is known before a token is drawn from the row in question, so the distributions that
 // are drawn from stand. Optimal stopping of a renewal process; lengths as Leviathan et al. 2023,
@@ -36,8 +37,8 @@ class DraftPolicy {
     bool draw;   // a token from this row
     bool go_on;  // then ask for another row
   };
-  // A round begins behind `context` tokens, of at most `remaining`, in a call that serves `together`
-  // requests; may be called again before it is settled. False: it drafts nothing.
+  // A round begins behind `context` tokens, of at most `remaining`, in a call that serves
+  // `together` requests; may be called again before it is settled. False: it drafts nothing.
   bool begin(int64_t context, int64_t remaining, int64_t together);
   Step step(double certainty);       // the next row of a chain, and its largest probability
   Step step_agreed(int64_t agreed);  // the next token looked up, behind so many that agree
@@ -69,8 +70,8 @@ class DraftPolicy {
   Grade all_;
   double tokens_, cost_;  // of recent rounds, in target calls on one row
   int64_t together_ = 1;
-  double balance_ = 0;    // tokens less costs of drafts, and what may be lost
-  double length_ = 4;     // of recent drafts
+  double balance_ = 0;  // tokens less costs of drafts, and what may be lost
+  double length_ = 4;   // of recent drafts
   bool resting_ = false, credited_ = false, drafting_ = false;
   int64_t untold_ = 0;  // tokens that came since the last draft
   int64_t unread_ = 0;  // of the prompt, where nothing was drafted yet

@@ -64,7 +64,8 @@ int64_t Engine::add(Request request) {
   }
   static std::atomic<int64_t> ids{0};
   const int64_t id = ids.fetch_add(2);  // the odd numbers are the drafter's caches
-  requests_.emplace(id, std::make_unique<RequestState>(drafter_, options_, id, std::move(request), seeded));
+  requests_.emplace(
+      id, std::make_unique<RequestState>(drafter_, options_, id, std::move(request), seeded));
   return id;
 }
 

@@ -23,9 +23,8 @@ Engine::RequestState::RequestState(Drafter& drafter, const EngineOptions& option
       id_(id),
       request_(std::move(request)),
       committed_(request_.prompt) {
-  drafter_.add(id_,
-               {request_.sampling, request_.draft_sampling, request_.stop, request_.random_stream,
-                    seeded});
+  drafter_.add(id_, {request_.sampling, request_.draft_sampling, request_.stop,
+                     request_.random_stream, seeded});
   finish_if_full();
 }
 

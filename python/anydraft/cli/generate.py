@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         return _together(args, session, prompts)
     prompt = prompts[0]
     if args.compare:  # the first call of a model is slow, and neither side is to pay for it
-        session.generate([prompt], max_tokens=min(2, args.max_tokens))
+        session.generate([prompt], max_tokens=min(16, args.max_tokens))
     generation = decode(session, prompt, args.max_tokens, stop=args.stop, shown=not args.json)
     plain, comparison = None, None
     if args.compare and generation.finish_reason != "cancelled":

@@ -28,7 +28,7 @@ def add(commands: Any) -> None:
     )
     option = parser.add_argument
     option("--target", required=True, metavar="MODEL", help="as vLLM takes it")
-    option("--drafter", required=True, metavar="MODEL", help='folder, GGUF, name, or "lookup"')
+    option("--drafter", required=True, metavar="MODEL", help="or lookup, or text:module:function")
     option("--num-speculative-tokens", type=int, default=4, metavar="N")
     option(
         "--worker",
@@ -94,12 +94,12 @@ def configuration(args: argparse.Namespace) -> dict[str, Any]:
 
 def _check_pair(target: str, options: Options, *, exact: bool) -> None:
     drafter = None
-    needed = [target] if options.is_lookup else [target, options.drafter]
+    needed = [target, options.drafter] if options.has_model else [target]
     if missing := [name for name in needed if not Path(name).expanduser().exists()]:
         say(f"not checked, not on this disk: {', '.join(missing)}")
         return
     vocabulary = read_vocabulary(target)
-    if not options.is_lookup:
+    if options.has_model:
         drafter = read_vocabulary(options.drafter)
         shared = VocabularyMap(drafter, vocabulary).shared
         say(f"shared tokens: {shared} of the drafter's {drafter.size}")

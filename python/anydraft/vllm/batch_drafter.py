@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from anydraft.drafter import Draft, Drafter
 from anydraft.errors import InputError, VocabularyError
 from anydraft.loading import load_model
 from anydraft.sampling import SamplingParams
+from anydraft.text import Text
 from anydraft.verification import VerifyResult
 from anydraft.vllm.options import Options
 from anydraft.vocabulary import Vocabulary, VocabularyMap
@@ -54,9 +55,9 @@ class BatchDrafter:
             What the drafter's loader raises.
         """
         model = load_drafter(options)
-        draft = None if options.is_lookup else model.vocabulary
+        draft = model.vocabulary if options.has_model else None
         bridge = choose_bridge(options, target, draft, exact=exact)
-        given = {} if options.is_lookup else {"bridge": bridge}
+        given = {"bridge": bridge} if options.has_model else {}
         self._drafter = Drafter(
             target,
             model,
@@ -147,8 +148,10 @@ class BatchDrafter:
 
 
 def load_drafter(options: Options) -> Any:
-    """The model, or "lookup"."""
-    if options.is_lookup:
+    """The model, "lookup", or the text's function."""
+    if options.text_function is not None:
+        return Text(_forgiving(Text.of_name(options.text_function).function))
+    if not options.has_model:
         return "lookup"
     given = {} if options.weights is None else {"weights": options.weights}
     return load_model(
@@ -159,13 +162,26 @@ def load_drafter(options: Options) -> Any:
     )
 
 
+def _forgiving(function: Callable[[str], str | None]) -> Callable[[str], str | None]:
+    """What it raises costs one draft: the service goes on."""
+
+    def text(so_far: str) -> str | None:
+        try:
+            return function(so_far)
+        except Exception:
+            _log.warning("the text's function failed; nothing is drafted for it", exc_info=True)
+            return None
+
+    return text
+
+
 def choose_bridge(
     options: Options, target: Vocabulary, drafter: Vocabulary | None, *, exact: bool
 ) -> str:
     """The bridge that "auto" means.
 
     Args:
-        drafter: None: of lookup.
+        drafter: None: there is no model.
         exact: whether a worker of ours judges the drafts.
 
     Raises:
@@ -173,7 +189,7 @@ def choose_bridge(
         InputError: a bridge whose drafts vLLM's own sampler cannot judge.
     """
     if drafter is None:
-        return "lookup"
+        return "lookup" if options.text_function is None else "text"
     if drafter == target:
         return "same" if options.bridge == "auto" else options.bridge
     if VocabularyMap(drafter, target).shared == 0:

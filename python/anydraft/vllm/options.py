@@ -17,7 +17,8 @@ class Options:
     """Options of the plug-in.
 
     Attributes:
-        drafter: a model's folder, GGUF file or name, or "lookup".
+        drafter: a model's folder, GGUF file or name; "lookup"; "text:package.module:function", a
+            function from the text so far to what may follow it, as of `anydraft.Text`.
         bridge: as `SpeculativeSession`'s. "auto": "same" where the vocabularies are equal, else
             "tli" with one of our workers and "slem" without.
         draft_length: drafter tokens of a round; None: num_speculative_tokens, and one more for
@@ -60,8 +61,13 @@ class Options:
         return options
 
     @property
-    def is_lookup(self) -> bool:
-        return self.drafter == "lookup"
+    def has_model(self) -> bool:
+        return self.drafter != "lookup" and self.text_function is None
+
+    @property
+    def text_function(self) -> str | None:
+        """The function's name."""
+        return self.drafter.removeprefix("text:") if self.drafter.startswith("text:") else None
 
     def length_for(self, bridge: str, num_speculative_tokens: int) -> int:
         """Drafter tokens of a round."""
@@ -71,7 +77,7 @@ class Options:
 
     def _check_kinds(self) -> None:
         if not isinstance(self.drafter, str) or not self.drafter:
-            _fail('a model or "lookup" as drafter', self.drafter)
+            _fail('a model, "lookup" or "text:..." as drafter', self.drafter)
         if self.bridge not in NAMES:
             _fail(f"bridge out of {', '.join(NAMES)}", self.bridge)
         if self.verifier not in VERIFIERS:
@@ -87,7 +93,7 @@ class Options:
             _fail("a number as draft_confidence", confidence)
 
     def _check_together(self) -> None:
-        if not self.is_lookup:
+        if self.has_model:
             return
         changed = [
             field.name
@@ -96,7 +102,7 @@ class Options:
             and getattr(self, field.name) != field.default
         ]
         if changed:
-            _fail('no options of a model with drafter "lookup"', ", ".join(changed))
+            _fail(f"no options of a model with drafter {self.drafter!r}", ", ".join(changed))
 
 
 def _whole(value: Any, least: int) -> bool:

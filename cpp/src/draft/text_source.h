@@ -1,13 +1,14 @@
-// Prompt lookup: drafts without a model. Saxena 2023, "Prompt lookup decoding".
+// Drafts without a model: prompt lookup (Saxena 2023, "Prompt lookup decoding"), or text that the
+// caller expects.
 #pragma once
 
 #include "draft/source.h"
 
 namespace anydraft {
 
-class LookupSource : public DraftSource {
+class TextSource : public DraftSource {
  public:
-  LookupSource(const Pair& pair, DraftPolicy* policy)
+  TextSource(const Pair& pair, DraftPolicy* policy)
       : pair_(pair), policy_(policy), target_width_(pair.target->size()) {}
   void start(const TokenIds& committed, int64_t remaining) override;
   void settle(const TokenIds&, const std::vector<int32_t>& path) override {

@@ -1,4 +1,4 @@
-#include "draft/lookup.h"
+#include "draft/text_source.h"
 
 #include <algorithm>
 
@@ -33,15 +33,25 @@ Found look_up(const TokenIds& text, size_t length) {
 
 }  // namespace detail
 
-void LookupSource::start(const TokenIds& committed, int64_t remaining) {
+namespace {
+
+// What the caller expects begins as sure as a place that so many tokens led to.
+constexpr int64_t kExpected = 4;
+
+}  // namespace
+
+void TextSource::start(const TokenIds& committed, int64_t remaining) {
   draft_ = {};
   draft_.tree.tokens[0] = committed.back();
   const size_t length = shape_for(pair_.options, remaining).levels();
   int32_t node = 0;
-  detail::Found found = detail::look_up(committed, length);
+  const auto& expected = pair_.options.expected_text;
+  detail::Found found =
+      expected ? detail::Found{expected(committed), kExpected} : detail::look_up(committed, length);
+  if (found.tokens.size() > length) found.tokens.resize(length);
   for (int32_t token : found.tokens) {
     // A prompt may hold ids that the target has no logits for, which it cannot say either.
-    if (token >= target_width_) break;
+    if (token < 0 || token >= target_width_) break;
     if (policy_ && !policy_->step_agreed(found.agreed++).draw) break;
     node = draft_.tree.add(node, token);
   }
