@@ -5,11 +5,12 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeGuard
 
 from anydraft import _core
 from anydraft.drafts import TreeShape, kind_number
 from anydraft.errors import InputError
+from anydraft.model import Model
 from anydraft.text import Text
 
 _LONGEST = 15  # draft length "auto": with the root as many rows as a model's costs are known of
@@ -66,7 +67,7 @@ class Slrs:
 Bridge: TypeAlias = str | Slrs  # a name out of NAMES
 
 
-def is_model(drafter: Any) -> bool:
+def is_model(drafter: Any) -> TypeGuard[Model]:
     """Whether a drafter is a model, not "lookup", `Text` or None."""
     return drafter is not None and not isinstance(drafter, str | Text)
 
@@ -152,7 +153,7 @@ def drafter_options(
         verifier=None if verifier == "auto" else verifier,
         draft_confidence=draft_confidence,
         draft_context=getattr(drafter, "context_length", None) or 0,
-        expected_text=_expected(drafter, target.vocabulary) if name == "text" else None,
+        expect=_expected(drafter, target.vocabulary) if name == "text" else None,
     )
 
 

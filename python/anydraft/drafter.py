@@ -13,6 +13,7 @@ from anydraft.drafts import PROPOSAL_KINDS, Proposal, Trees, TreeShape
 from anydraft.errors import InputError
 from anydraft.model import check_model
 from anydraft.sampling import SamplingParams
+from anydraft.text import Text
 from anydraft.verification import VerifyResult, as_result
 from anydraft.vocabulary import Vocabulary
 
@@ -108,7 +109,7 @@ class Drafter:
                 f"[Drafter] expected a Vocabulary as target_vocabulary, got {target_vocabulary!r}"
             )
         has_model = is_model(draft_model)
-        if has_model or draft_model is None:
+        if has_model or (draft_model != "lookup" and not isinstance(draft_model, Text)):
             check_model(draft_model, "draft_model")
         if isinstance(draft_length, str):  # what "auto" learns from a host keeps to itself
             raise InputError(f"[Drafter] expected draft_length >= 0, got {draft_length!r}")

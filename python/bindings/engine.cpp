@@ -105,38 +105,39 @@ void bind_options(py::module_& module) {
            py::arg("terms") = StopRule{}.terms);
   const DrafterOptions defaults;
   py::class_<DrafterOptions>(module, "DrafterOptions")
-      .def(
-          py::init([](const std::string& bridge, int32_t draft_length, double draft_cost,
-                      std::vector<double> row_costs, bool auto_length, TreeShape tree,
-                      StopRule stop_rule, int32_t scheme,
-                      const std::optional<std::string>& verifier, double draft_confidence,
-                      int64_t draft_context, std::function<TokenIds(const TokenIds&)> expected_text,
-                      Given<RandomSource> random_source) {
-            DrafterOptions options;
-            options.bridge = bridge_by_name(bridge);
-            options.draft_length = draft_length;
-            options.draft_cost = draft_cost;
-            options.row_costs = std::move(row_costs);
-            options.auto_length = auto_length;
-            options.tree = std::move(tree);
-            options.stop_rule = stop_rule;
-            options.scheme = static_cast<ProposalKind>(scheme);
-            if (verifier) options.verifier = verifier_by_name(*verifier);
-            options.draft_confidence = draft_confidence;
-            options.draft_context = draft_context;
-            options.expected_text = std::move(expected_text);
-            options.random_source = or_null(std::move(random_source));
-            return options;
-          }),
-          py::kw_only(), py::arg("bridge") = "none",
-          py::arg("draft_length") = defaults.draft_length,
-          py::arg("draft_cost") = defaults.draft_cost, py::arg("row_costs") = std::vector<double>{},
-          py::arg("auto_length") = false, py::arg_v("tree", TreeShape{}, "TreeShape()"),
-          py::arg_v("stop_rule", StopRule{}, "StopRule()"),
-          py::arg("scheme") = static_cast<int32_t>(defaults.scheme),
-          py::arg("verifier") = py::none(), py::arg("draft_confidence") = 0.0,
-          py::arg("draft_context") = 0, py::arg("expected_text") = py::none(),
-          py::arg("random_source") = py::none());
+      .def(py::init([](const std::string& bridge, int32_t draft_length, double draft_cost,
+                       std::vector<double> row_costs, bool auto_length, TreeShape tree,
+                       StopRule stop_rule, int32_t scheme,
+                       const std::optional<std::string>& verifier, double draft_confidence,
+                       int64_t draft_context,
+                       std::optional<std::function<TokenIds(const TokenIds&)>> expect,
+                       Given<RandomSource> random_source) {
+             DrafterOptions options;
+             options.bridge = bridge_by_name(bridge);
+             options.draft_length = draft_length;
+             options.draft_cost = draft_cost;
+             options.row_costs = std::move(row_costs);
+             options.auto_length = auto_length;
+             options.tree = std::move(tree);
+             options.stop_rule = stop_rule;
+             options.scheme = static_cast<ProposalKind>(scheme);
+             if (verifier) options.verifier = verifier_by_name(*verifier);
+             options.draft_confidence = draft_confidence;
+             options.draft_context = draft_context;
+             if (expect) options.expect = std::move(*expect);
+             options.random_source = or_null(std::move(random_source));
+             return options;
+           }),
+           py::kw_only(), py::arg("bridge") = "none",
+           py::arg("draft_length") = defaults.draft_length,
+           py::arg("draft_cost") = defaults.draft_cost,
+           py::arg("row_costs") = std::vector<double>{}, py::arg("auto_length") = false,
+           py::arg_v("tree", TreeShape{}, "TreeShape()"),
+           py::arg_v("stop_rule", StopRule{}, "StopRule()"),
+           py::arg("scheme") = static_cast<int32_t>(defaults.scheme),
+           py::arg("verifier") = py::none(), py::arg("draft_confidence") = 0.0,
+           py::arg("draft_context") = 0, py::arg("expect") = py::none(),
+           py::arg("random_source") = py::none());
 }
 
 void bind_request(py::module_& module) {

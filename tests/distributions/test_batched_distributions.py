@@ -84,10 +84,10 @@ def test_nor_does_text_that_is_expected(params):
     def expected(committed):
         return [(len(committed) + i) % target.vocabulary.size for i in range(committed[-1])]
 
-    played = play(target, None, params, 3, beside=BESIDE, bridge="text", expected_text=expected)
+    played = play(target, None, params, 3, beside=BESIDE, bridge="text", expect=expected)
     expected_masses = exact_distribution(target, params, 3)
     assert largest_difference(played.distribution, expected_masses) <= 1e-12
-    assert played.accepted > 0
+    assert played.accepted > 0 or params is FILTERED  # of which the first token ends the text
 
 
 @pytest.mark.parametrize("bridge", ["same", "tli", "slrs", "auto"])

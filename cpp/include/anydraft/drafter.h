@@ -90,7 +90,7 @@ struct DrafterOptions {
   int64_t draft_context = 0;  // longest text in drafter tokens; 0: unlimited
   // Bridge kText: target ids that may follow the committed ones; none where nothing is expected.
   // Called once a round; what it throws, propose() throws.
-  std::function<TokenIds(const TokenIds& committed)> expected_text;
+  std::function<TokenIds(const TokenIds& committed)> expect;
   std::shared_ptr<RandomSource> random_source;  // null: uniforms by key
 
   void validate()

@@ -86,8 +86,8 @@ void DrafterOptions::validate() const {
   }
   tree.validate();
   stop_rule.validate();
-  if ((bridge == Bridge::kText) != static_cast<bool>(expected_text)) {
-    fail("expected_text with bridge text, and with no other");
+  if ((bridge == Bridge::kText) != static_cast<bool>(expect)) {
+    fail("expect with bridge text, and with no other");
   }
   if (stop_rule.general() && bridge != Bridge::kSlrs) {
     fail("the stop rule of one drafter token for every bridge but \"slrs\", got another");

@@ -45,7 +45,7 @@ void TextSource::start(const TokenIds& committed, int64_t remaining) {
   draft_.tree.tokens[0] = committed.back();
   const size_t length = shape_for(pair_.options, remaining).levels();
   int32_t node = 0;
-  const auto& expected = pair_.options.expected_text;
+  const auto& expected = pair_.options.expect;
   detail::Found found =
       expected ? detail::Found{expected(committed), kExpected} : detail::look_up(committed, length);
   if (found.tokens.size() > length) found.tokens.resize(length);
