@@ -78,12 +78,10 @@ def spelt_behind(vocabulary: Vocabulary, committed: Sequence[int], text: str) ->
             break
         before.insert(0, spelt)
     try:
+        length = len(text.encode())
         ids = vocabulary.encode(b"".join(before).decode() + text)
-    except UnicodeDecodeError:  # they begin within a character, or end there
+    except (UnicodeError, VocabularyError):  # those before may end within a character
         return []
-    except VocabularyError:
-        return []
-    length = len(text.encode())
     for i in range(len(ids) - 1, -1, -1):
         length -= len(vocabulary.token_bytes(ids[i]) or b"")
         if length <= 0:

@@ -98,7 +98,7 @@ def test_text_that_the_target_cannot_spell_is_not_drafted():
     """Unigram without bytes has not every character."""
     vocabulary = vocabulary_of("xlm_roberta")
     before = vocabulary.encode("hello")
-    for text in (" world", "\n\n", "{\x01", "\U0010ffff"):
+    for text in (" world", "\n\n", "{\x01", "\U0010ffff", "\ud800"):
         ids = spelt_behind(vocabulary, before, text)
         assert ids == [] or vocabulary.decode(ids).decode() == text
     assert spelt_behind(vocabulary, before, "\U0010ffff") == []

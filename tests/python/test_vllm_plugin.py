@@ -249,6 +249,21 @@ def test_a_drafter_that_fails_is_off_and_the_service_goes_on(model, monkeypatch,
     assert not any(host.drafted.values())
 
 
+def odd(so_far):
+    return {"a": 3}[so_far[0]]  # a number, or no such key
+
+
+def test_a_text_s_function_that_fails_costs_drafts_alone(model, caplog):
+    host = Host({"drafter": f"text:{__name__}:odd"}, exact=True)
+    host.add(0, (0, 1, 2, 0))
+    host.add(1, (1, 1, 2, 0))
+    with caplog.at_level(logging.WARNING, "anydraft"):
+        for _ in range(3):
+            assert all(host.step([0, 1]).values())
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert not host.proposer.drafter.failed
+
+
 def test_bad_rows_of_the_target_end_no_service(caplog):
     rows = torch.full((2, 4), torch.nan)
     rows[0] = torch.tensor([0.0, 9.0, 0.0, 0.0])

@@ -35,7 +35,7 @@ def test_greedy_text_is_plain_text(pair, worker):
 def test_text_that_is_expected(worker, tmp_path):
     """Each text as it will come, but for some words."""
     pair = "smollm2<-gemma"
-    vocabulary = Vocabulary.from_file(MODELS[PAIRS[pair][0]])
+    vocabulary = Vocabulary.from_file(Path(MODELS[PAIRS[pair][0]]) / "tokenizer.json")
     texts = [
         prompt + vocabulary.decode(tokens).decode("utf-8", "replace")
         for prompt, tokens in zip(PROMPTS, plain(pair)[1], strict=True)

@@ -34,7 +34,6 @@ struct Pair {
   const ProjectionView& projection(bool spelt, int64_t target_vocab, int64_t draft_vocab) const;
 
   bool across() const { return info_of(options.bridge).across; }
-  bool has_model() const { return info_of(options.bridge).model; }
   // Of drafts that are drawn.
   Verifier verifier() const { return options.verifier.value_or(Verifier::kTraversal); }
   // Equal siblings are one node with several paths.

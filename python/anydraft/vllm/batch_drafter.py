@@ -163,13 +163,20 @@ def load_drafter(options: Options) -> Any:
 
 
 def _forgiving(function: Callable[[str], str | None]) -> Callable[[str], str | None]:
-    """What it raises costs one draft: the service goes on."""
+    """What it raises, said once, costs one draft: the service goes on."""
+    failures = 0
 
     def text(so_far: str) -> str | None:
+        nonlocal failures
         try:
-            return function(so_far)
+            said = function(so_far)
+            if said is None or isinstance(said, str):
+                return said
+            raise InputError(f"[Text] expected text or None, got {said!r}")
         except Exception:
-            _log.warning("the text's function failed; nothing is drafted for it", exc_info=True)
+            failures += 1
+            if failures == 1:
+                _log.warning("the text's function failed: no draft there", exc_info=True)
             return None
 
     return text
