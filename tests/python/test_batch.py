@@ -15,6 +15,7 @@ from anydraft import (
     SpeculativeSession,
     Vocabulary,
 )
+from anydraft.bridges import CERTAIN
 
 BRIDGES = ["none", "lookup", "same", "tli", "slem", "slrs", "auto"]
 SIDES = ("target", "drafter")
@@ -59,6 +60,9 @@ def test_a_request_gives_the_same_whatever_is_beside_it(bridge, shape, several, 
         alone = session(bridge, **shape).generate(prompt, sampling=own, max_tokens=length)
         assert (got.tokens, got.text) == (alone.tokens, alone.text)
         assert got.finish_reason == alone.finish_reason
+        # Automatic lengths may go by the others, where the text does not change by it.
+        if shape == {"draft_length": "auto"} and (own.temperature == 0 or bridge in CERTAIN):
+            continue
         counts = ("target_calls", "draft_calls", "drafted", "accepted", "bridges")
         assert [getattr(got.stats, c) for c in counts] == [getattr(alone.stats, c) for c in counts]
 
