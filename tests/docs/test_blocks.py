@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
@@ -101,6 +102,9 @@ def check_command(command: str, place: str = "") -> None:
     elif program in {"python", "python3"}:
         module = Path(*given[1].split(".")).with_suffix(".py") if given[0] == "-m" else given[0]
         assert (ROOT / module).is_file()
+    elif program == "curl" and place.startswith("docs/guides/serving.md"):  # tests/serve asks so
+        assert given[0].endswith("/v1/completions")
+        assert json.loads(given[given.index("-d") + 1]).keys() == {"model", "prompt", "max_tokens"}
     elif program in {
         "build/server/server",
         "curl",

@@ -366,3 +366,16 @@ def test_bench_spec_measures_every_cell_and_overwrites_nothing(target, tmp_path,
     assert cli.main([*command, *options, "--peer", "llama.cpp plain"]) != 0  # it reads GGUF files
     assert "got llama.cpp: no model that it reads" in capsys.readouterr().err
     assert not (tmp_path / "another").exists()
+
+
+def test_what_cannot_be_is_refused_before_models_are_loaded(capsys):
+    """No file of these is there: the refusal names something else."""
+    for command, told in [
+        (["pair", "nowhere", "lookup"], "expected two models, got lookup"),
+        (
+            ["bench", "acceptance", "--target", "a.gguf", "--drafter", "b", "--prompts", "p"],
+            "a.gguf",
+        ),
+    ]:
+        assert cli.main(command) == 2
+        assert told in capsys.readouterr().err

@@ -8,6 +8,7 @@ import argparse
 import json
 import sys
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ def add(kinds: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure, report, and return the exit status."""
+    _check(args)
     texts = _texts(args.prompts)
     temperatures = _temperatures(args.temperatures)
     target = load_target(args)
@@ -61,6 +63,17 @@ def run(args: argparse.Namespace) -> int:
         plot(result, args.plot)
     sys.stdout.write(markdown(result) + "\n")
     return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    """What would only fail after minutes."""
+    if args.backend != "hf" or any(name.endswith(".gguf") for name in (args.target, args.drafter)):
+        raise InputError(
+            "[bench acceptance] expected models of transformers (a folder or name, --backend hf), "
+            f"got --backend {args.backend}, {args.target} and {args.drafter}"
+        )
+    if args.plot and find_spec("matplotlib") is None:
+        raise InputError("[bench acceptance] expected matplotlib for --plot: install extra plot")
 
 
 def _texts(file: Path) -> list[str]:

@@ -44,8 +44,13 @@ def add(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Ask and answer until the input ends."""
     session = make_session(args, sampling_of(args))
-    if not hasattr(session.target, "chat"):
-        raise InputError("[chat] expected a target with a chat template, got none")
+    try:
+        target: Any = session.target
+        target.chat([{"role": "user", "content": "?"}])
+    except (AttributeError, InputError):
+        raise InputError(
+            f"[chat] expected a target with a chat template, an instruct model, got {args.target}"
+        ) from None
     chat = _Chat(session, args.system, args.max_tokens)
     if sys.stdin.isatty():
         import readline  # noqa: F401  (input() edits lines and has a history by it)

@@ -105,7 +105,7 @@ def _numbers(args: argparse.Namespace, names: list[str]) -> list[int]:
     if not (0 <= args.tune <= first < last <= len(names) or (args.method and first < last)):
         raise InputError(
             f"[bench decode] expected --range A:B behind the {args.tune} tuning prompts and within "
-            f"{len(names)}, got {args.range}"
+            f"{len(names)}, got {args.range} (of few prompts say --tune 1 --range 1:{len(names)})"
         )
     return list(range(first, min(last, len(names))))
 

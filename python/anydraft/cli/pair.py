@@ -116,6 +116,10 @@ def run(args: argparse.Namespace) -> int:
     """Measure, predict, report."""
     if args.max_tokens < 8:
         raise InputError(f"[pair] expected --max-tokens >= 8, got {args.max_tokens}")
+    if args.drafter in ("lookup", "none"):
+        raise InputError(
+            f"[pair] expected two models, got {args.drafter}: `anydraft bench decode` has lookup"
+        )
     target = load_target(args)
     drafter = load_drafter(args)
     prompts = args.prompt or list(PROMPTS)
