@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from anydraft.drafter import Draft, Drafter
@@ -147,10 +147,26 @@ class BatchDrafter:
             self.forget(ask.id)
 
 
+@dataclass(frozen=True)
+class _ForgivingText(Text):
+    """What its function does wrong, said once, costs one draft: the service goes on."""
+
+    failures: list[Exception] = field(default_factory=list)
+
+    def ids(self, vocabulary: Vocabulary, committed: Sequence[int]) -> list[int]:
+        try:
+            return super().ids(vocabulary, committed)
+        except Exception as error:
+            if not self.failures:
+                _log.warning("the text's function failed: no draft there", exc_info=True)
+                self.failures.append(error)
+            return []
+
+
 def load_drafter(options: Options) -> Any:
     """The model, "lookup", or the text's function."""
     if options.text_function is not None:
-        return Text(_forgiving(Text.of_name(options.text_function).function))
+        return _ForgivingText.of_name(options.text_function)
     if not options.has_model:
         return "lookup"
     given = {} if options.weights is None else {"weights": options.weights}
@@ -160,26 +176,6 @@ def load_drafter(options: Options) -> Any:
         device=options.device,
         **given,
     )
-
-
-def _forgiving(function: Callable[[str], str | None]) -> Callable[[str], str | None]:
-    """What it raises, said once, costs one draft: the service goes on."""
-    failures = 0
-
-    def text(so_far: str) -> str | None:
-        nonlocal failures
-        try:
-            said = function(so_far)
-            if said is None or isinstance(said, str):
-                return said
-            raise InputError(f"[Text] expected text or None, got {said!r}")
-        except Exception:
-            failures += 1
-            if failures == 1:
-                _log.warning("the text's function failed: no draft there", exc_info=True)
-            return None
-
-    return text
 
 
 def choose_bridge(
