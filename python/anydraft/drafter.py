@@ -109,7 +109,7 @@ class Drafter:
                 f"[Drafter] expected a Vocabulary as target_vocabulary, got {target_vocabulary!r}"
             )
         has_model = is_model(draft_model)
-        if has_model or (draft_model != "lookup" and not isinstance(draft_model, Text)):
+        if draft_model != "lookup" and not isinstance(draft_model, Text):
             check_model(draft_model, "draft_model")
         if isinstance(draft_length, str):  # what "auto" learns from a host keeps to itself
             raise InputError(f"[Drafter] expected draft_length >= 0, got {draft_length!r}")
