@@ -124,7 +124,8 @@ class NativeModel:
     @property
     def cached_requests(self) -> int:
         """How many requests have a cache now."""
-        return self._decoder.cached_requests
+        with self._turn:
+            return self._decoder.cached_requests
 
     @property
     def step_bytes(self) -> int:

@@ -51,6 +51,41 @@ TEST(DecoderPass, AGgufFileIsTheSameModelAsItsFolder) {
   EXPECT_THROW(Decoder(file, exact), Error);
 }
 
+std::string config_with(const std::string& entry) {
+  return "{" + entry + ", " + std::string(testing::kLlamaConfig).substr(1);
+}
+
+// As llama.cpp reads it: files may leave the type out, and older ones name the factor otherwise.
+TEST(DecoderPass, AGgufFilesScaleWithoutATypeIsLinear) {
+  const testing::ScratchFolder folder;
+  testing::write_llama_folder(folder);
+  folder.write("config.json", config_with(R"("rope_scaling": {"type": "linear", "factor": 4.0})"));
+  DecoderOptions exact;
+  exact.weights = DecoderWeights::kFloat32;
+  Decoder ours(folder.path(), exact);
+  const Feed text = chain({1, 2, 3, 4, 5, 6, 7, 8}, 0, 8);
+  const Logits scaled = ours.forward({text});
+  for (const char* key : {"llama.rope.scaling.factor", "llama.rope.scale_linear"}) {
+    testing::Gguf file = testing::llama_gguf();
+    Decoder theirs(folder.write("model.gguf", file.number(key, 4.0f).build()));
+    EXPECT_TRUE(same_bits(scaled, theirs.forward({text}))) << key;
+  }
+}
+
+TEST(DecoderPass, WhatIsNotReadIsRefused) {
+  const testing::ScratchFolder folder;
+  const std::string file = folder.write(
+      "model.gguf", testing::llama_gguf().whole("llama.rope.dimension_count", 4).build());
+  EXPECT_THROW(Decoder{file}, Error);  // its rows are ordered by whole heads
+  EXPECT_THROW(Decoder{std::string(5000, 'a')}, Error);
+  testing::write_llama_folder(folder);
+  for (const char* entry : {R"("rope_scaling": "linear")", R"("tie_word_embeddings": "true")",
+                            R"("no_rope_layers": [true])", R"("hidden_act": 1)"}) {
+    folder.write("config.json", config_with(entry));
+    EXPECT_THROW(Decoder{folder.path()}, Error) << entry;
+  }
+}
+
 TEST(DecoderPass, NothingIsAllocatedOnceItIsWarm) {
   const testing::ScratchFolder folder;
   testing::write_llama_folder(folder);

@@ -32,12 +32,14 @@ void check(const DecoderConfig& config) {
     require(!turns || (rope->theta > 0 && std::isfinite(rope->theta) && rope->factor > 0 &&
                        std::isfinite(rope->factor)),
             "a positive rope base and factor");
-    require(!turns || (rope->original_context >= 1 && rope->original_context <= INT32_MAX) ||
+    require((rope->original_context >= 1 && rope->original_context <= INT32_MAX) ||
                 rope->type == "default",
             "an original context length");
     require(!turns || (rope->dimensions >= 2 && rope->dimensions % 2 == 0 &&
                        rope->dimensions <= config.head_size),
             "an even number of turning dimensions within a head");
+    require(!config.pairs_of_neighbours || rope->dimensions == config.head_size,
+            "heads that turn whole");
     const auto half = static_cast<size_t>(rope->dimensions / 2);
     if (rope->type == "longrope") {
       require(rope->short_factor.size() == half && rope->long_factor.size() == half,

@@ -66,13 +66,14 @@ Rope read_rope(const Reader& in, const DecoderConfig& config, double theta) {
   Rope rope;
   rope.theta = in.number("rope.freq_base", theta);
   rope.dimensions = in.whole("rope.dimension_count", config.head_size);
-  rope.type = in.text("rope.scaling.type", "none");
+  rope.type = in.text("rope.scaling.type", "linear");
   if (rope.type == "none") rope.type = "default";
   if (rope.type != "default" && rope.type != "linear" && rope.type != "yarn" &&
       rope.type != "longrope") {
     in.fail("rope.scaling.type none, linear, yarn or longrope");
   }
-  rope.factor = in.number("rope.scaling.factor", 1);
+  rope.factor = in.number("rope.scaling.factor", in.number("rope.scale_linear", 0));
+  if (rope.factor == 0) rope.factor = 1;
   rope.original_context =
       in.number("rope.scaling.original_context_length", static_cast<double>(config.context));
   rope.beta_fast = in.number("rope.scaling.yarn_beta_fast", 32);

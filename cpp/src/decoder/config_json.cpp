@@ -49,16 +49,23 @@ class Reader {
   }
   bool truth(const char* key, bool otherwise) const {
     const Json* value = find(key);
+    if (value && !value->is(Json::Kind::kBool)) fail(std::string(key) + " as true or false");
     return value ? value->truth() : otherwise;
   }
   std::string text(const char* key, const char* otherwise) const {
     const Json* value = find(key);
+    if (value && !value->is(Json::Kind::kText)) fail(std::string(key) + " as a text");
     return value ? value->text() : otherwise;
   }
   std::vector<double> numbers(const char* key) const {
     std::vector<double> all;
-    if (const Json* value = find(key)) {
-      for (const Json& item : value->items()) all.push_back(item.number());
+    const Json* value = find(key);
+    if (!value) return all;
+    for (const Json& item : value->items()) {
+      if (item.is(Json::Kind::kNumber)) all.push_back(item.number());
+    }
+    if (!value->is(Json::Kind::kArray) || all.size() != value->items().size()) {
+      fail(std::string(key) + " as numbers");
     }
     return all;
   }
@@ -81,6 +88,7 @@ Rope read_rope(const Reader& config, const Json* parameters, double theta, int64
                int64_t context) {
   static const Json kNothing;
   const Reader in(parameters ? *parameters : kNothing);
+  if (parameters && !parameters->is(Json::Kind::kObject)) fail("an object of rope parameters");
   Rope rope;
   rope.type = in.text("rope_type", in.text("type", "default").c_str());
   bool known = false;
@@ -115,7 +123,9 @@ Rope read_rope(const Reader& config, const Json* parameters, double theta, int64
 
 void read_ropes(const Reader& in, const Family& family, DecoderConfig& config) {
   const Json* parameters = in.find("rope_parameters");
-  if (!parameters || parameters->members().empty()) parameters = in.find("rope_scaling");
+  const bool said = parameters && !(parameters->is(Json::Kind::kObject) &&
+                                    parameters->members().empty());
+  if (!said) parameters = in.find("rope_scaling");
   const Json* full = parameters ? parameters->find("full_attention") : nullptr;
   const Json* local = parameters ? parameters->find("sliding_attention") : nullptr;
   config.rope =

@@ -1,10 +1,9 @@
 #include "anydraft/decoder.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstdio>
 #include <map>
-#include <mutex>
-#include <set>
 #include <unordered_map>
 
 #include "anydraft/error.h"
@@ -29,7 +28,9 @@ class LogitsStore {
  public:
   std::shared_ptr<float[]> take(size_t count) {
     for (Kept& kept : kept_) {
-      if (kept.numbers.use_count() == 1 && kept.count >= count) return kept.numbers;
+      if (kept.numbers.use_count() != 1 || kept.count < count) continue;
+      std::atomic_thread_fence(std::memory_order_acquire);  // another thread may have read them
+      return kept.numbers;
     }
     const auto idle = [](const Kept& kept) { return kept.numbers.use_count() == 1; };
     kept_.erase(std::remove_if(kept_.begin(), kept_.end(), idle), kept_.end());  // all too small

@@ -90,7 +90,8 @@ void SafetensorsFolder::read(const std::string& path) {
 SafetensorsFolder::SafetensorsFolder(const std::string& folder) {
   const std::filesystem::path base(folder);
   const std::filesystem::path index = base / "model.safetensors.index.json";
-  if (!std::filesystem::exists(index)) {
+  std::error_code unknown;
+  if (!std::filesystem::exists(index, unknown)) {
     read((base / "model.safetensors").string());
   } else {
     const Json json = read_json(index.string());

@@ -287,7 +287,8 @@ class Loader {
 }  // namespace
 
 Weights load_weights(const std::string& path, DecoderWeights kind) {
-  if (!std::filesystem::is_directory(path)) {
+  std::error_code unknown;  // what is no path is met where the file is opened
+  if (!std::filesystem::is_directory(path, unknown)) {
     if (kind != DecoderWeights::kDefault) {
       fail("no choice of weights with a GGUF file, which is taken as it is");
     }
@@ -298,7 +299,7 @@ Weights load_weights(const std::string& path, DecoderWeights kind) {
   const std::filesystem::path folder(path), generation = folder / "generation_config.json";
   const Json json = read_json((folder / "config.json").string());
   Json said;
-  const bool has_generation = std::filesystem::exists(generation);
+  const bool has_generation = std::filesystem::exists(generation, unknown);
   if (has_generation) said = read_json(generation.string());
   const DecoderConfig config = config_of(json, has_generation ? &said : nullptr);
   const SafetensorsFolder files(path);
