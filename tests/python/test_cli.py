@@ -1,5 +1,6 @@
 """The command line on two tiny random models with different BPEs."""
 
+import gzip
 import json
 import os
 import re
@@ -333,23 +334,28 @@ def test_bench_across_vocabularies(tmp_path, target, drafter):
 
 
 def test_bench_spec_measures_every_cell_and_overwrites_nothing(target, tmp_path, capsys):
-    """Questions of two tasks, against sessions of our own: tokens, and equal texts."""
+    """Questions of three tasks out of two files: tokens, and equal texts."""
     lines = [
         {"question_id": i, "category": category, "turns": [f"The cat sat on the mat, {i}."]}
         for i, category in enumerate(["qa", "writing", "math", "qa", "qa"])
     ]
     questions = tmp_path / "question.jsonl"
     questions.write_text("\n".join(map(json.dumps, lines)))
-    command = ["bench", "spec", "--questions", str(questions), "--target", target]
+    functions = tmp_path / "HumanEval.jsonl.gz"
+    with gzip.open(functions, "wt") as file:
+        file.write(json.dumps({"task_id": "HumanEval/0", "prompt": "def cat(mat):\n"}))
+    command = ["bench", "spec", "--questions", str(questions), "--questions", str(functions)]
+    command += ["--target", target]
     command += ["--out", str(tmp_path / "out")]
     options = ["--method", "lookup 8", "--batch", "1", "--batch", "2", "--turns", "2"]
     options += ["--each", "2", "--tokens", "64"]
     assert cli.main([*command, *options]) == 0
     cells = json.loads((tmp_path / "out" / "runs.json").read_text())
-    assert len(cells) == 2 * 2 * 2 * 2 * 2  # turns, temperatures, batches, tasks, methods
+    assert len(cells) == 2 * 2 * 2 * 3 * 2  # turns, temperatures, batches, tasks, methods
     assert {(cell["task"], cell["tokens"] <= 128) for cell in cells} == {
         ("qa", True),
         ("conversation", True),
+        ("HumanEval", True),
     }
     assert all(cell["texts_equal"] for cell in cells if cell["temperature"] == 0)  # others: no seed
     for cell in cells:
@@ -357,7 +363,7 @@ def test_bench_spec_measures_every_cell_and_overwrites_nothing(target, tmp_path,
         assert (cell["drafted"] > 0) >= (cell["method"] == "lookup 8" and cell["temperature"] == 0)
     told = (tmp_path / "out" / "table.md").read_text()
     assert told in capsys.readouterr().out
-    assert told.count("## T = ") == 4 and told.count("| plain | 1.00 | 1.00 | 1.00 |") == 4
+    assert told.count("## T = ") == 4 and told.count("| plain | 1.00 | 1.00 | 1.00 | 1.00 |") == 4
     assert cli.main([*command, *options]) != 0  # the folder is there
     assert "expected --out to be new" in capsys.readouterr().err
     command[-1] = str(tmp_path / "another")

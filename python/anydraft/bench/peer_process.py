@@ -81,7 +81,10 @@ def llama_cpp(options: dict[str, Any]) -> tuple[Generate, str]:
         draft = llama_speculative.LlamaPromptLookupDecoding(num_pred_tokens=_DRAFTED)
     if options["mode"] == "draft":
         draft = _llama_cpp_drafter(library.Llama(options["drafter"], **shared))
-    model = library.Llama(options["target"], draft_model=draft, **shared)
+    # Speculation wants the logits of every place, and says so to itself alone: its room for them is
+    # else that of one batch, which a longer prompt overruns.
+    every = {"logits_all": draft is not None}
+    model = library.Llama(options["target"], draft_model=draft, **every, **shared)
 
     def generate(prompt: list[int], tokens: int, ends: list[int]) -> Iterator[int]:
         model.reset()

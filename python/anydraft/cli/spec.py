@@ -1,4 +1,4 @@
-"""`anydraft bench spec`: Spec-Bench's questions, by task, temperature and batch size."""
+"""`anydraft bench spec`: questions by task, temperature and batch size, on the same models."""
 
 from __future__ import annotations
 
@@ -29,7 +29,14 @@ def add(kinds: Any) -> None:
         "a prompt after the other.",
     )
     option = parser.add_argument
-    option("--questions", type=Path, required=True, metavar="FILE", help="its question.jsonl")
+    option(
+        "--questions",
+        action="append",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="Spec-Bench's question.jsonl; again: HumanEval.jsonl.gz, its functions as a task",
+    )
     option("--target", required=True, metavar="MODEL")
     option("--drafter", action="append", default=[], metavar="MODEL")
     option("--drafter-weights", default="int4", help="of drafters out of folders (default: int4)")
@@ -41,6 +48,7 @@ def add(kinds: Any) -> None:
     option("--tokens", type=int, default=64, metavar="N", help="of each text")
     option("--peer", action="append", default=[], metavar="NAME", help="say 'llama.cpp plain'")
     option("--peer-python", action="append", default=[], metavar="FILE", help="a Python with peers")
+    option("--openvino-drafter", metavar="FILE", help="a GGUF file: it does not read Q5_0")
     option("--out", type=Path, required=True, metavar="FOLDER", help="a new one")
     parser.set_defaults(run=run)
 
@@ -56,7 +64,9 @@ def run(args: argparse.Namespace) -> int:
             f"[bench spec] expected methods out of {', '.join(every)}, got {unknown[0]}"
         )
     methods = [every[decode.PLAIN], *(every[name] for name in names)]
-    chosen = sample(questions(args.questions), args.each)
+    chosen: dict[str, list[str]] = {}
+    for file in args.questions:
+        chosen |= sample(questions(file), args.each)
     prompts = {
         task: [prompt_ids(ours.target, [{"role": "user", "content": text}]) for text in some]
         for task, some in chosen.items()
@@ -92,7 +102,9 @@ def _peers(args: argparse.Namespace, prompts: spec.Prompts) -> list[decode_peers
     Raises:
         InputError: one that cannot run here.
     """
-    files = decode_peers.files_for(args.target, args.drafter, cache_folder() / "models")
+    files = decode_peers.files_for(
+        args.target, args.drafter, cache_folder() / "models", args.openvino_drafter
+    )
     longest = max(len(ids) for some in prompts.values() for ids in some) + args.tokens
     peers, missing = decode_peers.start(
         args.peer, args.peer_python, files, _core.threads(), max(longest, decode_peers.CONTEXT)
@@ -148,9 +160,9 @@ def _write(
             **{
                 name: value
                 for name, value in vars(args).items()
-                if name not in ("run", "out", "peer_python")
+                if name not in ("run", "out", "peer_python", "openvino_drafter")
             },
-            "questions": args.questions.name,
+            "questions": [file.name for file in args.questions],
             "target": Path(args.target).name,
             "drafter": [Path(name).name for name in args.drafter],
         },
