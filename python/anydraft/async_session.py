@@ -153,9 +153,10 @@ class AsyncSession:
     async def close(self) -> None:
         """Cancels what is going on, whose readers get an `Error`, and lets the thread go."""
         self._closed = self._asked = True
-        self._wake.set()
-        if self._rounds is not None:
-            await asyncio.wait([self._rounds])
+        if self._home is asyncio.get_running_loop():  # another loop has ended, and its rounds
+            self._wake.set()
+            if self._rounds is not None:
+                await asyncio.wait([self._rounds])
         for stream in list(self._streams.values()):
             if not stream.done:
                 stream.fail(Error("[AsyncSession] closed before the text was at its end"))

@@ -78,14 +78,15 @@ def choose_bridge(target: Any, drafter: Any, bridge: Any) -> str:
     Raises:
         InputError: it does not fit the pair.
     """
-    if drafter is None:
-        return "none"
-    if isinstance(drafter, str):
-        if drafter != "lookup":
-            raise InputError(f'[Session] expected a model or "lookup" as drafter, got {drafter!r}')
-        return "lookup"
-    if isinstance(drafter, Text):
-        return "text"
+    if isinstance(drafter, str) and drafter != "lookup":
+        raise InputError(f'[Session] expected a model or "lookup" as drafter, got {drafter!r}')
+    if not is_model(drafter):
+        own = "none" if drafter is None else "text" if isinstance(drafter, Text) else "lookup"
+        if bridge not in ("auto", own):
+            raise InputError(
+                f'[Session] expected bridge "auto" without a model as drafter, got {bridge!r}'
+            )
+        return own
     name = "slrs" if isinstance(bridge, Slrs) else bridge
     if name not in NAMES:
         raise InputError(f"[Session] expected a bridge out of {', '.join(NAMES)}, got {bridge!r}")
@@ -135,10 +136,16 @@ def drafter_options(
     if draft_length != "auto" and (not isinstance(draft_length, int) or draft_length < 0):
         raise InputError(f'[Session] expected draft_length >= 0 or "auto", got {draft_length!r}')
     name = choose_bridge(target, drafter, bridge)
+    shape = TreeShape(()) if tree is None else TreeShape.parse(tree)
+    branches = shape.max_nodes > 0 or any(width > 1 for width in shape.widths)
     if draft_confidence == "auto":  # a general stop rule draws from more than a row
         general = isinstance(bridge, Slrs) and bridge.stop_rule != 1
         draft_confidence = 0.0 if draft_length == "auto" and not general else _CONFIDENCE
-    shape = TreeShape(()) if tree is None else TreeShape.parse(tree)
+    elif draft_confidence != 0 and branches:
+        raise InputError(
+            f"[Session] expected draft_confidence 0 with a tree, which is drafted whole, got "
+            f"{draft_confidence!r}"
+        )
     return name, _core.DrafterOptions(
         bridge=name,
         draft_length=_LONGEST if draft_length == "auto" else draft_length,

@@ -162,7 +162,7 @@ class Drafter:
             What the model raises: its caches are taken to be cut, and the call may be made again.
         """
         params = [sampling] * len(ids) if isinstance(sampling, SamplingParams) else sampling
-        most = [remaining] * len(ids) if isinstance(remaining, int) else remaining
+        most = _lengths(remaining, len(ids))
         _check_call(ids, contexts, params, most, draft_sampling)
         texts = [_text(context) for context in contexts]
         new = [id for id in ids if id not in self._numbers]
@@ -175,7 +175,8 @@ class Drafter:
             for id in new:  # nothing began
                 self.forget(id)
             raise
-        while feeds := self._core.next():
+        numbers = [self._numbers[id] for id in ids]
+        while feeds := self._core.next(numbers):
             try:
                 logits = self._model(feeds)
                 logits = logits.detach().cpu() if hasattr(logits, "detach") else logits
@@ -183,10 +184,10 @@ class Drafter:
                 self._core.failed(feeds)
                 raise
             self._core.feed(feeds, logits)
-        for id in ids:
-            self._core.check(self._numbers[id])
+        for number in numbers:
+            self._core.check(number)
         width = self._width if dense else 0
-        return [self._draft(self._numbers[id], width) for id in ids]
+        return [self._draft(number, width) for number in numbers]
 
     def verify(
         self,
@@ -286,16 +287,25 @@ def _check_call(
                 f"[Drafter] expected SamplingParams as draft_sampling, got {draft_sampling!r}"
             )
         draft_sampling.check_draft("Drafter")
-    if isinstance(remaining, str) or not hasattr(remaining, "__iter__"):
-        raise InputError(f"[Drafter] expected remaining >= 0, got {remaining!r}")
     if not len(ids) == len(contexts) == len(params) == len(remaining) == len(set(ids)):
         raise InputError(
             f"[Drafter] expected as many contexts, sampling and remaining as distinct ids, got "
             f"{len(contexts)}, {len(params)}, {len(remaining)} and {len(set(ids))}"
         )
-    for left in remaining:
-        if not isinstance(left, int) or left < 0:
-            raise InputError(f"[Drafter] expected remaining >= 0, got {left!r}")
+
+
+def _lengths(remaining: Any, count: int) -> list[int]:
+    """One for each request."""
+    try:
+        if hasattr(remaining, "__iter__"):
+            lengths = [operator.index(left) for left in remaining]
+        else:
+            lengths = [operator.index(remaining)] * count
+    except TypeError:
+        lengths = [-1]
+    if not all(left >= 0 for left in lengths):
+        raise InputError(f"[Drafter] expected remaining >= 0, got {remaining!r}")
+    return lengths
 
 
 def _text(context: Any) -> list[int]:

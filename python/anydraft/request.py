@@ -191,13 +191,13 @@ class RequestHandle(Iterator[Event]):
         self._forget = weakref.finalize(self, session._given_up.append, id)
         self._decode = session.target.vocabulary.table.decode
         self._ended: tuple[str, Any] | None = None  # finish reason, counts
+        self._reason: str | None = None  # as the engine last told it: "error" too
         self.tokens: list[int] = []
         self.history: list[Event] = []
         self._events: deque[Event] = deque()  # filled by one thread, emptied by another
         self._stops = stop_strings
         self._held = b""
         self._asked_logprobs = logprobs
-        self._rounds: dict[str, int] = {}  # of bridge "auto", by what it chose
         self._stats = GenerationStats(bridge=session.bridge)
 
     def __next__(self) -> Event:
@@ -244,10 +244,16 @@ class RequestHandle(Iterator[Event]):
         count = len(self._events)
         return [self._events.popleft() for _ in range(count if most is None else min(count, most))]
 
+    def _resume(self) -> None:
+        """Before a step of the engine: goes on behind what went wrong in the last one."""
+        self.error = None
+        if self._reason == "error":
+            self._engine.resume(self.id)
+
     def _check(self) -> None:
         """After a step of the engine: what it emitted, and what went wrong in this request."""
         self._collect()
-        if self._ended is not None or self.error is not None:
+        if self._ended is not None or self.error is not None or self._reason != "error":
             return
         try:
             self._engine.check(self.id)
@@ -266,12 +272,12 @@ class RequestHandle(Iterator[Event]):
         if self._ended is not None:
             return
         new = self._engine.emitted(self.id, len(self.tokens))
-        last = self._engine.finish(self.id) not in (None, "error")
+        self._reason = self._engine.finish(self.id)
+        last = self._reason not in (None, "error")
         if not new and not last:  # most calls are the drafter's
             return
-        source = self._source() if new else ""
         logprobs = self._logprobs(len(new))
-        for i, (token, origin) in enumerate(new):
+        for i, (token, origin, source) in enumerate(new):
             self.tokens.append(token)
             text = self._show(token, flush=last and i == len(new) - 1)
             event = Event(text, (token,), origin, source, logprobs[i])
@@ -298,17 +304,6 @@ class RequestHandle(Iterator[Event]):
         end = len(self._held) if flush else _core.complete_utf8(self._held)
         text, self._held = self._held[:end].decode("utf-8", "replace"), self._held[end:]
         return text
-
-    def _source(self) -> str:
-        """What drafted the round that was just judged."""
-        bridge = self._session.bridge
-        if bridge != "auto":
-            return bridge
-        bridges = self._engine.stats(self.id).bridges
-        now = {name: int(told["rounds"]) for name, told in bridges.items()}
-        grown = [name for name, rounds in now.items() if rounds > self._rounds.get(name, 0)]
-        self._rounds = now
-        return grown[0] if len(grown) == 1 else "none" if not grown else "auto"
 
     def _logprobs(self, count: int) -> list[TokenLogprobs | None]:
         """Of the `count` tokens that have come."""

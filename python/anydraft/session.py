@@ -95,6 +95,10 @@ class SpeculativeSession:
         check_sampling(draft_sampling, "draft_sampling")
         if draft_sampling is not None:
             draft_sampling.check_draft("Session")
+            if not is_model(drafter):
+                raise InputError(
+                    f"[Session] expected a model as drafter with draft_sampling, got {drafter!r}"
+                )
         self.target = target
         self.drafter: Any = drafter
         self.sampling = sampling or SamplingParams()
@@ -154,13 +158,19 @@ class SpeculativeSession:
         ... )  # doctest: +SKIP
         """
 
-        def model_of(given: Any, rounded: str | None) -> Any:
+        def model_of(given: Any, rounded: str | None, name: str) -> Any:
             if given == "lookup" or not isinstance(given, str | Path):
+                if rounded is not None:
+                    raise InputError(f"[Session] expected a path with {name}, got {given!r}")
                 return given
             more = {} if rounded is None else {"weights": rounded}
             return load_model(given, backend=backend, device=device, **more)
 
-        return cls(model_of(target, weights), model_of(drafter, drafter_weights), **options)
+        return cls(
+            model_of(target, weights, "weights"),
+            model_of(drafter, drafter_weights, "drafter_weights"),
+            **options,
+        )
 
     def generate(
         self,
@@ -318,14 +328,16 @@ class SpeculativeSession:
             changes=changes,
             logprobs=-1 if params.logprobs is None else params.logprobs,
         )
+        ends = StopStrings([*strings, *own_strings], params.min_tokens)
+        asked = params.logprobs is not None
+        # From here on what the engine and the models keep of it goes with the handle.
+        handle = RequestHandle(self, id, tokens, logits_processor, ends, asked)
+        handle.in_memory = changes.any or asked
         for model, cache in ((target, id), (self.drafter, id + 1)):
             if hasattr(model, "open"):  # an encoder reads the prompt once
                 model.open(cache, prompt, target)
-        ends = StopStrings([*strings, *own_strings], params.min_tokens)
-        asked = params.logprobs is not None
-        self.last = RequestHandle(self, id, tokens, logits_processor, ends, asked)
-        self.last.in_memory = changes.any or asked
-        return self.last
+        self.last = handle
+        return handle
 
     def _finish(self, handles: Sequence[RequestHandle], batch_size: int) -> None:
         waiting = deque(handles)
@@ -349,8 +361,7 @@ class SpeculativeSession:
         started = time.perf_counter()
         by_id = {handle.id: handle for handle in handles if not handle.ended}
         for handle in by_id.values():
-            handle.error = None
-            self._engine.resume(handle.id)
+            handle._resume()
         try:
             for in_memory, ids in self._placement.groups(by_id):
                 work = self._engine.next(ids)

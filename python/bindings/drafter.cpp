@@ -35,7 +35,7 @@ draft_of(const Drafter& drafter, int64_t id, int64_t width) {
 
 // The drafts of several requests as one VerifyRequest; their rows stay where the drafter left them.
 struct DraftsToVerify {
-  std::vector<int32_t> tokens, parents, offsets{0}, rows;
+  std::vector<int32_t> tokens, parents, paths, offsets{0}, rows;
   std::vector<ProposalKind> kinds;
   std::vector<const DraftRow*> drawn_from;
   std::vector<SamplingParams> draft_sampling;
@@ -53,6 +53,7 @@ struct DraftsToVerify {
     for (int32_t node = 0; node <= length; ++node) {
       tokens.push_back(tree.tokens[node]);
       parents.push_back(tree.parents[node]);
+      paths.push_back(tree.paths[node]);
       kinds.push_back(tree.kinds[node]);
       rows.push_back(tree.rows[node] < 0 ? -1 : before + tree.rows[node]);
       vocab = std::max<int64_t>(vocab, tree.tokens[node] + 1);
@@ -99,7 +100,7 @@ verify_drafts(const Drafter& drafter, const std::vector<int64_t>& ids,
   for (int64_t row = 0; row < target.view.rows; ++row) target_rows.push_back(target.view.at(row));
   VerifyRequest request;
   request.trees = {drafts.tokens.data(), drafts.parents.data(), drafts.offsets.data(),
-                   static_cast<int64_t>(count)};
+                   static_cast<int64_t>(count), drafts.paths.data()};
   request.target_rows = target_rows.data();
   request.vocab = drafts.vocab;
   request.proposals.kinds = drafts.kinds.data();
@@ -143,13 +144,12 @@ void bind_drafter(py::module_& module) {
           },
           py::arg("id"), py::kw_only(), py::arg("sampling"), py::arg("draft_sampling") = py::none(),
           py::arg("stop") = TokenIds{}, py::arg("random_stream") = 0)
-      .def("has", &Drafter::has, py::arg("id"))
       .def("__len__", &Drafter::size)
       .def("forget", &Drafter::forget, py::arg("id"))
       .def("propose", &Drafter::propose, py::arg("id"), py::arg("context"), py::arg("remaining"),
            py::arg("together") = 1, py::call_guard<py::gil_scoped_release>())
-      .def("next", py::overload_cast<>(&Drafter::next, py::const_),
-           py::call_guard<py::gil_scoped_release>())
+      .def("next", py::overload_cast<const std::vector<int64_t>&>(&Drafter::next, py::const_),
+           py::arg("ids"), py::call_guard<py::gil_scoped_release>())
       .def(
           "feed",
           [](Drafter& drafter, const std::vector<Feed>& feeds, py::object logits) {
@@ -166,7 +166,6 @@ void bind_drafter(py::module_& module) {
             if (const std::exception_ptr error = drafter.error(id)) std::rethrow_exception(error);
           },
           py::arg("id"))
-      .def("retry", &Drafter::retry, py::arg("id"))
       .def("draft", draft_of, py::arg("id"), py::arg("width"))
       .def("verify", verify_drafts, py::arg("ids"), py::arg("lengths"), py::arg("target_logits"),
            py::arg("sampling"), py::arg("verifier"), py::arg("requests"), py::arg("positions"));

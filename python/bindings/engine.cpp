@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <tuple>
 
 #include "anydraft/error.h"
 #include "bind.h"
@@ -79,12 +80,13 @@ std::optional<const char*> finish_of(Finish finish) {
   return kReasons[static_cast<int>(finish)];
 }
 
-std::vector<std::pair<int32_t, OriginName>> emitted_of(const std::vector<Emitted>& all,
-                                                       size_t from) {
+std::vector<std::tuple<int32_t, OriginName, const char*>> emitted_of(
+    const std::vector<Emitted>& all, size_t from) {
   static const char* const kOrigins[] = {"accepted", "recovered", "bonus"};
-  std::vector<std::pair<int32_t, OriginName>> tokens;
+  std::vector<std::tuple<int32_t, OriginName, const char*>> tokens;
   for (size_t i = from; i < all.size(); ++i) {
-    tokens.emplace_back(all[i].token, OriginName(kOrigins[static_cast<int>(all[i].origin)]));
+    tokens.emplace_back(all[i].token, OriginName(kOrigins[static_cast<int>(all[i].origin)]),
+                        info_of(all[i].bridge).name);
   }
   return tokens;
 }

@@ -128,13 +128,13 @@ def play(
         while (work := core.next()).model != "idle":
             rows = (target if work.model == "target" else drafter)(work.feeds)
             if processor and work.model == "target":
-                output = [token for token, _ in core.emitted(job)]
+                output = [token for token, *_ in core.emitted(job)]
                 rows = process(processor, list(prompt), output, work.feeds[0], rows)
             core.feed(work, rows)
         for one in [job, *before]:
             core.check(one)
         emitted = core.emitted(job)
-        played.distribution[tuple(token for token, _ in emitted)] += branches.weight
+        played.distribution[tuple(token for token, *_ in emitted)] += branches.weight
         played.accepted += branches.weight * (emitted[0][1] == "accepted")
         if not branches.advance():
             return played

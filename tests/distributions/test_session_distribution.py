@@ -41,7 +41,7 @@ def emitted(bridge, params, draft_params, runs, **options):
             core.feed(work, (target if work.model == "target" else drafter)(work.feeds))
         for i in ids:
             core.check(i)
-            counts[tuple(token for token, _ in core.emitted(i))] += 1
+            counts[tuple(token for token, *_ in core.emitted(i))] += 1
     return target, counts
 
 

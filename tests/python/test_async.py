@@ -292,6 +292,14 @@ def test_event_loops_one_after_another_work_and_beside_each_other_are_refused():
     assert left_behind(inner) == NOTHING
 
 
+def test_a_session_is_closed_in_another_loop_than_it_was_used_in():
+    streams = AsyncSession(session())
+    asyncio.run(streams.generate([0], sampling=seeded(1)))
+    asyncio.run(streams.close())
+    with pytest.raises(RuntimeError, match="shutdown"):
+        streams._engine.submit(print)
+
+
 def test_what_cannot_be_is_refused():
     inner = session()
     with pytest.raises(InputError, match="SpeculativeSession, got"):

@@ -220,7 +220,7 @@ def test_requests_of_one_core_end_with_their_own_errors(bridge, shape, spoil, sp
             core.feed(work, rows)
         ended = [core.finish(i) for i in ids]
         for i, reason, generation in zip(ids, ended, wanted, strict=True):
-            tokens = [token for token, _ in core.emitted(i)]
+            tokens = [token for token, *_ in core.emitted(i)]
             if reason == "error":
                 assert tokens == generation.tokens[: len(tokens)]
                 with pytest.raises(NonFiniteLogitsError):

@@ -135,7 +135,7 @@ def emitted(runs, tokens, **options):
         while (work := core.next()).model != "idle":
             core.feed(work, (target if work.model == "target" else drafter)(work.feeds))
         core.check(job)
-        counts[tuple(token for token, _ in core.emitted(job))] += 1
+        counts[tuple(token for token, *_ in core.emitted(job))] += 1
         drafter.forget(job + 1)
     return target, counts
 

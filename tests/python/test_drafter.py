@@ -288,6 +288,58 @@ def test_rows_that_stay_with_the_drafter_give_the_same_verdict(bridge, verifier)
     assert not any(kept.status)
 
 
+def test_equal_children_are_judged_as_often_as_they_were_drawn():
+    """Paths that merge: what multi-path verification mixes goes by how many there are."""
+    tree = {"tree": "4,1", "verifier": "multipath"}
+    one, target = drafter("same", **tree), TableModel(TARGET, 1)
+    merged, differ = 0, 0
+    for seed in range(60):
+        params, context = SamplingParams(temperature=1.1, seed=seed), [seed % 5, 1]
+        [draft] = one.propose([seed], [context], params, 2)
+        paths = [[]]
+        for token, parent in zip(draft.tokens[1:], draft.parents[1:], strict=True):
+            paths.append([*paths[parent], token])
+        rows = np.stack([target.row((*context, *path)) for path in paths])
+        keys = {"requests": [0], "positions": [2], "verifier": "multipath"}
+        kept = one.verify([seed], [len(paths) - 1], rows, [params], **keys)
+
+        def judged(trees, draft=draft, rows=rows, params=params, keys=keys):
+            told = verify(
+                trees,
+                rows,
+                proposals=draft.proposals,
+                draft_logits=draft.logits,
+                sampling=params,
+                draft_sampling=draft.sampling,
+                **keys,
+            )
+            return [*told.path(), int(told.next_token[0])]
+
+        expected = judged(draft.trees)
+        assert [*kept.path(0), int(kept.next_token[0])] == expected
+        merged += any(count > 1 for count in draft.paths[1:])
+        differ += judged(Trees(draft.tokens, draft.parents, [0, len(paths)])) != expected
+    assert merged > 20 and differ > 0
+
+
+def test_a_call_runs_the_model_for_its_own_requests_alone():
+    one = drafter("tli", draft_length=2)
+    fed, model, failing = [], one._model, [True]
+
+    def call(feeds):
+        if failing.pop() if failing else False:
+            raise RuntimeError("busy")
+        fed.extend(feed.request for feed in feeds)
+        return model(feeds)
+
+    one.propose(["a", "b"], [[0], [1]], PARAMS, 0)
+    one._model = call
+    with pytest.raises(RuntimeError, match="busy"):
+        one.propose(["a", "b"], [[0], [1]], PARAMS, np.int64(2))
+    [draft] = one.propose(["b"], [[1]], PARAMS, [np.int64(2)])
+    assert len(draft.chain) == 2 and set(fed) == {one._numbers["b"]}
+
+
 def test_drafts_that_cannot_be_judged():
     one = drafter("tli", draft_length=2)
     [draft] = one.propose(["a"], [[0]], PARAMS, 2, dense=False)

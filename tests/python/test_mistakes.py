@@ -102,8 +102,36 @@ def test_options_of_the_wrong_kind_are_refused():
         session(draft_sampling=0.5)
     with pytest.raises(InputError, match=r"max_tokens >= 0, got 2\.5"):
         session().generate("a", max_tokens=2.5)
+    with pytest.raises(InputError, match=r'"auto" without a model as drafter, got \'slem\''):
+        session(bridge="slem")
+    with pytest.raises(InputError, match="a model as drafter with draft_sampling, got 'lookup'"):
+        session(draft_sampling=GREEDY)
+    model = constant(BOTH, [0.5, 0.5])
+    with pytest.raises(InputError, match=r"draft_confidence 0 with a tree.*got 0\.5"):
+        SpeculativeSession(model, model, tree="2x2", draft_confidence=0.5)
+    with pytest.raises(InputError, match="a path with drafter_weights, got"):
+        SpeculativeSession.from_pretrained(model, model, drafter_weights="int8")
     run = session().stream("a", max_tokens=10**12)  # as good as no limit
     assert next(run).text == "b"
+
+
+def test_a_prompt_that_its_encoder_refuses_leaves_nothing_behind():
+    opened = set()
+
+    def refuse(cache, prompt, target):
+        opened.add(cache)
+        raise OSError("no such picture")
+
+    for side in range(2):
+        models = [constant(BOTH, [0.4, 0.6]), constant(BOTH, [0.5, 0.5])]
+        models[side].open = refuse
+        models[side].forget = opened.discard
+        two = SpeculativeSession(*models, bridge="same")
+        with pytest.raises(OSError, match="no such picture"):
+            two.generate("a")
+        del models[side].open
+        two.generate("a", max_tokens=2)
+        assert len(two._engine) == 0 and not opened
 
 
 @pytest.mark.parametrize("back", [None, 1.0, "row", "short"])

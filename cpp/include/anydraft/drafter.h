@@ -118,6 +118,7 @@ struct Draft {
   DraftTree tree{{}};
   std::vector<std::unique_ptr<DraftRow>> rows;  // none: what is drafted is certain
   SamplingParams sampling;
+  Bridge bridge = Bridge::kNone;        // that it came by
   std::deque<std::vector<float>> made;  // rows that are nowhere else
   const RowBackend* backend = nullptr;  // of the device that the rows lie on
 
@@ -200,6 +201,7 @@ class Drafter {
  private:
   struct State;
   State& state(int64_t id) const;
+  RowBackend& begin(const std::vector<Feed>& feeds, const RowsView& logits, const Device& device);
   std::unique_ptr<Pair> pair_;
   std::unique_ptr<RowBackend> cpu_, cuda_;  // the latter once rows lie there
   std::map<int64_t, std::unique_ptr<State>> requests_;

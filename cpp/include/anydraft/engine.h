@@ -77,6 +77,7 @@ struct TokenLogprobs {
 struct Emitted {
   int32_t token;
   Origin origin;
+  Bridge bridge;  // whose draft the round judged; kNone: it had none
 };
 
 struct Stats : DraftStats {

@@ -298,12 +298,12 @@ std::vector<Feed> Drafter::next(const std::vector<int64_t>& ids) const {
   return feeds;
 }
 
-void Drafter::feed(const std::vector<Feed>& feeds, const RowsView& logits,
-                   const std::shared_ptr<const void>& owner, const Device& device) {
+// What will be asked of rows that are not in memory is begun for all requests together.
+RowBackend& Drafter::begin(const std::vector<Feed>& feeds, const RowsView& logits,
+                           const Device& device) {
   int64_t expected = 0, row = 0;
   for (const Feed& feed : feeds) expected += feed.rows;
   if (logits.rows != expected || logits.cols < 1) {
-    failed(feeds);  // the model's cache holds what was fed, and the slots it kept have moved up
     fail("logits [" + std::to_string(expected) + ", vocab] from the drafter, got [" +
          std::to_string(logits.rows) + ", " + std::to_string(logits.cols) + "]");
   }
@@ -317,13 +317,25 @@ void Drafter::feed(const std::vector<Feed>& feeds, const RowsView& logits,
     row += feed.rows;
   }
   backend.begin(tasks);
-  row = 0;
+  return backend;
+}
+
+void Drafter::feed(const std::vector<Feed>& feeds, const RowsView& logits,
+                   const std::shared_ptr<const void>& owner, const Device& device) {
+  RowBackend* backend = nullptr;
+  try {
+    backend = &begin(feeds, logits, device);
+  } catch (...) {
+    failed(feeds);  // the model's cache holds what was fed, and the slots it kept have moved up
+    throw;
+  }
+  int64_t row = 0;
   for (const Feed& feed : feeds) {
     const auto found = requests_.find(feed.request);
     if (found != requests_.end()) {
       State& request = *found->second;
       try {
-        request.source->take(logits, row, backend);
+        request.source->take(logits, row, *backend);
         if (owner) request.held.push_back(owner);
       } catch (const std::exception&) {
         request.error = std::current_exception();

@@ -26,6 +26,7 @@ ModelSource::ModelSource(const Pair& pair, const DraftRequest& request, DraftSta
 
 void ModelSource::start(const TokenIds& committed, int64_t remaining) {
   round_.draft = {};
+  round_.draft.bridge = round_.pair.options.bridge;
   round_.draws = 0;
   round_.confidence = 1;
   round_.position = static_cast<uint32_t>(committed.size());

@@ -42,6 +42,7 @@ constexpr int64_t kExpected = 4;
 
 void TextSource::start(const TokenIds& committed, int64_t remaining) {
   draft_ = {};
+  draft_.bridge = pair_.options.bridge;
   draft_.tree.tokens[0] = committed.back();
   const size_t length = shape_for(pair_.options, remaining).levels();
   int32_t node = 0;

@@ -139,6 +139,7 @@ Judgement& Engine::RequestState::question(const RowsView& rows, int64_t first,
 
 void Engine::RequestState::commit() {
   const DraftTree& tree = drafter_.draft(id_).tree;
+  const Bridge bridge = tree.size() > 1 ? drafter_.draft(id_).bridge : Bridge::kNone;
   const std::vector<int32_t>& path = judgement_.result.accepted;
   const auto text = static_cast<int32_t>(committed_.size());
   ++counts_.target_calls;
@@ -157,9 +158,8 @@ void Engine::RequestState::commit() {
                                              token, request_.logprobs));
     }
     committed_.push_back(token);
-    emitted.push_back({token, drafted ? Origin::kAccepted
-                              : leaf  ? Origin::kBonus
-                                      : Origin::kRecovered});
+    const Origin origin = drafted ? Origin::kAccepted : leaf ? Origin::kBonus : Origin::kRecovered;
+    emitted.push_back({token, origin, bridge});
     counts_.accepted += drafted;
     const auto& stop = request_.stop;
     if (std::find(stop.begin(), stop.end(), token) != stop.end()) finish = Finish::kStop;
