@@ -330,6 +330,7 @@ class Drafter:
     def __init__(
         self, target: VocabularyTable, drafter: VocabularyTable | None, options: DrafterOptions
     ) -> None: ...
+    def __len__(self) -> int: ...
     def add(
         self,
         id: int,
@@ -403,11 +404,6 @@ def draw_children(
     position: int,
     node: int,
 ) -> list[int]: ...
-def gguf_metadata(path: str) -> dict[str, typing.Any]:
-    """
-    The metadata of a GGUF file; texts as bytes, numbers of arrays as floats.
-    """
-
 def pack_map(map: VocabularyMapTable, target_vocab: int, draft_vocab: int) -> list[int]: ...
 def pack_token_trie(
     token_trie: DraftTokenTrie, draft_size: int, target_vocab: int, draft_vocab: int

@@ -13,6 +13,7 @@ import weakref
 from collections.abc import Sequence
 from typing import Any
 
+from anydraft.bridges import is_model
 from anydraft.errors import InputError
 from anydraft.request import RequestHandle
 from anydraft.sampling import SamplingParams
@@ -120,7 +121,8 @@ class Speculative:
         names = ("temperature", "top_k", "top_p", "min_p")
         given = {name: getattr(config, name, None) for name in names} if sample else {}
         draft = SamplingParams(**{name: value for name, value in given.items() if value})
-        options = {"draft_sampling": draft if sample else None, **self._options}
+        draws = sample and is_model(self._drafter)
+        options = {"draft_sampling": draft if draws else None, **self._options}
         return SpeculativeSession(self._targets[model], self._drafter, **options)
 
 

@@ -68,6 +68,23 @@ def _load(name: str | Path, backend: str, device: str, options: dict[str, Any]) 
     return _hf(name, device, options), why
 
 
+def loaded(given: Any, backend: Backend, device: str, **weights: str | None) -> Any:
+    """A model by path or name; what is none, as it is.
+
+    weights: how to round them (None: not given), under the option's own name.
+
+    Raises:
+        InputError: weights of what is not loaded here.
+    """
+    [(option, rounded)] = weights.items()
+    if isinstance(given, str | Path) and given != "lookup":
+        more = {} if rounded is None else {"weights": rounded}
+        return load_model(given, backend=backend, device=device, **more)
+    if rounded is not None:
+        raise InputError(f"[Session] expected a path or a name with {option}, got {given!r}")
+    return given
+
+
 def _native(name: str | Path, options: dict[str, Any]) -> Any:
     from anydraft import native
 

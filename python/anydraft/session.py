@@ -12,7 +12,7 @@ from anydraft import _core, stops
 from anydraft.bridges import Bridge, draft_cost, drafter_options, is_model, settled_bridge
 from anydraft.drafts import TreeShape
 from anydraft.errors import InputError
-from anydraft.loading import Backend, load_model
+from anydraft.loading import Backend, loaded
 from anydraft.model import Model, check_model
 from anydraft.penalties import LogitsProcessor, Penalties, process_all
 from anydraft.placement import Placement, stays_on_device
@@ -157,20 +157,9 @@ class SpeculativeSession:
         ...     "Qwen2.5-1.5B-Instruct-Q4_K_M.gguf", "SmolLM2-135M.gguf", draft_length="auto"
         ... )  # doctest: +SKIP
         """
-
-        def model_of(given: Any, rounded: str | None, name: str) -> Any:
-            if given == "lookup" or not isinstance(given, str | Path):
-                if rounded is not None:
-                    raise InputError(f"[Session] expected a path with {name}, got {given!r}")
-                return given
-            more = {} if rounded is None else {"weights": rounded}
-            return load_model(given, backend=backend, device=device, **more)
-
-        return cls(
-            model_of(target, weights, "weights"),
-            model_of(drafter, drafter_weights, "drafter_weights"),
-            **options,
-        )
+        judge = loaded(target, backend, device, weights=weights)
+        drafting = loaded(drafter, backend, device, drafter_weights=drafter_weights)
+        return cls(judge, drafting, **options)
 
     def generate(
         self,

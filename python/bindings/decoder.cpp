@@ -8,7 +8,6 @@
 
 #include "anydraft/error.h"
 #include "bind.h"
-#include "decoder/gguf.h"
 #include "decoder/products.h"
 #include "rows/kernels.h"
 
@@ -87,23 +86,6 @@ std::unique_ptr<Decoder> load(const std::string& path, const std::optional<std::
   return std::make_unique<Decoder>(path, options);
 }
 
-py::object value_of(const detail::GgufValue& value) {
-  using detail::GgufType;
-  if (value.type == GgufType::kText) {
-    py::list texts;
-    value.each_text([&](std::string_view text) { texts.append(py::bytes(text)); });
-    return value.is_array ? py::object(texts) : py::object(texts[0]);
-  }
-  if (value.is_array) {
-    py::list numbers;
-    for (uint64_t i = 0; i < value.count; ++i) numbers.append(value.item(i));
-    return numbers;
-  }
-  if (const auto truth = value.truth()) return py::bool_(*truth);
-  if (const auto whole = value.whole()) return py::int_(*whole);
-  return py::float_(*value.number());
-}
-
 }  // namespace
 
 void bind_decoder(py::module_& module) {
@@ -151,15 +133,6 @@ void bind_decoder(py::module_& module) {
       if (name == set->name) detail::use_kernels(set);
     }
   });
-  module.def(
-      "gguf_metadata",
-      [](const std::string& path) {
-        const detail::GgufFile file(path);
-        py::typing::Dict<py::str, py::object> all;
-        for (const auto& [key, value] : file.metadata()) all[py::str(key)] = value_of(value);
-        return all;
-      },
-      py::arg("path"), "The metadata of a GGUF file; texts as bytes, numbers of arrays as floats.");
 }
 
 }  // namespace anydraft::bindings

@@ -76,15 +76,33 @@ TEST_F(Files, AGgufIsReadAsItWasWritten) {
           .entry("list", 9,
                  bytes_of<uint32_t>(8) + bytes_of<uint64_t>(2) + Gguf::text("ab") + Gguf::text(""))
           .entry("numbers", 9, bytes_of<uint32_t>(1) + bytes_of<uint64_t>(2) + "\x01\xFF")
+          .entry("int8", 1, "\xFE")
+          .entry("uint8", 0, "\xFE")
+          .entry("int16", 3, bytes_of<int16_t>(-300))
+          .entry("int32", 5, bytes_of<int32_t>(-70000))
+          .entry("int64", 11, bytes_of<int64_t>(-5000000000))
+          .entry("uint64", 10, bytes_of<uint64_t>(5000000000))
+          .entry("beyond", 10, bytes_of<uint64_t>(uint64_t{1} << 63))
+          .entry("float64", 12, bytes_of<double>(0.1))
           .build());
   const detail::GgufFile file(path);
   EXPECT_EQ(file.find("general.architecture")->text(), "llama");
   EXPECT_EQ(file.find("llama.context_length")->whole(), 300);
   EXPECT_EQ(file.find("llama.context_length")->text(), std::nullopt);
-  EXPECT_EQ(file.find("numbers")->item(1), -1);
-  std::string joined;
-  file.find("list")->each_text([&](std::string_view text) { joined += std::string(text) + '|'; });
-  EXPECT_EQ(joined, "ab||");
+  for (const auto& [key, number] :
+       std::initializer_list<std::pair<const char*, int64_t>>{{"int8", -2},
+                                                              {"uint8", 254},
+                                                              {"int16", -300},
+                                                              {"int32", -70000},
+                                                              {"int64", -5000000000},
+                                                              {"uint64", 5000000000}}) {
+    EXPECT_EQ(file.find(key)->whole(), number) << key;
+    EXPECT_EQ(file.find(key)->number(), static_cast<double>(number)) << key;
+  }
+  EXPECT_EQ(file.find("float64")->number(), 0.1);
+  for (const char* key : {"beyond", "float64", "numbers", "list", "general.architecture"}) {
+    EXPECT_EQ(file.find(key)->whole(), std::nullopt) << key;
+  }
   const detail::Tensor* tensor = file.tensors().find("blk.1.ffn_down.weight");
   ASSERT_NE(tensor, nullptr);
   EXPECT_EQ(tensor->shape, (std::vector<int64_t>{testing::kHidden, testing::kWide}));

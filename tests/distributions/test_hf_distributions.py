@@ -87,7 +87,7 @@ def drive(engine, target, drafter, prompt, **options):
     engine.check(request)
     for model, number in ((target, request), (drafter, request + 1)):
         model.forget(number)
-    return tuple(token for token, _ in engine.emitted(request))
+    return tuple(token for token, *_ in engine.emitted(request))
 
 
 def played(target, drafter, prompt, bridge, widths):

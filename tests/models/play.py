@@ -68,7 +68,7 @@ def decode(
     found = []
     for request in requests:
         engine.check(request)
-        found.append([token for token, _ in engine.emitted(request)])
+        found.append([token for token, *_ in engine.emitted(request)])
         for model, number in ((target, request), (drafter, request + 1)):
             if hasattr(model, "forget"):
                 model.forget(number)

@@ -109,7 +109,7 @@ def test_options_of_the_wrong_kind_are_refused():
     model = constant(BOTH, [0.5, 0.5])
     with pytest.raises(InputError, match=r"draft_confidence 0 with a tree.*got 0\.5"):
         SpeculativeSession(model, model, tree="2x2", draft_confidence=0.5)
-    with pytest.raises(InputError, match="a path with drafter_weights, got"):
+    with pytest.raises(InputError, match="a path or a name with drafter_weights, got"):
         SpeculativeSession.from_pretrained(model, model, drafter_weights="int8")
     run = session().stream("a", max_tokens=10**12)  # as good as no limit
     assert next(run).text == "b"

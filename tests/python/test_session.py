@@ -59,8 +59,9 @@ def test_seeded_text_with_one_hot_drafts_is_that_of_plain_decoding(bridge, draft
         sampling = SamplingParams(temperature=1.2, top_p=0.95, seed=seed)
         plain = tokens("none", sampling)
         assert tokens(bridge, sampling, draft_length=draft_length) == plain
-        drawn = SamplingParams(temperature=1)
-        assert tokens(bridge, sampling, draft_sampling=drawn) == plain
+        if bridge == "slem":
+            drawn = SamplingParams(temperature=1)
+            assert tokens(bridge, sampling, draft_sampling=drawn) == plain
 
 
 @pytest.mark.parametrize("bridge", ["none", "same", "tli", "slem"])

@@ -279,9 +279,18 @@ def test_a_target_that_fails_does_not_change_how_drafted_text_is_spelt_to_the_dr
         assert text(seed, 2) == text(seed, 0)
 
 
-@pytest.mark.parametrize("confidence", [0.0, 0.3])
 @pytest.mark.parametrize("bridge", ["same", "tli", "slem", "slrs", "auto"])
-@pytest.mark.parametrize("options", [{}, {"tree": "2x2"}, {"bridge": Slrs(2)}], ids=str)
+@pytest.mark.parametrize(
+    ("options", "confidence"),
+    [
+        ({}, 0.0),
+        ({}, 0.3),
+        ({"tree": "2x2"}, 0.0),
+        ({"bridge": Slrs(2)}, 0.0),
+        ({"bridge": Slrs(2)}, 0.3),
+    ],
+    ids=str,
+)
 def test_a_drafter_that_means_padding_drafts_nothing(bridge, options, confidence):
     target, other = letters(b"a", b"b"), letters(b"b", b"a")
 

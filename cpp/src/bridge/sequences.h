@@ -41,7 +41,6 @@ class SequenceTrie {
   bool has_row(int32_t node) const { return nodes_[node].has_row; }
   int32_t depth(int32_t node) const { return nodes_[node].depth; }
   const std::string& text(int32_t node) const { return nodes_[node].text; }
-  int32_t parent(int32_t node) const { return nodes_[node].parent; }
 
   // Whether the rule stops it, the budget aside. May throw what a caller's encoder throws.
   bool stops(Sequence& sequence);

@@ -123,8 +123,8 @@ Rope read_rope(const Reader& config, const Json* parameters, double theta, int64
 
 void read_ropes(const Reader& in, const Family& family, DecoderConfig& config) {
   const Json* parameters = in.find("rope_parameters");
-  const bool said = parameters && !(parameters->is(Json::Kind::kObject) &&
-                                    parameters->members().empty());
+  const bool said =
+      parameters && !(parameters->is(Json::Kind::kObject) && parameters->members().empty());
   if (!said) parameters = in.find("rope_scaling");
   const Json* full = parameters ? parameters->find("full_attention") : nullptr;
   const Json* local = parameters ? parameters->find("sliding_attention") : nullptr;

@@ -1,6 +1,5 @@
 #include "decoder/gguf.h"
 
-#include <cmath>
 #include <cstring>
 
 #include "anydraft/error.h"
@@ -16,35 +15,6 @@ T read_as(const uint8_t* from) {
   T value;
   std::memcpy(&value, from, sizeof value);
   return value;
-}
-
-double number_at(GgufType type, const uint8_t* at) {
-  switch (type) {
-    case GgufType::kUint8:
-      return *at;
-    case GgufType::kInt8:
-      return static_cast<int8_t>(*at);
-    case GgufType::kUint16:
-      return read_as<uint16_t>(at);
-    case GgufType::kInt16:
-      return read_as<int16_t>(at);
-    case GgufType::kUint32:
-      return read_as<uint32_t>(at);
-    case GgufType::kInt32:
-      return read_as<int32_t>(at);
-    case GgufType::kFloat32:
-      return read_as<float>(at);
-    case GgufType::kBool:
-      return *at != 0;
-    case GgufType::kUint64:
-      return static_cast<double>(read_as<uint64_t>(at));
-    case GgufType::kInt64:
-      return static_cast<double>(read_as<int64_t>(at));
-    case GgufType::kFloat64:
-      return read_as<double>(at);
-    default:
-      return NAN;
-  }
 }
 
 // Goes through the bytes of a header; each read checks what is left.
@@ -92,24 +62,18 @@ GgufType read_type(Cursor& in) {
 
 GgufValue read_value(Cursor& in) {
   GgufValue value;
+  uint64_t count = 1;
   value.type = read_type(in);
   if (value.type == GgufType::kArray) {
     value.is_array = true;
     value.type = read_type(in);
     if (value.type == GgufType::kArray) in.fail("no array of arrays");
-    const uint8_t each = kBytes[static_cast<int>(value.type)];
-    value.count = in.count(each ? each : 8, "an array's length");
+    const uint8_t item = kBytes[static_cast<int>(value.type)];
+    count = in.count(item ? item : 8, "an array's length");
   }
-  const uint64_t begin = in.at();
-  if (const uint8_t each = kBytes[static_cast<int>(value.type)]) {
-    value.data = in.take(each * value.count, "a value");
-  } else {
-    for (uint64_t i = 0; i < value.count; ++i) {
-      const auto length = static_cast<uint64_t>(in.text("a text").size());
-      if (i == 0) value.data = in.take(0, "a text") - length - 8;
-    }
-  }
-  value.bytes = in.at() - begin;
+  const uint8_t each = kBytes[static_cast<int>(value.type)];
+  value.data = in.take(each * count, "a value");
+  for (uint64_t i = 0; each == 0 && i < count; ++i) in.text("a text");
   return value;
 }
 
@@ -136,39 +100,31 @@ Tensor read_tensor(Cursor& in, const std::string& name, uint64_t* offset) {
 }  // namespace
 
 std::optional<int64_t> GgufValue::whole() const {
-  if (is_array || type == GgufType::kFloat32 || type == GgufType::kFloat64 ||
-      type == GgufType::kBool || type == GgufType::kText) {
+  const size_t bytes = kBytes[static_cast<int>(type)];
+  if (is_array || bytes == 0 || type == GgufType::kFloat32 || type == GgufType::kFloat64 ||
+      type == GgufType::kBool) {
     return std::nullopt;
   }
-  if (type == GgufType::kInt64 || type == GgufType::kUint64) {
-    const auto number = read_as<int64_t>(data);
-    if (type == GgufType::kUint64 && number < 0) return std::nullopt;
-    return number;
-  }
-  return static_cast<int64_t>(number_at(type, data));
+  int64_t number = 0;
+  std::memcpy(&number, data, bytes);  // little-endian: the low bytes
+  const bool is_signed = type == GgufType::kInt8 || type == GgufType::kInt16 ||
+                         type == GgufType::kInt32 || type == GgufType::kInt64;
+  if (is_signed && bytes < 8 && number >> (8 * bytes - 1) != 0) number -= int64_t{1} << 8 * bytes;
+  if (!is_signed && number < 0) return std::nullopt;
+  return number;
 }
 
 std::optional<double> GgufValue::number() const {
-  if (is_array || type == GgufType::kBool || type == GgufType::kText) return std::nullopt;
-  return number_at(type, data);
-}
-
-std::optional<bool> GgufValue::truth() const {
-  if (is_array || type != GgufType::kBool) return std::nullopt;
-  return *data != 0;
+  if (!is_array && type == GgufType::kFloat32) return read_as<float>(data);
+  if (!is_array && type == GgufType::kFloat64) return read_as<double>(data);
+  const std::optional<int64_t> number = whole();
+  return number ? std::optional<double>(static_cast<double>(*number)) : std::nullopt;
 }
 
 std::optional<std::string_view> GgufValue::text() const {
   if (is_array || type != GgufType::kText) return std::nullopt;
-  return text_at(data);
-}
-
-double GgufValue::item(uint64_t i) const {
-  return number_at(type, data + i * kBytes[static_cast<int>(type)]);
-}
-
-std::string_view GgufValue::text_at(const uint8_t* at) {
-  return {reinterpret_cast<const char*>(at + 8), static_cast<size_t>(read_as<uint64_t>(at))};
+  const auto length = static_cast<size_t>(read_as<uint64_t>(data));
+  return std::string_view(reinterpret_cast<const char*>(data + 8), length);
 }
 
 GgufFile::GgufFile(const std::string& path) : file_(std::make_shared<MappedFile>(path)) {

@@ -33,30 +33,13 @@ enum class GgufType : uint32_t {
 struct GgufValue {
   GgufType type;  // of an array: of its items
   bool is_array = false;
-  uint64_t count = 1;
-  const uint8_t* data = nullptr;  // in the file; texts each behind their length in 8 bytes
-  uint64_t bytes = 0;
+  const uint8_t* data = nullptr;  // in the file; a text behind its length in 8 bytes
 
-  // None where it is another type, or no whole number.
+  // None where it is another type, an array, or no whole number. What tokenisers want of arrays
+  // Python reads: gguf_metadata.py.
   std::optional<int64_t> whole() const;
   std::optional<double> number() const;
-  std::optional<bool> truth() const;
   std::optional<std::string_view> text() const;
-  // Calls f(std::string_view) for each of an array's texts.
-  template <class F>
-  void each_text(F f) const {
-    const uint8_t* at = data;
-    for (uint64_t i = 0; i < count; ++i) {
-      const std::string_view item = text_at(at);
-      f(item);
-      at += 8 + item.size();
-    }
-  }
-  // Item i of an array of numbers or truths, as a double.
-  double item(uint64_t i) const;
-
- private:
-  static std::string_view text_at(const uint8_t* at);
 };
 
 class GgufFile {

@@ -73,13 +73,11 @@ void write_float(WeightFormat format, float x, uint8_t* at) {
   }
 }
 
-inline float to_float(float x) { return x; }
-inline float to_float(uint16_t x) { return float_from_bfloat16(x); }
-
-template <class T>
-float largest_of(const T* row, int64_t count) {
+float largest_of(WeightFormat from, const uint8_t* row, int64_t count, int64_t each) {
   float largest = 0;
-  for (int64_t k = 0; k < count; ++k) largest = std::max(largest, std::fabs(to_float(row[k])));
+  for (int64_t k = 0; k < count; ++k) {
+    largest = std::max(largest, std::fabs(read_float(from, row + k * each)));
+  }
   return largest;
 }
 
@@ -106,23 +104,26 @@ WeightMatrix::WeightMatrix(WeightFormat format, int64_t outputs, int64_t inputs)
   data_.reset(allocate(bytes()));
 }
 
-template <class T>
-WeightMatrix WeightMatrix::rounded(const T* weights, int64_t outputs, int64_t inputs,
+WeightMatrix WeightMatrix::rounded(GgmlType type, const void* raw, int64_t outputs, int64_t inputs,
                                    WeightFormat format) {
   const Layout layout = layout_of(format);
+  const GgmlBlock given = ggml_block(type);
+  if (given.inputs != 1) refuse("rounded", "weights in F32, F16 or BF16", "others");
   if ((layout.is_float() && format == WeightFormat::kFloat16) ||
       (!layout.is_float() && format > WeightFormat::kI8Row)) {
     refuse("from_float", "a u4 or i8 format, bfloat16 or float32", name_of(format));
   }
   WeightMatrix matrix(format, outputs, inputs);
   const auto pack = [&](int64_t o, int64_t first, int64_t count, int lane, uint8_t* block) {
-    const T* row = weights + o * inputs;
+    const uint8_t* row = static_cast<const uint8_t*>(raw) + o * inputs * given.bytes;
     if (layout.scale == Scale::kRow && first == 0) {
-      const float scale = largest_of(row, inputs) / 127;
+      const float scale = largest_of(given.format, row, inputs, given.bytes) / 127;
       std::memcpy(block + lane * 4, &scale, 4);
     }
     float values[256];
-    for (int64_t k = 0; k < count; ++k) values[k] = to_float(row[first + k]);
+    for (int64_t k = 0; k < count; ++k) {
+      values[k] = read_float(given.format, row + (first + k) * given.bytes);
+    }
     if (!std::all_of(values, values + count, [](float w) { return std::isfinite(w); })) {
       refuse("from_float", "finite weights", "others in output " + std::to_string(o));
     }
@@ -139,16 +140,6 @@ WeightMatrix WeightMatrix::rounded(const T* weights, int64_t outputs, int64_t in
   };
   for_spans(matrix, matrix.data_.get(), pack);
   return matrix;
-}
-
-WeightMatrix WeightMatrix::from_float(const float* weights, int64_t outputs, int64_t inputs,
-                                      WeightFormat format) {
-  return rounded(weights, outputs, inputs, format);
-}
-
-WeightMatrix WeightMatrix::from_bfloat16(const uint16_t* weights, int64_t outputs, int64_t inputs,
-                                         WeightFormat format) {
-  return rounded(weights, outputs, inputs, format);
 }
 
 WeightMatrix WeightMatrix::from_ggml(GgmlType type, const void* raw, int64_t outputs,

@@ -59,13 +59,14 @@ GgmlBlock ggml_block(GgmlType type);
 class WeightMatrix {
  public:
   WeightMatrix() = default;
-  // Rounds to `format`: u4 and i8 formats, kBfloat16, kFloat32. Throws Error(kValue) for others,
-  // and for weights that are not finite.
+  // Rounds rows of F32, F16 or BF16 to `format`: u4 and i8 formats, kBfloat16, kFloat32. `raw` as
+  // below. Throws Error(kValue) for other formats, and for weights that are not finite.
+  static WeightMatrix rounded(GgmlType type, const void* raw, int64_t outputs, int64_t inputs,
+                              WeightFormat format);
   static WeightMatrix from_float(const float* weights, int64_t outputs, int64_t inputs,
-                                 WeightFormat format);
-  // The same from bfloat16 rows; kBfloat16 keeps them exactly.
-  static WeightMatrix from_bfloat16(const uint16_t* weights, int64_t outputs, int64_t inputs,
-                                    WeightFormat format);
+                                 WeightFormat format) {
+    return rounded(GgmlType::kF32, weights, outputs, inputs, format);
+  }
   // Exactly the file's values. `raw` holds the rows as they stand in the file, without alignment.
   // Throws Error(kValue) for a type that is not supported, or inputs that don't fill its blocks.
   static WeightMatrix from_ggml(GgmlType type, const void* raw, int64_t outputs, int64_t inputs);
@@ -73,7 +74,6 @@ class WeightMatrix {
   WeightFormat format() const { return format_; }
   int64_t outputs() const { return outputs_; }
   int64_t inputs() const { return inputs_; }
-  bool empty() const { return outputs_ == 0; }
   // What one pass reads.
   int64_t bytes() const { return blocks() * block_bytes_; }
   // out[inputs]: the weights of one output, say an embedding.
@@ -89,9 +89,6 @@ class WeightMatrix {
     void operator()(uint8_t* data) const;
   };
   WeightMatrix(WeightFormat format, int64_t outputs, int64_t inputs);
-  template <class T>
-  static WeightMatrix rounded(const T* weights, int64_t outputs, int64_t inputs,
-                              WeightFormat format);
 
   WeightFormat format_ = WeightFormat::kFloat32;
   int64_t outputs_ = 0, inputs_ = 0, block_bytes_ = 0;

@@ -7,6 +7,7 @@
 
 #include "anydraft/detail/distribution.h"
 #include "anydraft/error.h"
+#include "decoder/matrix_layout.h"
 #include "decoder/model_file.h"
 #include "decoder/row_ops.h"
 #include "decoder/safetensors.h"
@@ -16,13 +17,6 @@ namespace {
 
 [[noreturn]] void fail(const std::string& expected) {
   throw Error(ErrorKind::kValue, "[Decoder] expected " + expected);
-}
-
-template <class T>
-T read_as(const uint8_t* from) {
-  T value;
-  std::memcpy(&value, from, sizeof value);
-  return value;
 }
 
 // The names of a layer's parts in GGUF files and in safetensors.
@@ -263,17 +257,7 @@ class Loader {
                           (type == GgmlType::kF32 && format == WeightFormat::kFloat32) ||
                           (type == GgmlType::kBF16 && format == WeightFormat::kBfloat16);
     if (as_it_is) return WeightMatrix::from_ggml(type, data, outputs, inputs);
-    const auto count = static_cast<size_t>(outputs * inputs);
-    if (type == GgmlType::kF32 && reinterpret_cast<uintptr_t>(data) % alignof(float) == 0) {
-      return WeightMatrix::from_float(reinterpret_cast<const float*>(data), outputs, inputs,
-                                      format);
-    }
-    Vector wide(count);
-    Tensor tensor;
-    tensor.type = element_type(static_cast<int64_t>(type));
-    tensor.data = data;
-    for (size_t i = 0; i < count; ++i) wide[i] = number(tensor, i, "");
-    return WeightMatrix::from_float(wide.data(), outputs, inputs, format);
+    return WeightMatrix::rounded(type, data, outputs, inputs, format);
   }
 
   const Tensors& tensors_;

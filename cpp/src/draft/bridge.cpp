@@ -5,7 +5,6 @@
 #include "draft/sequence_bridge.h"
 #include "draft/spelling_bridge.h"
 #include "draft/string_bridge.h"
-#include "draft/token_bridge.h"
 
 namespace anydraft {
 namespace {
@@ -53,10 +52,37 @@ int32_t DraftRound::keep_row(Expansion& expansion) {
   return static_cast<int32_t>(draft.rows.size()) - 1;
 }
 
+DrawTask DraftBridge::task(int32_t, int32_t width, const RowView& row, int32_t number) const {
+  DrawTask task = round_.task(row, round_.sampling, width, number);
+  const Pair& pair = round_.pair;
+  if (pair.across() && !info_of(pair.options.bridge).certain) {
+    task.projection = &pair.projection(false, pair.target->size(), row.cols);
+  }
+  return task;
+}
+
 std::string DraftBridge::text_to(int32_t node) const {
   TokenIds tokens;
   for (int32_t at : path_to(round_.tree, node)) tokens.push_back(round_.tree.tokens[at]);
   return round_.pair.target->decode(tokens);
+}
+
+// Of the drafted texts the one that agrees longest.
+std::vector<int32_t> DraftBridge::taken_path(const TokenIds& committed,
+                                             const std::vector<int32_t>& path) const {
+  if (!goes_by_text()) return path;
+  const TokenIds added(committed.end() - static_cast<int64_t>(path.size()) - 1, committed.end());
+  const std::string text = round_.pair.target->decode(added);
+  int32_t best = 0;
+  size_t longest = 0;
+  for (int32_t node = 1; node < round_.tree.size(); ++node) {
+    const std::string drafted = text_to(node);
+    if (drafted.size() > longest && text.compare(0, drafted.size(), drafted) == 0) {
+      longest = drafted.size();
+      best = node;
+    }
+  }
+  return path_to(round_.tree, best);
 }
 
 std::vector<int32_t> path_to(const DraftTree& tree, int32_t node) {
@@ -81,7 +107,7 @@ std::unique_ptr<DraftBridge> make_bridge(DraftRound& round) {
     case Bridge::kAuto:
       break;
   }
-  return std::make_unique<TokenBridge>(round);
+  return std::make_unique<DraftBridge>(round);
 }
 
 }  // namespace anydraft

@@ -48,13 +48,10 @@ class DraftBridge {
   virtual ~DraftBridge() = default;
 
   // A round has begun: its trees hold the root.
-  virtual void start(const TokenIds&, int64_t) {}
+  virtual void start(const TokenIds&, int64_t) { round_.draft.sampling = round_.sampling; }
   // At most `width` children of a node from the row of the last drafter token above it, with the
-  // draws from `number` on.
-  virtual DrawTask task(int32_t node, int32_t width, const RowView& row, int32_t number) const {
-    (void)node;
-    return round_.task(row, round_.sampling, width, number);
-  }
+  // draws from `number` on. Here token by token: the target's own ids, or those that both share.
+  virtual DrawTask task(int32_t node, int32_t width, const RowView& row, int32_t number) const;
   virtual Expansion draw(int32_t node, int32_t width, const RowView& row, int32_t number) {
     return round_.backend->draw(task(node, width, row, number));
   }
@@ -65,9 +62,10 @@ class DraftBridge {
   virtual std::vector<int32_t> next_frontier() { return round_.tree.frontier(); }
   virtual void finish() { round_.draft.tree = round_.tree; }  // the tree is complete
   // The tree's nodes that the committed text went along, where it went along `path` of the draft.
-  virtual std::vector<int32_t> taken_path(const TokenIds&, const std::vector<int32_t>& path) const {
-    return path;
-  }
+  std::vector<int32_t> taken_path(const TokenIds& committed,
+                                  const std::vector<int32_t>& path) const;
+  // Whether the tree is of drafter tokens, whose bytes say how far the text went along it.
+  virtual bool goes_by_text() const { return false; }
   virtual std::string text_to(int32_t node) const;  // bytes of the tree's path
 
  protected:

@@ -24,19 +24,6 @@ bool all_ones(std::vector<int32_t>::const_iterator from, const std::vector<int32
   return std::all_of(from, widths.end(), [](int32_t width) { return width == 1; });
 }
 
-// Plain decoding: the root alone.
-class NoSource : public DraftSource {
- public:
-  void start(const TokenIds& committed, int64_t) override {
-    draft_ = {};
-    draft_.tree.tokens[0] = committed.back();
-  }
-  const Draft& draft() const override { return draft_; }
-
- private:
-  Draft draft_;
-};
-
 // The nodes of a tree that a text went along behind its root.
 std::vector<int32_t> path_along(const DraftTree& tree, const TokenIds& text, size_t from) {
   std::vector<int32_t> path;
@@ -145,9 +132,9 @@ std::unique_ptr<DraftSource> make_source(const Pair& pair, const DraftRequest& r
     case Bridge::kText:
       return std::make_unique<TextSource>(pair, policy);
     case Bridge::kNone:
-      return std::make_unique<NoSource>();
+      return std::make_unique<DraftSource>();
     case Bridge::kSlrs:
-      if (pair.options.stop_rule.rows == 0) return std::make_unique<NoSource>();
+      if (pair.options.stop_rule.rows == 0) return std::make_unique<DraftSource>();
       break;
     case Bridge::kSame:
     case Bridge::kTli:

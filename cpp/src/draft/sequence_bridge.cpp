@@ -166,21 +166,4 @@ void SequenceBridge::count(const Growth& growth) {
   round_.stats.stopped += stopped / all;
 }
 
-// Of the sequences fed the one that agrees longest with the text.
-std::vector<int32_t> SequenceBridge::taken_path(const TokenIds& committed,
-                                                const std::vector<int32_t>& path) const {
-  const TokenIds added(committed.end() - static_cast<int64_t>(path.size()) - 1, committed.end());
-  const std::string text = round_.pair.target->decode(added);
-  int32_t best = 0;
-  for (int32_t node = 1; node < trie_.size(); ++node) {
-    const std::string& drafted = trie_.text(node);
-    const bool longer = drafted.size() > trie_.text(best).size();
-    if (longer && trie_.has_row(node) && text.compare(0, drafted.size(), drafted) == 0) best = node;
-  }
-  std::vector<int32_t> nodes;
-  for (; best > 0; best = trie_.parent(best)) nodes.push_back(best);
-  std::reverse(nodes.begin(), nodes.end());
-  return nodes;
-}
-
 }  // namespace anydraft

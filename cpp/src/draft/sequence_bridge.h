@@ -23,8 +23,10 @@ class SequenceBridge : public DraftBridge {
   bool weighs_itself() const override { return true; }
   std::vector<int32_t> next_frontier() override;
   void finish() override {}
-  std::vector<int32_t> taken_path(const TokenIds& committed,
-                                  const std::vector<int32_t>& path) const override;
+  bool goes_by_text() const override { return true; }
+  std::string text_to(int32_t node) const override {  // of what was fed
+    return trie_.has_row(node) ? trie_.text(node) : std::string();
+  }
 
  private:
   struct Growth {

@@ -59,21 +59,4 @@ void StringBridge::insert(const TokenIds& tokens) {
   }
 }
 
-// Of the drafted strings the one that agrees longest with the text.
-std::vector<int32_t> StringBridge::taken_path(const TokenIds& committed,
-                                              const std::vector<int32_t>& path) const {
-  const TokenIds added(committed.end() - static_cast<int64_t>(path.size()) - 1, committed.end());
-  const std::string text = round_.pair.target->decode(added);
-  std::vector<int32_t> best;
-  size_t longest = 0;
-  for (int32_t node = 1; node < round_.tree.size(); ++node) {
-    const std::string drafted = text_to(node);
-    if (drafted.size() > longest && text.compare(0, drafted.size(), drafted) == 0) {
-      longest = drafted.size();
-      best = path_to(round_.tree, node);
-    }
-  }
-  return best;
-}
-
 }  // namespace anydraft

@@ -13,8 +13,7 @@ class StringBridge : public DraftBridge {
   Expansion draw(int32_t node, int32_t width, const RowView& row, int32_t number) override;
   bool ends(int32_t token) const override { return round_.pair.drafter->is_special(token); }
   void finish() override;
-  std::vector<int32_t> taken_path(const TokenIds& committed,
-                                  const std::vector<int32_t>& path) const override;
+  bool goes_by_text() const override { return true; }
   std::string text_to(int32_t node) const override;
 
  private:

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 namespace anydraft {
-namespace detail {
 namespace {
 
 constexpr size_t kShortest = 2;  // a single token says too little
@@ -17,8 +16,13 @@ size_t agreement(const TokenIds& text, size_t at) {
   return count;
 }
 
-}  // namespace
+struct Found {
+  TokenIds tokens;
+  int64_t agreed;  // tokens before them
+};
 
+// At most `length` tokens: what followed the place whose preceding tokens agree longest with the
+// end of the text (2 to 16 tokens; the latest of several such places).
 Found look_up(const TokenIds& text, size_t length) {
   size_t best = 0, longest = kShortest - 1;
   for (size_t at = text.size(); at-- > kShortest;) {  // the latest place of the longest agreement
@@ -31,24 +35,18 @@ Found look_up(const TokenIds& text, size_t length) {
           static_cast<int64_t>(longest)};
 }
 
-}  // namespace detail
-
-namespace {
-
 // What the caller expects begins as sure as a place that so many tokens led to.
 constexpr int64_t kExpected = 4;
 
 }  // namespace
 
 void TextSource::start(const TokenIds& committed, int64_t remaining) {
-  draft_ = {};
+  DraftSource::start(committed, remaining);
   draft_.bridge = pair_.options.bridge;
-  draft_.tree.tokens[0] = committed.back();
   const size_t length = shape_for(pair_.options, remaining).levels();
   int32_t node = 0;
   const auto& expected = pair_.options.expect;
-  detail::Found found =
-      expected ? detail::Found{expected(committed), kExpected} : detail::look_up(committed, length);
+  Found found = expected ? Found{expected(committed), kExpected} : look_up(committed, length);
   if (found.tokens.size() > length) found.tokens.resize(length);
   for (int32_t token : found.tokens) {
     // A prompt may hold ids that the target has no logits for, which it cannot say either.

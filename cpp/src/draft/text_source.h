@@ -14,7 +14,6 @@ class TextSource : public DraftSource {
   void settle(const TokenIds&, const std::vector<int32_t>& path) override {
     if (policy_) policy_->judge(static_cast<int64_t>(path.size()));
   }
-  const Draft& draft() const override { return draft_; }
   void set_target_width(int64_t width) override {
     target_width_ = std::max<int64_t>(width, pair_.target->size());
   }
@@ -23,17 +22,6 @@ class TextSource : public DraftSource {
   const Pair& pair_;
   DraftPolicy* policy_;
   int64_t target_width_;
-  Draft draft_;
 };
-
-namespace detail {
-// At most `length` tokens: what followed the place whose preceding tokens agree longest with the
-// end of the text (2 to 16 tokens; the latest of several such places).
-struct Found {
-  TokenIds tokens;
-  int64_t agreed;  // tokens before them
-};
-Found look_up(const TokenIds& text, size_t length);
-}  // namespace detail
 
 }  // namespace anydraft
