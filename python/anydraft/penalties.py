@@ -123,11 +123,10 @@ class Penalties:
 def process_all(engine: Any, work: Any, handles: Mapping[int, Any], logits: Any) -> Any:
     """The target's rows of a call as its requests' processors change them; a request whose
     processor throws has its `error`, and the engine passes it over."""
-    feeds = work.feeds
-    if all(handles[feed.request].processor is None for feed in feeds):
+    if all(handle.processor is None for handle in handles.values()):
         return logits
     rows, end = torch_rows(logits), 0
-    for feed in feeds:
+    for feed in work.feeds:
         handle, end = handles[feed.request], end + feed.rows
         if handle.processor is None:
             continue

@@ -14,7 +14,6 @@ namespace anydraft {
 namespace {
 
 using detail::Distribution;
-using detail::kChunk;
 
 [[noreturn]] void fail(const std::string& what) {
   throw Error(ErrorKind::kValue, "[draft] expected " + what);
@@ -61,9 +60,10 @@ void merge(DraftRow& row, float scale) {
 
 void detail::sum_groups(const Distribution& own, const GroupedId* at, const GroupedId* last,
                         double* sums) {
-  double masses[kChunk];
+  constexpr int64_t kPiece = 512;  // of a chunk: the sums are to stay in the nearest cache too
+  double masses[kPiece];
   while (at != last && at->id < own.size) {
-    const int64_t begin = at->id - at->id % kChunk, end = std::min(begin + kChunk, own.size);
+    const int64_t begin = at->id - at->id % kPiece, end = std::min(begin + kPiece, own.size);
     kernels().masses(own, begin, end, masses);
     for (; at != last && at->id < end; ++at) sums[at->group] += masses[at->id - begin];
   }
