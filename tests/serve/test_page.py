@@ -112,6 +112,18 @@ def test_a_key_is_asked_for(browser: Any) -> None:
         assert seen.answer() == "yes"
 
 
+def test_a_question_waits_for_the_model_s_name(running: Running, browser: Any) -> None:
+    seen = Seen(browser, running.address)
+    slow = "setTimeout(() => done(now(url, options)), 500)"
+    seen.page.add_init_script(
+        "const now = window.fetch; window.fetch = (url, options) => String(url).includes('models')"
+        f" ? new Promise((done) => {slow}) : now(url, options);"
+    )
+    seen.page.reload()
+    seen.ask("SAY(yes)YAS")
+    assert seen.answer() == "yes"
+
+
 def test_a_model_without_a_template_goes_on_from_texts(browser: Any) -> None:
     model = Tiny(template=None)
     with Running(model) as running:
