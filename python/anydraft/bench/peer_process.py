@@ -70,7 +70,7 @@ def llama_cpp(options: dict[str, Any]) -> tuple[Generate, str]:
     from llama_cpp import llama_speculative
 
     shared = {
-        "n_ctx": options["context"],
+        "n_ctx": options["context"] + 2 * _DRAFTED,  # the last drafts go beyond the text
         "n_batch": 512,
         "n_threads": options["threads"],
         "n_threads_batch": options["threads"],
