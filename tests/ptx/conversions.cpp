@@ -141,6 +141,7 @@ void add_conversions(Table& table) {
   table["cvt.rzi.s32.f32"] = {convert<int32_t, float>, "?:?"};
   table["cvt.rzi.s64.f32"] = {convert<int64_t, float>, "?:?"};
   table["cvt.rzi.u64.f64"] = {convert<uint64_t, double>, "?:?"};
+  table["cvt.rn.f32.s32"] = {convert<float, int32_t>, "?:?"};
   table["cvt.rn.f64.s32"] = {convert<double, int32_t>, "?:?"};
   table["cvt.rn.f64.s64"] = {convert<double, int64_t>, "?:?"};
   table["cvt.rn.f64.u64"] = {convert<double, uint64_t>, "?:?"};
