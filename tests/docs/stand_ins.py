@@ -52,12 +52,12 @@ def _tokenizer() -> str:
 
 @contextlib.contextmanager
 def stand_ins(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[None]:
-    from anydraft import native, session
+    from anydraft import loading, native
 
     hf = pytest.importorskip("anydraft.hf")
     (folder / "tokenizer.json").write_text(_tokenizer())
     with monkeypatch.context() as patch:
         patch.setattr(hf, "load", _in_place_of(hf.load))
         patch.setattr(native, "load", _in_place_of(native.load))
-        patch.setattr(session, "load_model", _in_place_of(session.load_model))
+        patch.setattr(loading, "load_model", _in_place_of(loading.load_model))
         yield
