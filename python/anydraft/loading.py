@@ -68,19 +68,18 @@ def _load(name: str | Path, backend: str, device: str, options: dict[str, Any]) 
     return _hf(name, device, options), why
 
 
-def loaded(given: Any, backend: Backend, device: str, **weights: str | None) -> Any:
+def loaded(given: Any, backend: Backend, device: str, option: str, weights: str | None) -> Any:
     """A model by path or name; what is none, as it is.
 
-    weights: how to round them (None: not given), under the option's own name.
+    weights: how to round them (None: not given); `option` is what the caller names that.
 
     Raises:
         InputError: weights of what is not loaded here.
     """
-    [(option, rounded)] = weights.items()
     if isinstance(given, str | Path) and given != "lookup":
-        more = {} if rounded is None else {"weights": rounded}
+        more = {} if weights is None else {"weights": weights}
         return load_model(given, backend=backend, device=device, **more)
-    if rounded is not None:
+    if weights is not None:
         raise InputError(f"[Session] expected a path or a name with {option}, got {given!r}")
     return given
 

@@ -157,8 +157,8 @@ class SpeculativeSession:
         ...     "Qwen2.5-1.5B-Instruct-Q4_K_M.gguf", "SmolLM2-135M.gguf", draft_length="auto"
         ... )  # doctest: +SKIP
         """
-        judge = loaded(target, backend, device, weights=weights)
-        drafting = loaded(drafter, backend, device, drafter_weights=drafter_weights)
+        judge = loaded(target, backend, device, "weights", weights)
+        drafting = loaded(drafter, backend, device, "drafter_weights", drafter_weights)
         return cls(judge, drafting, **options)
 
     def generate(

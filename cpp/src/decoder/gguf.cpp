@@ -62,16 +62,12 @@ GgufType read_type(Cursor& in) {
 
 GgufValue read_value(Cursor& in) {
   GgufValue value;
-  uint64_t count = 1;
   value.type = read_type(in);
-  if (value.type == GgufType::kArray) {
-    value.is_array = true;
-    value.type = read_type(in);
-    if (value.type == GgufType::kArray) in.fail("no array of arrays");
-    const uint8_t item = kBytes[static_cast<int>(value.type)];
-    count = in.count(item ? item : 8, "an array's length");
-  }
+  value.is_array = value.type == GgufType::kArray;
+  if (value.is_array) value.type = read_type(in);
+  if (value.type == GgufType::kArray) in.fail("no array of arrays");
   const uint8_t each = kBytes[static_cast<int>(value.type)];
+  const uint64_t count = value.is_array ? in.count(each ? each : 8, "an array's length") : 1;
   value.data = in.take(each * count, "a value");
   for (uint64_t i = 0; each == 0 && i < count; ++i) in.text("a text");
   return value;
