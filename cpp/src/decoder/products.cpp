@@ -37,7 +37,7 @@ std::atomic<const ProductKernels*>& chosen() {
 
 constexpr int64_t kMostProducts = 8;
 constexpr int64_t kPartBytes = 1 << 16;  // of weights, at least, for one thread to take
-constexpr int64_t kPassBytes = 1 << 22;  // of rows that meet a block of weights in turn
+constexpr int64_t kPassBytes = 1 << 18;  // of rows that meet a block of weights in turn: half of an L2
 
 // A call's tiles and the parts that threads take: some blocks of weights, and of many rows as many
 // as caches hold.
