@@ -201,6 +201,7 @@ void run(const Loop& loop) {
   if (helpers < 1) {
     progress.work();
   } else if (executor()) {
+    if (loop.within_row) return progress.work(), progress.rethrow();
     executor()(loop.count, [&](int64_t index) { progress.call(index); });
   } else if (!pool().run(progress, helpers)) {
     progress.work();

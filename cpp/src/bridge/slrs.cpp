@@ -123,9 +123,9 @@ float filtered_logit(const detail::Distribution& distribution, int32_t id) {
 // added up by the token they begin with.
 void DraftTokenTrie::psi_of_root(const detail::Distribution& distribution,
                                  std::vector<float>& out) const {
-  std::vector<double> sums(shared_.size(), 0.0);
   const GroupedId* first = grouped_.data();
-  detail::sum_groups(distribution, first, first + grouped_.size(), sums.data());
+  const double* sums =
+      detail::group_masses(distribution, first, first + grouped_.size(), shared_.size());
   const auto width = static_cast<int64_t>(out.size());
   for (size_t i = 0; i < shared_.size(); ++i) {
     if (shared_[i] < width) out[shared_[i]] = detail::logit_of(distribution, sums[i]);

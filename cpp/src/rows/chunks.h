@@ -23,6 +23,9 @@ ChunkView view_chunk(const Distribution& distribution, int64_t begin, int64_t en
 // Whether chunks of the row are packed before they are read.
 bool is_packed(const Distribution& distribution);
 
+// For parallel_chunks.
+inline int64_t cost_of(const Distribution& distribution) { return is_packed(distribution) ? 4 : 1; }
+
 // Its entries packed, without those that have no mass and in any order; or as view_chunk.
 ChunkView any_order(const Distribution& distribution, int64_t begin, int64_t end);
 

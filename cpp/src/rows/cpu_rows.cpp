@@ -5,6 +5,7 @@
 #include <string>
 
 #include "anydraft/error.h"
+#include "base/parallel.h"
 #include "rows/chunks.h"
 #include "rows/draft_rows.h"
 #include "rows/picks.h"
@@ -213,36 +214,39 @@ double CpuRows::sum_anew(const Residual& residual) {
     target_distribution(residual.node, nullptr);
   }
   find_patches(residual);
-  auto patch = scratch_.patches.begin();
-  scratch_.totals.assign(chunks_of(vocab()), 0.0);
+  scratch_.totals.resize(chunks_of(vocab()));
+  std::vector<double>& totals = scratch_.totals;
+  parallel_chunks(static_cast<int64_t>(totals.size()), [&](int64_t chunk, int64_t end) {
+    for (; chunk < end; ++chunk) totals[chunk] = sum_of_chunk(residual, chunk, sweep, plain);
+  });
   double sum = 0;
-  for (size_t chunk = 0; chunk < scratch_.totals.size(); ++chunk) {
-    const int64_t begin = static_cast<int64_t>(chunk) * kChunk;
-    const int64_t end = std::min<int64_t>(begin + kChunk, vocab());
-    const auto first_patch = patch;
-    while (patch != scratch_.patches.end() && patch->first < end) ++patch;
-    double& total = scratch_.totals[chunk];
-    bool anew = !plain || (sweep && patch != first_patch);
-    if (!anew && sweep) {
-      total = sweeps().residual_sum(pair_at(begin), end - begin, residual.weight, residual.drafted);
-    } else if (!anew) {  // only certain siblings took something: the distribution's own totals but
-                         // for that
-      const double whole =
-          residual.weight * (scratch_.reading.totals[chunk] * target_.inverse_total);
-      total = whole;
-      for (auto at = first_patch; at != patch; ++at) {
-        total -= residual.weight * mass(target_, at->first) - at->second;
-      }
-      anew = patch != first_patch && total < kThin * whole;  // rounding, mostly
-    }
-    if (anew) {
-      double masses[kChunk];
-      residual_masses(residual, begin, end, masses);
-      total = fold(masses, end - begin);
-    }
-    sum += total;
-  }
+  for (const double total : totals) sum += total;
   return sum;
+}
+
+double CpuRows::sum_of_chunk(const Residual& residual, int64_t chunk, bool sweep, bool plain) {
+  const int64_t begin = chunk * kChunk, end = std::min<int64_t>(begin + kChunk, vocab());
+  const auto patch_at = [&](int64_t id) {
+    const auto before = [](const auto& patch, int64_t bound) { return patch.first < bound; };
+    return std::lower_bound(scratch_.patches.begin(), scratch_.patches.end(), id, before);
+  };
+  const auto first_patch = patch_at(begin), last_patch = patch_at(end);
+  const bool patched = first_patch != last_patch;
+  if (plain && sweep && !patched) {
+    return sweeps().residual_sum(pair_at(begin), end - begin, residual.weight, residual.drafted);
+  }
+  if (plain && !sweep) {  // only certain siblings took something: the distribution's own total but
+                          // for that
+    const double whole = residual.weight * (scratch_.reading.totals[chunk] * target_.inverse_total);
+    double total = whole;
+    for (auto at = first_patch; at != last_patch; ++at) {
+      total -= residual.weight * mass(target_, at->first) - at->second;
+    }
+    if (!patched || total >= kThin * whole) return total;  // else rounding, mostly
+  }
+  double masses[kChunk];
+  residual_masses(residual, begin, end, masses);
+  return fold(masses, end - begin);
 }
 
 double CpuRows::draft_without(int32_t child) {

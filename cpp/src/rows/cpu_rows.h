@@ -74,6 +74,7 @@ class CpuRows : public Backend<CpuRows> {
   void keep();
   void find_patches(const Residual& residual);
   double sum_anew(const Residual& residual);
+  double sum_of_chunk(const Residual& residual, int64_t chunk, bool sweep, bool plain);
   Pair pair_at(int64_t begin) const;
 
   const VerifyRequest& all_;

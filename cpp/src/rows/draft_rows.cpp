@@ -6,6 +6,7 @@
 
 #include "anydraft/draft.h"
 #include "anydraft/error.h"
+#include "base/parallel.h"
 #include "rows/kernels.h"
 #include "sampling/normalise.h"
 #include "sampling/row_sums.h"
@@ -38,10 +39,9 @@ Distribution own_distribution(const DraftRow& row) {
 void merge_spelt(const DraftRow& row, std::vector<float>& merged) {
   const Distribution own = own_distribution(row);
   const GroupedId* first = row.projection->grouped;
-  thread_local std::vector<double> sums;
-  sums.assign(merged.size(), 0.0);
-  detail::sum_groups(own, first, first + row.projection->grouped_count, sums.data());
-  detail::kernels().logits(own, sums.data(), static_cast<int64_t>(merged.size()), merged.data());
+  const double* masses =
+      detail::group_masses(own, first, first + row.projection->grouped_count, merged.size());
+  detail::kernels().logits(own, masses, static_cast<int64_t>(merged.size()), merged.data());
 }
 
 void merge(DraftRow& row, float scale) {
@@ -58,16 +58,42 @@ void merge(DraftRow& row, float scale) {
 
 }  // namespace
 
-void detail::sum_groups(const Distribution& own, const GroupedId* at, const GroupedId* last,
-                        double* sums) {
+namespace detail {
+namespace {
+
+void add_masses(const Distribution& own, const GroupedId* at, const GroupedId* last, double* sums) {
   constexpr int64_t kPiece = 512;  // of a chunk: the sums are to stay in the nearest cache too
   double masses[kPiece];
-  while (at != last && at->id < own.size) {
+  while (at != last) {
     const int64_t begin = at->id - at->id % kPiece, end = std::min(begin + kPiece, own.size);
     kernels().masses(own, begin, end, masses);
     for (; at != last && at->id < end; ++at) sums[at->group] += masses[at->id - begin];
   }
 }
+
+}  // namespace
+
+const double* group_masses(const Distribution& own, const GroupedId* first, const GroupedId* last,
+                           size_t groups) {
+  thread_local std::vector<double> room;
+  room.assign(kMassParts * groups, 0.0);
+  double* const sums = room.data();
+  const GroupedId* bounds[kMassParts + 1] = {first};
+  for (int part = 1; part <= kMassParts; ++part) {
+    bounds[part] = std::partition_point(bounds[part - 1], last, [&](GroupedId at) {
+      return at.id < own.size && mass_part(at.id, own.size) < part;
+    });
+  }
+  parallel_in_row(kMassParts, last - first, [&](int64_t part) {
+    add_masses(own, bounds[part], bounds[part + 1], sums + part * groups);
+  });
+  for (int part = 1; part < kMassParts; ++part) {
+    for (size_t group = 0; group < groups; ++group) sums[group] += sums[part * groups + group];
+  }
+  return sums;
+}
+
+}  // namespace detail
 
 void prepare(DraftRow& row, const SamplingParams& params) {
   row.known.reset();

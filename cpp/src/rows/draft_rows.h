@@ -24,9 +24,11 @@ inline Distribution unread_row(const DraftRow& row) {
   return distribution;
 }
 
-// sums[group] += the masses of its ids in the drafter's own distribution, in their order. Ids that
-// the row does not reach have none.
-void sum_groups(const Distribution& own, const GroupedId* at, const GroupedId* last, double* sums);
+// The masses [groups] of groups of ids, in ascending order, in the drafter's own distribution, each
+// summed as mass_part says. Ids that the row does not reach have none. Until this thread's next
+// call.
+const double* group_masses(const Distribution& own, const GroupedId* first, const GroupedId* last,
+                           size_t groups);
 
 inline RowDistribution known_of(const Distribution& distribution) {
   return {distribution.scale, distribution.lower, distribution.exponent, distribution.one_hot,

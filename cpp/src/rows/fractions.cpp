@@ -1,5 +1,6 @@
 #include "rows/fractions.h"
 
+#include "base/parallel.h"
 #include "rows/chunks.h"
 
 namespace anydraft::detail {
@@ -25,8 +26,12 @@ void keep_chunk(const Distribution& distribution, int64_t chunk, Fractions& out)
 
 void keep_masses(const Distribution& distribution, Fractions& out) {
   out.fit(distribution.size);
-  for (int64_t chunk = 0; chunk < chunks_of(distribution.size); ++chunk)
-    keep_chunk(distribution, chunk, out);
+  parallel_chunks(
+      chunks_of(distribution.size),
+      [&](int64_t chunk, int64_t end) {
+        for (; chunk < end; ++chunk) keep_chunk(distribution, chunk, out);
+      },
+      cost_of(distribution));
 }
 
 }  // namespace anydraft::detail

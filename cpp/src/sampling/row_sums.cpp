@@ -5,29 +5,28 @@
 #include <string>
 
 #include "anydraft/error.h"
+#include "base/parallel.h"
 #include "rows/kernels.h"
 
 namespace anydraft::detail {
-namespace {
-
 // What masses are relative to while a row is being read.
-struct Reference {
+struct RowSums::Reference {
   float largest = -INFINITY;
   bool resolved = false;  // the fields below hold
   float lower = 0;
   int32_t exponent = 0;
+
+  void raise(float to, float scale) {
+    if (!(to > largest)) return;
+    largest = to;
+    resolved = std::abs(largest) * scale <= kLargestExponent;
+    if (!resolved) return;
+    lower = lowest_logit(largest, scale);
+    exponent = power_of(largest, scale).exponent;
+  }
 };
 
-Reference reference_of(float largest, float scale) {
-  Reference now;
-  now.largest = largest;
-  now.resolved = std::abs(largest) * scale <= kLargestExponent;
-  if (now.resolved) {
-    now.lower = lowest_logit(largest, scale);
-    now.exponent = power_of(largest, scale).exponent;
-  }
-  return now;
-}
+namespace {
 
 // A chunk's entries may stand this far above the reference: float lanes hold 2^127.
 constexpr int32_t kRoom = 64;
@@ -57,40 +56,59 @@ void RowSums::read_maxima(std::vector<float>* lanes) {
   const int chunks = chunks_of(row_.size);
   parts().resize(chunks);
   if (lanes) lanes->resize(static_cast<size_t>(chunks) * kLanes);
+  Part* const parts = RowSums::parts().data();  // the calling thread's
+  parallel_chunks(
+      chunks,
+      [&](int64_t chunk, int64_t end) {
+        for (; chunk < end; ++chunk)
+          parts[chunk] = maximum_of(chunk, lanes ? lanes->data() + chunk * kLanes : nullptr);
+      },
+      cost_of(row_));
+  find_largest();
+}
+
+// The first chunk gives all threads something to measure by.
+void RowSums::read_totals(float* keep) {
+  const int chunks = chunks_of(row_.size);
+  parts().resize(chunks);
+  Part* const parts = RowSums::parts().data();
+  const Reference first = read_part(0, std::min(chunks, 1), {}, parts, keep);
+  parallel_chunks(
+      chunks - 1,
+      [&](int64_t chunk, int64_t end) { read_part(chunk + 1, end + 1, first, parts, keep); },
+      cost_of(row_));
+  find_largest();
+}
+
+void RowSums::find_largest() {
   largest_ = -INFINITY;
-  for (int chunk = 0; chunk < chunks; ++chunk) {
-    parts()[chunk] = maximum_of(chunk, lanes ? lanes->data() + chunk * kLanes : nullptr);
-    largest_ = std::max(largest_, parts()[chunk].largest);
-  }
+  for (const Part& part : parts()) largest_ = std::max(largest_, part.largest);
 }
 
 // Scaling by powers of two is exact, and a chunk that took entries which turn out too small is
 // summed anew by total(): the bits are those of a sum relative to the row's largest logit.
-void RowSums::read_totals(float* keep) {
-  const float scale = row_.scale;
-  const int chunks = chunks_of(row_.size);
-  parts().resize(chunks);
-  Reference now;
-  for (int chunk = 0; chunk < chunks; ++chunk) {
-    Part& part = parts()[chunk];
+RowSums::Reference RowSums::read_part(int64_t chunk, int64_t end, Reference now, Part* parts,
+                                      float* keep) const {
+  for (; chunk < end; ++chunk) {
+    Part& part = parts[chunk];
     bool known = false;
     if (now.resolved) {
-      const int64_t begin = static_cast<int64_t>(chunk) * kChunk;
+      const int64_t begin = chunk * kChunk;
       const ChunkScan scan = scan_chunk(row_, begin, end_of(chunk), now.lower, now.exponent,
                                         keep ? keep + begin : nullptr);
       if (scan.largest == INFINITY) fail("NaN or +inf", name_);
       part = {scan.largest, scan.smallest, scan.total, now.exponent, keep ? now.exponent : kNothing,
               scan.smallest};
       const int32_t was = now.exponent;
-      if (scan.largest > now.largest) now = reference_of(scan.largest, scale);
+      now.raise(scan.largest, row_.scale);
       known = now.resolved && now.exponent - was <= kRoom;
       if (known && std::isnan(scan.total)) fail("NaN or +inf", name_);
     }
     if (known) continue;
     part = maximum_of(chunk, nullptr);
-    if (part.largest > now.largest) now = reference_of(part.largest, scale);
+    now.raise(part.largest, row_.scale);
   }
-  largest_ = now.largest;
+  return now;
 }
 
 double RowSums::total(float lower, int32_t exponent) {
@@ -112,17 +130,23 @@ double RowSums::total(float lower, int32_t exponent) {
 }
 
 void RowSums::keep_all(const Distribution& distribution, Fractions& keep) const {
-  for (int64_t chunk = 0; chunk < chunks(); ++chunk) {
-    const Part& part = parts()[chunk];
-    if (part.largest < distribution.lower) {
-      keep.scales[chunk] = 0;
-    } else if (part.kept_exponent == kNothing || part.kept_smallest < distribution.lower) {
-      keep_chunk(distribution, chunk, keep);
-    } else {
-      keep.scales[chunk] =
-          std::ldexp(distribution.inverse_total, part.kept_exponent - distribution.exponent);
-    }
-  }
+  const Part* const parts = RowSums::parts().data();
+  parallel_chunks(
+      chunks(),
+      [&](int64_t chunk, int64_t end) {
+        for (; chunk < end; ++chunk) {
+          const Part& part = parts[chunk];
+          if (part.largest < distribution.lower) {
+            keep.scales[chunk] = 0;
+          } else if (part.kept_exponent == kNothing || part.kept_smallest < distribution.lower) {
+            keep_chunk(distribution, chunk, keep);
+          } else {
+            keep.scales[chunk] =
+                std::ldexp(distribution.inverse_total, part.kept_exponent - distribution.exponent);
+          }
+        }
+      },
+      cost_of(row_));
 }
 
 void RowSums::write_totals(std::vector<double>& totals) const {

@@ -57,6 +57,10 @@ class RowSums {
   static std::vector<Part>&
   parts();  // of this thread: a distribution is read by one thread at a time
   Part maximum_of(int64_t chunk, float* lanes) const;
+  void find_largest();
+  // Of chunks [chunk, end), beginning with reference `now`; returns where it ends.
+  struct Reference;
+  Reference read_part(int64_t chunk, int64_t end, Reference now, Part* parts, float* keep) const;
 
   Distribution row_;
   int64_t name_;

@@ -111,6 +111,13 @@ ANYDRAFT_HD inline float short_log2(float x) {
   return sum * f + static_cast<float>(exponent);
 }
 
+// Masses are summed by group in four parts of a row, which threads take, and these in turn. The
+// part that an id is in.
+constexpr int kMassParts = 4;
+ANYDRAFT_HD inline int mass_part(int64_t id, int64_t size) {
+  return static_cast<int>(id * kMassParts / size);
+}
+
 // The logit, at `scale`, of the summed mass of the entries with these ids; greedy (scale 0) of the
 // largest alone. NaN or +inf where one is.
 ANYDRAFT_HD inline float merged_logit(const void* row, DType dtype, const int32_t* ids,
@@ -214,11 +221,14 @@ ANYDRAFT_HD inline float projected_logit(const Distribution& distribution, int64
     const float x = load(distribution.row, distribution.dtype, id);
     return x >= own.lower ? x : -INFINITY;
   }
-  double sum = 0;
+  double sum = 0, of_part = 0;
+  int part = 0;
   for (int32_t i = map.starts[-2 - id]; i < map.starts[-1 - id]; ++i) {
-    sum += weighed_mass(own, map.ids[i]);
+    const int here = mass_part(map.ids[i], own.size);
+    if (here != part) sum += of_part, of_part = 0, part = here;
+    of_part += weighed_mass(own, map.ids[i]);
   }
-  return logit_of(own, sum);
+  return logit_of(own, sum + of_part);
 }
 
 }  // namespace anydraft::detail
