@@ -33,6 +33,7 @@ BATCHED = "tests/distributions/test_batched_distributions.py"
 PENALTIES = "tests/distributions/test_penalty_distributions.py"
 OPTIONS = "tests/python/test_request_options.py"
 DRAFTER = "tests/python/test_drafter.py"
+THREADS = "tests/python/test_threads.py"
 ASYNC = "tests/python/test_async.py"
 STATE = "cpp/src/engine/request_state.cpp"
 ENGINE = "cpp/src/engine/engine.cpp"
@@ -135,6 +136,20 @@ MUTATIONS = (
         "static_cast<int64_t>(output.size()) < changes.min_tokens",
         "static_cast<int64_t>(output.size()) + 1 < changes.min_tokens",
         (PENALTIES,),
+    ),
+    Mutation(
+        "a thread leaves out the last chunk of its part of a row",
+        "cpp/src/sampling/row_sums.cpp",
+        "read_part(chunk + 1, end + 1, first, parts, keep);",
+        "read_part(chunk + 1, end, first, parts, keep);",
+        (THREADS,),
+    ),
+    Mutation(
+        "masses by group of a row's first part alone",
+        "cpp/src/rows/draft_rows.cpp",
+        "sums[group] += sums[part * groups + group];",
+        "sums[group] += 0 * part;",
+        ("tests/distributions/test_session_distribution.py", BATCHED),
     ),
     Mutation(
         "draft uniforms of one position for the whole text",

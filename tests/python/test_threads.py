@@ -39,6 +39,19 @@ def test_results_do_not_depend_on_the_number_of_threads():
         assert torch.equal(got[1], expected[1])
 
 
+def test_one_long_row_is_read_by_several_threads():
+    logits, expected = batch(1, 150_000), None
+    for count in (1, 2, 3):
+        choose(count)
+        probs(2 * logits, PARAMS)  # no totals of the row itself are left over
+        got = _core.sample_rows(logits, SamplingParams(), [0.7]), probs(logits, SamplingParams())
+        expected = expected or got
+        assert got[0] == expected[0]
+        assert torch.equal(got[1], expected[1])
+        exact = torch.softmax(logits.double(), -1)
+        assert torch.allclose(got[1].double(), exact, rtol=1e-5, atol=0)
+
+
 def test_several_callers_at_once():
     logits = batch()
     choose(1)

@@ -196,20 +196,26 @@ def best_of_each(runs: Sequence[Run], chosen: Sequence[Method]) -> list[Method]:
 
 
 def summary(runs: Sequence[Run], best: Sequence[str] = ()) -> dict[str, Any]:
-    """Medians over prompts; ratios are medians of those of single prompts.
+    """Medians over prompts; ratios are medians of those of single prompts, `least` their least one.
 
     best: names chosen on other prompts, of which `best_over_plain` takes the best; empty: of all.
     """
-    by_name: dict[str, dict[int, Run]] = {}
-    for run in runs:
-        by_name.setdefault(run.method, {})[run.prompt] = run
+    by_name = _medians(runs)
     own_names = [n for n in by_name if n != PLAIN and n.split()[0] not in _PEERS]
     rivals = {
         "over_plain": [PLAIN],
         "over_llamacpp": [LLAMA_CPP],
         "over_openvino": [n for n in by_name if n.startswith("openvino")],
     }
-    rows = {name: _row(own, by_name.get(PLAIN, {})) for name, own in by_name.items()}
+    plain = by_name.get(PLAIN, {})
+    rows = {name: _row(own) for name, own in by_name.items()}
+    for name, own in by_name.items():
+        rows[name]["texts_equal"] = all(
+            run.tokens == plain[run.prompt].tokens
+            for run in runs
+            if run.method == name and run.prompt in plain
+        )
+        rows[name]["least_over_plain"] = min(_ratios(own, plain), default=None)
     for key, names in rivals.items():
         for name, own in by_name.items():
             ratios = [_ratio(own, by_name[rival]) for rival in names if rival in by_name]
@@ -245,7 +251,21 @@ def by_kind(runs: Sequence[Run], names: dict[int, str]) -> dict[str, dict[str, f
     }
 
 
-def _row(own: dict[int, Run], plain: dict[int, Run]) -> dict[str, Any]:
+def _medians(runs: Sequence[Run]) -> dict[str, dict[int, Run]]:
+    """{method: {prompt: of its runs the one of median speed}}."""
+    turns: dict[str, dict[int, list[Run]]] = {}
+    for run in runs:
+        turns.setdefault(run.method, {}).setdefault(run.prompt, []).append(run)
+    return {
+        method: {
+            prompt: sorted(own, key=lambda run: run.speed)[len(own) // 2]
+            for prompt, own in prompts.items()
+        }
+        for method, prompts in turns.items()
+    }
+
+
+def _row(own: dict[int, Run]) -> dict[str, Any]:
     runs = list(own.values())
     drafted = sum(run.drafted for run in runs)
     calls = sum(run.target_calls for run in runs)
@@ -260,12 +280,20 @@ def _row(own: dict[int, Run], plain: dict[int, Run]) -> dict[str, Any]:
         "outside_models": round(
             sum(run.outside for run in runs) / sum(run.prefill + run.decoding for run in runs), 4
         ),
-        "texts_equal": all(run.tokens == plain[n].tokens for n, run in own.items() if n in plain),
     }
 
 
+def _ratios(own: dict[int, Run], other: dict[int, Run]) -> list[float]:
+    """Of each prompt."""
+    return [
+        round(own[n].speed / other[n].speed, 3)
+        for n in own
+        if n in other and len(own[n].tokens) > 1
+    ]
+
+
 def _ratio(own: dict[int, Run], other: dict[int, Run]) -> float | None:
-    ratios = [own[n].speed / other[n].speed for n in own if n in other and len(own[n].tokens) > 1]
+    ratios = _ratios(own, other)
     return round(median(ratios), 3) if ratios else None
 
 

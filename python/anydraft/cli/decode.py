@@ -57,6 +57,7 @@ def add(kinds: Any) -> None:
     option("--range", default="3:23", metavar="A:B", help="prompts that are measured")
     option("--each", type=int, metavar="N", help="measure the first N of each kind of prompts")
     option("--method", action="append", metavar="NAME", help="these alone, without tuning")
+    option("--turns", type=int, default=1, metavar="N", help="runs a prompt; their median counts")
     option("--tokens", type=int, default=64, metavar="N")
     option("--temperature", type=float, default=0.0)
     option("--seed", type=int, default=0)
@@ -71,6 +72,8 @@ def add(kinds: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure, report; 1 where texts differ that must not."""
+    if args.turns < 1:
+        raise InputError(f"[bench decode] expected --turns of at least 1, got {args.turns}")
     target_name, drafter_names, named = _inputs(args)
     texts = list(named.values())
     numbers = _numbers(args, list(named))
@@ -82,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
     peers = _peers(args, target_name, drafter_names)
     try:
         runs = decode.measure(
-            ours, chosen, [(n, prompts[n]) for n in numbers], args.tokens, peers, _told
+            ours, chosen, [(n, prompts[n]) for n in numbers] * args.turns, args.tokens, peers, _told
         )
     finally:
         for peer in peers:
