@@ -76,20 +76,20 @@ uint32_t SplitBuilder::add(const Pattern& pattern, const std::string& behavior, 
 
 // With which characters a match may begin: of all ways to the first set.
 void SplitBuilder::find_first(SplitRule& rule) const {
-  std::vector<uint32_t> todo{rule.start};
+  std::vector<uint32_t> pending{rule.start};
   std::vector<bool> seen(steps_.size());
-  while (!todo.empty()) {
-    const uint32_t at = todo.back();
-    todo.pop_back();
+  while (!pending.empty()) {
+    const uint32_t at = pending.back();
+    pending.pop_back();
     if (seen[at]) continue;
     seen[at] = true;
     const PatternStep& step = steps_[at];
     const auto op = static_cast<PatternOp>(step.op);
-    if (op == PatternOp::kSplit || op == PatternOp::kJump) todo.push_back(step.x);
-    if (op == PatternOp::kSplit || op == PatternOp::kAhead) todo.push_back(step.y);
-    if (op == PatternOp::kLineEnd || op == PatternOp::kTextEnd) todo.push_back(at + 1);
+    if (op == PatternOp::kSplit || op == PatternOp::kJump) pending.push_back(step.x);
+    if (op == PatternOp::kSplit || op == PatternOp::kAhead) pending.push_back(step.y);
+    if (op == PatternOp::kLineEnd || op == PatternOp::kTextEnd) pending.push_back(at + 1);
     if (op != PatternOp::kSet && op != PatternOp::kRun && op != PatternOp::kRunBack) continue;
-    if (op != PatternOp::kSet && step.x == 0) todo.push_back(at + 1);
+    if (op != PatternOp::kSet && step.x == 0) pending.push_back(at + 1);
     const CharacterSet& set = sets_[step.set];
     rule.first[0] |= set.ascii[0];
     rule.first[1] |= set.ascii[1];
