@@ -2,7 +2,6 @@
 
 #include <pybind11/stl.h>
 
-#include <algorithm>
 #include <optional>
 #include <tuple>
 
@@ -10,6 +9,7 @@
 #include "anydraft/verify.h"
 #include "bind.h"
 #include "dlpack.h"
+#include "draft/drafts_to_verify.h"
 
 namespace anydraft::bindings {
 namespace {
@@ -33,40 +33,6 @@ draft_of(const Drafter& drafter, int64_t id, int64_t width) {
   return {tree.tokens, tree.parents, tree.paths, kinds, tree.rows, data, count, draft.sampling};
 }
 
-// The drafts of several requests as one VerifyRequest; their rows stay where the drafter left them.
-struct DraftsToVerify {
-  std::vector<int32_t> tokens, parents, paths, offsets{0}, rows;
-  std::vector<ProposalKind> kinds;
-  std::vector<const DraftRow*> drawn_from;
-  std::vector<SamplingParams> draft_sampling;
-  int64_t vocab = 0;
-
-  // The root and the first `length` nodes behind it.
-  void add(const Draft& draft, int32_t length) {
-    const DraftTree& tree = draft.tree;
-    if (length < 0 || length >= tree.size()) {
-      throw Error(ErrorKind::kValue, "[Drafter.verify] expected lengths in [0, " +
-                                         std::to_string(tree.size() - 1) + "], got " +
-                                         std::to_string(length));
-    }
-    const auto before = static_cast<int32_t>(drawn_from.size());
-    for (int32_t node = 0; node <= length; ++node) {
-      tokens.push_back(tree.tokens[node]);
-      parents.push_back(tree.parents[node]);
-      paths.push_back(tree.paths[node]);
-      kinds.push_back(tree.kinds[node]);
-      rows.push_back(tree.rows[node] < 0 ? -1 : before + tree.rows[node]);
-      vocab = std::max<int64_t>(vocab, tree.tokens[node] + 1);
-    }
-    for (const std::unique_ptr<DraftRow>& row : draft.rows) {
-      vocab = std::max(vocab, row->projection ? row->projection->vocab : row->logits.cols);
-      drawn_from.push_back(row.get());
-    }
-    draft_sampling.push_back(draft.sampling);
-    offsets.push_back(static_cast<int32_t>(tokens.size()));
-  }
-};
-
 std::tuple<std::vector<int32_t>, std::vector<int32_t>, std::vector<int64_t>,
            std::vector<std::string>, std::vector<int>>
 verify_drafts(const Drafter& drafter, const std::vector<int64_t>& ids,
@@ -84,10 +50,15 @@ verify_drafts(const Drafter& drafter, const std::vector<int64_t>& ids,
   }
   const Rows target = cpu_rows_from(target_logits, "target_logits");
   DraftsToVerify drafts;
-  drafts.vocab = target.view.cols;
   std::vector<uint64_t> seeds;
   for (size_t i = 0; i < count; ++i) {
-    drafts.add(drafter.draft(ids[i]), lengths[i]);
+    const Draft& draft = drafter.draft(ids[i]);
+    if (lengths[i] < 0 || lengths[i] >= draft.tree.size()) {
+      throw Error(ErrorKind::kValue, "[Drafter.verify] expected lengths in [0, " +
+                                         std::to_string(draft.tree.size() - 1) + "], got " +
+                                         std::to_string(lengths[i]));
+    }
+    drafts.add(draft, lengths[i]);
     seeds.push_back(sampling[i].seed.value_or(0));
   }
   if (target.view.rows != drafts.offsets.back()) {
@@ -96,19 +67,8 @@ verify_drafts(const Drafter& drafter, const std::vector<int64_t>& ids,
                                        std::to_string(target.view.rows) + ", " +
                                        std::to_string(target.view.cols) + "]");
   }
-  std::vector<RowView> target_rows;
-  for (int64_t row = 0; row < target.view.rows; ++row) target_rows.push_back(target.view.at(row));
-  VerifyRequest request;
-  request.trees = {drafts.tokens.data(), drafts.parents.data(), drafts.offsets.data(),
-                   static_cast<int64_t>(count), drafts.paths.data()};
-  request.target_rows = target_rows.data();
-  request.vocab = drafts.vocab;
-  request.proposals.kinds = drafts.kinds.data();
-  request.proposals.rows = drafts.rows.data();
-  request.draft_rows = drafts.drawn_from.data();
-  request.draft_row_count = static_cast<int64_t>(drafts.drawn_from.size());
+  VerifyRequest request = drafts.request(target.view);
   request.sampling = sampling.data();
-  request.draft_sampling = drafts.draft_sampling.data();
   request.params_per_request = true;
   request.verifier = verifier_by_name(verifier);
   request.uniforms.seeds = seeds.data();

@@ -106,28 +106,11 @@ Judgement& Engine::RequestState::question(const RowsView& rows, int64_t first,
   rows_.rows = tree.size();
   rows_.named_from = rows.named_from + first;
   rows_ = changed(rows_, tree);
-  int64_t vocab = rows_.cols;
-  for (int32_t token : tree.tokens) vocab = std::max<int64_t>(vocab, token + 1);
-  drawn_from_.clear();
-  for (const std::unique_ptr<DraftRow>& row : draft.rows) {
-    vocab = std::max(vocab, row->projection ? row->projection->vocab : row->logits.cols);
-    drawn_from_.push_back(row.get());
-  }
-  target_rows_.clear();
-  for (int32_t node = 0; node < tree.size(); ++node) target_rows_.push_back(rows_.at(node));
-  offsets_ = {0, tree.size()};
+  drafts_ = {};
+  drafts_.add(draft, tree.size() - 1);
   position_ = static_cast<uint32_t>(committed_.size());
-  VerifyRequest& request = judgement_.request;
-  request = {};
-  request.trees = {tree.tokens.data(), tree.parents.data(), offsets_.data(), 1, tree.paths.data()};
-  request.target_rows = target_rows_.data();
-  request.vocab = vocab;
-  request.proposals.kinds = tree.kinds.data();
-  request.proposals.rows = tree.rows.data();
-  request.draft_rows = drawn_from_.data();
-  request.draft_row_count = static_cast<int64_t>(drawn_from_.size());
+  VerifyRequest& request = judgement_.request = drafts_.request(rows_);
   request.sampling = &request_.sampling;
-  request.draft_sampling = &draft.sampling;
   // Drafts that are certain, as a greedy drafter's are: what is drawn is plain decoding's text.
   const bool asked = pair.options.verifier && takes(pair.verifier(), ProposalKind::kOneHot);
   request.verifier = draft.rows.empty() && !asked ? Verifier::kMatch : pair.verifier();

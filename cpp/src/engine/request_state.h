@@ -1,13 +1,13 @@
 // One request on its way: drafting, then verification, round after round.
 #pragma once
 
-#include <array>
 #include <exception>
 #include <vector>
 
 #include "anydraft/engine.h"
 #include "anydraft/verify.h"
 #include "draft/cached.h"
+#include "draft/drafts_to_verify.h"
 #include "rows/row_backend.h"
 
 namespace anydraft {
@@ -57,9 +57,7 @@ class Engine::RequestState {
   // Of the round that is judged: its rows as they were drawn from, and what came of it.
   RowsView rows_;
   std::vector<float> changed_;
-  std::vector<RowView> target_rows_;         // [nodes]
-  std::vector<const DraftRow*> drawn_from_;  // [rows of the draft]
-  std::array<int32_t, 2> offsets_{};
+  DraftsToVerify drafts_;
   uint32_t position_ = 0;
   Judgement judgement_;
 };
