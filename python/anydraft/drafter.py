@@ -5,19 +5,18 @@ from __future__ import annotations
 import operator
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 from anydraft import _core
 from anydraft.bridges import Bridge, drafter_options, is_model, settled_bridge
-from anydraft.drafts import PROPOSAL_KINDS, Proposal, Trees, TreeShape
+from anydraft.drafts import Proposal, Trees, TreeShape
 from anydraft.errors import InputError
 from anydraft.model import check_model
 from anydraft.sampling import SamplingParams
 from anydraft.text import Text
-from anydraft.verification import VerifyResult, as_result
+from anydraft.verification import VerifyResult
 from anydraft.vocabulary import Vocabulary
-
-_NAMES = {number: kind for kind, number in PROPOSAL_KINDS.items()}
 
 
 @dataclass(frozen=True)
@@ -60,11 +59,6 @@ class Draft:
     def trees(self) -> Trees:
         """As `verify` takes it."""
         return Trees(self.tokens, self.parents, [0, len(self.tokens)], self.paths)
-
-
-class _Target:
-    def __init__(self, vocabulary: Vocabulary) -> None:
-        self.vocabulary = vocabulary
 
 
 class Drafter:
@@ -113,9 +107,8 @@ class Drafter:
             check_model(draft_model, "draft_model")
         if isinstance(draft_length, str):  # what "auto" learns from a host keeps to itself
             raise InputError(f"[Drafter] expected draft_length >= 0, got {draft_length!r}")
-        target = _Target(target_vocabulary)
         self.bridge, options = drafter_options(
-            target,
+            SimpleNamespace(vocabulary=target_vocabulary),
             draft_model,
             settled_bridge(target_vocabulary, draft_model, bridge),
             draft_length,
@@ -224,7 +217,7 @@ class Drafter:
             raise InputError(
                 f"[Drafter.verify] expected ids of requests, got {error.args[0]!r}"
             ) from None
-        return as_result(
+        return VerifyResult(
             *self._core.verify(
                 numbers, lengths, target_logits, sampling, verifier, requests, positions
             )
@@ -264,12 +257,9 @@ class Drafter:
     def _draft(self, number: int, width: int) -> Draft:
         import numpy as np
 
-        tokens, parents, paths, kinds, rows, data, count, made = self._core.draft(number, width)
-        logits = np.frombuffer(bytearray(data), np.float32).reshape(count, width) if count else None
-        proposals = [
-            Proposal(_NAMES[kind], row if row >= 0 else None)
-            for kind, row in zip(kinds, rows, strict=True)
-        ]
+        tokens, parents, named, paths, data, made = self._core.draft(number, width)
+        logits = np.frombuffer(bytearray(data), np.float32).reshape(-1, width) if data else None
+        proposals = [Proposal(kind, row) for kind, row in named]
         seed = self._seeds[number]
         sampling = SamplingParams(made.temperature, made.top_k, made.top_p, made.min_p, seed)
         return Draft(tokens, parents, proposals, paths, logits, sampling)

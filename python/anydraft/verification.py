@@ -195,21 +195,7 @@ def verify(
             acceptance,
             stream,
         )
-    return as_result(*result[:5], result[5] if acceptance else None)
-
-
-def as_result(
-    accepted: list[int],
-    offsets: list[int],
-    next_token: list[int],
-    status: Sequence[str],
-    degenerate: Sequence[int],
-    acceptance: list[float] | None = None,
-) -> VerifyResult:
-    """Of what the core returns."""
-    texts = [text or None for text in status]
-    flags = [bool(flag) for flag in degenerate]
-    return VerifyResult(accepted, offsets, next_token, texts, flags, acceptance)
+    return VerifyResult(*result)
 
 
 def _each(params: SamplingParams | Sequence[SamplingParams]) -> list[SamplingParams]:

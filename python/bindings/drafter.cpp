@@ -10,35 +10,39 @@
 #include "bind.h"
 #include "dlpack.h"
 #include "draft/drafts_to_verify.h"
+#include "verdicts.h"
 
 namespace anydraft::bindings {
 namespace {
 
 using SharedVocabulary = std::shared_ptr<Vocabulary>;
 
-// A draft as `verify` takes it, with dense rows over `width` target ids; none for width 0.
-std::tuple<TokenIds, std::vector<int32_t>, std::vector<int32_t>, std::vector<int32_t>,
-           std::vector<int32_t>, py::bytes, size_t, SamplingParams>
+using NamedProposal = std::tuple<const char*, std::optional<int32_t>>;  // kind, row
+
+// The fields of Draft in drafter.py; the rows dense over `width` target ids, none for width 0.
+std::tuple<TokenIds, std::vector<int32_t>, std::vector<NamedProposal>, std::vector<int32_t>,
+           py::bytes, SamplingParams>
 draft_of(const Drafter& drafter, int64_t id, int64_t width) {
   const Draft& draft = drafter.draft(id);
   const DraftTree& tree = draft.tree;
-  std::vector<int32_t> kinds;
-  for (ProposalKind kind : tree.kinds) kinds.push_back(static_cast<int32_t>(kind));
-  const size_t count = width > 0 ? draft.rows.size() : 0;
-  std::vector<float> logits(count * width);
-  for (size_t row = 0; row < count; ++row) {
+  std::vector<NamedProposal> proposals;
+  for (int32_t node = 0; node < tree.size(); ++node) {
+    const int32_t row = tree.rows[node];
+    proposals.emplace_back(name_of(tree.kinds[node]), row < 0 ? std::nullopt : std::optional(row));
+  }
+  std::vector<float> logits(draft.rows.size() * width);
+  for (size_t row = 0; width > 0 && row < draft.rows.size(); ++row) {
     draft.write_logits(static_cast<int64_t>(row), width, logits.data() + row * width);
   }
   const py::bytes data(reinterpret_cast<const char*>(logits.data()), logits.size() * sizeof(float));
-  return {tree.tokens, tree.parents, tree.paths, kinds, tree.rows, data, count, draft.sampling};
+  return {tree.tokens, tree.parents, proposals, tree.paths, data, draft.sampling};
 }
 
-std::tuple<std::vector<int32_t>, std::vector<int32_t>, std::vector<int64_t>,
-           std::vector<std::string>, std::vector<int>>
-verify_drafts(const Drafter& drafter, const std::vector<int64_t>& ids,
-              const std::vector<int32_t>& lengths, py::object target_logits,
-              const std::vector<SamplingParams>& sampling, const std::string& verifier,
-              const std::vector<uint32_t>& requests, const std::vector<uint32_t>& positions) {
+Verdicts verify_drafts(const Drafter& drafter, const std::vector<int64_t>& ids,
+                       const std::vector<int32_t>& lengths, py::object target_logits,
+                       const std::vector<SamplingParams>& sampling, const std::string& verifier,
+                       const std::vector<uint32_t>& requests,
+                       const std::vector<uint32_t>& positions) {
   const size_t count = ids.size();
   if (lengths.size() != count || sampling.size() != count || requests.size() != count ||
       positions.size() != count) {
@@ -75,13 +79,7 @@ verify_drafts(const Drafter& drafter, const std::vector<int64_t>& ids,
   request.uniforms.requests = requests.data();
   request.uniforms.positions = positions.data();
   request.report_status = true;
-  VerifyResult result;
-  {
-    py::gil_scoped_release release;
-    result = verify(request);
-  }
-  return {result.accepted, result.offsets, result.next_tokens, result.status,
-          std::vector<int>(result.degenerate.begin(), result.degenerate.end())};
+  return verdicts_of(request);
 }
 
 }  // namespace

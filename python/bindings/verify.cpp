@@ -6,15 +6,13 @@
 #include "anydraft/error.h"
 #include "bind.h"
 #include "dlpack.h"
+#include "verdicts.h"
 
 namespace anydraft::bindings {
 namespace {
 
 using Ints = std::vector<int32_t>;
 using Doubles = std::vector<double>;
-// accepted, their offsets, next tokens, status, degenerate rows, acceptance
-using Verdicts = std::tuple<Ints, Ints, std::vector<int64_t>, std::vector<std::string>,
-                            std::vector<int>, Doubles>;
 
 [[noreturn]] void fail(const std::string& what) {
   throw Error(ErrorKind::kValue, "[verify] expected " + what);
@@ -104,18 +102,7 @@ Verdicts call_verify(const Ints& tokens, const Ints& parents, const Ints& offset
   request.uniforms.select = or_null(select, "select uniforms", nodes);
   request.report_status = report_status;
   request.want_acceptance = acceptance;
-  VerifyResult result;
-  {
-    py::gil_scoped_release release;
-    result =
-        target.on_cuda ? verify_cuda(request, reinterpret_cast<void*>(stream)) : verify(request);
-  }
-  return {result.accepted,
-          result.offsets,
-          result.next_tokens,
-          result.status,
-          std::vector<int>(result.degenerate.begin(), result.degenerate.end()),
-          result.acceptance};
+  return verdicts_of(request, target.on_cuda, stream);
 }
 
 }  // namespace
