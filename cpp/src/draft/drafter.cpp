@@ -130,11 +130,10 @@ std::unique_ptr<DraftSource> make_source(const Pair& pair, const DraftRequest& r
       return std::make_unique<AutoSource>(pair, request, stats, policy);
     case Bridge::kLookup:
     case Bridge::kText:
-      return std::make_unique<TextSource>(pair, policy);
     case Bridge::kNone:
-      return std::make_unique<DraftSource>();
+      return std::make_unique<TextSource>(pair, policy);
     case Bridge::kSlrs:
-      if (pair.options.stop_rule.rows == 0) return std::make_unique<DraftSource>();
+      if (pair.options.stop_rule.rows == 0) return std::make_unique<TextSource>(pair, nullptr);
       break;
     case Bridge::kSame:
     case Bridge::kTli:

@@ -50,12 +50,8 @@ class DraftSource {
   virtual ~DraftSource() = default;
 
   // Begins a round below the committed text, at most `remaining` tokens deep; nothing of a round
-  // before remains. May throw what an encoder throws, and be called again. Here the root alone:
-  // plain decoding.
-  virtual void start(const TokenIds& committed, int64_t) {
-    draft_ = {};
-    draft_.tree.tokens[0] = committed.back();
-  }
+  // before remains. May throw what an encoder throws, and be called again.
+  virtual void start(const TokenIds& committed, int64_t remaining) = 0;
   virtual bool wants_model() const { return false; }
   virtual Feed feed() const { return {}; }
   // What take() will ask of the rows, as far as that is certain: for rows that are not in
@@ -68,11 +64,8 @@ class DraftSource {
   virtual void settle(const TokenIds&, const std::vector<int32_t>&) {}
   virtual void failed() {}  // a feed may have been carried out in part
 
-  virtual const Draft& draft() const { return draft_; }
+  virtual const Draft& draft() const = 0;
   virtual void set_target_width(int64_t) {}  // columns of the target's logits
-
- protected:
-  Draft draft_;
 };
 
 // For the pair's bridge; the references must outlive it. `policy`: null where lengths are fixed.

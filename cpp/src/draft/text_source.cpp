@@ -41,11 +41,13 @@ constexpr int64_t kExpected = 4;
 }  // namespace
 
 void TextSource::start(const TokenIds& committed, int64_t remaining) {
-  DraftSource::start(committed, remaining);
+  draft_ = {};
+  draft_.tree.tokens[0] = committed.back();
+  const auto& expected = pair_.options.expect;
+  if (!expected && pair_.options.bridge != Bridge::kLookup) return;
   draft_.bridge = pair_.options.bridge;
   const size_t length = shape_for(pair_.options, remaining).levels();
   int32_t node = 0;
-  const auto& expected = pair_.options.expect;
   Found found = expected ? Found{expected(committed), kExpected} : look_up(committed, length);
   if (found.tokens.size() > length) found.tokens.resize(length);
   for (int32_t token : found.tokens) {

@@ -1,5 +1,5 @@
-// Drafts without a model: prompt lookup (Saxena 2023, "Prompt lookup decoding"), or text that the
-// caller expects.
+// Drafts without a model: prompt lookup (Saxena 2023, "Prompt lookup decoding"), text that the
+// caller expects, or for any other bridge the root alone: plain decoding.
 #pragma once
 
 #include "draft/source.h"
@@ -17,8 +17,10 @@ class TextSource : public DraftSource {
   void set_target_width(int64_t width) override {
     target_width_ = std::max<int64_t>(width, pair_.target->size());
   }
+  const Draft& draft() const override { return draft_; }
 
  private:
+  Draft draft_;
   const Pair& pair_;
   DraftPolicy* policy_;
   int64_t target_width_;
