@@ -26,11 +26,10 @@ AutoSource::AutoSource(const Pair& pair, const DraftRequest& request, DraftStats
       acceptance_(pair, request, static_cast<int32_t>(longest_)) {
   const auto cache = std::make_shared<DrafterCache>();
   const auto add = [&](Bridge bridge) {
-    auto candidate = std::make_unique<Candidate>(pair);
-    candidate->pair.options.bridge = bridge;
-    candidate->source =
-        std::make_unique<ModelSource>(candidate->pair, request, stats, policy, cache);
-    candidates_.push_back(std::move(candidate));
+    candidates_.push_back({pair, nullptr});
+    Candidate& candidate = candidates_.back();
+    candidate.pair.options.bridge = bridge;
+    candidate.source = std::make_unique<ModelSource>(candidate.pair, request, stats, policy, cache);
   };
   // The first of equals: what is likeliest in full where the text is, else the whole vocabulary.
   if (request.sampling.greedy()) add(Bridge::kSlem);
@@ -53,8 +52,8 @@ void AutoSource::choose(int64_t remaining) {
   length_ = std::min({policy_ ? policy_->usual_length() : longest_, longest_, remaining});
   size_t best = now_;
   for (size_t i = 0; i < candidates_.size(); ++i) {
-    const double bar = worth(*candidates_[best]) * (best == now_ ? kMargin : 1);
-    if (worth(*candidates_[i]) > bar) best = i;
+    const double bar = worth(candidates_[best]) * (best == now_ ? kMargin : 1);
+    if (worth(candidates_[i]) > bar) best = i;
   }
   now_ = best;
 }
@@ -66,7 +65,7 @@ void AutoSource::take(const RowsView& rows, int64_t first, RowBackend& backend) 
   if (!text) return;
   const RowView row = rows.at(first);
   RowView known = row;
-  known.cols = std::min<int64_t>(rows.cols, candidates_[0]->pair.drafter->size());
+  known.cols = std::min<int64_t>(rows.cols, candidates_[0].pair.drafter->size());
   if (backend.has_mass(known)) drawn_.push_back({std::move(*text), row});
 }
 
@@ -99,7 +98,7 @@ double AutoSource::worth(const Candidate& candidate) const {
 void AutoSource::report() {
   stats_.bridges.resize(candidates_.size());
   for (size_t i = 0; i < candidates_.size(); ++i) {
-    const Candidate& candidate = *candidates_[i];
+    const Candidate& candidate = candidates_[i];
     BridgeStats& told = stats_.bridges[i];
     told.bridge = candidate.pair.options.bridge;
     told.acceptance = acceptance_.acceptance(told.bridge);

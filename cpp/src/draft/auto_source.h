@@ -7,6 +7,7 @@
 // own past counts, no clock, and never a target row of the round that is drafted.
 #pragma once
 
+#include <deque>
 #include <memory>
 #include <vector>
 
@@ -33,14 +34,13 @@ class AutoSource : public DraftSource {
 
  private:
   struct Candidate {
-    explicit Candidate(const Pair& of) : pair(of) {}
     Pair pair;
     std::unique_ptr<ModelSource> source;
     double calls = 0, planned = 0;  // of the drafter in its rounds; lengths of these
     double asked_share() const { return planned > 0 ? calls / planned : 1; }
   };
-  Candidate& now() { return *candidates_[now_]; }
-  const Candidate& now() const { return *candidates_[now_]; }
+  Candidate& now() { return candidates_[now_]; }
+  const Candidate& now() const { return candidates_[now_]; }
   void choose(int64_t remaining);
   double worth(const Candidate& candidate) const;
   void report();
@@ -48,7 +48,7 @@ class AutoSource : public DraftSource {
   const DraftRequest& request_;
   DraftStats& stats_;
   DraftPolicy* policy_;
-  std::vector<std::unique_ptr<Candidate>> candidates_;
+  std::deque<Candidate> candidates_;  // stay where they are: sources refer to pairs
   size_t now_ = 0;
   int64_t longest_, length_;     // of a draft: at most; of this round
   int64_t calls_before_ = 0;     // of the drafter, when the round began

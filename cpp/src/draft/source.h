@@ -15,19 +15,14 @@
 namespace anydraft {
 
 struct Pair {
-  Pair(std::shared_ptr<const Vocabulary> of_target, std::shared_ptr<const Vocabulary> of_drafter,
-       std::shared_ptr<const VocabularyMap> of_ids, std::shared_ptr<const DraftTokenTrie> of_tokens,
-       DrafterOptions given)
-      : target(std::move(of_target)),
-        drafter(std::move(of_drafter)),
-        map(std::move(of_ids)),
-        token_trie(std::move(of_tokens)),
-        options(std::move(given)) {}
-
   std::shared_ptr<const Vocabulary> target, drafter;
   std::shared_ptr<const VocabularyMap> map;          // bridges across vocabularies
   std::shared_ptr<const DraftTokenTrie> token_trie;  // SLRS
   DrafterOptions options;
+  // By what projection() is asked for; of all copies.
+  using Projections =
+      std::map<std::tuple<bool, int64_t, int64_t>, std::unique_ptr<const Projection>>;
+  std::shared_ptr<Projections> projections = std::make_shared<Projections>();
 
   // How drafter rows of `draft_vocab` columns are read by target ids; kept once made. `spelt`: as
   // string-level rejection sampling does.
@@ -38,11 +33,6 @@ struct Pair {
   Verifier verifier() const { return options.verifier.value_or(Verifier::kTraversal); }
   // Equal siblings are one node with several paths.
   bool merges() const { return traits_of(verifier()).shape == DraftShape::kPaths; }
-
- private:
-  using Shape = std::tuple<bool, int64_t, int64_t>;
-  using Projections = std::map<Shape, std::shared_ptr<const Projection>>;
-  std::shared_ptr<Projections> projections_ = std::make_shared<Projections>();  // of all copies
 };
 
 class DraftSource {
