@@ -20,11 +20,8 @@ namespace {
 
 constexpr int64_t kNobody = -2;  // no request has this id, nor the drafter's cache of one
 
-// The drafter knows requests by their ids; its caches have the numbers behind them.
-std::vector<Feed> of_drafter(std::vector<Feed> feeds) {
-  for (Feed& feed : feeds) --feed.request;
-  return feeds;
-}
+// The drafter knows a request by the number that names its cache.
+int64_t drafters(int64_t id) { return id + 1; }
 
 }  // namespace
 
@@ -64,8 +61,8 @@ int64_t Engine::add(Request request) {
   }
   static std::atomic<int64_t> ids{0};
   const int64_t id = ids.fetch_add(2);  // the odd numbers are the drafter's caches
-  requests_.emplace(
-      id, std::make_unique<RequestState>(drafter_, options_, id, std::move(request), seeded));
+  requests_.emplace(id, std::make_unique<RequestState>(drafter_, options_, drafters(id),
+                                                       std::move(request), seeded));
   return id;
 }
 
@@ -83,7 +80,7 @@ void Engine::resume(int64_t id) { state(id).resume(); }
 void Engine::forget(int64_t id) {
   state(id);
   requests_.erase(id);
-  drafter_.forget(id);
+  drafter_.forget(drafters(id));
 }
 
 Work Engine::next() {
@@ -105,12 +102,11 @@ Work Engine::next(const std::vector<int64_t>& ids) {
     } catch (const std::exception&) {
       request.fail(std::current_exception());
     }
-    if (request.drafting()) drafting.push_back(id);
+    if (request.drafting()) drafting.push_back(drafters(id));
     if (request.verifying()) verifying.push_back(id);
   }
   if (!drafting.empty()) {
     pending_ = {ModelRole::kDrafter, drafter_.next(drafting)};
-    for (Feed& feed : pending_.feeds) ++feed.request;
   } else if (!verifying.empty()) {
     pending_.model = ModelRole::kTarget;
     for (int64_t id : verifying) {
@@ -122,7 +118,7 @@ Work Engine::next(const std::vector<int64_t>& ids) {
 }
 
 void Engine::failed(const Work& work) {
-  if (work.model == ModelRole::kDrafter) drafter_.failed(of_drafter(work.feeds));
+  if (work.model == ModelRole::kDrafter) drafter_.failed(work.feeds);
   for (const Feed& feed : work.feeds) {
     const auto found = requests_.find(feed.request);
     if (work.model == ModelRole::kTarget && found != requests_.end()) {
@@ -166,11 +162,11 @@ void Engine::feed(const Work& work, const RowsView& logits,
 
 void Engine::take_draft(const Work& work, const RowsView& logits,
                         const std::shared_ptr<const void>& owner, const Device& device) {
-  drafter_.feed(of_drafter(work.feeds), logits, owner, device);
+  drafter_.feed(work.feeds, logits, owner, device);
   for (const Feed& feed : work.feeds) {
     const auto found = requests_.find(feed.request - 1);
     if (found == requests_.end()) continue;
-    if (const std::exception_ptr error = drafter_.error(found->first)) found->second->fail(error);
+    if (const std::exception_ptr error = drafter_.error(feed.request)) found->second->fail(error);
   }
 }
 

@@ -14,7 +14,7 @@ namespace anydraft {
 
 class Engine::RequestState {
  public:
-  // Keeps references.
+  // Keeps references. `id`: the drafter's.
   RequestState(Drafter& drafter, const EngineOptions& options, int64_t id, Request request,
                bool seeded);
 
