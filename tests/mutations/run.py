@@ -55,8 +55,8 @@ MUTATIONS = (
     Mutation(
         "the target's rows of a neighbour",
         ENGINE,
-        "    row += feed.rows;\n  }\n  const auto ask",
-        "    row += feed.rows > 1 ? feed.rows - 1 : 1;\n  }\n  const auto ask",
+        "    row += feed.rows;\n  }\n  std::vector<Judgement*> trees",
+        "    row += feed.rows > 1 ? feed.rows - 1 : 1;\n  }\n  std::vector<Judgement*> trees",
         (INVARIANCE,),
     ),
     Mutation(

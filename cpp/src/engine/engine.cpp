@@ -172,45 +172,32 @@ void Engine::take_draft(const Work& work, const RowsView& logits,
 
 // All trees are judged, then committed: a bad row ends its own request alone.
 void Engine::take_target(const Work& work, const RowsView& logits, RowBackend& backend) {
-  struct Judged {
-    RequestState* request;
-    int64_t first;
-    Judgement* tree;
-    std::exception_ptr error;
-  };
-  std::vector<Judged> round;
+  std::vector<std::pair<RequestState*, int64_t>> round;  // each with its first row
   int64_t row = 0;
   bool changes = false;
   for (const Feed& feed : work.feeds) {
     const auto found = requests_.find(feed.request);
     if (found != requests_.end() && found->second->finish == Finish::kNot) {
-      round.push_back({found->second.get(), row, nullptr, nullptr});
+      round.emplace_back(found->second.get(), row);
       changes = changes || found->second->changes_rows();
     }
     row += feed.rows;
   }
+  std::vector<Judgement*> trees(round.size());
   const auto ask = [&](int64_t i) {
-    try {
-      round[i].tree = &round[i].request->question(logits, round[i].first, backend);
-    } catch (const std::exception&) {
-      round[i].error = std::current_exception();
-    }
+    trees[i] = &round[i].first->question(logits, round[i].second, backend);
   };
   const int64_t entries = changes ? 2 * logits.cols : 0;
   detail::parallel_for(static_cast<int64_t>(round.size()), ask, entries);
-  std::vector<Judgement*> trees;
-  for (const Judged& judged : round) {
-    if (!judged.error) trees.push_back(judged.tree);
-  }
+  const auto failed = [](const Judgement* tree) { return tree->error != nullptr; };
+  trees.erase(std::remove_if(trees.begin(), trees.end(), failed), trees.end());
   backend.judge(trees);
-  for (Judged& judged : round) {
+  for (const auto& [request, first] : round) {
     try {
-      if (!judged.error) judged.error = judged.tree->error;
-      if (judged.error) std::rethrow_exception(judged.error);
-      judged.request->commit();
+      request->commit();
     } catch (const std::exception&) {
-      judged.request->target_failed();
-      judged.request->fail(std::current_exception());
+      request->target_failed();
+      request->fail(std::current_exception());
     }
   }
 }

@@ -88,10 +88,19 @@ RowsView Engine::RequestState::changed(const RowsView& rows, const DraftTree& tr
 
 Judgement& Engine::RequestState::question(const RowsView& rows, int64_t first,
                                           const RowBackend& backend) {
+  judgement_.error = nullptr;
+  try {
+    ask(rows, first, backend);
+  } catch (const std::exception&) {
+    judgement_.error = std::current_exception();
+  }
+  return judgement_;
+}
+
+void Engine::RequestState::ask(const RowsView& rows, int64_t first, const RowBackend& backend) {
   const Draft& draft = drafter_.draft(id_);
   const DraftTree& tree = draft.tree;
   const Pair& pair = drafter_.pair();
-  judgement_.error = nullptr;
   if (!draft.rows.empty() && draft.backend != &backend) {
     fail_to_judge("rows of target and drafter on one device, got them on two");
   }
@@ -117,10 +126,10 @@ Judgement& Engine::RequestState::question(const RowsView& rows, int64_t first,
   request.uniforms.seed = request_.sampling.seed.value_or(0);
   request.uniforms.requests = &request_.random_stream;
   request.uniforms.positions = &position_;
-  return judgement_;
 }
 
 void Engine::RequestState::commit() {
+  if (judgement_.error) std::rethrow_exception(judgement_.error);
   const DraftTree& tree = drafter_.draft(id_).tree;
   const Bridge bridge = tree.size() > 1 ? drafter_.draft(id_).bridge : Bridge::kNone;
   const std::vector<int32_t>& path = judgement_.result.accepted;

@@ -24,11 +24,11 @@ class Engine::RequestState {
   bool drafting() const { return finish == Finish::kNot && drafter_.waits(id_); }
   bool verifying() const { return finish == Finish::kNot && !drafter_.waits(id_); }
   Feed target_feed() const;
-  // The tree with its rows [first, ...), to be judged: what the round will keep. Commits nothing,
-  // so a bad row loses nothing. Of several requests at once, each on a thread.
+  // The tree with its rows [first, ...), to be judged: what the round will keep, or why it cannot
+  // be. Commits nothing, so a bad row loses nothing. Of several requests at once, each on a thread.
   Judgement& question(const RowsView& rows, int64_t first, const RowBackend& backend);
   bool changes_rows() const { return request_.changes.any(); }
-  void commit();
+  void commit();  // of what was judged; throws its error
   void target_failed() { target_.cut(target_.chain); }
   void fail(std::exception_ptr why);
   void resume();
@@ -45,6 +45,7 @@ class Engine::RequestState {
   // What is emitted at `node` of the tree: the output so far and the path to it.
   TokenIds output_at(const DraftTree& tree, int32_t node) const;
   RowsView changed(const RowsView& rows, const DraftTree& tree);
+  void ask(const RowsView& rows, int64_t first, const RowBackend& backend);
 
   Drafter& drafter_;
   const EngineOptions& options_;
