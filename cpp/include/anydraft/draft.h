@@ -109,8 +109,10 @@ class DraftTree {
   // The children drawn for a node, with their masses in the draft row; none: a leaf.
   void expand(int32_t node, ProposalKind kind, int32_t row, const std::vector<int32_t>& children,
               const std::vector<double>& masses, const std::vector<int32_t>& paths = {});
-  int32_t add(int32_t parent, int32_t token);              // a certain child; returns its node
-  int32_t child(int32_t node, int32_t token) const;        // the first one; -1: none
+  int32_t add(int32_t parent, int32_t token);        // a certain child; returns its node
+  int32_t child(int32_t node, int32_t token) const;  // the first one; -1: none
+  bool is_leaf(int32_t node) const;
+  std::vector<int32_t> path_to(int32_t node) const;        // from the root, which is left out
   int32_t most_nodes() const { return shape_.max_nodes; }  // 0: the shape is static
   bool may_grow(int32_t node) const {
     const auto at = static_cast<size_t>(node);

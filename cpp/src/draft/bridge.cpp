@@ -1,7 +1,5 @@
 #include "draft/bridge.h"
 
-#include <algorithm>
-
 #include "draft/sequence_bridge.h"
 #include "draft/spelling_bridge.h"
 #include "draft/string_bridge.h"
@@ -63,7 +61,7 @@ DrawTask DraftBridge::task(int32_t, int32_t width, const RowView& row, int32_t n
 
 std::string DraftBridge::text_to(int32_t node) const {
   TokenIds tokens;
-  for (int32_t at : path_to(round_.tree, node)) tokens.push_back(round_.tree.tokens[at]);
+  for (int32_t at : round_.tree.path_to(node)) tokens.push_back(round_.tree.tokens[at]);
   return round_.pair.target->decode(tokens);
 }
 
@@ -82,14 +80,7 @@ std::vector<int32_t> DraftBridge::taken_path(const TokenIds& committed,
       best = node;
     }
   }
-  return path_to(round_.tree, best);
-}
-
-std::vector<int32_t> path_to(const DraftTree& tree, int32_t node) {
-  std::vector<int32_t> path;
-  for (; node > 0; node = tree.parents[node]) path.push_back(node);
-  std::reverse(path.begin(), path.end());
-  return path;
+  return round_.tree.path_to(best);
 }
 
 std::unique_ptr<DraftBridge> make_bridge(DraftRound& round) {

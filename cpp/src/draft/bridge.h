@@ -74,7 +74,4 @@ class DraftBridge {
 
 std::unique_ptr<DraftBridge> make_bridge(DraftRound& round);
 
-// The nodes from the root to `node`, without the root.
-std::vector<int32_t> path_to(const DraftTree& tree, int32_t node);
-
 }  // namespace anydraft

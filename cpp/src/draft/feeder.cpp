@@ -5,13 +5,6 @@
 #include "anydraft/error.h"
 
 namespace anydraft {
-namespace {
-
-bool has_child(const DraftTree& tree, int32_t node) {
-  return std::find(tree.parents.begin(), tree.parents.end(), node) != tree.parents.end();
-}
-
-}  // namespace
 
 DraftFeeder::DraftFeeder(const Pair& pair, std::shared_ptr<DrafterCache> cache)
     : pair_(pair), cache_(std::move(cache)) {
@@ -88,7 +81,7 @@ std::vector<int32_t> DraftFeeder::nodes_to_feed(const DraftTree& tree,
   if (in_order(tree, frontier)) return frontier;
   std::vector<int32_t> nodes;
   for (int32_t node = 1; node < tree.size(); ++node) {
-    if (tokens_[node] >= 0 && has_child(tree, node)) nodes.push_back(node);
+    if (tokens_[node] >= 0 && !tree.is_leaf(node)) nodes.push_back(node);
   }
   nodes.insert(nodes.end(), frontier.begin(), frontier.end());
   return nodes;

@@ -15,7 +15,7 @@ Expansion StringBridge::draw(int32_t node, int32_t width, const RowView& row, in
 
 std::string StringBridge::text_to(int32_t node) const {
   std::string text;
-  for (int32_t at : path_to(round_.tree, node)) {
+  for (int32_t at : round_.tree.path_to(node)) {
     text += round_.pair.drafter->token_bytes(round_.tree.tokens[at]);
   }
   return text;
@@ -24,8 +24,7 @@ std::string StringBridge::text_to(int32_t node) const {
 // Every string of the tree, as a tree of target tokens.
 void StringBridge::finish() {
   for (int32_t node = 1; node < round_.tree.size(); ++node) {
-    const auto child = std::find(round_.tree.parents.begin(), round_.tree.parents.end(), node);
-    if (child == round_.tree.parents.end()) insert(target_tokens(node));
+    if (round_.tree.is_leaf(node)) insert(target_tokens(node));
   }
 }
 

@@ -65,9 +65,7 @@ Feed Engine::RequestState::target_feed() const {
 TokenIds Engine::RequestState::output_at(const DraftTree& tree, int32_t node) const {
   TokenIds output(committed_.begin() + static_cast<int64_t>(request_.prompt.size()),
                   committed_.end());
-  const size_t end = output.size();
-  for (; node > 0; node = tree.parents[node]) output.push_back(tree.tokens[node]);
-  std::reverse(output.begin() + static_cast<int64_t>(end), output.end());
+  for (int32_t at : tree.path_to(node)) output.push_back(tree.tokens[at]);
   return output;
 }
 
@@ -140,7 +138,7 @@ void Engine::RequestState::commit() {
   for (int32_t node : path) slots.push_back(text - 1 + node);
   target_.set(text, std::move(slots));
   const int32_t end = path.empty() ? 0 : path.back();
-  const bool leaf = std::find(tree.parents.begin(), tree.parents.end(), end) == tree.parents.end();
+  const bool leaf = tree.is_leaf(end);
   for (size_t i = 0; i <= path.size() && finish == Finish::kNot; ++i) {
     const bool drafted = i < path.size();
     const int32_t token =

@@ -81,6 +81,17 @@ int32_t DraftTree::child(int32_t node, int32_t token) const {
   return -1;
 }
 
+bool DraftTree::is_leaf(int32_t node) const {
+  return std::find(parents.begin(), parents.end(), node) == parents.end();
+}
+
+std::vector<int32_t> DraftTree::path_to(int32_t node) const {
+  std::vector<int32_t> path;
+  for (; node > 0; node = parents[node]) path.push_back(node);
+  std::reverse(path.begin(), path.end());
+  return path;
+}
+
 int32_t DraftTree::add(int32_t parent, int32_t token) {
   expand(parent, ProposalKind::kOneHot, -1, {token}, {1});
   return size() - 1;
