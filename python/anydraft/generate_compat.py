@@ -8,7 +8,6 @@ logits and stopping criteria; these decide here too, so what is drawn has the di
 from __future__ import annotations
 
 import functools
-import importlib
 import weakref
 from collections.abc import Sequence
 from typing import Any
@@ -111,12 +110,14 @@ class Speculative:
         return _padded(input_ids, [row.tokens for row in rows], generation_config)
 
     def _session(self, model: Any, config: Any, sample: bool) -> SpeculativeSession:
+        from anydraft import hf
+
         if model not in self._targets:
-            self._targets[model] = _hf().load(model, **self._read)
+            self._targets[model] = hf.load(model, **self._read)
         if isinstance(self._drafter, str) and self._drafter != "lookup":
-            self._drafter = _hf().load(self._drafter)
+            self._drafter = hf.load(self._drafter)
         if hasattr(self._drafter, "generate"):  # a model of transformers
-            self._drafter = _hf().load(self._drafter, **self._read)
+            self._drafter = hf.load(self._drafter, **self._read)
         # The target's rows come filtered; its drafter draws by the same numbers.
         names = ("temperature", "top_k", "top_p", "min_p")
         given = {name: getattr(config, name, None) for name in names} if sample else {}
@@ -261,12 +262,3 @@ def _padded(input_ids: Any, rows: Sequence[Sequence[int]], config: Any) -> Any:
     longest = max(map(len, rows))
     new = [[*row, *[int(pad)] * (longest - len(row))] for row in rows]
     return torch.cat([input_ids, input_ids.new_tensor(new).reshape(len(rows), longest)], dim=1)
-
-
-def _hf() -> Any:
-    try:
-        return importlib.import_module("anydraft.hf")
-    except ModuleNotFoundError as error:
-        if error.name != "anydraft.hf":
-            raise
-        return importlib.import_module("anydraft.contrib.hf")
