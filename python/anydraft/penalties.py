@@ -132,7 +132,7 @@ def process_all(engine: Any, work: Any, handles: Mapping[int, Any], logits: Any)
             continue
         own = rows[end - feed.rows : end]
         try:
-            own.copy_(process(handle.processor, handle.prompt, handle.tokens, feed, own))
+            process(handle.processor, handle.prompt, handle.tokens, feed, own)
         except Exception as error:
             handle.error = error
             engine.drop(work, feed.request)
@@ -156,25 +156,22 @@ def torch_rows(rows: Any) -> Any:
 
 def process(
     processor: LogitsProcessor, prompt: list[int], output: list[int], feed: Feed, rows: Any
-) -> Any:
-    """The target's rows [feed.rows, vocab] of a feed, each changed by what stands before it.
+) -> None:
+    """Changes the target's rows of a feed, torch.float32 [feed.rows, vocab], each by what stands
+    before it.
 
     output: what is committed behind the prompt; the first row is that of its last token.
     """
-    changed = torch_rows(rows)
     tokens, parents = feed.tokens, feed.parents
     root = len(tokens) - feed.rows
     paths: list[list[int]] = [[]]
     for node in range(root + 1, len(tokens)):
         paths.append([*paths[parents[node] - root], tokens[node]])
-    for row, path in zip(changed, paths, strict=True):
+    for row, path in zip(rows, paths, strict=True):
         new = processor(prompt, [*output, *path], row)
-        if (
-            getattr(new, "shape", None) != row.shape
-        ):  # one number would become a uniform distribution
+        if getattr(new, "shape", None) != row.shape:  # a number would become a uniform distribution
             got = f"shape {list(new.shape)}" if hasattr(new, "shape") else type(new).__name__
             raise InputError(
                 f"[generate] expected the logits [{len(row)}] back from logits_processor, got {got}"
             )
         row.copy_(new)
-    return changed

@@ -10,7 +10,7 @@ from toys import TableModel, engine, vocabulary
 
 from anydraft import SamplingParams, Vocabulary, _core, _testing
 from anydraft.drafts import PROPOSAL_KINDS
-from anydraft.penalties import process
+from anydraft.penalties import process, torch_rows
 
 PROMPT = (0, 1)
 PLAIN = SamplingParams(temperature=1.1)
@@ -129,7 +129,8 @@ def play(
             rows = (target if work.model == "target" else drafter)(work.feeds)
             if processor and work.model == "target":
                 output = [token for token, *_ in core.emitted(job)]
-                rows = process(processor, list(prompt), output, work.feeds[0], rows)
+                rows = torch_rows(rows)
+                process(processor, list(prompt), output, work.feeds[0], rows)
             core.feed(work, rows)
         for one in [job, *before]:
             core.check(one)
