@@ -150,15 +150,14 @@ class SamplingParams(_core.SamplingParams):
         return self._changes(words)
 
     def _changes(self, bad_words: Sequence[Sequence[int]]) -> _core.LogitChanges:
-        allowed = self.allowed_token_ids
         return _core.LogitChanges(
             logit_bias=list(self.logit_bias.items()),
             repetition_penalty=self.repetition_penalty,
             frequency_penalty=self.frequency_penalty,
             presence_penalty=self.presence_penalty,
-            bad_words=[list(word) for word in bad_words],
+            bad_words=bad_words,
             min_tokens=self.min_tokens,
-            allowed=None if allowed is None else list(allowed),
+            allowed=self.allowed_token_ids,
         )
 
     def check_rows(self, where: str) -> None:

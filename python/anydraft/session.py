@@ -291,7 +291,6 @@ class SpeculativeSession:
         random_stream: int,
         stop: Stop,
     ) -> RequestHandle:
-        check_sampling(params, "sampling")
         target, vocabulary = self.target, self.target.vocabulary
         strings, ids = stops.split(stop)
         own_strings, own_ids = stops.split(params.stop)
