@@ -243,13 +243,7 @@ class Drafter:
         if id in self._numbers:
             return
         params = params.with_seed()
-        self._core.add(
-            self._next,
-            sampling=params,
-            draft_sampling=draft_sampling,
-            stop=list(stop),
-            random_stream=0,
-        )
+        self._core.add(self._next, sampling=params, draft_sampling=draft_sampling, stop=list(stop))
         self._numbers[id] = self._next
         self._seeds[self._next] = params.seed
         self._next += 1

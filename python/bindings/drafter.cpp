@@ -17,6 +17,10 @@ namespace {
 
 using SharedVocabulary = std::shared_ptr<Vocabulary>;
 
+[[noreturn]] void fail_to_verify(const std::string& what) {
+  throw Error(ErrorKind::kValue, "[Drafter.verify] expected " + what);
+}
+
 using NamedProposal = std::tuple<const char*, std::optional<int32_t>>;  // kind, row
 
 // The fields of Draft in drafter.py; the rows dense over `width` target ids, none for width 0.
@@ -46,11 +50,9 @@ Verdicts verify_drafts(const Drafter& drafter, const std::vector<int64_t>& ids,
   const size_t count = ids.size();
   if (lengths.size() != count || sampling.size() != count || requests.size() != count ||
       positions.size() != count) {
-    throw Error(ErrorKind::kValue,
-                "[Drafter.verify] expected as many lengths, sampling, requests and positions as "
-                "ids, got " +
-                    std::to_string(lengths.size()) + ", " + std::to_string(sampling.size()) + ", " +
-                    std::to_string(requests.size()) + " and " + std::to_string(positions.size()));
+    fail_to_verify("as many lengths, sampling, requests and positions as ids, got " +
+                   std::to_string(lengths.size()) + ", " + std::to_string(sampling.size()) + ", " +
+                   std::to_string(requests.size()) + " and " + std::to_string(positions.size()));
   }
   const Rows target = cpu_rows_from(target_logits, "target_logits");
   DraftsToVerify drafts;
@@ -58,18 +60,16 @@ Verdicts verify_drafts(const Drafter& drafter, const std::vector<int64_t>& ids,
   for (size_t i = 0; i < count; ++i) {
     const Draft& draft = drafter.draft(ids[i]);
     if (lengths[i] < 0 || lengths[i] >= draft.tree.size()) {
-      throw Error(ErrorKind::kValue, "[Drafter.verify] expected lengths in [0, " +
-                                         std::to_string(draft.tree.size() - 1) + "], got " +
-                                         std::to_string(lengths[i]));
+      fail_to_verify("lengths in [0, " + std::to_string(draft.tree.size() - 1) + "], got " +
+                     std::to_string(lengths[i]));
     }
     drafts.add(draft, lengths[i]);
     seeds.push_back(sampling[i].seed.value_or(0));
   }
   if (target.view.rows != drafts.offsets.back()) {
-    throw Error(ErrorKind::kValue, "[Drafter.verify] expected target_logits [" +
-                                       std::to_string(drafts.offsets.back()) + ", vocab], got [" +
-                                       std::to_string(target.view.rows) + ", " +
-                                       std::to_string(target.view.cols) + "]");
+    fail_to_verify("target_logits [" + std::to_string(drafts.offsets.back()) + ", vocab], got [" +
+                   std::to_string(target.view.rows) + ", " + std::to_string(target.view.cols) +
+                   "]");
   }
   VerifyRequest request = drafts.request(target.view);
   request.sampling = sampling.data();
