@@ -33,9 +33,6 @@ struct RowOps {
                 int64_t count, int64_t size, float* sums);
 };
 
-const RowOps& portable_row_ops();
-const RowOps& avx2_row_ops();    // the portable ones where not compiled in
-const RowOps& avx512_row_ops();  // likewise
-const RowOps& row_ops();         // those of the instruction set of kernels() (rows/kernels.h)
+const RowOps& row_ops();  // those of kernels() (rows/kernels.h)
 
 }  // namespace anydraft::detail

@@ -1,5 +1,6 @@
 #include <atomic>
 
+#include "decoder/row_ops.h"
 #include "rows/kernels.h"
 #include "rows/sweeps.h"
 
@@ -29,6 +30,7 @@ std::atomic<const RowKernels*>& chosen() {
 
 const RowKernels& kernels() { return *chosen().load(std::memory_order_relaxed); }
 const Sweeps& sweeps() { return *kernels().sweeps; }
+const RowOps& row_ops() { return *kernels().ops; }
 
 std::vector<const RowKernels*> runnable_kernels() {
   std::vector<const RowKernels*> all;

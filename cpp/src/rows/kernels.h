@@ -38,10 +38,12 @@ inline int bin_of(const Bins& bins, float x) {
 }
 
 struct Sweeps;  // rows/sweeps.h
+struct RowOps;  // decoder/row_ops.h
 
 struct RowKernels {
   const char* name;
   const Sweeps* sweeps;
+  const RowOps* ops;
   // Largest entry of row[begin, end); `lanes`, where not null, receives that of each lane.
   ChunkMax (*max)(const void* row, DType dtype, int64_t begin, int64_t end, float* lanes);
   // `keep`, where not null, receives the terms.

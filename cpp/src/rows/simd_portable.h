@@ -64,6 +64,9 @@ inline Floats subtract(const Floats& a, const Floats& b) {
 inline Floats multiply(const Floats& a, const Floats& b) {
   return floats([&](int i) { return a.at[i] * b.at[i]; });
 }
+inline Floats divide(const Floats& a, const Floats& b) {
+  return floats([&](int i) { return a.at[i] / b.at[i]; });
+}
 inline Floats multiply_add(const Floats& a, const Floats& b, const Floats& c) {
   return floats([&](int i) { return fmaf(a.at[i], b.at[i], c.at[i]); });
 }
