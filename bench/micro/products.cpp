@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "anydraft/threads.h"
+#include "base/parallel.h"
 
 using namespace anydraft::detail;
 
@@ -83,7 +84,7 @@ double error_of(const WeightMatrix& matrix, const std::vector<float>& x,
 
 // GB/s of reading 512 MB, once or (`copy`) into 512 MB more, on all threads; on huge pages, as
 // weights are.
-double bandwidth(Team& team, bool copy) {
+double bandwidth(bool copy) {
   constexpr size_t kBytes = 512 << 20, kParts = 256, kPart = kBytes / kParts;
   std::vector<char*> memory;
   for (int i = 0; i < (copy ? 2 : 1); ++i) {
@@ -93,7 +94,7 @@ double bandwidth(Team& team, bool copy) {
   }
   std::vector<uint64_t> sums(kParts);
   const double ms = median_ms(9, [&] {
-    team.run(kParts, [&](int64_t part) {
+    parallel_for(kParts, [&](int64_t part) {
       const size_t first = static_cast<size_t>(part) * kPart;
       if (copy) {
         std::memcpy(memory[1] + first, memory[0] + first, kPart);
@@ -117,14 +118,14 @@ double bandwidth(Team& team, bool copy) {
 }
 
 // What sharing out costs: two tasks of 3 microseconds each, less what they take.
-double fork_join_us(Team& team) {
+double fork_join_us() {
   const auto work = [](int64_t) {
     for (const double until = now_ms() + 3e-3; now_ms() < until;) {
     }
   };
   return median_ms(9,
                    [&] {
-                     for (int i = 0; i < 1000; ++i) team.run(2, work);
+                     for (int i = 0; i < 1000; ++i) parallel_for(2, work);
                    }) -
          3;
 }
@@ -141,17 +142,17 @@ int main(int argc, char** argv) {
   }
   use_product_kernels(set);
   std::mt19937 random(1);
-  Team team;
+  Tiles tiles;
   std::vector<float> x(static_cast<size_t>(512 * inputs)), y(static_cast<size_t>(512 * outputs));
   for (float& value : x) value = static_cast<float>(random() % 2001) * 1e-3f - 1;
 
-  const double read = bandwidth(team, false);
+  const double read = bandwidth(false);
   std::printf(
       "{\"instructions\": \"%s\", \"outputs\": %lld, \"inputs\": %lld, \"threads\": %d, "
       "\"read_GB_per_s\": %.1f, "
       "\"copy_GB_per_s\": %.1f, \"fork_join_us\": %.2f, \"formats\": {",
       name_of(set), static_cast<long long>(outputs), static_cast<long long>(inputs),
-      anydraft::threads(), read, bandwidth(team, true), fork_join_us(team));
+      anydraft::threads(), read, bandwidth(true), fork_join_us());
   const WeightFormat formats[] = {WeightFormat::kU4Group32,  WeightFormat::kU4Group64,
                                   WeightFormat::kU4Group128, WeightFormat::kQ4K,
                                   WeightFormat::kQ6K,        WeightFormat::kI8Row,
@@ -165,7 +166,7 @@ int main(int argc, char** argv) {
       copies.push_back(random_matrix(format, outputs, inputs, random));
       bytes += copies.back().bytes();
     }
-    product(team, copies[0], x.data(), 19, y.data());
+    product(tiles, copies[0], x.data(), 19, y.data());
     const double error = error_of(copies[0], x, y, 19);
     if (!(error < 2e-2)) {
       std::fprintf(stderr, "%s: error %g\n", name_of(format), error);
@@ -178,7 +179,7 @@ int main(int argc, char** argv) {
     for (const int rows : {1, 2, 3, 4, 5, 6, 7, 8, 16, 64, 512}) {
       const size_t used = rows > 64 ? 2 : copies.size();
       const double all = median_ms(rows > 16 ? 3 : 15, [&] {
-        for (size_t c = 0; c < used; ++c) product(team, copies[c], x.data(), rows, y.data());
+        for (size_t c = 0; c < used; ++c) product(tiles, copies[c], x.data(), rows, y.data());
       });
       const double ms = all / static_cast<double>(used);
       if (rows == 1) one = ms;

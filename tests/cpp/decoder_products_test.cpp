@@ -85,9 +85,9 @@ std::vector<Case> all_cases() {
 
 Vector multiply(const WeightMatrix& matrix, const float* x, int64_t rows,
                 const float* bias = nullptr) {
-  Team team;
+  Tiles tiles;
   Vector y(at(rows * matrix.outputs()));
-  product(team, matrix, x, rows, y.data(), bias);
+  product(tiles, matrix, x, rows, y.data(), bias);
   return y;
 }
 
@@ -232,8 +232,8 @@ TEST_F(DecoderProducts, ProductsOfOneInputRunTogether) {
     y.push_back(Vector(at(5 * (c.matrix.outputs() + 3)), -1.0f));
     products.push_back({&c.matrix, y.back().data(), c.matrix.outputs() + 3});
   }
-  Team team;
-  product(team, x.data(), 5, 340, products.data(), static_cast<int64_t>(products.size()));
+  Tiles tiles;
+  product(tiles, x.data(), 5, 340, products.data(), static_cast<int64_t>(products.size()));
   for (size_t p = 0; p < products.size(); ++p) {
     const int64_t outputs = products[p].weights->outputs();
     for (int64_t i = 0; i < 5; ++i) {
@@ -304,11 +304,11 @@ TEST_F(DecoderProducts, RefusesWhatItCannotHold) {
   const WeightMatrix b = WeightMatrix::from_float(w.data(), 4, 16, WeightFormat::kI8Row);
   Vector y(8);
   const Product both[] = {{&a, y.data(), 2}, {&b, y.data() + 4, 4}};
-  Team team;
-  EXPECT_THROW(product(team, w.data(), 1, 32, both, 2), Error);
-  EXPECT_THROW(product(team, w.data(), -1, 32, both, 1), Error);
+  Tiles tiles;
+  EXPECT_THROW(product(tiles, w.data(), 1, 32, both, 2), Error);
+  EXPECT_THROW(product(tiles, w.data(), -1, 32, both, 1), Error);
   const std::vector<Product> nine(9, both[0]);
-  EXPECT_THROW(product(team, w.data(), 1, 32, nine.data(), 9), Error);
+  EXPECT_THROW(product(tiles, w.data(), 1, 32, nine.data(), 9), Error);
 }
 
 }  // namespace anydraft::detail

@@ -4,6 +4,7 @@
 #include <atomic>
 
 #include "anydraft/threads.h"
+#include "base/parallel.h"
 
 namespace anydraft::detail {
 namespace {
@@ -144,7 +145,7 @@ class ItemWork {
 
 }  // namespace
 
-void Attention::run(Team& team, const AttentionJob& job) {
+void Attention::run(const AttentionJob& job) {
   const int64_t kv_heads = job.store->shape().kv_heads, group = job.heads / kv_heads;
   const int workers = threads();
   // Few rows: heads that share keys are split too, where there would be less than two items each.
@@ -170,7 +171,7 @@ void Attention::run(Team& team, const AttentionJob& job) {
   if (scratch_.size() < static_cast<size_t>(workers)) scratch_.resize(static_cast<size_t>(workers));
   std::atomic<size_t> next{0};
   const auto count = std::min<int64_t>(workers, static_cast<int64_t>(items_.size()));
-  team.run(count, [&](int64_t worker) {
+  parallel_for(count, [&](int64_t worker) {
     std::vector<float>& scratch = scratch_[static_cast<size_t>(worker)];
     for (size_t i = next++; i < items_.size(); i = next++) {
       ItemWork(job, items_[i], scratch).run();

@@ -6,7 +6,6 @@
 
 #include "decoder/cache.h"
 #include "decoder/config.h"
-#include "decoder/team.h"
 
 namespace anydraft::detail {
 
@@ -43,7 +42,7 @@ struct AttentionItem {
 
 class Attention {
  public:
-  void run(Team& team, const AttentionJob& job);
+  void run(const AttentionJob& job);
 
  private:
   std::vector<std::vector<float>> scratch_;  // of each worker

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "decoder/products.h"
+#include "base/parallel.h"
 
 namespace anydraft::detail {
 namespace {
@@ -26,11 +26,7 @@ Pass::Pass(const Weights& weights)
 
 template <class F>
 void Pass::each_row(F f) {
-  if (count_ < kFewRows) {
-    for (int64_t row = 0; row < count_; ++row) f(row);
-  } else {
-    team_.run(count_, f);
-  }
+  parallel_for(count_, f, count_ < kFewRows ? 0 : kWorthWaking);
 }
 
 void Pass::run(const std::vector<PassRow>& rows, const std::vector<int32_t>& extras,
@@ -85,18 +81,18 @@ void Pass::attend(const LayerWeights& layer, int64_t index) {
     at += part.outputs();
     ++parts;
   }
-  product(team_, normed, count_, config_.hidden, products, parts);
+  product(tiles_, normed, count_, config_.hidden, products, parts);
 
   float* const queries = queries_.rows(count_, config_.heads * head_stride_);
   keys_.rows(count_, 2 * head_stride_);
   float* const attended = attended_.rows(count_, config_.heads * config_.head_size);
   each_row([&](int64_t row) { place(layer, index, row); });
   const LayerKind& kind = config_.kinds[static_cast<size_t>(index)];
-  attention_.run(
-      team_, {rows_, count_, extras_->data(), store_, index, config_.heads,
-              kind.slides ? config_.window : 0, config_.query_scale * kLog2e, queries, attended});
+  attention_.run({rows_, count_, extras_->data(), store_, index, config_.heads,
+                  kind.slides ? config_.window : 0, config_.query_scale * kLog2e, queries,
+                  attended});
   float* const out = out_.rows(count_, config_.hidden);
-  product(team_, layer.attention_output, attended, count_, out,
+  product(tiles_, layer.attention_output, attended, count_, out,
           or_null(layer.attention_output_bias));
   add(layer.post_attention_norm, out);
 }
@@ -144,14 +140,14 @@ void Pass::feed_forward(const LayerWeights& layer) {
     products[parts] = {&part, gate_up + parts * wide, 2 * wide, or_null(*biases[parts])};
     ++parts;
   }
-  product(team_, normed, count_, config_.hidden, products, parts);
+  product(tiles_, normed, count_, config_.hidden, products, parts);
   each_row([&](int64_t row) {
     float* const gate = gate_up + row * 2 * wide;
     row_ops().gate(gate, gate + wide, wide, config_.gelu);
   });
   float* const out = out_.rows(count_, config_.hidden);
   const Product down{&layer.down, out, config_.hidden, or_null(layer.down_bias)};
-  product(team_, gate_up, count_, 2 * wide, &down, 1);
+  product(tiles_, gate_up, count_, 2 * wide, &down, 1);
   add(layer.post_feed_forward_norm, out);
 }
 
@@ -185,7 +181,7 @@ void Pass::head(float* logits) {
     float* const to = logits + first * vocab + parts * weights_.head().rows;
     products[parts++] = {&slice, to, vocab};
   }
-  product(team_, wanted, some, size, products, parts);
+  product(tiles_, wanted, some, size, products, parts);
 }
 
 }  // namespace anydraft::detail

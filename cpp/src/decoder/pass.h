@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "decoder/attention.h"
+#include "decoder/products.h"
 #include "decoder/rotary.h"
-#include "decoder/team.h"
 #include "decoder/weights.h"
 
 namespace anydraft::detail {
@@ -44,13 +44,13 @@ class Pass {
   const Weights& weights_;
   const DecoderConfig& config_;
   Rotary rotary_, local_rotary_;
-  Team team_;
   Attention attention_;
   const PassRow* rows_ = nullptr;
   int64_t count_ = 0;
   const std::vector<int32_t>* extras_ = nullptr;
   PageStore* store_ = nullptr;
   int64_t qkv_width_, head_stride_;
+  Tiles tiles_;
   Buffer hidden_, normed_, qkv_, queries_, attended_, out_, gate_up_, keys_, wanted_;
 };
 

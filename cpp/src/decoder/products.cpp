@@ -6,6 +6,7 @@
 
 #include "anydraft/error.h"
 #include "anydraft/threads.h"
+#include "base/parallel.h"
 #include "decoder/products_kernels.h"
 
 namespace anydraft::detail {
@@ -37,7 +38,8 @@ std::atomic<const ProductKernels*>& chosen() {
 
 constexpr int64_t kMostProducts = 8;
 constexpr int64_t kPartBytes = 1 << 16;  // of weights, at least, for one thread to take
-constexpr int64_t kPassBytes = 1 << 18;  // of rows that meet a block of weights in turn: half of an L2
+constexpr int64_t kPassBytes =
+    1 << 18;  // of rows that meet a block of weights in turn: half of an L2
 
 // A call's tiles and the parts that threads take: some blocks of weights, and of many rows as many
 // as caches hold.
@@ -74,17 +76,12 @@ class Call {
     parts_ = std::max<int64_t>(parts_, 1);
   }
 
-  void run(Team& team) {
-    std::vector<uint32_t>& scratch = team.scratch();
-    scratch.resize(std::max(scratch.size(), static_cast<size_t>(all_words_)));
-    words_at_ = scratch.data();
-    const int64_t to_make = tiles_ * kinds_;
-    if (tiles_ > 1) {
-      team.run(to_make, [&](int64_t index) { make_tile(index); });
-    } else {
-      for (int64_t i = 0; i < to_make; ++i) make_tile(i);
-    }
-    team.run((tiles_ + pass_ - 1) / pass_ * parts_, [&](int64_t index) { multiply(index); });
+  void run(Tiles& tiles) {
+    tiles.resize(std::max(tiles.size(), static_cast<size_t>(all_words_)));
+    words_at_ = tiles.data();
+    const auto make = [&](int64_t index) { make_tile(index); };
+    parallel_for(tiles_ * kinds_, make, tiles_ > 1 ? kWorthWaking : 0);
+    parallel_for((tiles_ + pass_ - 1) / pass_ * parts_, [&](int64_t index) { multiply(index); });
   }
 
  private:
@@ -161,12 +158,12 @@ std::vector<const ProductKernels*> runnable_product_kernels() {
 
 void use_product_kernels(const ProductKernels* set) { chosen().store(set ? set : best()); }
 
-void product(Team& team, const float* x, int64_t rows, int64_t x_stride, const Product* products,
+void product(Tiles& tiles, const float* x, int64_t rows, int64_t x_stride, const Product* products,
              int64_t count) {
   if (rows < 0) refuse("rows >= 0", rows);
   if (count < 0 || count > kMostProducts) refuse("0 to 8 products", count);
   if (rows == 0 || count == 0) return;
-  Call(*chosen().load(std::memory_order_relaxed), x, rows, x_stride, products, count).run(team);
+  Call(*chosen().load(std::memory_order_relaxed), x, rows, x_stride, products, count).run(tiles);
 }
 
 }  // namespace anydraft::detail

@@ -5,9 +5,10 @@
 #include <vector>
 
 #include "decoder/matrix.h"
-#include "decoder/team.h"
 
 namespace anydraft::detail {
+
+using Tiles = std::vector<uint32_t>;
 
 // y[rows, outputs] = x[rows, inputs] * W^T + bias.
 struct Product {
@@ -25,15 +26,16 @@ struct Product {
 // neither on the rows beside it, nor on the number of threads, nor on the instruction set. A row
 // that isn't finite gives NaN.
 //
+// `tiles`: memory for x as it is read, kept from call to call, of one caller at a time.
 // At most 8 products. Throws Error(kValue) for more, where the matrices' inputs differ, or rows <
 // 0.
-void product(Team& team, const float* x, int64_t rows, int64_t x_stride, const Product* products,
+void product(Tiles& tiles, const float* x, int64_t rows, int64_t x_stride, const Product* products,
              int64_t count);
 
-inline void product(Team& team, const WeightMatrix& weights, const float* x, int64_t rows, float* y,
-                    const float* bias = nullptr) {
+inline void product(Tiles& tiles, const WeightMatrix& weights, const float* x, int64_t rows,
+                    float* y, const float* bias = nullptr) {
   const Product one{&weights, y, weights.outputs(), bias};
-  product(team, x, rows, weights.inputs(), &one, 1);
+  product(tiles, x, rows, weights.inputs(), &one, 1);
 }
 
 // For tests and benches: the instruction sets this machine runs, the last being the best, and a
