@@ -51,8 +51,8 @@ WeightMatrix random_matrix(WeightFormat format, int64_t outputs, int64_t inputs,
     return WeightMatrix::from_float(weights.data(), outputs, inputs, format);
   }
   const GgmlType type = q4k ? GgmlType::kQ4K : GgmlType::kQ6K;
-  const GgmlBlock size = ggml_block(type);
-  std::vector<uint8_t> raw(static_cast<size_t>(outputs * inputs / size.inputs * size.bytes));
+  const ElementType& size = *element_type(type);
+  std::vector<uint8_t> raw(static_cast<size_t>(outputs * inputs / size.block * size.bytes));
   for (uint8_t& byte : raw) byte = static_cast<uint8_t>(random());
   const uint16_t scale = 0x1400;  // 2^-10
   for (size_t at = 0; at < raw.size(); at += static_cast<size_t>(size.bytes)) {

@@ -20,20 +20,20 @@ size_t at(int64_t index) { return static_cast<size_t>(index); }
 
 // Rows of a GGUF type: bytes of a generator, with small scales where the type has them.
 std::vector<uint8_t> raw_rows(GgmlType type, int64_t outputs, int64_t inputs) {
-  const GgmlBlock size = ggml_block(type);
-  const int64_t blocks = outputs * inputs / size.inputs;
+  const ElementType& size = *element_type(type);
+  const int64_t blocks = outputs * inputs / size.block;
   std::vector<uint8_t> raw(at(blocks * size.bytes));
   uint32_t state = 1;
   for (uint8_t& byte : raw) {
     state = state * 1664525u + 1013904223u;
     byte = static_cast<uint8_t>(state >> 24);
   }
-  const bool k_type = size.inputs == 256;
+  const bool k_type = size.block == 256;
   const bool two =
       type == GgmlType::kQ4_1 || type == GgmlType::kQ5_1 || (k_type && type != GgmlType::kQ6K);
   static constexpr uint16_t kScales[] = {0x1800, 0x1c00, 0x1e00, 0x2000, 0x2100, 0x2200, 0x2300};
   static constexpr uint16_t kTimes1_5[] = {0x1a00, 0x1e00, 0x2080, 0x2200, 0x2380, 0x2480, 0x2540};
-  for (int64_t b = 0; b < blocks && size.inputs > 1; ++b) {
+  for (int64_t b = 0; b < blocks && size.block > 1; ++b) {
     uint8_t* block = &raw[at(b * size.bytes)];
     std::memcpy(block + (type == GgmlType::kQ6K ? 208 : 0), &kScales[b % 7], 2);
     const uint16_t second = kTimes1_5[b % 7] | (k_type ? 0 : 0x8000);
@@ -69,7 +69,7 @@ std::vector<Case> all_cases() {
   }
   for (const GgmlType type : {GgmlType::kQ4_0, GgmlType::kQ4_1, GgmlType::kQ5_0, GgmlType::kQ5_1,
                               GgmlType::kQ8_0, GgmlType::kQ4K, GgmlType::kQ5K, GgmlType::kQ6K}) {
-    const int64_t wide = ggml_block(type).inputs == 256 ? 768 : 416;
+    const int64_t wide = element_type(type)->block == 256 ? 768 : 416;
     const std::vector<uint8_t> raw = raw_rows(type, 29, wide);
     cases.push_back({"ggml " + std::to_string(static_cast<int>(type)),
                      WeightMatrix::from_ggml(type, raw.data(), 29, wide)});
@@ -150,8 +150,8 @@ TEST_F(DecoderProducts, GgufWeightsAreThoseOfThePackageGguf) {
     EXPECT_EQ(row[511], static_cast<float>(known.last)) << name_of(matrix.format());
     EXPECT_EQ(third[77], static_cast<float>(known.inner)) << name_of(matrix.format());
     // In no more than the file's size, but for what a block of Q6_K is padded to.
-    const GgmlBlock size = ggml_block(known.type);
-    EXPECT_LE(static_cast<double>(matrix.bytes()), 1.02 * 32 * 512 / size.inputs * size.bytes);
+    const ElementType& size = *element_type(known.type);
+    EXPECT_LE(static_cast<double>(matrix.bytes()), 1.02 * 32 * 512 / size.block * size.bytes);
   }
 }
 

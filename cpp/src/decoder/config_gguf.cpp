@@ -47,12 +47,10 @@ class Reader {
   std::vector<double> factors(const std::string& name) const {
     const Tensor* tensor = file_.tensors().find(name + ".weight");
     if (!tensor) return {};
-    if (tensor->type->id != kTypeF32) fail(name + " as F32");
+    if (tensor->type->id != GgmlType::kF32) fail(name + " as F32");
     std::vector<double> all;
     for (uint64_t at = 0; at < tensor->bytes; at += 4) {
-      float value;
-      __builtin_memcpy(&value, tensor->data + at, 4);
-      all.push_back(value);
+      all.push_back(read_as<float>(tensor->data + at));
     }
     return all;
   }

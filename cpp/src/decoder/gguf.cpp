@@ -10,13 +10,6 @@ namespace {
 // Bytes of a number of each GgufType; 0: of no fixed size.
 constexpr uint8_t kBytes[] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
 
-template <class T>
-T read_as(const uint8_t* from) {
-  T value;
-  std::memcpy(&value, from, sizeof value);
-  return value;
-}
-
 // Goes through the bytes of a header; each read checks what is left.
 class Cursor {
  public:
@@ -82,7 +75,7 @@ Tensor read_tensor(Cursor& in, const std::string& name, uint64_t* offset) {
     *length = in.number<int64_t>("a tensor's length");
   }
   const auto type = in.number<uint32_t>("a tensor's type");
-  tensor.type = element_type(type);
+  tensor.type = element_type(static_cast<GgmlType>(type));
   if (!tensor.type) {
     in.fail("a known type of tensor " + name + ", got number " + std::to_string(type));
   }

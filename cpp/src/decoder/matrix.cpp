@@ -58,12 +58,6 @@ int64_t float_place(WeightFormat format, int64_t input, int lane) {
   return (input / 2 * 32 + lane * 2 + input % 2) * 2;
 }
 
-float read_float(WeightFormat format, const uint8_t* at) {
-  if (format == WeightFormat::kFloat32) return read_as<float>(at);
-  const uint16_t bits = read_as<uint16_t>(at);
-  return format == WeightFormat::kFloat16 ? float_from_float16(bits) : float_from_bfloat16(bits);
-}
-
 void write_float(WeightFormat format, float x, uint8_t* at) {
   const uint16_t bits = bfloat16_of(x);
   if (format == WeightFormat::kFloat32) {
@@ -82,6 +76,12 @@ float largest_of(WeightFormat from, const uint8_t* row, int64_t count, int64_t e
 }
 
 }  // namespace
+
+float read_float(WeightFormat format, const uint8_t* at) {
+  if (format == WeightFormat::kFloat32) return read_as<float>(at);
+  const uint16_t bits = read_as<uint16_t>(at);
+  return format == WeightFormat::kFloat16 ? float_from_float16(bits) : float_from_bfloat16(bits);
+}
 
 const char* name_of(WeightFormat format) {
   static constexpr const char* kNames[] = {"u4_group32", "u4_group64", "u4_group128", "i8_group16",
@@ -107,22 +107,22 @@ WeightMatrix::WeightMatrix(WeightFormat format, int64_t outputs, int64_t inputs)
 WeightMatrix WeightMatrix::rounded(GgmlType type, const void* raw, int64_t outputs, int64_t inputs,
                                    WeightFormat format) {
   const Layout layout = layout_of(format);
-  const GgmlBlock given = ggml_block(type);
-  if (given.inputs != 1) refuse("rounded", "weights in F32, F16 or BF16", "others");
+  const ElementType* const given = element_type(type);
+  if (!given || !given->is_float()) refuse("rounded", "weights in F32, F16 or BF16", "others");
   if ((layout.is_float() && format == WeightFormat::kFloat16) ||
       (!layout.is_float() && format > WeightFormat::kI8Row)) {
     refuse("from_float", "a u4 or i8 format, bfloat16 or float32", name_of(format));
   }
   WeightMatrix matrix(format, outputs, inputs);
   const auto pack = [&](int64_t o, int64_t first, int64_t count, int lane, uint8_t* block) {
-    const uint8_t* row = static_cast<const uint8_t*>(raw) + o * inputs * given.bytes;
+    const uint8_t* row = static_cast<const uint8_t*>(raw) + o * inputs * given->bytes;
     if (layout.scale == Scale::kRow && first == 0) {
-      const float scale = largest_of(given.format, row, inputs, given.bytes) / 127;
+      const float scale = largest_of(*given->format, row, inputs, given->bytes) / 127;
       std::memcpy(block + lane * 4, &scale, 4);
     }
     float values[256];
     for (int64_t k = 0; k < count; ++k) {
-      values[k] = read_float(given.format, row + (first + k) * given.bytes);
+      values[k] = read_float(*given->format, row + (first + k) * given->bytes);
     }
     if (!std::all_of(values, values + count, [](float w) { return std::isfinite(w); })) {
       refuse("from_float", "finite weights", "others in output " + std::to_string(o));
@@ -144,23 +144,23 @@ WeightMatrix WeightMatrix::rounded(GgmlType type, const void* raw, int64_t outpu
 
 WeightMatrix WeightMatrix::from_ggml(GgmlType type, const void* raw, int64_t outputs,
                                      int64_t inputs) {
-  const GgmlBlock size = ggml_block(type);
-  if (size.inputs == 0) {
+  const ElementType* const size = element_type(type);
+  if (!size || !size->format) {
     refuse("from_ggml", "a supported type", "type " + std::to_string(static_cast<uint32_t>(type)));
   }
-  if (inputs % size.inputs != 0) {
-    refuse("from_ggml", "inputs in blocks of " + std::to_string(size.inputs),
+  if (inputs % size->block != 0) {
+    refuse("from_ggml", "inputs in blocks of " + std::to_string(size->block),
            std::to_string(inputs));
   }
-  WeightMatrix matrix(size.format, outputs, inputs);
-  const Layout layout = layout_of(size.format);
+  WeightMatrix matrix(*size->format, outputs, inputs);
+  const Layout layout = layout_of(*size->format);
   const auto pack = [&](int64_t o, int64_t first, int64_t count, int lane, uint8_t* block) {
     const uint8_t* from =
-        static_cast<const uint8_t*>(raw) + (o * inputs + first) / size.inputs * size.bytes;
+        static_cast<const uint8_t*>(raw) + (o * inputs + first) / size->block * size->bytes;
     if (layout.is_float()) {
-      for (int64_t k = 0; k < count; ++k, from += size.bytes) {
-        std::memcpy(block + float_place(size.format, first + k, lane), from,
-                    static_cast<size_t>(size.bytes));
+      for (int64_t k = 0; k < count; ++k, from += size->bytes) {
+        std::memcpy(block + float_place(*size->format, first + k, lane), from,
+                    static_cast<size_t>(size->bytes));
       }
       return;
     }

@@ -3,7 +3,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <memory>
+#include <optional>
+#include <string_view>
 #include <vector>
 
 namespace anydraft::detail {
@@ -31,7 +34,7 @@ enum class WeightFormat {
 
 const char* name_of(WeightFormat format);
 
-// Types of tensors in GGUF files, by their numbers there.
+// Types of tensors in GGUF files, by their numbers there: those that are supported.
 enum class GgmlType : uint32_t {
   kF32 = 0,
   kF16 = 1,
@@ -46,14 +49,24 @@ enum class GgmlType : uint32_t {
   kBF16 = 30,
 };
 
-// How many inputs a block of the type holds, its bytes, and the format that holds the same; zeros
-// for a type that is not supported.
-struct GgmlBlock {
-  int64_t inputs = 0;
-  int64_t bytes = 0;
-  WeightFormat format = WeightFormat::kFloat32;
+// How files store numbers: `block` of them in `bytes` bytes.
+struct ElementType {
+  GgmlType id;
+  const char* name;
+  int32_t block, bytes;
+  std::optional<WeightFormat> format = {};  // that holds the same; none: not supported
+  bool is_float() const { return block == 1 && format; }
 };
-GgmlBlock ggml_block(GgmlType type);
+const ElementType* element_type(GgmlType id);            // null: not known
+const ElementType* element_type(std::string_view name);  // of safetensors: plain numbers
+
+template <class T>
+inline T read_as(const void* from) {
+  T value;
+  std::memcpy(&value, from, sizeof value);
+  return value;
+}
+float read_float(WeightFormat format, const uint8_t* at);  // one of the three float formats
 
 // [outputs, inputs]. Packing runs on several threads; movable, not copyable.
 class WeightMatrix {

@@ -4,6 +4,41 @@
 namespace anydraft::detail {
 namespace {
 
+constexpr ElementType kTypes[] = {
+    {GgmlType::kF32, "F32", 1, 4, WeightFormat::kFloat32},
+    {GgmlType::kF16, "F16", 1, 2, WeightFormat::kFloat16},
+    {GgmlType::kQ4_0, "Q4_0", 32, 18, WeightFormat::kQ4_0},
+    {GgmlType::kQ4_1, "Q4_1", 32, 20, WeightFormat::kU4Group32},
+    {GgmlType::kQ5_0, "Q5_0", 32, 22, WeightFormat::kQ5_0},
+    {GgmlType::kQ5_1, "Q5_1", 32, 24, WeightFormat::kQ5_1},
+    {GgmlType::kQ8_0, "Q8_0", 32, 34, WeightFormat::kI8Group32},
+    {GgmlType{9}, "Q8_1", 32, 36},
+    {GgmlType{10}, "Q2_K", 256, 84},
+    {GgmlType{11}, "Q3_K", 256, 110},
+    {GgmlType::kQ4K, "Q4_K", 256, 144, WeightFormat::kQ4K},
+    {GgmlType::kQ5K, "Q5_K", 256, 176, WeightFormat::kQ5K},
+    {GgmlType::kQ6K, "Q6_K", 256, 210, WeightFormat::kQ6K},
+    {GgmlType{15}, "Q8_K", 256, 292},
+    {GgmlType{16}, "IQ2_XXS", 256, 66},
+    {GgmlType{17}, "IQ2_XS", 256, 74},
+    {GgmlType{18}, "IQ3_XXS", 256, 98},
+    {GgmlType{19}, "IQ1_S", 256, 50},
+    {GgmlType{20}, "IQ4_NL", 32, 18},
+    {GgmlType{21}, "IQ3_S", 256, 110},
+    {GgmlType{22}, "IQ2_S", 256, 82},
+    {GgmlType{23}, "IQ4_XS", 256, 136},
+    {GgmlType{24}, "I8", 1, 1},
+    {GgmlType{25}, "I16", 1, 2},
+    {GgmlType{26}, "I32", 1, 4},
+    {GgmlType{27}, "I64", 1, 8},
+    {GgmlType{28}, "F64", 1, 8},
+    {GgmlType{29}, "IQ1_M", 256, 56},
+    {GgmlType::kBF16, "BF16", 1, 2, WeightFormat::kBfloat16},
+    {GgmlType{34}, "TQ1_0", 256, 54},
+    {GgmlType{35}, "TQ2_0", 256, 66},
+    {GgmlType{39}, "MXFP4", 32, 17},
+};
+
 // 16 bytes: inputs 0-15 in the low halves, 16-31 in the high ones.
 void low_halves(const uint8_t* packed, uint8_t* codes) {
   for (int k = 0; k < 16; ++k) {
@@ -73,25 +108,18 @@ void read_q6k(const uint8_t* raw, Span& span) {
 
 }  // namespace
 
-GgmlBlock ggml_block(GgmlType type) {
-  static constexpr struct {
-    GgmlType type;
-    GgmlBlock block;
-  } kTypes[] = {{GgmlType::kF32, {1, 4, WeightFormat::kFloat32}},
-                {GgmlType::kF16, {1, 2, WeightFormat::kFloat16}},
-                {GgmlType::kBF16, {1, 2, WeightFormat::kBfloat16}},
-                {GgmlType::kQ4_0, {32, 18, WeightFormat::kQ4_0}},
-                {GgmlType::kQ4_1, {32, 20, WeightFormat::kU4Group32}},
-                {GgmlType::kQ5_0, {32, 22, WeightFormat::kQ5_0}},
-                {GgmlType::kQ5_1, {32, 24, WeightFormat::kQ5_1}},
-                {GgmlType::kQ8_0, {32, 34, WeightFormat::kI8Group32}},
-                {GgmlType::kQ4K, {256, 144, WeightFormat::kQ4K}},
-                {GgmlType::kQ5K, {256, 176, WeightFormat::kQ5K}},
-                {GgmlType::kQ6K, {256, 210, WeightFormat::kQ6K}}};
-  for (const auto& known : kTypes) {
-    if (known.type == type) return known.block;
+const ElementType* element_type(GgmlType id) {
+  for (const ElementType& type : kTypes) {
+    if (type.id == id) return &type;
   }
-  return {};
+  return nullptr;
+}
+
+const ElementType* element_type(std::string_view name) {
+  for (const ElementType& type : kTypes) {
+    if (type.block == 1 && type.name == name) return &type;
+  }
+  return nullptr;
 }
 
 void read_ggml(GgmlType type, const uint8_t* raw, int64_t count, Span& span) {
@@ -99,7 +127,7 @@ void read_ggml(GgmlType type, const uint8_t* raw, int64_t count, Span& span) {
   if (type == GgmlType::kQ4K || type == GgmlType::kQ5K) {
     return read_q45k(type == GgmlType::kQ5K, raw, span);
   }
-  const int64_t bytes = ggml_block(type).bytes;
+  const int64_t bytes = element_type(type)->bytes;
   for (int g = 0; g < count / 32; ++g) read_small(type, raw + g * bytes, g, span);
 }
 

@@ -92,11 +92,4 @@ struct SixBits {
   }
 };
 
-template <class T>
-inline T read_as(const void* from) {
-  T value;
-  std::memcpy(&value, from, sizeof value);
-  return value;
-}
-
 }  // namespace anydraft::detail

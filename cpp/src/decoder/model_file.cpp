@@ -18,20 +18,6 @@ namespace {
   throw Error(ErrorKind::kValue, "[Decoder] expected " + expected);
 }
 
-constexpr ElementType kTypes[] = {
-    {kTypeF32, "F32", 1, 4},  {kTypeF16, "F16", 1, 2},   {2, "Q4_0", 32, 18},
-    {3, "Q4_1", 32, 20},      {6, "Q5_0", 32, 22},       {7, "Q5_1", 32, 24},
-    {8, "Q8_0", 32, 34},      {9, "Q8_1", 32, 36},       {10, "Q2_K", 256, 84},
-    {11, "Q3_K", 256, 110},   {12, "Q4_K", 256, 144},    {13, "Q5_K", 256, 176},
-    {14, "Q6_K", 256, 210},   {15, "Q8_K", 256, 292},    {16, "IQ2_XXS", 256, 66},
-    {17, "IQ2_XS", 256, 74},  {18, "IQ3_XXS", 256, 98},  {19, "IQ1_S", 256, 50},
-    {20, "IQ4_NL", 32, 18},   {21, "IQ3_S", 256, 110},   {22, "IQ2_S", 256, 82},
-    {23, "IQ4_XS", 256, 136}, {24, "I8", 1, 1},          {25, "I16", 1, 2},
-    {26, "I32", 1, 4},        {27, "I64", 1, 8},         {28, "F64", 1, 8},
-    {29, "IQ1_M", 256, 56},   {kTypeBF16, "BF16", 1, 2}, {34, "TQ1_0", 256, 54},
-    {35, "TQ2_0", 256, 66},   {39, "MXFP4", 32, 17},
-};
-
 }  // namespace
 
 MappedFile::MappedFile(const std::string& path) : path_(path) {
@@ -56,13 +42,6 @@ void MappedFile::release(const uint8_t* from, uint64_t bytes) const {
   const uintptr_t begin = (reinterpret_cast<uintptr_t>(from) + page - 1) / page * page;
   const uintptr_t end = (reinterpret_cast<uintptr_t>(from) + bytes) / page * page;
   if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
-}
-
-const ElementType* element_type(int64_t id) {
-  for (const ElementType& type : kTypes) {
-    if (type.id == id) return &type;
-  }
-  return nullptr;
 }
 
 bool measure(const std::vector<int64_t>& shape, const ElementType& type, uint64_t* bytes) {

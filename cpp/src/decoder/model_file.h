@@ -9,6 +9,8 @@
 #include <unordered_map>
 #include <vector>
 
+#include "decoder/matrix.h"
+
 namespace anydraft::detail {
 
 // A file's bytes. It must not be cut short while it is mapped.
@@ -30,15 +32,6 @@ class MappedFile {
   const uint8_t* data_ = nullptr;
   uint64_t size_ = 0;
 };
-
-// How ggml stores numbers: `block` numbers in `bytes` bytes.
-struct ElementType {
-  int32_t id;  // as in GGUF files
-  const char* name;
-  int32_t block, bytes;
-};
-constexpr int32_t kTypeF32 = 0, kTypeF16 = 1, kTypeBF16 = 30;
-const ElementType* element_type(int64_t id);  // null: not known
 
 struct Tensor {
   const ElementType* type = nullptr;

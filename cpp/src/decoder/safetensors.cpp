@@ -11,13 +11,6 @@
 namespace anydraft::detail {
 namespace {
 
-struct Names {
-  const char* name;
-  int32_t type;  // as in GGUF files
-};
-constexpr Names kNames[] = {{"F32", kTypeF32}, {"F16", kTypeF16}, {"BF16", kTypeBF16}, {"F64", 28},
-                            {"I8", 24},        {"I16", 25},       {"I32", 26},         {"I64", 27}};
-
 [[noreturn]] void fail(const std::string& expected) {
   throw Error(ErrorKind::kValue, "[SafetensorsFolder] expected " + expected);
 }
@@ -40,9 +33,7 @@ Tensor read_tensor(const std::string& name, const Json& entry, const MappedFile&
                    uint64_t begin) {
   Tensor tensor;
   const Json* dtype = entry.find("dtype");
-  for (const Names& known : kNames) {
-    if (dtype && dtype->text() == known.name) tensor.type = element_type(known.type);
-  }
+  if (dtype) tensor.type = element_type(dtype->text());
   if (!tensor.type) {
     fail("a dtype out of F32, F16, BF16 and integers for tensor " + name + ", got " +
          (dtype ? dtype->text() : "none"));

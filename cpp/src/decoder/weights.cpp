@@ -5,9 +5,7 @@
 #include <filesystem>
 #include <set>
 
-#include "anydraft/detail/distribution.h"
 #include "anydraft/error.h"
-#include "decoder/matrix_layout.h"
 #include "decoder/model_file.h"
 #include "decoder/row_ops.h"
 #include "decoder/safetensors.h"
@@ -159,21 +157,14 @@ class Loader {
     if (from.shape != std::vector<int64_t>{size}) {
       fail(std::to_string(size) + " numbers in tensor " + name);
     }
-    Vector numbers(static_cast<size_t>(size));
-    for (size_t i = 0; i < numbers.size(); ++i) numbers[i] = number(from, i, name);
-    return numbers;
-  }
-  static float number(const Tensor& from, size_t i, const std::string& name) {
-    switch (from.type->id) {
-      case kTypeF32:
-        return read_as<float>(from.data + 4 * i);
-      case kTypeF16:
-        return float_from_float16(read_as<uint16_t>(from.data + 2 * i));
-      case kTypeBF16:
-        return float_from_bfloat16(read_as<uint16_t>(from.data + 2 * i));
-      default:
-        fail("F32, F16 or BF16 in tensor " + name + ", got " + from.type->name);
+    if (!from.type->is_float()) {
+      fail("F32, F16 or BF16 in tensor " + name + ", got " + from.type->name);
     }
+    Vector numbers;
+    for (int64_t i = 0; i < size; ++i) {
+      numbers.push_back(read_float(*from.type->format, from.data + i * from.type->bytes));
+    }
+    return numbers;
   }
   Vector norm(const std::string& name, int64_t size) const {
     Vector numbers = vector(name + ".weight", size);
@@ -207,7 +198,7 @@ class Loader {
       fail('[' + std::to_string(outputs) + ", " + std::to_string(inputs) +
            "] as the shape of tensor " + name);
     }
-    if (ggml_block(static_cast<GgmlType>(from.type->id)).inputs == 0) {
+    if (!from.type->format) {
       fail("a supported type in tensor " + name + ", got " + from.type->name);
     }
     return from;
@@ -227,7 +218,7 @@ class Loader {
       }
       data = ordered.data();
     }
-    WeightMatrix made = pack(data, static_cast<GgmlType>(from.type->id), outputs, inputs);
+    WeightMatrix made = pack(data, from.type->id, outputs, inputs);
     from.file->release(from.data, from.bytes);
     return made;
   }
@@ -241,8 +232,7 @@ class Loader {
     for (int64_t row = 0; row < outputs; row += table.rows) {
       const int64_t rows = std::min(table.rows, outputs - row);
       const uint8_t* data = from.data + static_cast<uint64_t>(row) * row_bytes;
-      const auto type = static_cast<GgmlType>(from.type->id);
-      table.slices.push_back(pack(data, type, rows, config_.hidden));
+      table.slices.push_back(pack(data, from.type->id, rows, config_.hidden));
       from.file->release(data, static_cast<uint64_t>(rows) * row_bytes);
     }
     return table;
