@@ -18,6 +18,7 @@
 
 #include "anydraft/threads.h"
 #include "base/parallel.h"
+#include "rows/kernels.h"
 
 using namespace anydraft::detail;
 
@@ -136,11 +137,11 @@ int main(int argc, char** argv) {
   const int64_t outputs = argc > 2 ? std::atoll(argv[1]) : 8960;
   const int64_t inputs = argc > 2 ? std::atoll(argv[2]) : 1536;
   const std::string only = argc > 3 ? argv[3] : "all";
-  const ProductKernels* set = runnable_product_kernels().back();
-  for (const ProductKernels* known : runnable_product_kernels()) {
-    if (argc > 4 && std::string(argv[4]) == name_of(known)) set = known;
+  const RowKernels* set = runnable_kernels().back();
+  for (const RowKernels* known : runnable_kernels()) {
+    if (argc > 4 && std::string(argv[4]) == known->name) set = known;
   }
-  use_product_kernels(set);
+  use_kernels(set);
   std::mt19937 random(1);
   Tiles tiles;
   std::vector<float> x(static_cast<size_t>(512 * inputs)), y(static_cast<size_t>(512 * outputs));
@@ -151,7 +152,7 @@ int main(int argc, char** argv) {
       "{\"instructions\": \"%s\", \"outputs\": %lld, \"inputs\": %lld, \"threads\": %d, "
       "\"read_GB_per_s\": %.1f, "
       "\"copy_GB_per_s\": %.1f, \"fork_join_us\": %.2f, \"formats\": {",
-      name_of(set), static_cast<long long>(outputs), static_cast<long long>(inputs),
+      set->name, static_cast<long long>(outputs), static_cast<long long>(inputs),
       anydraft::threads(), read, bandwidth(true), fork_join_us());
   const WeightFormat formats[] = {WeightFormat::kU4Group32,  WeightFormat::kU4Group64,
                                   WeightFormat::kU4Group128, WeightFormat::kQ4K,

@@ -8,8 +8,6 @@
 
 #include "anydraft/error.h"
 #include "bind.h"
-#include "decoder/products.h"
-#include "rows/kernels.h"
 
 namespace anydraft::bindings {
 namespace {
@@ -114,25 +112,6 @@ void bind_decoder(py::module_& module) {
       .def_property_readonly("step_bytes", &Decoder::step_bytes)
       .def_property_readonly("cache_bytes_per_token", &Decoder::cache_bytes_per_token)
       .def_property_readonly("cached_requests", &Decoder::cached_requests);
-  py::module_ testing = module.attr("testing");
-  testing.def("decoder_instruction_sets", [] {
-    std::vector<std::string> names;
-    for (const auto* set : detail::runnable_product_kernels()) {
-      names.emplace_back(detail::name_of(set));
-    }
-    return names;
-  });
-  // All products and row operations use it from now on; "": the best again.
-  testing.def("use_decoder_instruction_set", [](const std::string& name) {
-    detail::use_product_kernels(nullptr);
-    detail::use_kernels(nullptr);
-    for (const auto* set : detail::runnable_product_kernels()) {
-      if (name == detail::name_of(set)) detail::use_product_kernels(set);
-    }
-    for (const detail::RowKernels* set : detail::runnable_kernels()) {
-      if (name == set->name) detail::use_kernels(set);
-    }
-  });
 }
 
 }  // namespace anydraft::bindings

@@ -179,7 +179,7 @@ void bind_testing(py::module_& parent) {
     for (const detail::RowKernels* set : detail::runnable_kernels()) names.push_back(set->name);
     return names;
   });
-  // All calls of the engine use it from now on; "": the best again.
+  // All calls of the engine and all decoders use it from now on; "": the best again.
   module.def("use_instruction_set", [](const std::string& name) {
     for (const detail::RowKernels* set : detail::runnable_kernels()) {
       if (name == set->name) return detail::use_kernels(set);

@@ -10,6 +10,7 @@
 #include "anydraft/threads.h"
 #include "decoder/matrix_layout.h"
 #include "decoder/products.h"
+#include "rows/kernels.h"
 
 namespace anydraft::detail {
 namespace {
@@ -111,7 +112,7 @@ std::vector<double> as_read(const WeightMatrix& matrix, const float* x) {
 class DecoderProducts : public ::testing::Test {
  protected:
   void TearDown() override {
-    use_product_kernels(nullptr);
+    use_kernels(nullptr);
     set_threads(0);
   }
 };
@@ -182,21 +183,21 @@ TEST_F(DecoderProducts, BitsDependOnNeitherNeighboursNorThreadsNorInstructions) 
   for (const Case& c : all_cases()) {
     const int64_t inputs = c.matrix.inputs(), outputs = c.matrix.outputs();
     const Vector x = random_floats(kRows * inputs, 7);
-    use_product_kernels(runnable_product_kernels().front());
+    use_kernels(runnable_kernels().front());
     Vector alone;
     for (int64_t i = 0; i < kRows; ++i) {
       const Vector y = multiply(c.matrix, &x[at(i * inputs)], 1);
       alone.insert(alone.end(), y.begin(), y.end());
     }
-    for (const ProductKernels* set : runnable_product_kernels()) {
-      use_product_kernels(set);
+    for (const RowKernels* set : runnable_kernels()) {
+      use_kernels(set);
       for (const int threads : {1, 2, 3}) {
         set_threads(threads);
         for (int64_t rows = 1; rows <= kRows; ++rows) {
           const int64_t first = kRows - rows;
           const Vector y = multiply(c.matrix, &x[at(first * inputs)], rows);
           ASSERT_EQ(0, std::memcmp(y.data(), &alone[at(first * outputs)], y.size() * sizeof(float)))
-              << c.name << ", " << name_of(set) << ", " << rows << " rows";
+              << c.name << ", " << set->name << ", " << rows << " rows";
         }
       }
     }
@@ -246,8 +247,8 @@ TEST_F(DecoderProducts, ProductsOfOneInputRunTogether) {
 }
 
 TEST_F(DecoderProducts, ARowThatIsNotFiniteSpoilsItselfAlone) {
-  for (const ProductKernels* set : runnable_product_kernels()) {
-    use_product_kernels(set);
+  for (const RowKernels* set : runnable_kernels()) {
+    use_kernels(set);
     for (const Case& c : all_cases()) {
       const int64_t inputs = c.matrix.inputs(), outputs = c.matrix.outputs();
       Vector x = random_floats(3 * inputs, 9);

@@ -123,14 +123,14 @@ def test_bits_do_not_depend_on_threads_or_the_instruction_set(toy, name):
     try:
         for count in (1, 2, 3):
             choose_threads(count)
-            for instructions in _core.testing.decoder_instruction_sets():
-                _core.testing.use_decoder_instruction_set(instructions)
+            for instructions in _core.testing.instruction_sets():
+                _core.testing.use_instruction_set(instructions)
                 for weights in WEIGHTS:
                     got = decoder(toy(name), weights).forward([chain(TEXT)])
                     assert_same(got, expected[weights])
     finally:
         choose_threads(0)
-        _core.testing.use_decoder_instruction_set("")
+        _core.testing.use_instruction_set("")
 
 
 def test_an_array_stays_as_it_is_while_it_lives(toy):

@@ -1,35 +1,26 @@
 #include "decoder/products.h"
 
 #include <algorithm>
-#include <atomic>
 #include <string>
 
 #include "anydraft/error.h"
 #include "anydraft/threads.h"
 #include "base/parallel.h"
 #include "decoder/products_kernels.h"
+#include "rows/kernels.h"
 
 namespace anydraft::detail {
 namespace {
 
-const ProductKernels* best() {
+// Those of kernels(); for AVX-512 they want more than rows do.
+const ProductKernels& product_kernels() {
+  if (&kernels() == &portable_kernels()) return portable_product_kernels();
 #if defined(__x86_64__) && defined(__GNUC__)
-  __builtin_cpu_init();
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-                    __builtin_cpu_supports("f16c");
-  if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-      __builtin_cpu_supports("avx512vnni")) {
-    return &avx512_product_kernels();
+  if (&kernels() == &avx512_kernels() && __builtin_cpu_supports("avx512vnni")) {
+    return avx512_product_kernels();
   }
-  if (avx2) return &avx2_product_kernels();
 #endif
-  return &portable_product_kernels();
-}
-
-std::atomic<const ProductKernels*>& chosen() {
-  static std::atomic<const ProductKernels*> kernels{best()};
-  return kernels;
+  return avx2_product_kernels();
 }
 
 [[noreturn]] void refuse(const std::string& expected, int64_t got) {
@@ -144,26 +135,12 @@ class Call {
 
 }  // namespace
 
-const char* name_of(const ProductKernels* set) { return set->name; }
-
-std::vector<const ProductKernels*> runnable_product_kernels() {
-  std::vector<const ProductKernels*> all;
-  for (const ProductKernels* set :
-       {&portable_product_kernels(), &avx2_product_kernels(), &avx512_product_kernels()}) {
-    if (all.empty() || set != all.front()) all.push_back(set);
-    if (set == best()) break;
-  }
-  return all;
-}
-
-void use_product_kernels(const ProductKernels* set) { chosen().store(set ? set : best()); }
-
 void product(Tiles& tiles, const float* x, int64_t rows, int64_t x_stride, const Product* products,
              int64_t count) {
   if (rows < 0) refuse("rows >= 0", rows);
   if (count < 0 || count > kMostProducts) refuse("0 to 8 products", count);
   if (rows == 0 || count == 0) return;
-  Call(*chosen().load(std::memory_order_relaxed), x, rows, x_stride, products, count).run(tiles);
+  Call(product_kernels(), x, rows, x_stride, products, count).run(tiles);
 }
 
 }  // namespace anydraft::detail

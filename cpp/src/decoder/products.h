@@ -38,11 +38,4 @@ inline void product(Tiles& tiles, const WeightMatrix& weights, const float* x, i
   product(tiles, x, rows, weights.inputs(), &one, 1);
 }
 
-// For tests and benches: the instruction sets this machine runs, the last being the best, and a
-// choice among them (null: the best again).
-struct ProductKernels;
-const char* name_of(const ProductKernels* set);
-std::vector<const ProductKernels*> runnable_product_kernels();
-void use_product_kernels(const ProductKernels* set);
-
 }  // namespace anydraft::detail

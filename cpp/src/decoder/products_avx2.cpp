@@ -1,7 +1,6 @@
 // Compiled with the flags of its instruction set (CMakeLists.txt).
 #if defined(__AVX2__)
 #define KERNELS avx2_product_kernels
-#define KERNELS_NAME "avx2"
 #include "decoder/products.inc"
 #else
 #include "decoder/products_kernels.h"

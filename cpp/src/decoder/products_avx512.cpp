@@ -1,7 +1,6 @@
 // Compiled with the flags of its instruction set (CMakeLists.txt).
 #if defined(__AVX512VNNI__)
 #define KERNELS avx512_product_kernels
-#define KERNELS_NAME "avx512"
 #include "decoder/products.inc"
 #else
 #include "decoder/products_kernels.h"

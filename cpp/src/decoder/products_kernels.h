@@ -26,7 +26,6 @@ constexpr int64_t row_words(WeightFormat format, int64_t inputs) {
 }
 
 struct ProductKernels {
-  const char* name;
   int tile;  // rows in one pass
   void (*make_tile)(WeightFormat format, const float* x, int64_t x_stride, int rows, int64_t inputs,
                     uint32_t* tile);

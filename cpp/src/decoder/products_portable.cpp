@@ -1,3 +1,2 @@
 #define KERNELS portable_product_kernels
-#define KERNELS_NAME "portable"
 #include "decoder/products.inc"

@@ -80,7 +80,8 @@ const RowKernels& avx2_kernels();    // the portable ones where not compiled in
 const RowKernels& avx512_kernels();  // likewise
 const RowKernels& kernels();         // the best this machine runs
 
-// For tests and benches: those this machine runs, and a choice among them (null: the best again).
+// For tests and benches: those this machine runs, the last being the best, and a choice among them
+// (null: the best again), which products (decoder/products.h) follow.
 std::vector<const RowKernels*> runnable_kernels();
 void use_kernels(const RowKernels* set);
 
