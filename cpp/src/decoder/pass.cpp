@@ -12,8 +12,6 @@ constexpr int64_t kMostRows = 256;  // of a piece: buffers stay small, whatever 
 constexpr int64_t kFewRows = 4;     // below it, threads are not worth waking for rows
 constexpr float kLog2e = 1.44269504f;
 
-const float* or_null(const Vector& bias) { return bias.empty() ? nullptr : bias.data(); }
-
 }  // namespace
 
 Pass::Pass(const Weights& weights)
@@ -69,19 +67,23 @@ void Pass::norm_rows(const Vector& weight, float* out) {
   });
 }
 
+void Pass::multiply(const float* x, int64_t x_stride, const LinearParts& parts, float* y,
+                    int64_t y_stride) {
+  Product products[3];
+  int64_t count = 0;
+  for (const Linear& part : parts) {
+    products[count++] = {&part.weights, y, y_stride,
+                         part.bias.empty() ? nullptr : part.bias.data()};
+    y += part.weights.outputs();
+  }
+  product(tiles_, x, count_, x_stride, products, count);
+}
+
 void Pass::attend(const LayerWeights& layer, int64_t index) {
   float* const normed = normed_.rows(count_, config_.hidden);
   float* const qkv = qkv_.rows(count_, qkv_width_);
   norm_rows(layer.attention_norm, normed);
-  const Vector* const biases[] = {&layer.query_bias, &layer.key_bias, &layer.value_bias};
-  Product products[3];
-  int64_t parts = 0, at = 0;
-  for (const WeightMatrix& part : layer.queries_keys_values) {
-    products[parts] = {&part, qkv + at, qkv_width_, or_null(*biases[parts])};
-    at += part.outputs();
-    ++parts;
-  }
-  product(tiles_, normed, count_, config_.hidden, products, parts);
+  multiply(normed, config_.hidden, layer.queries_keys_values, qkv, qkv_width_);
 
   float* const queries = queries_.rows(count_, config_.heads * head_stride_);
   keys_.rows(count_, 2 * head_stride_);
@@ -92,8 +94,8 @@ void Pass::attend(const LayerWeights& layer, int64_t index) {
                   kind.slides ? config_.window : 0, config_.query_scale * kLog2e, queries,
                   attended});
   float* const out = out_.rows(count_, config_.hidden);
-  product(tiles_, layer.attention_output, attended, count_, out,
-          or_null(layer.attention_output_bias));
+  multiply(attended, config_.heads * config_.head_size, layer.attention_output, out,
+           config_.hidden);
   add(layer.post_attention_norm, out);
 }
 
@@ -133,21 +135,13 @@ void Pass::feed_forward(const LayerWeights& layer) {
   const int64_t wide = config_.intermediate;
   float* const gate_up = gate_up_.rows(count_, 2 * wide);
   norm_rows(layer.feed_forward_norm, normed);
-  const Vector* const biases[] = {&layer.gate_bias, &layer.up_bias};
-  Product products[2];
-  int64_t parts = 0;
-  for (const WeightMatrix& part : layer.gate_up) {
-    products[parts] = {&part, gate_up + parts * wide, 2 * wide, or_null(*biases[parts])};
-    ++parts;
-  }
-  product(tiles_, normed, count_, config_.hidden, products, parts);
+  multiply(normed, config_.hidden, layer.gate_up, gate_up, 2 * wide);
   each_row([&](int64_t row) {
     float* const gate = gate_up + row * 2 * wide;
     row_ops().gate(gate, gate + wide, wide, config_.gelu);
   });
   float* const out = out_.rows(count_, config_.hidden);
-  const Product down{&layer.down, out, config_.hidden, or_null(layer.down_bias)};
-  product(tiles_, gate_up, count_, 2 * wide, &down, 1);
+  multiply(gate_up, 2 * wide, layer.down, out, config_.hidden);
   add(layer.post_feed_forward_norm, out);
 }
 

@@ -30,6 +30,9 @@ class Pass {
     }
   };
   void embed();
+  // y = x * W^T + bias of the parts, side by side.
+  void multiply(const float* x, int64_t x_stride, const LinearParts& parts, float* y,
+                int64_t y_stride);
   void attend(const LayerWeights& layer, int64_t index);
   void place(const LayerWeights& layer, int64_t index, int64_t row);
   void feed_forward(const LayerWeights& layer);

@@ -128,28 +128,25 @@ class Loader {
     }
     auto& parts = layer.queries_keys_values;
     if (has(i, kAll)) {
-      parts.push_back(matrix(name(i, kAll), queries + 2 * keys, hidden));
+      parts.push_back({matrix(name(i, kAll), queries + 2 * keys, hidden), {}});
     } else {
-      parts.push_back(matrix(name(i, kQueries), queries, hidden, config_.pairs_of_neighbours));
-      parts.push_back(matrix(name(i, kKeys), keys, hidden, config_.pairs_of_neighbours));
-      parts.push_back(matrix(name(i, kValues), keys, hidden));
-      layer.query_bias = bias(name(i, kQueries), queries, config_.pairs_of_neighbours);
-      layer.key_bias = bias(name(i, kKeys), keys, config_.pairs_of_neighbours);
-      layer.value_bias = bias(name(i, kValues), keys);
+      parts.push_back(linear(name(i, kQueries), queries, hidden, config_.pairs_of_neighbours));
+      parts.push_back(linear(name(i, kKeys), keys, hidden, config_.pairs_of_neighbours));
+      parts.push_back(linear(name(i, kValues), keys, hidden));
     }
-    layer.attention_output = matrix(name(i, kOutput), hidden, queries);
-    layer.attention_output_bias = bias(name(i, kOutput), hidden);
+    layer.attention_output.push_back(linear(name(i, kOutput), hidden, queries));
     if (has(i, kGate)) {
-      layer.gate_up.push_back(matrix(name(i, kGate), wide, hidden));
-      layer.gate_up.push_back(matrix(name(i, kUp), wide, hidden));
-      layer.gate_bias = bias(name(i, kGate), wide);
-      layer.up_bias = bias(name(i, kUp), wide);
+      layer.gate_up.push_back(linear(name(i, kGate), wide, hidden));
+      layer.gate_up.push_back(linear(name(i, kUp), wide, hidden));
     } else {
-      layer.gate_up.push_back(matrix(name(i, kGateUp), 2 * wide, hidden));
+      layer.gate_up.push_back({matrix(name(i, kGateUp), 2 * wide, hidden), {}});
     }
-    layer.down = matrix(name(i, kDown), hidden, wide);
-    layer.down_bias = bias(name(i, kDown), hidden);
+    layer.down.push_back(linear(name(i, kDown), hidden, wide));
     return layer;
+  }
+  Linear linear(const std::string& stem, int64_t outputs, int64_t inputs,
+                bool pairs = false) const {
+    return {matrix(stem, outputs, inputs, pairs), bias(stem, outputs, pairs)};
   }
 
   Vector vector(const std::string& name, int64_t size) const {

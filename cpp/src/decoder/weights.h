@@ -25,17 +25,19 @@ struct Table {
   }
 };
 
+struct Linear {
+  WeightMatrix weights;
+  Vector bias;
+};
+
+using LinearParts = std::vector<Linear>;  // of one input: their outputs, one after another
+
 struct LayerWeights {
   Vector attention_norm, feed_forward_norm;
   Vector query_norm, key_norm;                         // [head_size]
   Vector post_attention_norm, post_feed_forward_norm;  // Gemma
-  std::vector<WeightMatrix> queries_keys_values;       // one after another, or one of all
-  Vector query_bias, key_bias, value_bias;
-  WeightMatrix attention_output;
-  Vector attention_output_bias;
-  std::vector<WeightMatrix> gate_up;  // likewise
-  WeightMatrix down;
-  Vector gate_bias, up_bias, down_bias;
+  LinearParts queries_keys_values, attention_output;   // three or one of all; one
+  LinearParts gate_up, down;                           // two or one; one
 };
 
 struct Weights {
@@ -51,10 +53,10 @@ struct Weights {
   void each_of_step(F f) const {
     for (const WeightMatrix& part : head().slices) f(part);
     for (const LayerWeights& layer : layers) {
-      for (const WeightMatrix& part : layer.queries_keys_values) f(part);
-      for (const WeightMatrix& part : layer.gate_up) f(part);
-      f(layer.attention_output);
-      f(layer.down);
+      for (const LinearParts* parts :
+           {&layer.queries_keys_values, &layer.attention_output, &layer.gate_up, &layer.down}) {
+        for (const Linear& part : *parts) f(part.weights);
+      }
     }
   }
   int64_t step_bytes() const {
