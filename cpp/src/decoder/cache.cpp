@@ -24,6 +24,27 @@ uint16_t to_bfloat16(float value) {
                                      std::to_string(feed.request) + ')');
 }
 
+// Where slots lie before and after the cut that a feed asks for.
+struct Cut {
+  const Feed& feed;
+  const int64_t kept = feed.keep + static_cast<int64_t>(feed.keep_also.size());
+
+  int64_t before(int64_t slot) const {
+    return slot < feed.keep ? slot : feed.keep_also[static_cast<size_t>(slot - feed.keep)];
+  }
+  int64_t after(int64_t slot) const {  // -2: nowhere
+    if (slot < feed.keep) return slot;
+    const auto found = std::lower_bound(feed.keep_also.begin(), feed.keep_also.end(), slot);
+    if (found == feed.keep_also.end() || *found != slot) return -2;
+    return feed.keep + (found - feed.keep_also.begin());
+  }
+  // The slot that token i follows; -1: none.
+  int64_t parent_of(size_t i) const {
+    const int64_t parent = feed.parents[i];
+    return parent >= 0 ? kept + parent : parent == -1 ? kept - 1 : -2 - parent;
+  }
+};
+
 }  // namespace
 
 void PageStore::Free::operator()(uint8_t* page) const { std::free(page); }
@@ -82,11 +103,6 @@ void PageStore::copy(const uint8_t* from_page, int64_t from, uint8_t* to_page, i
   }
 }
 
-int64_t RequestCache::parent_slot(const Feed& feed, size_t i, int64_t kept) {
-  const int64_t parent = feed.parents[i];
-  return parent >= 0 ? kept + parent : parent == -1 ? kept - 1 : -2 - parent;
-}
-
 void RequestCache::check(const Feed& feed) const {
   const size_t count = feed.tokens.size();
   if (count == 0 || feed.positions.size() != count || feed.parents.size() != count ||
@@ -101,30 +117,21 @@ void RequestCache::check(const Feed& feed) const {
   if (feed.keep < 0 || last >= size()) {
     fail(feed, "slots to keep below " + std::to_string(size()) + ", got " + std::to_string(last));
   }
-  const auto moved = [&](int64_t slot) {  // where a slot lies after the cut; -2: nowhere
-    if (slot < feed.keep) return slot;
-    const auto found = std::lower_bound(feed.keep_also.begin(), feed.keep_also.end(), slot);
-    if (found == feed.keep_also.end() || *found != slot) return int64_t{-2};
-    return feed.keep + (found - feed.keep_also.begin());
-  };
+  const Cut cut{feed};
   for (const int32_t slot : feed.keep_also) {
-    if (moved(parent(slot)) == -2) fail(feed, "slots kept with their parents");
+    if (cut.after(parent(slot)) == -2) fail(feed, "slots kept with their parents");
   }
   for (int64_t slot = chain_; slot < feed.keep; ++slot) {
     if (parent(slot) >= feed.keep) fail(feed, "slots kept with their parents");
   }
-  const auto kept = feed.keep + static_cast<int64_t>(feed.keep_also.size());
-  const auto old = [&](int64_t slot) {  // before the cut
-    return slot < feed.keep ? slot : feed.keep_also[static_cast<size_t>(slot - feed.keep)];
-  };
   for (size_t i = 0; i < count; ++i) {
-    const int64_t from = parent_slot(feed, i, kept);
-    if (from >= kept + static_cast<int64_t>(i) || from < -1) {
+    const int64_t from = cut.parent_of(i);
+    if (from >= cut.kept + static_cast<int64_t>(i) || from < -1) {
       fail(feed, "parents before their children");
     }
-    const int64_t before = from < 0       ? -1
-                           : from >= kept ? feed.positions[static_cast<size_t>(from - kept)]
-                                          : position(old(from));
+    const int64_t before = from < 0           ? -1
+                           : from >= cut.kept ? feed.positions[static_cast<size_t>(from - cut.kept)]
+                                              : position(cut.before(from));
     if (feed.positions[i] != before + 1) {
       fail(feed, "position " + std::to_string(before + 1) + " behind its parent's, got " +
                      std::to_string(feed.positions[i]));
@@ -132,43 +139,31 @@ void RequestCache::check(const Feed& feed) const {
   }
 }
 
-void RequestCache::append(int64_t parent, int64_t position) {
-  if (parents_.empty() && position == chain_ && parent == chain_ - 1) {
-    ++chain_;
-  } else {
-    parents_.push_back(static_cast<int32_t>(parent));
-    positions_.push_back(static_cast<int32_t>(position));
-  }
-}
-
 void RequestCache::take(const Feed& feed, PageStore& store) {
-  const auto kept = feed.keep + static_cast<int64_t>(feed.keep_also.size());
-  const int64_t end = kept + static_cast<int64_t>(feed.tokens.size());
+  const Cut cut{feed};
+  const int64_t end = cut.kept + static_cast<int64_t>(feed.tokens.size());
   while (static_cast<int64_t>(pages_.size()) * kPageSlots < end) pages_.push_back(store.take());
   // Slots move down, in order: none is overwritten before it has moved. Where what they hold is not
   // in order, parents and positions move along.
   const int64_t chain = std::min(chain_, feed.keep);
-  moved_parents_.clear();
-  moved_positions_.clear();
-  for (int64_t slot = chain; slot < kept; ++slot) {
-    const int64_t from =
-        slot < feed.keep ? slot : feed.keep_also[static_cast<size_t>(slot - feed.keep)];
+  moved_.clear();
+  for (int64_t slot = chain; slot < cut.kept; ++slot) {
+    const int64_t from = cut.before(slot);
     if (from != slot) store.copy(page(from), from % kPageSlots, page(slot), slot % kPageSlots);
-    int64_t above = parent(from);
-    if (above >= feed.keep) {
-      above = feed.keep + (std::lower_bound(feed.keep_also.begin(), feed.keep_also.end(), above) -
-                           feed.keep_also.begin());
-    }
-    moved_parents_.push_back(static_cast<int32_t>(above));
-    moved_positions_.push_back(static_cast<int32_t>(position(from)));
+    moved_.push_back({cut.after(parent(from)), position(from)});
   }
   chain_ = chain;
-  parents_.clear();
-  positions_.clear();
-  for (size_t i = 0; i < moved_parents_.size(); ++i) append(moved_parents_[i], moved_positions_[i]);
-  for (size_t i = 0; i < feed.tokens.size(); ++i) {
-    append(parent_slot(feed, i, kept), feed.positions[i]);
-  }
+  nodes_.clear();
+  const auto append = [&](const Node& node) {
+    const bool follows = node.position == chain_ && node.parent == chain_ - 1;
+    if (nodes_.empty() && follows) {
+      ++chain_;
+    } else {
+      nodes_.push_back(node);
+    }
+  };
+  for (const Node& node : moved_) append(node);
+  for (size_t i = 0; i < feed.tokens.size(); ++i) append({cut.parent_of(i), feed.positions[i]});
   for (const auto pages = static_cast<size_t>((end + kPageSlots - 1) / kPageSlots);
        pages_.size() > pages + 1;) {  // one stays, for the next token may want it
     store.give_back(pages_.back());
@@ -191,8 +186,7 @@ int64_t RequestCache::visible(int64_t slot, std::vector<int32_t>& extras) const 
 void RequestCache::give_back(PageStore& store) {
   for (uint8_t* page : pages_) store.give_back(page);
   pages_.clear();
-  parents_.clear();
-  positions_.clear();
+  nodes_.clear();
   chain_ = 0;
 }
 

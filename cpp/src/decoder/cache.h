@@ -58,14 +58,12 @@ class PageStore {
 class RequestCache {
  public:
   // Slots after a feed is taken: those kept, then its tokens.
-  int64_t size() const { return chain_ + static_cast<int64_t>(parents_.size()); }
-  int64_t parent(int64_t slot) const { return slot < chain_ ? slot - 1 : parents_[at(slot)]; }
-  int64_t position(int64_t slot) const { return slot < chain_ ? slot : positions_[at(slot)]; }
+  int64_t size() const { return chain_ + static_cast<int64_t>(nodes_.size()); }
+  int64_t parent(int64_t slot) const { return slot < chain_ ? slot - 1 : node(slot).parent; }
+  int64_t position(int64_t slot) const { return slot < chain_ ? slot : node(slot).position; }
 
   // What a feed says must fit what is here, as session.h has it; throws Error(kValue) else.
   void check(const Feed& feed) const;
-  // The slot that token i of a checked feed follows, behind `kept` slots; -1: none.
-  static int64_t parent_slot(const Feed& feed, size_t i, int64_t kept);
   // Cuts to what a checked feed keeps, and makes room for its tokens.
   void take(const Feed& feed, PageStore& store);
   // Slots [0, prefix) are what `slot` follows and itself, save those appended to `extras`,
@@ -75,11 +73,13 @@ class RequestCache {
   uint8_t* page(int64_t slot) const { return pages_[static_cast<size_t>(slot / kPageSlots)]; }
 
  private:
-  size_t at(int64_t slot) const { return static_cast<size_t>(slot - chain_); }
-  void append(int64_t parent, int64_t position);
+  struct Node {
+    int64_t parent, position;
+  };
+  const Node& node(int64_t slot) const { return nodes_[static_cast<size_t>(slot - chain_)]; }
   int64_t chain_ = 0;
-  std::vector<int32_t> parents_, positions_;
-  std::vector<int32_t> moved_parents_, moved_positions_;  // of take(); keep their memory
+  std::vector<Node> nodes_;  // behind the chain
+  std::vector<Node> moved_;  // of take(); keeps its memory
   std::vector<uint8_t*> pages_;
 };
 
