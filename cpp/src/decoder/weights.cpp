@@ -17,35 +17,27 @@ namespace {
   throw Error(ErrorKind::kValue, "[Decoder] expected " + expected);
 }
 
-// The names of a layer's parts in GGUF files and in safetensors.
-enum Part {
-  kAttentionNorm,
-  kQueries,
-  kKeys,
-  kValues,
-  kAll,
-  kOutput,
-  kQueryNorm,
-  kKeyNorm,
-  kPostAttention,
-  kFeedForwardNorm,
-  kGate,
-  kUp,
-  kGateUp,
-  kDown,
-  kPostFeedForward
+// A layer's parts, as GGUF files and as safetensors name them.
+struct Part {
+  const char *gguf, *folder;
 };
-constexpr const char* kGgufNames[] = {"attn_norm",   "attn_q",      "attn_k",
-                                      "attn_v",      "attn_qkv",    "attn_output",
-                                      "attn_q_norm", "attn_k_norm", "post_attention_norm",
-                                      "ffn_norm",    "ffn_gate",    "ffn_up",
-                                      "ffn_up",      "ffn_down",    "post_ffw_norm"};
-constexpr const char* kFolderNames[] = {
-    "input_layernorm",          "self_attn.q_proj",   "self_attn.k_proj",
-    "self_attn.v_proj",         "self_attn.qkv_proj", "self_attn.o_proj",
-    "self_attn.q_norm",         "self_attn.k_norm",   "",
-    "post_attention_layernorm", "mlp.gate_proj",      "mlp.up_proj",
-    "mlp.gate_up_proj",         "mlp.down_proj",      ""};
+constexpr Part kAttentionNorm{"attn_norm", "input_layernorm"};
+constexpr Part kQueries{"attn_q", "self_attn.q_proj"};
+constexpr Part kKeys{"attn_k", "self_attn.k_proj"};
+constexpr Part kValues{"attn_v", "self_attn.v_proj"};
+constexpr Part kAll{"attn_qkv", "self_attn.qkv_proj"};
+constexpr Part kOutput{"attn_output", "self_attn.o_proj"};
+constexpr Part kQueryNorm{"attn_q_norm", "self_attn.q_norm"};
+constexpr Part kKeyNorm{"attn_k_norm", "self_attn.k_norm"};
+constexpr Part kFeedForwardNorm{"ffn_norm", "post_attention_layernorm"};
+constexpr Part kGate{"ffn_gate", "mlp.gate_proj"};
+constexpr Part kUp{"ffn_up", "mlp.up_proj"};
+constexpr Part kGateUp{"ffn_up", "mlp.gate_up_proj"};
+constexpr Part kDown{"ffn_down", "mlp.down_proj"};
+// Gemma's, which also has a norm behind attention and one behind the feed-forward part.
+constexpr Part kPostAttention{"post_attention_norm", "post_attention_layernorm"};
+constexpr Part kPreFeedForward{"ffn_norm", "pre_feedforward_layernorm"};
+constexpr Part kPostFeedForward{"post_ffw_norm", "post_feedforward_layernorm"};
 
 class Loader {
  public:
@@ -81,16 +73,11 @@ class Loader {
   }
 
  private:
-  std::string name(int64_t layer, Part part) const {
-    const bool gemma = config_.architecture == "gemma3_text";
-    const char* stem = gguf_ ? kGgufNames[part] : kFolderNames[part];
-    if (gemma && part == kFeedForwardNorm) stem = "pre_feedforward_layernorm";
-    if (gemma && part == kPostAttention) stem = "post_attention_layernorm";
-    if (gemma && part == kPostFeedForward) stem = "post_feedforward_layernorm";
-    if (*stem == 0) return {};
-    return (gguf_ ? "blk." : prefix_ + "layers.") + std::to_string(layer) + '.' + stem;
+  std::string name(int64_t layer, const Part& part) const {
+    return (gguf_ ? "blk." : prefix_ + "layers.") + std::to_string(layer) + '.' +
+           (gguf_ ? part.gguf : part.folder);
   }
-  bool has(int64_t layer, Part part) const {
+  bool has(int64_t layer, const Part& part) const {
     return tensors_.find(name(layer, part) + ".weight") != nullptr;
   }
   const Tensor& tensor(const std::string& name) const {
@@ -117,7 +104,8 @@ class Loader {
     const int64_t keys = config_.kv_heads * config_.head_size;
     LayerWeights layer;
     layer.attention_norm = norm(name(i, kAttentionNorm), hidden);
-    layer.feed_forward_norm = norm(name(i, kFeedForwardNorm), hidden);
+    layer.feed_forward_norm =
+        norm(name(i, config_.post_norms ? kPreFeedForward : kFeedForwardNorm), hidden);
     if (config_.head_norms) {
       layer.query_norm = norm(name(i, kQueryNorm), config_.head_size);
       layer.key_norm = norm(name(i, kKeyNorm), config_.head_size);
