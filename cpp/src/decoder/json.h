@@ -16,7 +16,6 @@ class Json {
   // Throws Error(kValue) that begins with `what` and names the byte.
   static Json parse(std::string_view text, const std::string& what);
 
-  Kind kind() const { return kind_; }
   bool is(Kind kind) const { return kind_ == kind; }
   bool truth() const { return number_ != 0; }
   double number() const { return number_; }

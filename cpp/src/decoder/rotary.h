@@ -19,9 +19,8 @@ class Rotary {
   int64_t half() const { return static_cast<int64_t>(frequencies_.size()); }
   // Makes room for positions below `end`.
   void prepare(int64_t end);
-  // [half] each, for a position that there is room for.
+  // [half], and behind them the sines, for a position that there is room for.
   const float* cosines(int64_t position) const { return &table_[position * 2 * half()]; }
-  const float* sines(int64_t position) const { return cosines(position) + half(); }
 
  private:
   std::vector<float> frequencies_, far_;  // far: from border_ on
