@@ -11,14 +11,6 @@
 namespace anydraft::detail {
 namespace {
 
-// To the nearest, ties to even; NaN stays NaN.
-uint16_t to_bfloat16(float value) {
-  uint32_t bits;
-  std::memcpy(&bits, &value, sizeof bits);
-  if ((bits & 0x7fffffffu) > 0x7f800000u) return static_cast<uint16_t>(bits >> 16 | 0x40);
-  return static_cast<uint16_t>((bits + 0x7fffu + (bits >> 16 & 1)) >> 16);
-}
-
 [[noreturn]] void fail(const Feed& feed, const std::string& expected) {
   throw Error(ErrorKind::kValue, "[Decoder.forward] expected " + expected + " (request " +
                                      std::to_string(feed.request) + ')');
@@ -47,8 +39,6 @@ struct Cut {
 
 }  // namespace
 
-void PageStore::Free::operator()(uint8_t* page) const { std::free(page); }
-
 PageStore::PageStore(const CacheShape& shape) : shape_(shape), entry_(shape.half ? 2 : 4) {
   keys_bytes_ = shape.head_size * kPageSlots * entry_;
   head_bytes_ = keys_bytes_ + padded(shape.head_size) * kPageSlots * entry_;
@@ -76,9 +66,9 @@ void PageStore::write(uint8_t* page, int64_t layer, int64_t head, int64_t slot, 
   const int64_t size = shape_.head_size, wide = padded(size);
   if (shape_.half) {
     auto* to = reinterpret_cast<uint16_t*>(keys);
-    for (int64_t i = 0; i < size; ++i) to[i * kPageSlots + slot] = to_bfloat16(key[i]);
+    for (int64_t i = 0; i < size; ++i) to[i * kPageSlots + slot] = bfloat16_of(key[i]);
     to = reinterpret_cast<uint16_t*>(values);
-    for (int64_t i = 0; i < wide; ++i) to[i] = to_bfloat16(value[i]);
+    for (int64_t i = 0; i < wide; ++i) to[i] = bfloat16_of(value[i]);
   } else {
     auto* to = reinterpret_cast<float*>(keys);
     for (int64_t i = 0; i < size; ++i) to[i * kPageSlots + slot] = key[i];

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "anydraft/drafter.h"
+#include "decoder/matrix.h"
 #include "decoder/row_ops.h"
 
 namespace anydraft::detail {
@@ -43,9 +44,6 @@ class PageStore {
   int64_t value_stride() const { return padded(shape_.head_size) * entry_; }  // bytes
 
  private:
-  struct Free {
-    void operator()(uint8_t* page) const;
-  };
   CacheShape shape_;
   int64_t entry_;  // bytes of a number
   int64_t keys_bytes_, head_bytes_;

@@ -91,8 +91,6 @@ const char* name_of(WeightFormat format) {
   return kNames[static_cast<int>(format)];
 }
 
-void WeightMatrix::Free::operator()(uint8_t* data) const { std::free(data); }
-
 WeightMatrix::WeightMatrix(WeightFormat format, int64_t outputs, int64_t inputs)
     : format_(format), outputs_(outputs), inputs_(inputs) {
   constexpr int64_t kMost = int64_t{1} << 40;

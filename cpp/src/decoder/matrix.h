@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <optional>
@@ -66,7 +67,17 @@ inline T read_as(const void* from) {
   std::memcpy(&value, from, sizeof value);
   return value;
 }
+// To nearest, ties to even; NaN stays NaN.
+inline uint16_t bfloat16_of(float x) {
+  const uint32_t bits = read_as<uint32_t>(&x);
+  if ((bits & 0x7fffffff) > 0x7f800000) return static_cast<uint16_t>(bits >> 16 | 0x40);
+  return static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
 float read_float(WeightFormat format, const uint8_t* at);  // one of the three float formats
+
+struct Free {  // of std::aligned_alloc
+  void operator()(void* memory) const { std::free(memory); }
+};
 
 // [outputs, inputs]. Packing runs on several threads; movable, not copyable.
 class WeightMatrix {
@@ -98,9 +109,6 @@ class WeightMatrix {
   const uint8_t* block(int64_t index) const { return data_.get() + index * block_bytes_; }
 
  private:
-  struct Free {
-    void operator()(uint8_t* data) const;
-  };
   WeightMatrix(WeightFormat format, int64_t outputs, int64_t inputs);
 
   WeightFormat format_ = WeightFormat::kFloat32;

@@ -30,6 +30,4 @@ void read_ggml(GgmlType type, const uint8_t* raw, int64_t count, Span& span);
 // Throws Error(kValue) where a scale doesn't fit float16.
 void round_span(const Layout& layout, const float* weights, int count, float row_scale, Span& span);
 
-uint16_t bfloat16_of(float x);  // to nearest, ties to even
-
 }  // namespace anydraft::detail

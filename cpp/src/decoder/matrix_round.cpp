@@ -129,9 +129,4 @@ void round_span(const Layout& layout, const float* weights, int count, float row
   }
 }
 
-uint16_t bfloat16_of(float x) {
-  const uint32_t bits = read_as<uint32_t>(&x);
-  return static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
-}
-
 }  // namespace anydraft::detail
