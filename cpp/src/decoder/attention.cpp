@@ -62,7 +62,7 @@ class ItemWork {
  private:
   const PassRow& row(int64_t r) const { return job_.rows[item_.row + r]; }
   int64_t kv_head() const { return item_.head / (job_.heads / job_.store->shape().kv_heads); }
-  const uint8_t* page(int64_t index) const { return row(0).cache->page(index * kPageSlots); }
+  uint8_t* page(int64_t index) const { return row(0).cache->page(index * kPageSlots); }
   float* scores(int64_t r, int64_t h = 0) const {
     return scores_ + (r * item_.heads + h) * stride_;
   }

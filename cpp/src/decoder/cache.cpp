@@ -61,8 +61,8 @@ uint8_t* PageStore::take() {
 
 void PageStore::write(uint8_t* page, int64_t layer, int64_t head, int64_t slot, const float* key,
                       const float* value) const {
-  auto* keys = const_cast<uint8_t*>(this->keys(page, layer, head));
-  auto* values = const_cast<uint8_t*>(this->values(page, layer, head)) + slot * value_stride();
+  auto* keys = this->keys(page, layer, head);
+  auto* values = this->values(page, layer, head) + slot * value_stride();
   const int64_t size = shape_.head_size, wide = padded(size);
   if (shape_.half) {
     auto* to = reinterpret_cast<uint16_t*>(keys);
@@ -76,12 +76,12 @@ void PageStore::write(uint8_t* page, int64_t layer, int64_t head, int64_t slot, 
   }
 }
 
-void PageStore::copy(const uint8_t* from_page, int64_t from, uint8_t* to_page, int64_t to) const {
+void PageStore::copy(uint8_t* from_page, int64_t from, uint8_t* to_page, int64_t to) const {
   const auto entry = static_cast<size_t>(entry_);
   for (int64_t layer = 0; layer < shape_.layers; ++layer) {
     for (int64_t head = 0; head < shape_.kv_heads; ++head) {
       const uint8_t* source = keys(from_page, layer, head);
-      auto* target = const_cast<uint8_t*>(keys(to_page, layer, head));
+      auto* target = keys(to_page, layer, head);
       for (int64_t i = 0; i < shape_.head_size; ++i) {
         std::memcpy(target + (i * kPageSlots + to) * entry_,
                     source + (i * kPageSlots + from) * entry_, entry);

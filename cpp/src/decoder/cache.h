@@ -30,17 +30,17 @@ class PageStore {
     return shape_.layers * shape_.kv_heads * head_bytes_ / kPageSlots;
   }
 
-  const uint8_t* keys(const uint8_t* page, int64_t layer, int64_t head) const {
+  uint8_t* keys(uint8_t* page, int64_t layer, int64_t head) const {
     return page + (layer * shape_.kv_heads + head) * head_bytes_;
   }
-  const uint8_t* values(const uint8_t* page, int64_t layer, int64_t head) const {
+  uint8_t* values(uint8_t* page, int64_t layer, int64_t head) const {
     return keys(page, layer, head) + keys_bytes_;
   }
   // key and value: [head_size], [padded(head_size)]
   void write(uint8_t* page, int64_t layer, int64_t head, int64_t slot, const float* key,
              const float* value) const;
   // All layers and heads of a slot, to another of the same or another page.
-  void copy(const uint8_t* from_page, int64_t from, uint8_t* to_page, int64_t to) const;
+  void copy(uint8_t* from_page, int64_t from, uint8_t* to_page, int64_t to) const;
   int64_t value_stride() const { return padded(shape_.head_size) * entry_; }  // bytes
 
  private:

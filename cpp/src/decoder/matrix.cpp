@@ -83,13 +83,7 @@ float read_float(WeightFormat format, const uint8_t* at) {
   return format == WeightFormat::kFloat16 ? float_from_float16(bits) : float_from_bfloat16(bits);
 }
 
-const char* name_of(WeightFormat format) {
-  static constexpr const char* kNames[] = {"u4_group32", "u4_group64", "u4_group128", "i8_group16",
-                                           "i8_group32", "i8_row",     "q4_0",        "q4_k",
-                                           "q5_0",       "q5_1",       "q5_k",        "q6_k",
-                                           "bfloat16",   "float16",    "float32"};
-  return kNames[static_cast<int>(format)];
-}
+const char* name_of(WeightFormat format) { return layout_of(format).name; }
 
 WeightMatrix::WeightMatrix(WeightFormat format, int64_t outputs, int64_t inputs)
     : format_(format), outputs_(outputs), inputs_(inputs) {

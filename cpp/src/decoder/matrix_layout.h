@@ -28,6 +28,7 @@ enum class Scale {
 };
 
 struct Layout {
+  const char* name;
   int bits;   // of a code
   int group;  // inputs that share a scale
   Scale scale;
@@ -62,15 +63,21 @@ struct Layout {
 
 // In the order of WeightFormat.
 constexpr Layout kLayouts[] = {
-    {4, 32, Scale::kHalfOffset, 0, 128, 256, 64},  {4, 64, Scale::kHalfOffset, 0, 128, 128, 64},
-    {4, 128, Scale::kHalfOffset, 0, 128, 64, 128}, {8, 16, Scale::kHalf, 128, 128, 256, 64},
-    {8, 32, Scale::kHalf, 128, 128, 128, 64},      {8, 128, Scale::kRow, 128, 128, 0, 128},
-    {4, 32, Scale::kHalf, 8, 128, 128, 64},        {4, 32, Scale::kSixBits, 0, 256, 256, 128},
-    {5, 32, Scale::kHalf, 16, 128, 128, 64},       {5, 32, Scale::kHalfOffset, 0, 128, 256, 64},
-    {5, 32, Scale::kSixBits, 0, 256, 256, 128},    {6, 16, Scale::kByte, 32, 256, 320, 128},
-    {16, 16, Scale::kNone, 0, 16, 0, 128},  // bfloat16: lines of 2 inputs, [16][2]
-    {16, 16, Scale::kNone, 0, 16, 0, 128},  // float16: [2][16]
-    {32, 16, Scale::kNone, 0, 16, 0, 128},  // float32: [16]
+    {"u4_group32", 4, 32, Scale::kHalfOffset, 0, 128, 256, 64},
+    {"u4_group64", 4, 64, Scale::kHalfOffset, 0, 128, 128, 64},
+    {"u4_group128", 4, 128, Scale::kHalfOffset, 0, 128, 64, 128},
+    {"i8_group16", 8, 16, Scale::kHalf, 128, 128, 256, 64},
+    {"i8_group32", 8, 32, Scale::kHalf, 128, 128, 128, 64},
+    {"i8_row", 8, 128, Scale::kRow, 128, 128, 0, 128},
+    {"q4_0", 4, 32, Scale::kHalf, 8, 128, 128, 64},
+    {"q4_k", 4, 32, Scale::kSixBits, 0, 256, 256, 128},
+    {"q5_0", 5, 32, Scale::kHalf, 16, 128, 128, 64},
+    {"q5_1", 5, 32, Scale::kHalfOffset, 0, 128, 256, 64},
+    {"q5_k", 5, 32, Scale::kSixBits, 0, 256, 256, 128},
+    {"q6_k", 6, 16, Scale::kByte, 32, 256, 320, 128},
+    {"bfloat16", 16, 16, Scale::kNone, 0, 16, 0, 128},  // lines of 2 inputs, [16][2]
+    {"float16", 16, 16, Scale::kNone, 0, 16, 0, 128},   // [2][16]
+    {"float32", 32, 16, Scale::kNone, 0, 16, 0, 128},   // [16]
 };
 constexpr Layout layout_of(WeightFormat format) { return kLayouts[static_cast<int>(format)]; }
 

@@ -3,13 +3,10 @@
 #include <algorithm>
 #include <cstring>
 
-#include "base/parallel.h"
-
 namespace anydraft::detail {
 namespace {
 
 constexpr int64_t kMostRows = 256;  // of a piece: buffers stay small, whatever a prompt's length
-constexpr int64_t kFewRows = 4;     // below it, threads are not worth waking for rows
 constexpr float kLog2e = 1.44269504f;
 
 }  // namespace
@@ -21,11 +18,6 @@ Pass::Pass(const Weights& weights)
       local_rotary_(weights.config.local_rope),
       qkv_width_((weights.config.heads + 2 * weights.config.kv_heads) * weights.config.head_size),
       head_stride_(padded(weights.config.head_size)) {}
-
-template <class F>
-void Pass::each_row(F f) {
-  parallel_for(count_, f, count_ < kFewRows ? 0 : kWorthWaking);
-}
 
 void Pass::run(const std::vector<PassRow>& rows, const std::vector<int32_t>& extras,
                PageStore& store, float* logits) {

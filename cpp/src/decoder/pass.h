@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "base/parallel.h"
 #include "decoder/attention.h"
 #include "decoder/products.h"
 #include "decoder/rotary.h"
@@ -21,6 +22,8 @@ class Pass {
            float* logits);
 
  private:
+  static constexpr int64_t kFewRows = 4;  // below it, threads are not worth waking for rows
+
   struct Buffer {
     Vector numbers;
     float* rows(int64_t count, int64_t width) {
@@ -42,7 +45,9 @@ class Pass {
   void head(float* logits);
   // Calls f(row) for each, on several threads where that pays.
   template <class F>
-  void each_row(F f);
+  void each_row(F f) {
+    parallel_for(count_, f, count_ < kFewRows ? 0 : kWorthWaking);
+  }
 
   const Weights& weights_;
   const DecoderConfig& config_;

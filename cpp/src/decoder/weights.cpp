@@ -203,7 +203,7 @@ class Loader {
       }
       data = ordered.data();
     }
-    WeightMatrix made = pack(data, from.type->id, outputs, inputs);
+    WeightMatrix made = pack(data, *from.type, outputs, inputs);
     from.file->release(from.data, from.bytes);
     return made;
   }
@@ -217,22 +217,22 @@ class Loader {
     for (int64_t row = 0; row < outputs; row += table.rows) {
       const int64_t rows = std::min(table.rows, outputs - row);
       const uint8_t* data = from.data + static_cast<uint64_t>(row) * row_bytes;
-      table.slices.push_back(pack(data, from.type->id, rows, config_.hidden));
+      table.slices.push_back(pack(data, *from.type, rows, config_.hidden));
       from.file->release(data, static_cast<uint64_t>(rows) * row_bytes);
     }
     return table;
   }
 
-  WeightMatrix pack(const uint8_t* data, GgmlType type, int64_t outputs, int64_t inputs) const {
+  WeightMatrix pack(const uint8_t* data, const ElementType& type, int64_t outputs,
+                    int64_t inputs) const {
     WeightFormat format = WeightFormat::kBfloat16;
     if (kind_ == DecoderWeights::kFloat32) format = WeightFormat::kFloat32;
     if (kind_ == DecoderWeights::kInt8) format = WeightFormat::kI8Row;
     if (kind_ == DecoderWeights::kInt4) format = WeightFormat::kU4Group64;
-    const bool as_it_is = gguf_ || (type == GgmlType::kF16 && kind_ == DecoderWeights::kDefault) ||
-                          (type == GgmlType::kF32 && format == WeightFormat::kFloat32) ||
-                          (type == GgmlType::kBF16 && format == WeightFormat::kBfloat16);
-    if (as_it_is) return WeightMatrix::from_ggml(type, data, outputs, inputs);
-    return WeightMatrix::rounded(type, data, outputs, inputs, format);
+    const bool half = type.id == GgmlType::kF16 && kind_ == DecoderWeights::kDefault;
+    if (gguf_ || half || type.format == format)
+      return WeightMatrix::from_ggml(type.id, data, outputs, inputs);
+    return WeightMatrix::rounded(type.id, data, outputs, inputs, format);
   }
 
   const Tensors& tensors_;
