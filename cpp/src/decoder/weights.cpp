@@ -230,8 +230,8 @@ class Loader {
     if (kind_ == DecoderWeights::kInt8) format = WeightFormat::kI8Row;
     if (kind_ == DecoderWeights::kInt4) format = WeightFormat::kU4Group64;
     const bool half = type.id == GgmlType::kF16 && kind_ == DecoderWeights::kDefault;
-    if (gguf_ || half || type.format == format)
-      return WeightMatrix::from_ggml(type.id, data, outputs, inputs);
+    const bool as_it_is = gguf_ || half || type.format == format;
+    if (as_it_is) return WeightMatrix::from_ggml(type.id, data, outputs, inputs);
     return WeightMatrix::rounded(type.id, data, outputs, inputs, format);
   }
 
