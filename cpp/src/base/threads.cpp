@@ -57,43 +57,37 @@ class Progress {
 // Waking a thread takes up to this long, so it may look again and again for as long before it
 // sleeps.
 constexpr std::chrono::microseconds kPatience{50};
-constexpr int kShortLooks = 64;  // a few microseconds, in which no other may have its CPU
 
-void rest_a_little() {
-#if defined(__x86_64__) && defined(__GNUC__)
-  __builtin_ia32_pause();
-#endif
-}
-
-// Whether `ready` becomes true soon.
-template <class Ready>
-bool soon(Ready ready) {
-  for (int look = 0; look < kShortLooks; ++look) {
-    if (ready()) return true;
-    rest_a_little();
-  }
+// Whether `ready` becomes true soon; `rest` comes between two looks.
+template <class Ready, class Rest>
+bool soon(Ready ready, Rest rest) {
   const auto until = std::chrono::steady_clock::now() + kPatience;
   do {
     if (ready()) return true;
-    std::this_thread::yield();
+    rest();
   } while (std::chrono::steady_clock::now() < until);
   return false;
 }
 
-// Threads that join one loop at a time and sleep between. Who is awake joins and leaves without a
-// lock. Never destroyed: its threads may outlive main.
+void rest_a_little() {
+#if defined(__x86_64__) && defined(__GNUC__)
+  for (int i = 0; i < 16; ++i) __builtin_ia32_pause();
+#endif
+}
+
+// Sleeping threads that join one loop at a time. Never destroyed: its threads may outlive main.
 class Pool {
  public:
   // False where the pool is at work for another caller (or for this one, in a nested call).
   bool run(Progress& progress, int helpers) {
     if (busy_.exchange(true)) return false;
-    start(helpers);
-    progress_ = &progress;
-    places_.store(std::min(helpers, workers_));
-    if (sleeping_.load() > 0) {
+    {
       const std::lock_guard<std::mutex> lock(mutex_);
-      for (int i = 0; i < helpers; ++i) wake_.notify_one();
+      start(helpers);
+      progress_ = &progress;
+      places_ = std::min(helpers, workers_);
     }
+    for (int i = 0; i < helpers; ++i) wake_.notify_one();
     progress.work();
     close();
     busy_.store(false);
@@ -103,13 +97,14 @@ class Pool {
  private:
   // Until those who joined the loop have left it; who wakes up late need not come.
   void close() {
-    places_.store(0);
-    const auto left = [this] { return joined_.load() == 0; };
-    if (soon(left)) return;
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      places_ = 0;
+    }
+    const auto left = [this] { return joined_ == 0; };
+    if (soon(left, rest_a_little)) return;
     std::unique_lock<std::mutex> lock(mutex_);
-    closing_.store(true);
     idle_.wait(lock, left);
-    closing_.store(false);
   }
 
   // With all signals blocked, so that they go to the threads of the program.
@@ -127,41 +122,28 @@ class Pool {
   }
 
   void serve() {
-    const auto wanted = [this] { return places_.load() > 0; };
+    const auto wanted = [this] { return places_ > 0; };
     for (;;) {
-      if (!soon(wanted)) {
-        std::unique_lock<std::mutex> lock(mutex_);
-        sleeping_.fetch_add(1);
-        wake_.wait(lock, wanted);
-        sleeping_.fetch_sub(1);
-      }
-      joined_.fetch_add(1);  // before a place is taken: close() then waits
-      if (take_place()) progress_->work();
-      if (joined_.fetch_sub(1) == 1 && closing_.load()) {
-        const std::lock_guard<std::mutex> lock(mutex_);
-        idle_.notify_one();
-      }
+      soon(wanted, std::this_thread::yield);  // its CPU is another's who wants it
+      std::unique_lock<std::mutex> lock(mutex_);
+      wake_.wait(lock, wanted);
+      --places_;
+      ++joined_;
+      Progress& progress = *progress_;
+      lock.unlock();
+      progress.work();
+      lock.lock();
+      if (--joined_ == 0) idle_.notify_one();
     }
-  }
-
-  bool take_place() {
-    int places = places_.load();
-    while (places > 0) {
-      if (places_.compare_exchange_weak(places, places - 1)) return true;
-    }
-    return false;
   }
 
   std::atomic<bool> busy_{false};
-  Progress* progress_ = nullptr;  // read by those who took a place
+  std::mutex mutex_;  // guards what follows, but for looking at the atomic ones
+  std::condition_variable wake_, idle_;
+  Progress* progress_ = nullptr;
   int workers_ = 0;
   std::atomic<int> places_{0};  // how many may still join the loop
   std::atomic<int> joined_{0};
-  // Who goes to sleep says so and looks once more; who would wake it sets what it looks for first.
-  std::atomic<int> sleeping_{0};
-  std::atomic<bool> closing_{false};
-  std::mutex mutex_;
-  std::condition_variable wake_, idle_;
 };
 
 std::atomic<Pool*> current_pool{nullptr};
