@@ -7,7 +7,7 @@
 namespace anydraft {
 
 // How many threads one call may use, the calling one among them; 0: one for each CPU that this
-// process may run on (the default). Threads start when first needed, sleep when idle for 50
+// process may run on (the default). Threads start when first needed, sleep when idle for 300
 // microseconds, and are none of OpenMP's. A call that finds them busy with another caller's work
 // runs on its own thread alone, and so does a forked child's first call until it starts threads of
 // its own. Throws Error(kValue) for a negative count. Safe to call at any time.

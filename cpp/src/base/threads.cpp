@@ -54,9 +54,9 @@ class Progress {
   std::exception_ptr error_;
 };
 
-// Waking a thread takes up to this long, so it may look again and again for as long before it
-// sleeps.
-constexpr std::chrono::microseconds kPatience{50};
+// A thread looks again and again for as long before it sleeps: about what Python takes between a
+// model's call and the next rows.
+constexpr std::chrono::microseconds kPatience{300};
 
 // Whether `ready` becomes true soon; `rest` comes between two looks.
 template <class Ready, class Rest>
