@@ -114,7 +114,7 @@ def main() -> None:
         print(json.dumps(measured(), indent=1))
         return
     told: dict[str, Any] = {"unit": "microseconds a round", "here": [], "beside": []}
-    for _ in range(3):
+    for _ in range(7):
         told["here"].append(in_process(sys.executable))
         told["beside"].append(in_process(args.beside))
     told["ratio"] = {

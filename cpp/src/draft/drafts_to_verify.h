@@ -16,6 +16,16 @@ struct DraftsToVerify {
   std::vector<SamplingParams> draft_sampling;
   int64_t vocab = 0;
 
+  void clear() {  // but for their memory
+    for (auto* each : {&tokens, &parents, &paths, &rows}) each->clear();
+    offsets.assign(1, 0);
+    kinds.clear();
+    target_rows.clear();
+    drawn_from.clear();
+    draft_sampling.clear();
+    vocab = 0;
+  }
+
   // The root of a draft and the first `length` nodes behind it.
   void add(const Draft& draft, int32_t length) {
     const DraftTree& tree = draft.tree;

@@ -113,7 +113,7 @@ void Engine::RequestState::ask(const RowsView& rows, int64_t first, const RowBac
   rows_.rows = tree.size();
   rows_.named_from = rows.named_from + first;
   rows_ = changed(rows_, tree);
-  drafts_ = {};
+  drafts_.clear();
   drafts_.add(draft, tree.size() - 1);
   position_ = static_cast<uint32_t>(committed_.size());
   VerifyRequest& request = judgement_.request = drafts_.request(rows_);
