@@ -149,7 +149,7 @@ MUTATIONS = (
         "cpp/src/rows/draft_rows.cpp",
         "sums[group] += sums[part * groups + group];",
         "sums[group] += 0 * part;",
-        ("tests/distributions/test_session_distribution.py", BATCHED),
+        ("tests/distributions/test_slrs_distributions.py",),
     ),
     Mutation(
         "draft uniforms of one position for the whole text",
@@ -185,6 +185,13 @@ MUTATIONS = (
         "python/anydraft/async_session.py",
         "if not s.done and s.handle.pending < self._ahead]",
         "if not s.done]",
+        (ASYNC,),
+    ),
+    Mutation(
+        "a slow reader's request is in every round of the engine's thread",
+        "python/anydraft/async_session.py",
+        "if not (s.done or s.handle.error or s.held)]",
+        "if not (s.done or s.handle.error)]",
         (ASYNC,),
     ),
 )

@@ -132,7 +132,10 @@ def test_a_slow_reader_holds_only_itself_back():
         async with AsyncSession(inner, ahead=4) as streams:
             slow = streams.stream([0], sampling=seeded(7, max_tokens=300))
             first = await anext(slow)
+            await asyncio.sleep(0.2)  # alone it would go on
             quick = await text_of(streams, [1], sampling=seeded(8, max_tokens=300))
+            for seed in range(12):  # requests that come begin rounds anew
+                await text_of(streams, [1], sampling=seeded(seed, max_tokens=5))
             held = next(iter(streams._streams.values())).handle
             # 4 wait, and the round that came to them brought at most 5.
             assert len(held.tokens) <= 1 + 4 + 5
