@@ -54,4 +54,13 @@ void parallel_chunks(int64_t count, F f, int64_t cost = 1) {
                   [&](int64_t i) { f(count * i / parts, count * (i + 1) / parts); });
 }
 
+// As parallel_chunks, f(chunk) for each.
+template <class F>
+void parallel_each_chunk(int64_t count, F f, int64_t cost = 1) {
+  const auto part = [&](int64_t chunk, int64_t end) {
+    for (; chunk < end; ++chunk) f(chunk);
+  };
+  parallel_chunks(count, part, cost);
+}
+
 }  // namespace anydraft::detail

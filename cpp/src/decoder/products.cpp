@@ -29,8 +29,8 @@ const ProductKernels& product_kernels() {
 
 constexpr int64_t kMostProducts = 8;
 constexpr int64_t kPartBytes = 1 << 16;  // of weights, at least, for one thread to take
-constexpr int64_t kPassBytes =
-    1 << 18;  // of rows that meet a block of weights in turn: half of an L2
+// Of rows that meet a block of weights in turn: a part of an L2.
+constexpr int64_t kPassBytes = 1 << 18;
 
 // A call's tiles and the parts that threads take: some blocks of weights, and of many rows as many
 // as caches hold.

@@ -216,8 +216,8 @@ double CpuRows::sum_anew(const Residual& residual) {
   find_patches(residual);
   scratch_.totals.resize(chunks_of(vocab()));
   std::vector<double>& totals = scratch_.totals;
-  parallel_chunks(static_cast<int64_t>(totals.size()), [&](int64_t chunk, int64_t end) {
-    for (; chunk < end; ++chunk) totals[chunk] = sum_of_chunk(residual, chunk, sweep, plain);
+  parallel_each_chunk(static_cast<int64_t>(totals.size()), [&](int64_t chunk) {
+    totals[chunk] = sum_of_chunk(residual, chunk, sweep, plain);
   });
   double sum = 0;
   for (const double total : totals) sum += total;

@@ -26,11 +26,8 @@ void keep_chunk(const Distribution& distribution, int64_t chunk, Fractions& out)
 
 void keep_masses(const Distribution& distribution, Fractions& out) {
   out.fit(distribution.size);
-  parallel_chunks(
-      chunks_of(distribution.size),
-      [&](int64_t chunk, int64_t end) {
-        for (; chunk < end; ++chunk) keep_chunk(distribution, chunk, out);
-      },
+  parallel_each_chunk(
+      chunks_of(distribution.size), [&](int64_t chunk) { keep_chunk(distribution, chunk, out); },
       cost_of(distribution));
 }
 

@@ -57,13 +57,10 @@ void RowSums::read_maxima(std::vector<float>* lanes) {
   parts().resize(chunks);
   if (lanes) lanes->resize(static_cast<size_t>(chunks) * kLanes);
   Part* const parts = RowSums::parts().data();  // the calling thread's
-  parallel_chunks(
-      chunks,
-      [&](int64_t chunk, int64_t end) {
-        for (; chunk < end; ++chunk)
-          parts[chunk] = maximum_of(chunk, lanes ? lanes->data() + chunk * kLanes : nullptr);
-      },
-      cost_of(row_));
+  const auto read = [&](int64_t chunk) {
+    parts[chunk] = maximum_of(chunk, lanes ? lanes->data() + chunk * kLanes : nullptr);
+  };
+  parallel_each_chunk(chunks, read, cost_of(row_));
   find_largest();
 }
 
@@ -131,22 +128,18 @@ double RowSums::total(float lower, int32_t exponent) {
 
 void RowSums::keep_all(const Distribution& distribution, Fractions& keep) const {
   const Part* const parts = RowSums::parts().data();
-  parallel_chunks(
-      chunks(),
-      [&](int64_t chunk, int64_t end) {
-        for (; chunk < end; ++chunk) {
-          const Part& part = parts[chunk];
-          if (part.largest < distribution.lower) {
-            keep.scales[chunk] = 0;
-          } else if (part.kept_exponent == kNothing || part.kept_smallest < distribution.lower) {
-            keep_chunk(distribution, chunk, keep);
-          } else {
-            keep.scales[chunk] =
-                std::ldexp(distribution.inverse_total, part.kept_exponent - distribution.exponent);
-          }
-        }
-      },
-      cost_of(row_));
+  const auto keep_one = [&](int64_t chunk) {
+    const Part& part = parts[chunk];
+    if (part.largest < distribution.lower) {
+      keep.scales[chunk] = 0;
+    } else if (part.kept_exponent == kNothing || part.kept_smallest < distribution.lower) {
+      keep_chunk(distribution, chunk, keep);
+    } else {
+      keep.scales[chunk] =
+          std::ldexp(distribution.inverse_total, part.kept_exponent - distribution.exponent);
+    }
+  };
+  parallel_each_chunk(chunks(), keep_one, cost_of(row_));
 }
 
 void RowSums::write_totals(std::vector<double>& totals) const {
