@@ -1,4 +1,5 @@
-"""The bridges side by side on real pairs: acceptance, tokens a target call, modelled speed.
+"""The bridges side by side on real pairs of GGUF files: acceptance, tokens a target call, modelled
+speed.
 
     python bench/e2e/bridges.py [--repeats N] [--pair NAME] [--method NAME] [--out FILE]
 
@@ -23,12 +24,11 @@ BENCH = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(BENCH), str(BENCH / "acceptance")]
 
 import models  # noqa: E402
-import torch  # noqa: E402
 from bridges_report import markdown, per_call, plot  # noqa: E402
 from prompts import chat  # noqa: E402
 from report import machine  # noqa: E402
 
-from anydraft import SamplingParams, SpeculativeSession  # noqa: E402
+from anydraft import SamplingParams, Slrs, SpeculativeSession, set_threads  # noqa: E402
 from anydraft.cli.loading import load  # noqa: E402
 from anydraft.cli.pair import Costs, measure_costs  # noqa: E402
 
@@ -42,8 +42,8 @@ METHODS: dict[str, dict[str, Any]] = {
     "slrs": {"bridge": "slrs"},
     "slem": {"bridge": "slem"},
     "auto": {"bridge": "auto"},
-    "slrs, 2 drafter tokens": {"bridge": "slrs", "stop_rule": 2},
-    "slrs, settled": {"bridge": "slrs", "stop_rule": "settled"},
+    "slrs, 2 drafter tokens": {"bridge": Slrs(stop_rule=2)},
+    "slrs, settled": {"bridge": Slrs(stop_rule="settled")},
     "auto, length auto": {"bridge": "auto", "draft_length": "auto"},
 }
 COMPARED = ("tli", "slrs", "slem", "auto")  # run where no --method is given
@@ -79,7 +79,7 @@ def prompts_of(kind: str) -> list[str]:
 
 def main() -> int:
     args = _parser().parse_args()
-    torch.set_num_threads(args.threads)
+    set_threads(args.threads)
     settings = {"new_tokens": args.new_tokens, "draft_length": args.draft_length}
     result: dict[str, Any] = {"machine": machine(), **settings, "costs": {}, "runs": []}
     if args.out.exists():
@@ -136,7 +136,7 @@ def _costs(target: Any, drafter: Any) -> Costs:
 
 @cache
 def _model(name: str) -> Any:
-    return load("model", str(models.fetch(name)), pack=True)
+    return load("model", str(models.gguf(name)))
 
 
 def _key(run: dict[str, Any]) -> tuple[Any, ...]:
@@ -159,7 +159,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--method", nargs="+", choices=list(METHODS), default=list(COMPARED))
     parser.add_argument("--new-tokens", type=int, default=48)
     parser.add_argument("--draft-length", type=int, default=4)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=2)
     return parser
 
 

@@ -250,9 +250,15 @@ class RequestHandle(Iterator[Event]):
         if self._reason == "error":
             self._engine.resume(self.id)
 
-    def _check(self) -> None:
-        """After a step of the engine: what it emitted, and what went wrong in this request."""
-        self._collect()
+    def _check(self, *, drafting: bool) -> None:
+        """After a step of the engine: what it emitted, and what went wrong in this request.
+
+        drafting: it was the drafter's alone, which emits nothing.
+        """
+        if drafting and self._ended is None:
+            self._reason = self._engine.finish(self.id)
+        if not drafting or self._reason not in (None, "error"):
+            self._collect()
         if self._ended is not None or self.error is not None or self._reason != "error":
             return
         try:
@@ -274,7 +280,7 @@ class RequestHandle(Iterator[Event]):
         new = self._engine.emitted(self.id, len(self.tokens))
         self._reason = self._engine.finish(self.id)
         last = self._reason not in (None, "error")
-        if not new and not last:  # most calls are the drafter's
+        if not new and not last:
             return
         logprobs = self._logprobs(len(new))
         for i, (token, origin, source) in enumerate(new):

@@ -350,15 +350,18 @@ class SpeculativeSession:
         by_id = {handle.id: handle for handle in handles if not handle.ended}
         for handle in by_id.values():
             handle._resume()
+        called = set()
         try:
             for in_memory, ids in self._placement.groups(by_id):
                 work = self._engine.next(ids)
+                called.add(work.model)
                 if work.model != "idle":
                     self._serve(work, by_id, in_memory=in_memory)
         finally:
+            spent = time.perf_counter() - started
             for handle in by_id.values():
-                handle._check()
-                handle._stats.seconds += time.perf_counter() - started
+                handle._check(drafting=called == {"drafter"})
+                handle._stats.seconds += spent
 
     def _serve(self, work: _core.Work, by_id: dict[int, RequestHandle], *, in_memory: bool) -> None:
         of_target = work.model == "target"

@@ -1,5 +1,7 @@
 #include "dlpack.h"
 
+#include <string_view>
+
 #include "anydraft/error.h"
 
 namespace anydraft::bindings {
@@ -116,10 +118,36 @@ Tensor tensor_of(const py::handle& object, const std::string& what, py::object& 
   return tensor;
 }
 
+// numpy's arrays of float32 and float16, in a tenth of a capsule's time. False for all that the slow
+// way reads or refuses.
+bool rows_by_buffer(const py::handle& object, Rows& rows) {
+  if (!PyObject_CheckBuffer(object.ptr())) return false;
+  rows.owner = py::reinterpret_steal<py::object>(PyMemoryView_FromObject(object.ptr()));
+  if (!rows.owner) {
+    PyErr_Clear();
+    return false;
+  }
+  const Py_buffer& buffer = *PyMemoryView_GET_BUFFER(rows.owner.ptr());
+  const std::string_view format = buffer.format;
+  if (format != "f" && format != "e") return false;
+  if (buffer.ndim != 1 && buffer.ndim != 2) return false;
+  const bool several = buffer.ndim == 2;
+  const Py_ssize_t between = several ? buffer.strides[0] : 0;
+  if (buffer.strides[several] != buffer.itemsize || between % buffer.itemsize != 0) return false;
+  RowsView& view = rows.view;
+  view.dtype = format == "f" ? DType::kFloat32 : DType::kFloat16;
+  view.data = buffer.buf;
+  view.rows = several ? buffer.shape[0] : 1;
+  view.cols = buffer.shape[several];
+  view.stride = several ? between / buffer.itemsize : view.cols;
+  return true;
+}
+
 }  // namespace
 
 Rows rows_from(const py::handle& object, const std::string& what) {
   Rows rows;
+  if (rows_by_buffer(object, rows)) return rows;
   const Tensor tensor = tensor_of(object, what, rows.owner);
   rows.on_cuda = tensor.device.type == 2;
   rows.device = tensor.device.id;

@@ -1,5 +1,5 @@
-// Tensors of any library as RowsView, through DLPack's C structs, declared here in our own words
-// (https://dmlc.github.io/dlpack): no libtorch.
+// Tensors of any library as RowsView, through Python's buffers or DLPack's C structs, declared here
+// in our own words (https://dmlc.github.io/dlpack): no libtorch.
 #pragma once
 
 #include <pybind11/pybind11.h>

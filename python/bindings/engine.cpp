@@ -52,7 +52,7 @@ std::shared_ptr<T> or_null(Given<T> given) {
 
 // The slots to keep: a range where they lie in order.
 SlotSequence keep_of(const Feed& feed) {
-  const py::object leading = py::module_::import("builtins").attr("range")(feed.keep);
+  const py::object leading = py::handle(reinterpret_cast<PyObject*>(&PyRange_Type))(feed.keep);
   if (feed.keep_also.empty()) return SlotSequence(leading);
   py::list slots(leading);
   for (int32_t slot : feed.keep_also) slots.append(slot);

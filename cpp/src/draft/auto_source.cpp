@@ -23,7 +23,7 @@ AutoSource::AutoSource(const Pair& pair, const DraftRequest& request, DraftStats
           std::min<int64_t>(shape_for(pair.options, std::numeric_limits<int32_t>::max()).levels(),
                             policy ? kLongestWeighed : std::numeric_limits<int32_t>::max())),
       length_(longest_),
-      acceptance_(pair, request, static_cast<int32_t>(longest_)) {
+      acceptance_(pair, request, longest_) {
   const auto cache = std::make_shared<DrafterCache>();
   const auto add = [&](Bridge bridge) {
     candidates_.push_back({pair, nullptr});
@@ -48,7 +48,6 @@ void AutoSource::start(const TokenIds& committed, int64_t remaining) {
 }
 
 void AutoSource::choose(int64_t remaining) {
-  acceptance_.judge();
   length_ = std::min({policy_ ? policy_->usual_length() : longest_, longest_, remaining});
   size_t best = now_;
   for (size_t i = 0; i < candidates_.size(); ++i) {

@@ -196,11 +196,13 @@ def best_of_each(runs: Sequence[Run], chosen: Sequence[Method]) -> list[Method]:
 
 
 def summary(runs: Sequence[Run], best: Sequence[str] = ()) -> dict[str, Any]:
-    """Medians over prompts; ratios are medians of those of single prompts, `least` their least one.
+    """Medians over prompts; ratios are medians of those of single prompts, where of several runs the
+    median one counts. `least_over_plain` is the least ratio, where the quickest counts: a memory
+    that is slow for minutes would otherwise pass for a slow method.
 
     best: names chosen on other prompts, of which `best_over_plain` takes the best; empty: of all.
     """
-    by_name = _medians(runs)
+    by_name, quickest = _of_prompts(runs, 0.5), _of_prompts(runs, 1)
     own_names = [n for n in by_name if n != PLAIN and n.split()[0] not in _PEERS]
     rivals = {
         "over_plain": [PLAIN],
@@ -215,7 +217,9 @@ def summary(runs: Sequence[Run], best: Sequence[str] = ()) -> dict[str, Any]:
             for run in runs
             if run.method == name and run.prompt in plain
         )
-        rows[name]["least_over_plain"] = min(_ratios(own, plain), default=None)
+        rows[name]["least_over_plain"] = min(
+            _ratios(quickest[name], quickest.get(PLAIN, {})), default=None
+        )
     for key, names in rivals.items():
         for name, own in by_name.items():
             ratios = [_ratio(own, by_name[rival]) for rival in names if rival in by_name]
@@ -251,14 +255,14 @@ def by_kind(runs: Sequence[Run], names: dict[int, str]) -> dict[str, dict[str, f
     }
 
 
-def _medians(runs: Sequence[Run]) -> dict[str, dict[int, Run]]:
-    """{method: {prompt: of its runs the one of median speed}}."""
+def _of_prompts(runs: Sequence[Run], place: float) -> dict[str, dict[int, Run]]:
+    """{method: {prompt: of its runs by speed the one at this place}}: 0.5 the median, 1 the last."""
     turns: dict[str, dict[int, list[Run]]] = {}
     for run in runs:
         turns.setdefault(run.method, {}).setdefault(run.prompt, []).append(run)
     return {
         method: {
-            prompt: sorted(own, key=lambda run: run.speed)[len(own) // 2]
+            prompt: sorted(own, key=lambda run: run.speed)[int(place * (len(own) - 1) + 0.5)]
             for prompt, own in prompts.items()
         }
         for method, prompts in turns.items()
