@@ -45,7 +45,8 @@ class DraftTokenTrie {
 
   // Logits over `width` target ids, at the temperature of `distribution`, of the next token of a
   // spelling at `at` that goes on: psi where `at` is the root, psi(. | the tokens so far, goes on)
-  // elsewhere; -inf without mass. `distribution` is the drafter's, and not certain.
+  // elsewhere; -inf without mass. `distribution` is the drafter's, and not certain. What is read
+  // inside a drafter's token is tested against it.
   std::vector<float> psi(const detail::Distribution& distribution, Place at, int64_t width) const;
 
  private:

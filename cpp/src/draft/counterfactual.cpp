@@ -2,9 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
+#include <numeric>
 
 #include "anydraft/draft.h"
+#include "anydraft/error.h"
 #include "rows/draft_rows.h"
 #include "sampling/normalise.h"
 
@@ -15,12 +16,11 @@ constexpr size_t kRecent = 64;  // tokens
 // Before anything is known: as after so many tokens at this acceptance, for every bridge. How much
 // two vocabularies share says little: what they do not share is rarely said.
 constexpr double kPriorTokens = 8, kPriorAcceptance = 0.55;
-constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
+constexpr double kSeldom = 0.01;  // ways along the text that are rarer are not followed
 
-enum { kTli, kSlrs, kSlem };
-
-int index_of(Bridge bridge) {
-  return bridge == Bridge::kTli ? kTli : bridge == Bridge::kSlrs ? kSlrs : kSlem;
+// How many times as likely a token was in the draft as in the target.
+double ratio_of(double drafted, double target_prob) {
+  return drafted > 0 ? drafted / target_prob : 0;
 }
 
 RowsView view_of(const RowView& row, int64_t cols) { return {row.data, row.dtype, 1, cols, cols}; }
@@ -52,26 +52,20 @@ void CounterfactualAcceptance::add(const TokenIds& came, const std::vector<doubl
   std::vector<size_t> starts{0};
   for (int32_t token : came) starts.push_back((text += pair_.target->token_bytes(token)).size());
   for (size_t i = 0; i < came.size(); ++i) {
+    Place& place = recent_.emplace_back();
+    if (recent_.size() > kRecent) recent_.pop_front();
     const Row* row = row_at(rows, text, starts[i]);
-    recent_.push_back({kUnknown, kUnknown, kUnknown});
-    if (row) recent_.back() = ratios_of(text, starts[i + 1], came[i], target_probs[i], *row, rows);
-    for (int bridge = 0; row && bridge < kBridges; ++bridge) {
-      if (std::isnan(recent_.back()[bridge])) continue;
-      known_[bridge].first += std::min(recent_.back()[bridge], 1.0);
+    if (!row) continue;
+    place[kTli] = {{ratio_of(shared_prob(row->logits, came[i]), target_probs[i]), 1}};
+    place[kSlrs] = spelt_steps(row->logits, came, target_probs, i);
+    place[kSlem] = likely_steps(text, starts[i + 1], came[i], *row, rows);
+    for (int bridge = 0; bridge < kBridges; ++bridge) {
+      if (place[bridge].empty()) continue;
+      known_[bridge].first += std::min(place[bridge][0].ratio, 1.0);
       ++known_[bridge].asked;
     }
-    if (recent_.size() > kRecent) recent_.pop_front();
   }
   for (int bridge = 0; bridge < kBridges; ++bridge) average(bridge);
-}
-
-// Of a token that ends at byte `end` of the round's text, before which the drafter gave `row`.
-CounterfactualAcceptance::Ratios CounterfactualAcceptance::ratios_of(
-    const std::string& text, size_t end, int32_t token, double target_prob, const Row& row,
-    const std::vector<Row>& rows) const {
-  const double shared = shared_prob(row.logits, token), spelt = spelt_prob(row.logits, token);
-  return {shared > 0 ? shared / target_prob : 0, spelt > 0 ? spelt / target_prob : 0,
-          likely_spells(text, end, token, row, rows)};
 }
 
 // Of a token, as TLI draws it.
@@ -87,24 +81,44 @@ double CounterfactualAcceptance::shared_prob(const RowView& row, int32_t token) 
   return detail::mass(distribution, token);
 }
 
-// Of a token, as SLRS draws it behind a whole token of the drafter's.
-double CounterfactualAcceptance::spelt_prob(const RowView& row, int32_t token) const {
+// Of a token that begins what the drafter's tokens at `next` spell, among those of mass `within`.
+double CounterfactualAcceptance::spelt_prob(const detail::Distribution& distribution,
+                                            DraftTokenTrie::Place at, DraftTokenTrie::Place next,
+                                            double within, int32_t token) const {
+  const DraftTokenTrie& trie = *pair_.token_trie;
+  const double mass = detail::mass_of(distribution, trie, next.begin, next.end);
+  if (!(mass > 0)) return 0;
+  if (!sampling_.greedy()) return mass / within;
+  if (mass > within / 2) return 1;
+  const std::vector<float> psi = trie.psi(distribution, at, pair_.target->size());
+  return std::max_element(psi.begin(), psi.end()) - psi.begin() == token ? 1 : 0;
+}
+
+CounterfactualAcceptance::Steps CounterfactualAcceptance::spelt_steps(
+    const RowView& row, const TokenIds& came, const std::vector<double>& target_probs,
+    size_t next) const {
   const DraftTokenTrie& trie = *pair_.token_trie;
   const int64_t known = std::min<int64_t>(row.cols, pair_.drafter->size());
-  const bool greedy = sampling_.greedy();
   const detail::Distribution distribution =
-      make_distribution(view_of(row, known), 0, greedy ? SamplingParams{} : sampling_);
+      make_distribution(view_of(row, known), 0, sampling_.greedy() ? SamplingParams{} : sampling_);
   double within = 1;
   for (int32_t id : trie.unspelt()) {
     if (id < known) within -= detail::mass(distribution, id);
   }
-  const DraftTokenTrie::Place place = trie.next(trie.root(), token);
-  const double mass = detail::mass_of(distribution, trie, place.begin, place.end);
-  if (!(mass > 0)) return 0;
-  if (!greedy) return mass / within;
-  if (mass > within / 2) return 1;
-  const std::vector<float> psi = trie.psi(distribution, trie.root(), pair_.target->size());
-  return std::max_element(psi.begin(), psi.end()) - psi.begin() == token ? 1 : 0;
+  Steps steps;
+  DraftTokenTrie::Place at = trie.root();
+  for (size_t i = next; i < came.size() && (steps.empty() || steps.back().ends < 1); ++i) {
+    const DraftTokenTrie::Place behind = trie.next(at, came[i]);
+    const double drafted = spelt_prob(distribution, at, behind, within, came[i]);
+    steps.push_back({ratio_of(drafted, target_probs[i]), 1});
+    at = behind;
+    const int32_t end = at.begin + trie.ending(at);
+    if (drafted <= 0 || end == at.end) break;
+    const double ends = detail::mass_of(distribution, trie, at.begin, end);
+    within = detail::mass_of(distribution, trie, end, at.end);
+    if (within > 0) steps.back().ends = ends / (ends + within);
+  }
+  return steps;
 }
 
 int32_t CounterfactualAcceptance::likeliest(const RowView& row) const {
@@ -114,55 +128,89 @@ int32_t CounterfactualAcceptance::likeliest(const RowView& row) const {
   return make_distribution(view_of(row, known), 0, greedy).one_hot;
 }
 
-// 1 where the drafter's likeliest tokens spell the token, 0 where they do not, unknown where the
-// row behind the first of them is.
-double CounterfactualAcceptance::likely_spells(const std::string& text, size_t end, int32_t token,
-                                               const Row& row, const std::vector<Row>& rows) const {
+// Certain where the drafter's likeliest tokens spell the token or do not; not known where the row
+// behind the first of them is not.
+CounterfactualAcceptance::Steps CounterfactualAcceptance::likely_steps(
+    const std::string& text, size_t end, int32_t token, const Row& row,
+    const std::vector<Row>& rows) {
   int32_t likely = likeliest(row.logits);
-  if (pair_.token_trie->first_of(likely) == token) return 1;
-  std::string draft = row.behind;
-  for (const Row* at = &row; at; at = row_at(rows, text, draft.size())) {
+  said_ += static_cast<double>(end - row.behind.size());
+  likely_ += static_cast<double>(pair_.drafter->token_bytes(likely).size());
+  const bool special = row.behind.size() == end;  // the token has no bytes
+  if (special) return {{pair_.token_trie->first_of(likely) == token ? 1.0 : 0.0, 1}};
+  std::string draft;
+  bool agrees = true;
+  const size_t begin = row.behind.size();
+  for (const Row* at = &row; at && agrees; at = row_at(rows, text, begin + draft.size())) {
     if (at != &row) likely = likeliest(at->logits);
     const std::string_view bytes = pair_.drafter->token_bytes(likely);
     draft += bytes;
-    const size_t told = std::min(draft.size(), text.size());
-    if (bytes.empty() || draft.compare(0, told, text, 0, told) != 0) return 0;
-    if (draft.size() >= end) return 1;
+    const std::string_view told = std::string_view(text).substr(begin, draft.size());
+    agrees = !bytes.empty() && draft.compare(0, told.size(), told) == 0;
   }
-  return kUnknown;
+  if (agrees && begin + draft.size() < end) return {};
+  return {{reads_as(draft, token) ? 1.0 : 0.0, 1}};
 }
 
-// Block verification (Sun et al. 2024) keeps the first n with the smallest product of the first 1,
-// 2, ... n ratios. What is not known is kept as often as all are.
+// Whether the target's first token of a draft is this one: what stands behind it counts too.
+bool CounterfactualAcceptance::reads_as(std::string_view draft, int32_t token) const {
+  try {
+    const TokenIds tokens = pair_.target->encode(draft.substr(0, complete_utf8(draft)));
+    return !tokens.empty() && tokens[0] == token;
+  } catch (const Error&) {
+    return false;  // bytes the target cannot spell
+  }
+}
+
 void CounterfactualAcceptance::average(int bridge) {
-  Known& known = known_[bridge];
-  const bool joint = traits_of(pair_.verifier()).has(kJoint);
-  const double usual = known.first / known.asked;
-  std::vector<double>& mean = known.mean;
+  std::vector<double>& mean = known_[bridge].mean;
   std::fill(mean.begin(), mean.end(), 0.0);
-  for (size_t first = 0; first <= recent_.size(); ++first) {  // the last one is the prior's
-    const double weight = first < recent_.size() ? 1 : kPriorTokens;
-    double kept = 1, product = 1, tokens = 0;
-    for (size_t n = 1; n < mean.size(); ++n) {
-      const size_t at = first + n - 1;
-      double ratio = at < recent_.size() ? recent_[at][bridge] : usual;
-      if (std::isnan(ratio)) ratio = usual;
-      product *= ratio;
-      kept = joint ? std::min(kept, product) : kept * std::min(ratio, 1.0);
-      mean[n] += weight * (tokens += kept);
+  for (size_t first = 0; first < recent_.size(); ++first) follow(bridge, first, {}, mean);
+  Reach prior;
+  prior.weight = kPriorTokens;
+  follow(bridge, recent_.size(), prior, mean);
+  for (double& tokens : mean) tokens /= kPriorTokens + static_cast<double>(recent_.size());
+  std::partial_sum(mean.begin(), mean.end(), mean.begin());
+}
+
+// Adds, by its number, how likely each token is kept of a draft that has come to token `at`. What
+// is not known is kept as often as all are.
+void CounterfactualAcceptance::follow(int bridge, size_t at, Reach reach,
+                                      std::vector<double>& kept) const {
+  const bool joint = traits_of(pair_.verifier()).has(kJoint);
+  const Steps usual{{acceptance_of(bridge), 1}};
+  while (reach.length + 1 < kept.size() && reach.weight > kSeldom) {
+    const bool unknown = at >= recent_.size() || recent_[at][bridge].empty();
+    const Steps& steps = unknown ? usual : recent_[at][bridge];
+    for (const Step& step : steps) {
+      if (++reach.length == kept.size() || step.ratio <= 0) return;
+      reach.product *= step.ratio;
+      reach.kept =
+          joint ? std::min(reach.kept, reach.product) : reach.kept * std::min(step.ratio, 1.0);
+      kept[reach.length] += reach.weight * reach.kept;
+      ++at;
+      Reach ended = reach;
+      ended.weight *= step.ends;
+      if (&step != &steps.back()) {
+        follow(bridge, at, ended, kept);
+        reach.weight -= ended.weight;
+      } else {
+        reach = ended;
+      }
     }
   }
-  for (double& tokens : mean) tokens /= kPriorTokens + static_cast<double>(recent_.size());
 }
 
 double CounterfactualAcceptance::accepted(Bridge bridge, int64_t length) const {
   const std::vector<double>& mean = known_[index_of(bridge)].mean;
+  if (bridge == Bridge::kSlem && said_ > 0) {
+    length = std::lround(static_cast<double>(length) * likely_ / said_);
+  }
   return mean[std::clamp<int64_t>(length, 0, static_cast<int64_t>(mean.size()) - 1)];
 }
 
-double CounterfactualAcceptance::acceptance(Bridge bridge) const {
-  const Known& known = known_[index_of(bridge)];
-  return known.first / known.asked;
+double CounterfactualAcceptance::acceptance_of(int bridge) const {
+  return known_[bridge].first / known_[bridge].asked;
 }
 
 }  // namespace anydraft

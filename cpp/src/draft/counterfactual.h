@@ -1,9 +1,10 @@
 // What each bridge would have had kept of a request's text so far, had it drafted there.
 //
-// A token of the text is kept with probability min(1, ratio), where ratio = draft_prob /
-// target_prob of it. So a drafter row on the text's path says of each bridge whether its draft
-// would have passed there, whichever bridge drafted in fact; SLEM's would have where the drafter's
-// likeliest tokens spell the token.
+// Token-wise verification keeps a token of the text with probability min(1, ratio), where ratio =
+// draft_prob / target_prob of it; traversal keeps the first n with the smallest product of the
+// first 1, 2, ... n ratios (block verification, Sun et al. 2024, seen from the text). So a drafter
+// row on the text's path says of each bridge whether its draft would have passed there, whichever
+// bridge drafted in fact; SLEM's would have where the drafter's likeliest tokens spell the token.
 #pragma once
 
 #include <array>
@@ -29,32 +30,52 @@ class CounterfactualAcceptance {
   void add(const TokenIds& came, const std::vector<double>& target_probs,
            const std::vector<Row>& rows);
 
-  // Tokens that a draft of `length` would have had kept, on average over the recent text.
+  // Target tokens that a draft of `length` (SLEM: drafter tokens) would have had kept, on average
+  // over the recent text.
   double accepted(Bridge bridge, int64_t length) const;
   // As often would a draft's first token have been kept, over the whole text.
-  double acceptance(Bridge bridge) const;
+  double acceptance(Bridge bridge) const { return acceptance_of(index_of(bridge)); }
 
  private:
-  static constexpr int kBridges = 3;  // TLI, SLRS, SLEM
-  using Ratios = std::array<double, kBridges>;
+  enum { kTli, kSlrs, kSlem, kBridges };
+  static int index_of(Bridge bridge) {
+    return bridge == Bridge::kTli ? kTli : bridge == Bridge::kSlrs ? kSlrs : kSlem;
+  }
+  struct Step {
+    double ratio, ends;  // see above; probability that the drafter's token ends behind it
+  };
+  // Of a token and, SLRS, of those that the same drafter token may spell; empty: not known.
+  using Steps = std::vector<Step>;
+  using Place = std::array<Steps, kBridges>;
+  struct Reach {         // a draft on its way along the text
+    size_t length = 0;   // tokens
+    double weight = 1;   // probability that the drafter's tokens end where they did
+    double product = 1;  // of the ratios
+    double kept = 1;     // probability, given all that
+  };
   struct Known {
     std::vector<double> mean;     // [longest + 1] by length, over the recent text
     double asked = 0, first = 0;  // tokens, and those kept
   };
 
-  Ratios ratios_of(const std::string& text, size_t end, int32_t token, double target_prob,
-                   const Row& row, const std::vector<Row>& rows) const;
   double shared_prob(const RowView& row, int32_t token) const;
-  double spelt_prob(const RowView& row, int32_t token) const;
+  double spelt_prob(const detail::Distribution& distribution, DraftTokenTrie::Place at,
+                    DraftTokenTrie::Place next, double within, int32_t token) const;
+  Steps spelt_steps(const RowView& row, const TokenIds& came,
+                    const std::vector<double>& target_probs, size_t next) const;
   int32_t likeliest(const RowView& row) const;
-  double likely_spells(const std::string& text, size_t end, int32_t token, const Row& row,
-                       const std::vector<Row>& rows) const;
+  Steps likely_steps(const std::string& text, size_t end, int32_t token, const Row& row,
+                     const std::vector<Row>& rows);
+  bool reads_as(std::string_view draft, int32_t token) const;
   void average(int bridge);
+  void follow(int bridge, size_t at, Reach reach, std::vector<double>& kept) const;
+  double acceptance_of(int bridge) const;
 
   const Pair& pair_;
-  SamplingParams sampling_;    // the drafter's
-  std::deque<Ratios> recent_;  // by token of the text; not a number: not known
+  SamplingParams sampling_;   // the drafter's
+  std::deque<Place> recent_;  // by token of the text
   std::array<Known, kBridges> known_;
+  double said_ = 0, likely_ = 0;  // bytes of tokens, and of the drafter's likeliest ones there
 };
 
 }  // namespace anydraft
