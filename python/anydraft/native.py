@@ -101,7 +101,7 @@ class NativeModel:
     @property
     def row_costs(self) -> list[float]:
         """Milliseconds of a call on n rows, by n from 0 to 16; what was given to `load`, else
-        measured once per model and machine and kept in the cache folder."""
+        measured for a model and machine and kept in the cache folder."""
         if self._row_costs is None:
             self._row_costs = known_row_costs(self, self._path)
         return self._row_costs

@@ -1,4 +1,4 @@
-"""What a model's calls on few rows cost on this machine, measured once and kept.
+"""What a model's calls on few rows cost on this machine, measured and kept.
 
 The length of drafts goes by the table, so a seed keeps its text for as long as the table stays. It
 is measured again where the machine has turned out quicker: it was busy at the first time, and
@@ -73,9 +73,7 @@ def known_row_costs(model: NativeModel, path: Path) -> list[float]:
 def measure_row_costs(model: NativeModel) -> list[float]:
     """The quickest of interleaved calls on 1 to 16 rows behind 64 tokens, as [0, 1 row, …]: a
     median would keep what else the machine did just then."""
-    context = min(_CONTEXT, model.context_length - MOST_ROWS - 1)
-    tokens = [min(1 + i, model.vocab_size - 1) for i in range(max(context, 1))]
-    model([_chain(tokens, 0)])
+    tokens = _feed_context(model)
     times: list[list[float]] = [[] for _ in range(MOST_ROWS + 1)]
 
     def turn() -> None:
@@ -95,10 +93,18 @@ def measure_row_costs(model: NativeModel) -> list[float]:
 
 
 def _one_row(model: NativeModel) -> float:
-    """Milliseconds of a call on one row: the quickest of three."""
-    times = [_seconds(lambda i=i: model([_chain([0], i)])) for i in range(3)]  # type: ignore[misc]
+    """Milliseconds of a call on one row: the quickest of three, behind the table's context."""
+    tokens = _feed_context(model)
+    times = [_seconds(lambda: model([_chain(tokens[:1], len(tokens))])) for _ in range(3)]
     model.forget(_REQUEST)
     return min(times) * 1e3
+
+
+def _feed_context(model: NativeModel) -> list[int]:
+    context = min(_CONTEXT, model.context_length - MOST_ROWS - 1)
+    tokens = [min(1 + i, model.vocab_size - 1) for i in range(max(context, 1))]
+    model([_chain(tokens, 0)])
+    return tokens
 
 
 def _chain(tokens: list[int], start: int) -> Any:
