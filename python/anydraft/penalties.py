@@ -150,6 +150,8 @@ def torch_rows(rows: Any) -> Any:
     """A copy as torch.float32, where the rows are."""
     import torch
 
+    if not getattr(getattr(rows, "flags", None), "writeable", True):
+        rows = rows.copy()  # numpy exports no array that is only to be read
     tensor = rows if isinstance(rows, torch.Tensor) else torch.utils.dlpack.from_dlpack(rows)
     return tensor.to(torch.float32, copy=True)
 

@@ -358,9 +358,10 @@ class SpeculativeSession:
                 if work.model != "idle":
                     self._serve(work, by_id, in_memory=in_memory)
         finally:
-            spent = time.perf_counter() - started
             for handle in by_id.values():
                 handle._check(drafting=called == {"drafter"})
+            spent = time.perf_counter() - started
+            for handle in by_id.values():
                 handle._stats.seconds += spent
 
     def _serve(self, work: _core.Work, by_id: dict[int, RequestHandle], *, in_memory: bool) -> None:

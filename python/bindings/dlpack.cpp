@@ -118,8 +118,8 @@ Tensor tensor_of(const py::handle& object, const std::string& what, py::object& 
   return tensor;
 }
 
-// numpy's arrays of float32 and float16, in a tenth of a capsule's time. False for all that the slow
-// way reads or refuses.
+// numpy's arrays of float32 and float16, in a tenth of a capsule's time. False for all that the
+// slow way reads or refuses.
 bool rows_by_buffer(const py::handle& object, Rows& rows) {
   if (!PyObject_CheckBuffer(object.ptr())) return false;
   rows.owner = py::reinterpret_steal<py::object>(PyMemoryView_FromObject(object.ptr()));

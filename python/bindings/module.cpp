@@ -3,7 +3,7 @@
 
 PYBIND11_MODULE(_core, module) {
   using namespace anydraft::bindings;
-  module.doc() = "The native engine. Tensors are any object with `__dlpack__`.";
+  module.doc() = "The native engine. Tensors are any object with `__dlpack__` or a buffer.";
   module.attr("__version__") = anydraft::version();
   // A type before what names it: signatures say its name then.
   bind_errors(module);

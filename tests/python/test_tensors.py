@@ -1,4 +1,4 @@
-"""Tensors as rows: by the exchange table of torch's own type, by capsules for all others."""
+"""Tensors as rows: by the exchange table of torch's own type, by buffers, by capsules."""
 
 import gc
 import weakref
@@ -36,6 +36,24 @@ def test_all_ways_lead_to_the_same_rows():
     assert draw(rows.repeat_interleave(2, 0)[1::2]) == expected
     assert _core.sample_rows(rows[2], PLAIN, [0.3]) == expected[2:3]
     assert draw(rows.bfloat16()) == draw(rows.bfloat16().float())
+
+
+def test_arrays_are_read_as_they_lie():
+    rows = logits()
+    array, expected = rows.numpy(), draw(rows)
+    wide = np.concatenate([array, array], 1)
+    for same in (wide[:, :5000], wide[:, 5000:], array.astype(">f4").astype("=f4")):
+        assert draw(same) == expected
+    assert draw(array[::-1]) == draw(rows.flip(0))
+    assert draw(array.astype(np.float16)) == draw(rows.half())
+    assert _core.sample_rows(array[2], PLAIN, [0.3]) == expected[2:3]
+    assert _core.sample_rows(array[:0], PLAIN, []) == []
+    fixed = array.copy()
+    fixed.flags.writeable = False
+    assert draw(fixed) == expected
+    for array, got in ((wide[:, ::2], "got stride"), (array.astype(np.float64), "got float64")):
+        with pytest.raises(InputError, match=got):
+            draw(array)
 
 
 def test_what_the_library_refuses_stays_refused():
