@@ -3,8 +3,8 @@
 #
 #   bench/decode_all.sh [humaneval] [copying] [tasks] [sampled] [batch]      (default: all)
 #
-# humaneval, with the other libraries: 9 minutes; copying, batch: 1 each; tasks (T = 0) and sampled
-# (T = 0.7): 3 each. Estimates, from the speed of pieces.
+# humaneval, with the other libraries: 11 minutes; copying, batch: 1 each; tasks (T = 0) and sampled
+# (T = 0.7), three turns each: 12.
 # PYTHON: one that has anydraft and transformers. PEERS: one with llama-cpp-python and openvino-genai.
 # OPENVINO_DRAFTER: Qwen2.5-Coder-0.5B as a GGUF file of Q8_0, as OpenVINO reads no Q5_0.
 # SPEC_BENCH: the file question.jsonl of Spec-Bench.
@@ -31,7 +31,7 @@ for part in ${*:-humaneval copying tasks sampled batch}; do
       temperature=0
       [ "$part" = tasks ] || temperature=0.7
       decode "$part" --prompts "${SPEC_BENCH:?the question.jsonl of Spec-Bench}" --each 10 --chat \
-        --tune 0 --tokens 48 --no-peer --temperature "$temperature" \
+        --tune 0 --tokens 48 --turns 3 --no-peer --temperature "$temperature" \
         --method 'lookup auto' --method 'smollm2-135m auto' ;;
     batch) "$python" bench/micro/batch.py --json "$out-batch.json" ;;
     *) echo "decode_all.sh: expected humaneval, copying, tasks, sampled or batch, got $part" >&2
