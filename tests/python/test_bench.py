@@ -53,7 +53,7 @@ def test_pooled_decoding_counts_all_that_was_chosen():
     assert ratios == [8, 4, 2] and told["methods"]["openvino plain"]["over_plain"] == 2
     assert not told["texts_equal"] and told["methods"]["b auto"]["texts_equal"]
     assert told["methods"]["a auto"]["least_over_plain"] == 8
-    # Of a prompt's three runs the median counts (4 s and 1), for the least the quickest (1 and 0.5).
+    # Of a prompt's three runs the median counts (4 s and 1), for the least the quickest (1, 0.5).
     slower = [("a auto", 4.0), ("a auto", 1.0), ("plain", 1.0), ("plain", 5.0)]
     turns = [run(name, 0, each) for name, each in slower]
     more = [*runs, *turns, run("b auto", 0, 9.0, tokens=(7, 7, 7, 7, 7))]

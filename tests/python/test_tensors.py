@@ -51,9 +51,9 @@ def test_arrays_are_read_as_they_lie():
     fixed = array.copy()
     fixed.flags.writeable = False
     assert draw(fixed) == expected
-    for array, got in ((wide[:, ::2], "got stride"), (array.astype(np.float64), "got float64")):
+    for other, got in ((wide[:, ::2], "got stride"), (array.astype(np.float64), "got float64")):
         with pytest.raises(InputError, match=got):
-            draw(array)
+            draw(other)
 
 
 def test_what_the_library_refuses_stays_refused():

@@ -196,9 +196,9 @@ def best_of_each(runs: Sequence[Run], chosen: Sequence[Method]) -> list[Method]:
 
 
 def summary(runs: Sequence[Run], best: Sequence[str] = ()) -> dict[str, Any]:
-    """Medians over prompts; ratios are medians of those of single prompts, where of several runs the
-    median one counts. `least_over_plain` is the least ratio, where the quickest counts: a memory
-    that is slow for minutes would otherwise pass for a slow method.
+    """Medians over prompts; ratios are medians of those of single prompts, where of several runs
+    the median one counts. `least_over_plain` is the least ratio, where the quickest counts: a
+    memory that is slow for minutes would otherwise pass for a slow method.
 
     best: names chosen on other prompts, of which `best_over_plain` takes the best; empty: of all.
     """
@@ -211,7 +211,7 @@ def summary(runs: Sequence[Run], best: Sequence[str] = ()) -> dict[str, Any]:
     }
     plain = by_name.get(PLAIN, {})
     rows = {name: _row(own) for name, own in by_name.items()}
-    for name, own in by_name.items():
+    for name in by_name:
         rows[name]["texts_equal"] = all(
             run.tokens == plain[run.prompt].tokens
             for run in runs
@@ -256,7 +256,7 @@ def by_kind(runs: Sequence[Run], names: dict[int, str]) -> dict[str, dict[str, f
 
 
 def _of_prompts(runs: Sequence[Run], place: float) -> dict[str, dict[int, Run]]:
-    """{method: {prompt: of its runs by speed the one at this place}}: 0.5 the median, 1 the last."""
+    """{method: {prompt: of its runs by speed the one at this place}}; 0.5: the median."""
     turns: dict[str, dict[int, list[Run]]] = {}
     for run in runs:
         turns.setdefault(run.method, {}).setdefault(run.prompt, []).append(run)
