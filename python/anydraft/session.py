@@ -360,9 +360,8 @@ class SpeculativeSession:
         finally:
             for handle in by_id.values():
                 handle._check(drafting=called == {"drafter"})
-            spent = time.perf_counter() - started
             for handle in by_id.values():
-                handle._stats.seconds += spent
+                handle._stats.seconds += time.perf_counter() - started
 
     def _serve(self, work: _core.Work, by_id: dict[int, RequestHandle], *, in_memory: bool) -> None:
         of_target = work.model == "target"
