@@ -160,11 +160,12 @@ def test_what_is_told_of_a_bridge_is_what_it_does(draft, verifier):
         )  # fmt: skip
 
     told = told_of_bridges(session("auto"), 30, 75)
+    prior = sum(0.55**n for n in range(1, 5))  # as of 8 places; about 40 of 64 tokens count
     for bridge, worth in told.items():
         stats = session(bridge).generate([0], max_tokens=2000).stats
         does = stats.accepted / stats.target_calls
         kept = worth * (1 + 4 * 0.05) - 1  # a drafted token costs 0.05
-        assert kept == pytest.approx(does, abs=0.16), bridge
+        assert kept == pytest.approx((8 * prior + 40 * does) / 48, abs=0.12), bridge
 
 
 def test_seeded_texts_do_not_depend_on_the_run_or_on_neighbours():

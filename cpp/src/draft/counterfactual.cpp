@@ -58,7 +58,7 @@ void CounterfactualAcceptance::add(const TokenIds& came, const std::vector<doubl
     if (!row) continue;
     place[kTli] = {{ratio_of(shared_prob(row->logits, came[i]), target_probs[i]), 1}};
     place[kSlrs] = spelt_steps(row->logits, came, target_probs, i);
-    place[kSlem] = likely_steps(text, starts[i + 1], came[i], *row, rows);
+    place[kSlem] = likely_steps(text, starts[i + 1], came, i, *row, rows);
     for (int bridge = 0; bridge < kBridges; ++bridge) {
       if (place[bridge].empty()) continue;
       known_[bridge].first += std::min(place[bridge][0].ratio, 1.0);
@@ -128,16 +128,16 @@ int32_t CounterfactualAcceptance::likeliest(const RowView& row) const {
   return make_distribution(view_of(row, known), 0, greedy).one_hot;
 }
 
-// Certain where the drafter's likeliest tokens spell the token or do not; not known where the row
-// behind the first of them is not.
+// Certain where the drafter's likeliest tokens, read as the target's, are those that came or are
+// not; not known where they end before the first one does.
 CounterfactualAcceptance::Steps CounterfactualAcceptance::likely_steps(
-    const std::string& text, size_t end, int32_t token, const Row& row,
+    const std::string& text, size_t end, const TokenIds& came, size_t next, const Row& row,
     const std::vector<Row>& rows) {
   int32_t likely = likeliest(row.logits);
   said_ += static_cast<double>(end - row.behind.size());
   likely_ += static_cast<double>(pair_.drafter->token_bytes(likely).size());
   const bool special = row.behind.size() == end;  // the token has no bytes
-  if (special) return {{pair_.token_trie->first_of(likely) == token ? 1.0 : 0.0, 1}};
+  if (special) return {{pair_.token_trie->first_of(likely) == came[next] ? 1.0 : 0.0, 1}};
   std::string draft;
   bool agrees = true;
   const size_t begin = row.behind.size();
@@ -149,27 +149,37 @@ CounterfactualAcceptance::Steps CounterfactualAcceptance::likely_steps(
     agrees = !bytes.empty() && draft.compare(0, told.size(), told) == 0;
   }
   if (agrees && begin + draft.size() < end) return {};
-  return {{reads_as(draft, token) ? 1.0 : 0.0, 1}};
+  Steps steps;
+  for (int32_t token : target_tokens(draft)) {
+    if (next == came.size() || (!steps.empty() && steps.back().ratio == 0)) break;
+    steps.push_back({token == came[next++] ? 1.0 : 0.0, 0});
+  }
+  if (steps.empty()) return {{0, 1}};
+  steps.back().ends = 1;
+  return steps;
 }
 
-// Whether the target's first token of a draft is this one: what stands behind it counts too.
-bool CounterfactualAcceptance::reads_as(std::string_view draft, int32_t token) const {
+// All of a draft is read at once: the end of a word that went astray may change the tokens before.
+TokenIds CounterfactualAcceptance::target_tokens(std::string_view draft) const {
   try {
-    const TokenIds tokens = pair_.target->encode(draft.substr(0, complete_utf8(draft)));
-    return !tokens.empty() && tokens[0] == token;
+    return pair_.target->encode(draft.substr(0, complete_utf8(draft)));
   } catch (const Error&) {
-    return false;  // bytes the target cannot spell
+    return {};  // bytes the target cannot spell
   }
 }
 
+// Drafts count that would have begun where the drafter's row is known, and the prior's.
 void CounterfactualAcceptance::average(int bridge) {
   std::vector<double>& mean = known_[bridge].mean;
-  std::fill(mean.begin(), mean.end(), 0.0);
-  for (size_t first = 0; first < recent_.size(); ++first) follow(bridge, first, {}, mean);
-  Reach prior;
-  prior.weight = kPriorTokens;
-  follow(bridge, recent_.size(), prior, mean);
-  for (double& tokens : mean) tokens /= kPriorTokens + static_cast<double>(recent_.size());
+  double drafts = kPriorTokens, power = kPriorTokens;
+  mean[0] = 0;
+  for (size_t n = 1; n < mean.size(); ++n) mean[n] = power *= kPriorAcceptance;
+  for (size_t first = 0; first < recent_.size(); ++first) {
+    if (recent_[first][bridge].empty()) continue;
+    follow(bridge, first, {}, mean);
+    ++drafts;
+  }
+  for (double& tokens : mean) tokens /= drafts;
   std::partial_sum(mean.begin(), mean.end(), mean.begin());
 }
 

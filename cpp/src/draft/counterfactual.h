@@ -44,7 +44,7 @@ class CounterfactualAcceptance {
   struct Step {
     double ratio, ends;  // see above; probability that the drafter's token ends behind it
   };
-  // Of a token and, SLRS, of those that the same drafter token may spell; empty: not known.
+  // Of a token and of those that the same draft may have behind it; empty: not known.
   using Steps = std::vector<Step>;
   using Place = std::array<Steps, kBridges>;
   struct Reach {         // a draft on its way along the text
@@ -64,9 +64,9 @@ class CounterfactualAcceptance {
   Steps spelt_steps(const RowView& row, const TokenIds& came,
                     const std::vector<double>& target_probs, size_t next) const;
   int32_t likeliest(const RowView& row) const;
-  Steps likely_steps(const std::string& text, size_t end, int32_t token, const Row& row,
-                     const std::vector<Row>& rows);
-  bool reads_as(std::string_view draft, int32_t token) const;
+  Steps likely_steps(const std::string& text, size_t end, const TokenIds& came, size_t next,
+                     const Row& row, const std::vector<Row>& rows);
+  TokenIds target_tokens(std::string_view draft) const;
   void average(int bridge);
   void follow(int bridge, size_t at, Reach reach, std::vector<double>& kept) const;
   double acceptance_of(int bridge) const;
