@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from anydraft import SamplingParams, Vocabulary, _core, hf
+from anydraft import InputError, SamplingParams, Vocabulary, _core, hf
 from anydraft.hf.encoder_decoder import HfEncoderDecoder
 
 GREEDY = SamplingParams(temperature=0)
@@ -132,7 +132,7 @@ def results(model: Any, other: Any) -> dict[str, str]:
     """{way: "right", or why not}; other: a model of the same class with other weights.
 
     Raises:
-        NotImplementedError: refused as a whole.
+        InputError: refused as a whole.
         NotTried: there is no text to compare with.
         AssertionError: a text that is not `generate`'s.
     """
@@ -161,7 +161,7 @@ def results(model: Any, other: Any) -> dict[str, str]:
     for way, (first, second, options) in ways.items():
         try:
             got = decode(first, second, prompts, tokens=tokens, **options)
-        except NotImplementedError as refusal:
+        except InputError as refusal:
             assert way == "tree", f"{way}: {refusal}"
             found[way] = f"refused: {refusal}"
             continue

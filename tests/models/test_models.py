@@ -9,7 +9,7 @@ pytest.importorskip("transformers")
 
 import torch
 
-from anydraft import SamplingParams, SpeculativeSession, hf
+from anydraft import InputError, SamplingParams, SpeculativeSession, hf
 from tests.models import play, tiny
 
 CLASSES = {**tiny.causal_classes(), **tiny.encoder_decoder_classes()}
@@ -62,7 +62,7 @@ def test_greedy_text_is_that_of_generate(name, trees):
 @pytest.mark.parametrize("name", REFUSED)
 @pytest.mark.filterwarnings("ignore")
 def test_what_would_be_wrong_is_refused(name):
-    with pytest.raises(NotImplementedError, match=REFUSED[name]):
+    with pytest.raises(InputError, match=REFUSED[name]):
         play.results(*pair(name))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import pathlib
 from typing import Any
@@ -25,7 +26,7 @@ from hf_toys import (  # noqa: E402
     wrap,
 )
 
-from anydraft import hf  # noqa: E402
+from anydraft import InputError, hf  # noqa: E402
 
 
 @pytest.mark.parametrize("pack", [False, True])
@@ -129,7 +130,7 @@ def test_bad_feeds_are_refused() -> None:
 
 def test_recurrent_models_are_refused() -> None:
     config = transformers.MambaConfig(vocab_size=VOCAB, hidden_size=16, num_hidden_layers=1)
-    with pytest.raises(NotImplementedError, match=r"MambaForCausalLM \(logits differ"):
+    with pytest.raises(InputError, match=r"MambaForCausalLM \(logits differ"):
         wrap(transformers.MambaForCausalLM(config))
 
 
@@ -193,3 +194,36 @@ def test_missing_models_say_where_they_were_looked_for(
         hf.load("nobody/none")
     with pytest.raises(ValueError, match="vocabulary or a fast tokenizer"):
         hf.load(llama())
+
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "python/anydraft/hf").glob("*.py")), ids=str)
+def test_what_is_refused_is_an_error_of_the_family(file: pathlib.Path) -> None:
+    """No ValueError or NotImplementedError of Python's own; what is not there is no bad input."""
+    raised = [
+        ast.unparse(node.exc.func)
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call)
+    ]
+    assert set(raised) <= {"InputError", "FileNotFoundError", "kind"}
+
+
+def test_bad_input_is_caught_as_the_reference_says() -> None:
+    for call in (
+        lambda: hf.load(llama(), pack="yes"),  # type: ignore[arg-type]
+        lambda: hf.load(llama()),
+        lambda: hf.HfModel(llama(), VOCABULARY, row_costs=[1.0]),
+        lambda: hf.HfModel(llama(), VOCABULARY).chat([]),
+        lambda: hf.HfModel(llama(), VOCABULARY)([feed([VOCAB])]),
+        lambda: hf.HfModel(transformers.LlamaModel(llama().config), VOCABULARY),
+    ):
+        with pytest.raises(InputError, match=r"^\[[\w.]+\] expected .*got "):
+            call()
+
+
+def test_a_configuration_that_is_wrong_is_bad_input(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "no such type"}')
+    with pytest.raises(InputError, match="no such type"):
+        hf.load(tmp_path)

@@ -25,7 +25,7 @@ from hf_toys import (  # noqa: E402
     wrap,
 )
 
-from anydraft import SamplingParams, SpeculativeSession, Vocabulary, hf  # noqa: E402
+from anydraft import InputError, SamplingParams, SpeculativeSession, Vocabulary, hf  # noqa: E402
 from tests.models import play, tiny  # noqa: E402
 
 RECURRENT = {
@@ -144,7 +144,7 @@ def test_trees_are_refused_where_there_is_one_past() -> None:
     model = wrap(recurrent("Lfm2ForCausalLM"))
     tree = feed([5, 6, 7])
     tree.parents, tree.positions = [-1, 0, 0], [0, 1, 1]
-    with pytest.raises(NotImplementedError, match="expected a chain, got a tree"):
+    with pytest.raises(InputError, match="expected a chain, got a tree"):
         model([tree])
 
 
@@ -185,7 +185,7 @@ def test_dynamic_angles_end_at_their_border() -> None:
 def test_what_has_no_language_head_is_refused(tmp_path: pathlib.Path) -> None:
     config = transformers.LlamaConfig(**sizes())
     for kind in (transformers.LlamaForSequenceClassification, transformers.LlamaModel):
-        with pytest.raises(NotImplementedError, match="expected a model with a language head"):
+        with pytest.raises(InputError, match="expected a model with a language head"):
             wrap(kind(config))
         kind(config).save_pretrained(tmp_path / kind.__name__)
         with pytest.raises(ValueError, match=r"got none for lm_head\.weight"):
@@ -194,7 +194,7 @@ def test_what_has_no_language_head_is_refused(tmp_path: pathlib.Path) -> None:
 
 def test_a_model_whose_tokens_see_later_ones_is_refused() -> None:
     config = transformers.BertConfig(**sizes(), is_decoder=False)
-    with pytest.raises(NotImplementedError, match="tokens see later ones"):
+    with pytest.raises(InputError, match="tokens see later ones"):
         wrap(transformers.BertLMHeadModel(config))
 
 
@@ -234,6 +234,20 @@ def test_a_drafter_with_the_same_encoder_takes_its_output() -> None:
     drafter.model.get_encoder().load_state_dict(target.model.get_encoder().state_dict())
     drafter.open(1, prompt, target)
     assert drafter._opened[1][1] is target._opened[0][1]
+
+
+def test_languages_and_tasks_that_are_not_known() -> None:
+    model = encoder_decoder("WhisperForConditionalGeneration")
+    config = model.model.generation_config
+    config.is_multilingual = True
+    config.lang_to_id, config.task_to_id = {"<|de|>": 7, "<|en|>": 8}, {"transcribe": 9}
+    start = model.decoder_prompt({"language": "en"})
+    assert start == model.decoder_prompt({"language": "<|en|>", "task": "transcribe"})
+    assert {8, 9} <= set(start)
+    with pytest.raises(InputError, match=r"language out of <\|de\|>, <\|en\|>, got '<\|xx\|>'"):
+        model.decoder_prompt({"language": "xx"})
+    with pytest.raises(InputError, match="task out of transcribe, got 'sing'"):
+        model.decoder_prompt({"language": "en", "task": "sing"})
 
 
 def test_a_decoder_pass_that_failed_half_way(monkeypatch: pytest.MonkeyPatch) -> None:

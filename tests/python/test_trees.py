@@ -22,6 +22,8 @@ from hf_toys import (  # noqa: E402
     wrap,
 )
 
+from anydraft import InputError  # noqa: E402
+
 _NAMES = ["gemma3", "llama", "mistral", "qwen2"]
 
 
@@ -130,13 +132,13 @@ def test_models_that_cannot_hold_a_tree_say_so() -> None:
     config = transformers.BloomConfig(vocab_size=VOCAB, hidden_size=48, n_layer=2, n_head=6)
     bloom = wrap(transformers.BloomForCausalLM(config))  # its positions come from the mask
     for _ in range(2):
-        with pytest.raises(NotImplementedError, match="use drafts that are chains"):
+        with pytest.raises(InputError, match="use drafts that are chains"):
             bloom([_tree()])
     text = [4, 5, 6]
     assert_close(bloom([feed(text)]), fresh(bloom.model, text))
     chunked = llama()
     chunked.config.layer_types = ["chunked_attention"] * 3
-    with pytest.raises(NotImplementedError, match="chunked_attention"):
+    with pytest.raises(InputError, match="chunked_attention"):
         wrap(chunked)([_tree()])
 
 
@@ -148,7 +150,7 @@ def test_a_model_deaf_to_masks_is_found_out(monkeypatch: pytest.MonkeyPatch) -> 
         return forward(*arguments, **options)
 
     monkeypatch.setattr(model.model, "forward", deaf)
-    with pytest.raises(NotImplementedError, match="the logits differ"):
+    with pytest.raises(InputError, match="the logits differ"):
         model([_tree()])
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from anydraft.errors import InputError
 from anydraft.hf.slots import Part, Slots
 from anydraft.hf.stock import relative_error, trial_tokens
 
@@ -31,7 +32,7 @@ def check_rows(
     to do so.
 
     Raises:
-        NotImplementedError: they differ.
+        InputError: they differ.
     """
     coarse = quantised or dtype != torch.float32
     most, share = (_COARSE_ROUNDING, _COARSE_SHARE) if coarse else (_ROUNDING, _SHARE)
@@ -47,7 +48,7 @@ def check_rows(
             decoder.alone = False
         try:
             error, effect = _error(decoder, config)
-        except NotImplementedError:
+        except InputError:  # no model that gives logits
             raise
         except Exception as failure:
             found.append(f"it fails: {type(failure).__name__}: {failure}")
@@ -66,7 +67,7 @@ def check_rows(
                     f"({found[-1]}): near ties, texts may part from plain decoding's"
                 )
             return
-    raise NotImplementedError(
+    raise InputError(
         "[HfModel] expected a model that gives the same logits on top of a cache as without one, "
         f"for one token as for several, got {name} ({found[0]}): its cache is ignored or cannot be "
         "continued by several tokens, or tokens see later ones"
@@ -109,15 +110,15 @@ def check_head(model: Any) -> None:
     """Refuses what gives no logits over a vocabulary, and classes that are known not to work.
 
     Raises:
-        NotImplementedError: a classifier, or a model without a head.
+        InputError: a classifier, or a model without a head.
     """
     name = type(model).__name__
     if name in _REFUSED:
-        raise NotImplementedError(f"[HfModel] expected another model than {name}: {_REFUSED[name]}")
+        raise InputError(f"[HfModel] expected another model than {name}: {_REFUSED[name]}")
     classifier = name.endswith(("Classification", "QuestionAnswering", "MultipleChoice"))
     head: Any = getattr(model, "get_output_embeddings", lambda: None)
     if classifier or (name.endswith("Model") and "LMHead" not in name and head() is None):
-        raise NotImplementedError(
+        raise InputError(
             f"[HfModel] expected a model with a language head, got {name}: load the class whose "
             "name ends in ForCausalLM or ForConditionalGeneration"
         )
@@ -127,14 +128,14 @@ def context_length(config: Any) -> int | None:
     """How many tokens a text of the model may have, None where the configuration names no limit.
 
     Raises:
-        ValueError: a limit that is none.
+        InputError: a limit that is none.
     """
     for name in ("max_target_positions", "max_position_embeddings"):
         limit = getattr(config, name, None)
         if limit is None or limit == -1:  # -1: XLNet's word for none
             continue
         if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
-            raise ValueError(
+            raise InputError(
                 f"[HfModel] expected {name} >= 1 in the configuration, or none, got {limit!r}"
             )
         return limit if limit < 2**31 else None

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from transformers import DynamicCache, EncoderDecoderCache
 
-from anydraft.errors import UnsupportedTokenizerError
+from anydraft.errors import InputError, UnsupportedTokenizerError
 from anydraft.hf import rules
 from anydraft.hf.feeds import Feed
 from anydraft.hf.kv_cache import RequestCache
@@ -63,7 +63,7 @@ class CrossDecoder(StockDecoder):
     def new_cache(self, encoded: Encoded | None = None) -> CrossCache:
         """An empty cache for one request."""
         if encoded is None:
-            raise ValueError(_NOT_OPENED)
+            raise InputError(_NOT_OPENED)
         return CrossCache(self._config, encoded)
 
     def join_requests(self, tokens: int) -> bool:
@@ -139,7 +139,7 @@ class HfEncoderDecoder(HfModel):
         prompt: as the caller gave it. target: the session's target where this is its drafter.
 
         Raises:
-            ValueError: a prompt that is none for the encoder.
+            InputError: a prompt that is none for the encoder.
         """
         encoded: Encoded | None = None
         if isinstance(target, HfEncoderDecoder) and target is not self:
@@ -195,7 +195,7 @@ class HfEncoderDecoder(HfModel):
         if isinstance(prompt, Mapping):
             inputs = {k: v for k, v in prompt.items() if k not in _OWN}
             if not inputs:
-                raise ValueError(
+                raise InputError(
                     "[HfEncoderDecoder] expected the encoder's inputs in the prompt, say "
                     f"{self.model.main_input_name}, got {sorted(prompt)}"
                 )
@@ -204,7 +204,7 @@ class HfEncoderDecoder(HfModel):
             return {k: v.to(dtype) if v.is_floating_point() else v for k, v in tensors.items()}
         ids = torch.tensor([self._ids(prompt)], device=device)
         if ids.shape[1] == 0:
-            raise ValueError("[HfEncoderDecoder] expected a prompt of at least one token, got none")
+            raise InputError("[HfEncoderDecoder] expected a prompt of at least one token, got none")
         return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
     def _ids(self, prompt: Any) -> list[int]:
@@ -226,13 +226,13 @@ class HfEncoderDecoder(HfModel):
         if getattr(config, "is_multilingual", False):
             language = given.get("language") or getattr(config, "language", None)
             if language is None:
-                raise ValueError(
+                raise InputError(
                     "[HfEncoderDecoder] expected language= in the prompt of a multilingual "
                     "Whisper, or in its generation_config, got none"
                 )
             task = given.get("task") or getattr(config, "task", None) or "transcribe"
-            token = language if language.startswith("<|") else f"<|{language}|>"
-            ids += [config.lang_to_id[token], config.task_to_id[task]]
+            ids.append(_named(f"<|{str(language).strip('<|>')}|>", config.lang_to_id, "language"))
+            ids.append(_named(task, config.task_to_id, "task"))
         if (silent := getattr(config, "no_timestamps_token_id", None)) is not None:
             ids.append(silent)
         return ids
@@ -252,7 +252,7 @@ class HfEncoderDecoder(HfModel):
     def _part(self, feed: Feed) -> Part:
         if feed.request not in self._requests:
             if feed.request not in self._opened:
-                raise ValueError(_NOT_OPENED)
+                raise InputError(_NOT_OPENED)
             cache = self._decoder.new_cache(self._opened[feed.request][1])
             self._requests[feed.request] = Slots(), cache
             # A drafter with another vocabulary is fed what the decoder's text says, no start token.
@@ -318,6 +318,13 @@ def _in_words(prompt: Any, target: HfEncoderDecoder, drafter: HfEncoderDecoder) 
     return target.vocabulary.decode(flat).decode("utf-8", "replace")
 
 
+def _named(name: str, ids: Mapping[str, int], what: str) -> int:
+    if name not in ids:
+        known = ", ".join(sorted(ids))
+        raise InputError(f"[HfEncoderDecoder] expected {what} out of {known}, got {name!r}")
+    return ids[name]
+
+
 def _start(model: Any) -> list[int]:
     """The decoder's start token and the tokens that are forced behind it."""
     generation = getattr(model, "generation_config", None)
@@ -328,7 +335,7 @@ def _start(model: Any) -> list[int]:
         if (value := getattr(config, name, None)) is not None
     ]
     if not found:
-        raise ValueError(
+        raise InputError(
             "[HfEncoderDecoder] expected decoder_start_token_id in the generation_config, got none"
         )
     start = [found[0]] if isinstance(found[0], int) else [int(found[0][0])]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from anydraft.errors import InputError
 from anydraft.hf.slots import Slots
 
 
@@ -41,10 +42,10 @@ class Feed(Protocol):
 def check_feed(feed: Feed, embeddings: int) -> None:
     new = len(feed.tokens)
     if (most := max(feed.tokens, default=0)) >= embeddings:
-        raise ValueError(f"[HfModel] expected token ids < {embeddings} (embeddings), got {most}")
+        raise InputError(f"[HfModel] expected token ids < {embeddings} (embeddings), got {most}")
     counts = {new, len(feed.positions), len(feed.parents)}
     if not 0 <= feed.rows <= new or new == 0 or len(counts) > 1:
-        raise ValueError(
+        raise InputError(
             f"[HfModel] expected tokens, a position and parent for each and at most as many rows, "
             f"got {new} tokens, {len(feed.positions)} positions, {len(feed.parents)} parents, "
             f"{feed.rows} rows"
@@ -55,7 +56,7 @@ def check_parents(feed: Feed, slots: Slots) -> None:
     held = len(slots if feed.keep is None else feed.keep)
     for i, parent in enumerate(feed.parents):
         if not -2 - held < parent < i:
-            raise ValueError(
+            raise InputError(
                 f"[HfModel] expected parents before their children, among {held} slots or this "
                 f"feed, got parent {parent} of token {i} (request {feed.request})"
             )

@@ -24,6 +24,8 @@ from transformers.cache_utils import (
     LinearAttentionLayer,
 )
 
+from anydraft.errors import InputError
+
 _BLOCK = 256  # slots; growing copies the layer, so it happens rarely
 
 States: TypeAlias = list[dict[str, dict[int, Any]]]  # one for each layer that has any
@@ -97,7 +99,7 @@ class _IndexedLayer(DynamicIndexedLayer):  # type: ignore[misc, unused-ignore]
     def keep(self, first: int, moved: Sequence[int] = ()) -> None:
         """Keeps the first slots."""
         if moved:
-            raise NotImplementedError(
+            raise InputError(
                 "[HfModel] expected a chain, got a tree: this model's attention keeps an index of "
                 "its own, which is cut at its end only; use drafts that are chains"
             )
@@ -113,7 +115,7 @@ class RequestCache(Cache):  # type: ignore[misc, unused-ignore]
         """config: the decoder's; None: attention layers alone, as many as the model asks for.
 
         Raises:
-            NotImplementedError: a kind of layer that is not known, by name.
+            InputError: a kind of layer that is not known, by name.
         """
         layers = None if config is None else _layers(config)
         if layers is None:
@@ -156,7 +158,7 @@ def _layers(config: Any) -> list[Any] | None:
     try:
         own = DynamicCache(config=config).layers
     except KeyError as error:  # a kind of layer for which transformers has no cache
-        raise NotImplementedError(_unknown(str(error))) from error
+        raise InputError(_unknown(str(error))) from error
     except AttributeError:  # a configuration that does not say; no class of transformers' own
         return None
     kinds = {type(layer) for layer in own}
@@ -177,7 +179,7 @@ def _cuttable(layer: Any) -> Any:
         return layer
     if kind is DynamicIndexedLayer:
         return _IndexedLayer()
-    raise NotImplementedError(_unknown(kind.__name__))
+    raise InputError(_unknown(kind.__name__))
 
 
 def _unknown(kind: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from anydraft.errors import InputError
 from anydraft.hf.model import HfModel
 
 _reading = threading.Lock()  # transformers' from_pretrained is not for several threads
@@ -50,18 +51,25 @@ def load(
     A tokenizer with parts that are not read natively is encoded by the tokenizers library, with a
     warning that names the part.
 
+    Raises:
+        InputError: options or a configuration that are wrong, weights that are missing, or a model
+            whose text would not be its own, by name and with the reason.
+        FileNotFoundError: no such folder, or no such name on the hub.
+
     >>> import transformers
     >>> from anydraft import Vocabulary, hf
     >>> config = transformers.LlamaConfig(
     ...     vocab_size=8, hidden_size=16, intermediate_size=16, num_hidden_layers=1,
     ...     num_attention_heads=2)
-    >>> letters = Vocabulary.from_bytes([bytes([97 + i]) for i in range(8)])
+    >>> letters = Vocabulary.from_bytes(
+    ...     [bytes([97 + i]) for i in range(8)], encoder=lambda text: [ord(c) - 97 for c in text]
+    ... )
     >>> model = hf.load(transformers.LlamaForCausalLM(config), vocabulary=letters)
     >>> model.context_length
     2048
     """
     if not isinstance(pack, bool | None):
-        raise ValueError(f"[hf.load] expected pack to be None, False or True, got {pack!r}")
+        raise InputError(f"[hf.load] expected pack to be None, False or True, got {pack!r}")
     folder: Path | None = None
     model: Any = name_or_model
     if isinstance(name_or_model, str | Path):
@@ -132,7 +140,7 @@ def _with_weights(kind: Any, source: str, folder: Path | None, dtype: Any) -> An
     """The model, with all its weights from the file.
 
     Raises:
-        ValueError: some are missing, and would be random.
+        InputError: some are missing, and would be random.
     """
     read = kind.from_pretrained
     model, loaded = _from_pretrained(
@@ -140,7 +148,7 @@ def _with_weights(kind: Any, source: str, folder: Path | None, dtype: Any) -> An
     )
     if missing := sorted(loaded["missing_keys"]):
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-        raise ValueError(
+        raise InputError(
             f"[hf.load] expected all weights of {type(model).__name__} in {source!r}, got none for "
             f"{', '.join(missing[:3])}{more}: is it a classifier, or a model without a head?"
         )
@@ -173,8 +181,8 @@ def _from_pretrained(
     except (OSError, ValueError) as error:
         place = "that folder" if folder else f"a folder under {Path.cwd()}, or a name on the hub"
         message = f"[hf.load] expected {what}, got {source!r} (looked for {place}): {error}"
-        # A bad configuration is the caller's ValueError; everything else was not found.
-        kind = ValueError if isinstance(error, ValueError) else FileNotFoundError
+        # A bad configuration is the caller's mistake; everything else was not found.
+        kind = InputError if isinstance(error, ValueError) else FileNotFoundError
         raise kind(message) from error
 
 
@@ -184,7 +192,7 @@ def _vocabulary(folder: Path | None, tokenizer: Any) -> Any:
     backend: Any = getattr(tokenizer, "backend_tokenizer", None)
     local = file is not None and file.is_file()
     if not local and backend is None:
-        raise ValueError("[hf.load] expected a vocabulary or a fast tokenizer, got neither")
+        raise InputError("[hf.load] expected a vocabulary or a fast tokenizer, got neither")
     from anydraft import Vocabulary
 
     if local:

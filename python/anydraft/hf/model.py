@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import torch
 
+from anydraft.errors import InputError
 from anydraft.hf import borders, checks, rules
 from anydraft.hf.feeds import Feed, check_feed, check_parents
 from anydraft.hf.slots import Part, Slots
@@ -29,7 +30,7 @@ class HfModel:
         row_costs: costs of calls on 0, 1, 2, … rows, None where they are not known.
 
     Raises:
-        NotImplementedError: a model whose text would not be its own, by name and with the reason.
+        InputError: a model whose text would not be its own, by name and with the reason.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class HfModel:
         """model: a transformers causal model, which must not be changed while this uses it.
         together, row_costs, static: as of `load`."""
         if row_costs is not None and len(row_costs) < 2:
-            raise ValueError(
+            raise InputError(
                 f"[HfModel] expected row_costs of at least 0 and 1 rows, got {len(row_costs)}"
             )
         checks.check_head(model)
@@ -66,7 +67,7 @@ class HfModel:
         if together or (together is None and (on_gpu or self._static)):
             self._join_requests(explicit=bool(together))
         if static and not isinstance(self._decoder, StaticDecoder):
-            raise ValueError(
+            raise InputError(
                 f"[HfModel] expected static=False or None, got True: {self._not_static}"
             )
 
@@ -82,7 +83,7 @@ class HfModel:
             check_feed(feed, self._embeddings)
             self._check_length(feed)
         if len({feed.request for feed in feeds}) != len(feeds):
-            raise ValueError("[HfModel] expected one feed a request, got several of one")
+            raise InputError("[HfModel] expected one feed a request, got several of one")
         with torch.inference_mode():
             rows = [self._forward(group) for group in self._groups(feeds)]
             if not rows:
@@ -115,17 +116,22 @@ class HfModel:
         `arguments`: of the template: tools=, continue_final_message=, and its own.
         """
         if self.tokenizer is None or not self.tokenizer.chat_template:
-            raise ValueError(
+            raise InputError(
                 "[HfModel.chat] expected a tokenizer with a chat template, got none: give text"
             )
         # The template's text is tokenised with its specials recognised, and none added to them.
-        ids = self.tokenizer.apply_chat_template(
-            [dict(message) for message in messages],
-            add_generation_prompt=not arguments.get("continue_final_message", False),
-            tokenize=True,
-            return_dict=False,
-            **arguments,
-        )
+        try:
+            ids = self.tokenizer.apply_chat_template(
+                [dict(message) for message in messages],
+                add_generation_prompt=not arguments.get("continue_final_message", False),
+                tokenize=True,
+                return_dict=False,
+                **arguments,
+            )
+        except Exception as error:  # whatever the template raises
+            raise InputError(
+                f"[HfModel.chat] expected messages that the template takes, got {error!r}"
+            ) from error
         return [int(token) for token in ids]
 
     def _new_decoder(self) -> Any:
@@ -134,7 +140,7 @@ class HfModel:
         if decoder.new_cache().is_recurrent:
             decoder = RecurrentDecoder(self.model, self.row_costs)
         elif getattr(self.model, "_is_stateful", False):
-            raise NotImplementedError(
+            raise InputError(
                 f"[HfModel] expected a state that can be copied, got {type(self.model).__name__}: "
                 "its recurrent state is in a cache of its own kind, and what it has taken in "
                 "cannot be taken back when a draft is rejected"
@@ -147,19 +153,20 @@ class HfModel:
         try:
             decoder = StaticDecoder(self.model)
             with torch.inference_mode():
-                if not decoder.join_requests(_TOGETHER):
-                    raise NotImplementedError("it takes no mask of four dimensions")
-            self._check_rows(decoder)
-        except NotImplementedError as error:
+                joined = decoder.join_requests(_TOGETHER)
+            if joined:
+                self._check_rows(decoder)
+                return decoder
+            self._not_static = "it takes no mask of four dimensions"
+        except InputError as error:
             self._not_static = str(error)
-            return None
-        return decoder
+        return None
 
     def _join_requests(self, *, explicit: bool) -> None:
         with torch.inference_mode():
             joined = self._decoder.join_requests(_TOGETHER)
         if explicit and not joined:
-            raise ValueError(
+            raise InputError(
                 f"[HfModel] expected together=False or None, got True: {type(self.model).__name__} "
                 "takes no mask that would keep several requests apart"
             )
@@ -205,7 +212,7 @@ class HfModel:
 
     def _check_length(self, feed: Feed) -> None:
         if self._dynamic is not None and max(feed.positions) >= self._dynamic:
-            raise ValueError(
+            raise InputError(
                 f"[HfModel] expected positions < {self._dynamic}, beyond which this model's rotary "
                 f"angles change with every token (dynamic NTK), got {max(feed.positions)}"
             )
@@ -229,14 +236,14 @@ def embeddings(model: Any, config: Any) -> int:
     """How many ids a model, or its decoder, takes.
 
     Raises:
-        NotImplementedError: one that takes several ids at a time.
+        InputError: one that takes several ids at a time.
     """
     try:
         table = model.get_input_embeddings()
     except (AttributeError, NotImplementedError):  # it does not say
         return int(getattr(config, "src_vocab_size", None) or config.vocab_size)
     if not hasattr(table, "weight"):
-        raise NotImplementedError(
+        raise InputError(
             f"[HfModel] expected one table of embeddings, got {type(table).__name__}: models of "
             "several codebooks decode several ids at a time"
         )

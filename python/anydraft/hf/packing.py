@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from anydraft.errors import InputError
+
 ATTENTION = "anydraft_sdpa"  # the name of `_grouped_attention` in transformers
 _TOGETHER = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))  # products of one input
 
@@ -112,9 +114,9 @@ def pack_linears(model: nn.Module, rows_hint: int = 8) -> nn.Module:
     rows_hint: the rows (tokens) a call usually has; the layout is chosen for it, any number works.
     """
     if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
-        raise ValueError("[pack_linears] expected a torch with oneDNN, got one without it")
+        raise InputError("[pack_linears] expected a torch with oneDNN, got one without it")
     if not any(_packable(module) for module in model.modules()):
-        raise ValueError("[pack_linears] expected float32 linear layers on the CPU, got none")
+        raise InputError("[pack_linears] expected float32 linear layers on the CPU, got none")
     model.requires_grad_(False)
     with torch.no_grad():
         _pack_children(model, rows_hint, {})

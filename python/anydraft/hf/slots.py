@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from anydraft.errors import InputError
+
 
 class Slots:
     """The slots of one request's cache.
@@ -39,14 +41,14 @@ class Slots:
         first, moved = _split(slots)
         end = moved[-1] + 1 if moved else first
         if end > len(self):
-            raise ValueError(f"[Slots.keep] expected at most {len(self)} slots, got {end}")
+            raise InputError(f"[Slots.keep] expected at most {len(self)} slots, got {end}")
         place = {old: first + i for i, old in enumerate(moved)}
         kept = [*range(self.chain, first), *moved]
         parents = [p if (p := self._parent(old)) < first else place.get(p) for old in kept]
         positions = [self._position(old) for old in kept]
         if None in parents:
             orphan = kept[parents.index(None)]
-            raise ValueError(
+            raise InputError(
                 f"[Slots.keep] expected every slot with its parent, got {slots}: the parent of "
                 f"slot {orphan} is slot {self._parent(orphan)}"
             )
@@ -152,5 +154,5 @@ def _split(slots: Sequence[int]) -> tuple[int, list[int]]:
     moved = list(slots[first:])
     ordered = [first - 1, *moved]
     if any(a >= b for a, b in itertools.pairwise(ordered)):
-        raise ValueError(f"[Slots.keep] expected increasing slots, got {slots}")
+        raise InputError(f"[Slots.keep] expected increasing slots, got {slots}")
     return first, moved

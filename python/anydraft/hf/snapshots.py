@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from anydraft.errors import InputError
 from anydraft.hf.kv_cache import RequestCache, States
 from anydraft.hf.slots import Part
 from anydraft.hf.stock import StockDecoder
@@ -62,7 +63,7 @@ class SnapshotCache(RequestCache):
     def keep(self, first: int, moved: Sequence[int] = ()) -> None:
         """Keeps the first tokens."""
         if moved:
-            raise NotImplementedError(_CHAINS)
+            raise InputError(_CHAINS)
         if first < len(self.tokens):
             del self.tokens[first:]
             self._empty_if_needed(first)
@@ -135,7 +136,7 @@ class RecurrentDecoder(StockDecoder):
 
     def _forward(self, part: Part) -> torch.Tensor:
         if not part.slots.follows(part.positions, part.parents):
-            raise NotImplementedError(_CHAINS)
+            raise InputError(_CHAINS)
         cache, tokens = part.cache, list(part.tokens)
         if len(tokens) > 1:
             cache.settle()

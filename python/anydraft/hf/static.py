@@ -16,6 +16,7 @@ from typing import Any, cast
 import torch
 from transformers.cache_utils import Cache
 
+from anydraft.errors import InputError
 from anydraft.hf.kv_cache import RequestCache, _GrowingLayer, _layers, capacity
 from anydraft.hf.slots import Part
 from anydraft.hf.stock import _WINDOWED, StockDecoder, _logits, relative_error
@@ -179,7 +180,7 @@ class StaticDecoder(StockDecoder):
         """capture: makes a replayable function of a step; None: on a GPU a CUDA graph."""
         super().__init__(model)
         if _layers(self._config) is not None:
-            raise NotImplementedError("layers that are not attention alone")
+            raise InputError("layers that are not attention alone")
         self._pool = Pool()
         self._steps: dict[tuple[int, int], _Step] = {}
         self._version = 0

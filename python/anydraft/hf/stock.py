@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import torch
 
+from anydraft.errors import InputError
 from anydraft.hf.kv_cache import RequestCache
 from anydraft.hf.packing import ATTENTION
 from anydraft.hf.slots import Part, Slots, additive
@@ -55,7 +56,7 @@ class StockDecoder:
         takes the mask that this needs; says whether it does."""
         try:
             self._check_trees()
-        except NotImplementedError:
+        except InputError:
             return False
         self.together = tokens
         return True
@@ -174,7 +175,7 @@ class StockDecoder:
         if attention not in _MASKABLE or unknown or not self.says_positions:
             kinds = "".join(f", {kind}" for kind in sorted(unknown))
             kinds += "" if self.says_positions else ", positions of its own"
-            raise NotImplementedError(
+            raise InputError(
                 f"[HfModel] expected a chain, got a tree: this model's attention ({attention}"
                 f"{kinds}) takes no mask of its own; use drafts that are chains"
             )
@@ -183,10 +184,10 @@ class StockDecoder:
             error = self._tree_error()
         except Exception as failure:
             self._trees_checked = False
-            raise NotImplementedError(_NO_TREES + f"it fails: {failure}") from failure
+            raise InputError(_NO_TREES + f"it fails: {failure}") from failure
         if not error < (1e-3 if self._model.dtype == torch.float32 else 0.1):
             self._trees_checked = False
-            raise NotImplementedError(_NO_TREES + f"the logits differ by {error:.2g} of their size")
+            raise InputError(_NO_TREES + f"the logits differ by {error:.2g} of their size")
 
     def trial_cache(self) -> Any:
         """A cache for what is tried out."""
@@ -229,12 +230,12 @@ def _logits(output: Any) -> torch.Tensor:
     """[1, tokens, vocab] of a model's output.
 
     Raises:
-        NotImplementedError: there are none, as of a classifier.
+        InputError: there are none, as of a classifier.
     """
     logits = getattr(output, "logits", None)
     if logits is None or logits.ndim != 3:
         shape = "none" if logits is None else f"logits {list(logits.shape)}"
-        raise NotImplementedError(
+        raise InputError(
             f"[HfModel] expected a model with logits [1, tokens, vocab], got {shape}: a classifier "
             "or a model without a head; load the class whose name ends in ForCausalLM"
         )
