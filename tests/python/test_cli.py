@@ -121,7 +121,7 @@ def test_compare_with_the_automatic_length(target, capsys, monkeypatch, tmp_path
     """Of lookup, which costs nothing, where a call costs the same on any number of rows."""
     monkeypatch.setenv("ANYDRAFT_CACHE", str(tmp_path))
     monkeypatch.setattr("anydraft.row_costs.measure_row_costs", lambda model: [0.0] + [1.0] * 16)
-    options = ["--draft-length", "auto", "--draft-confidence", "0.1"]
+    options = ["--draft-length", "auto"]
     assert generate(target, "lookup", "--compare", "--json", *options, tokens=64) == 0
     found = result(capsys)
     assert found["must_be_identical"] and found["identical"]
@@ -210,9 +210,13 @@ def test_colours_on_a_terminal(target, capsys, monkeypatch):
         ({"prompt": "@/nowhere.txt"}, "nowhere.txt"),
         ({"more": ["--bridge", "same"]}, "tli"),
         ({"more": ["--temperature", "-1"]}, "temperature"),
-        ({"more": ["--draft-length", "-1"]}, "draft_length"),
+        ({"target": "nofile.gguf"}, "expected a GGUF file, got nofile.gguf"),
+        ({"more": ["--draft-length", "-1"]}, "--draft-length in [0, 65536], got -1"),
+        ({"more": ["--draft-length", "9999999999"]}, "--draft-length in [0, 65536], got 99"),
+        ({"more": ["--draft-confidence", "nan"]}, "--draft-confidence in [0, 1], got nan"),
         ({"more": ["--prompt", "b", "--compare"]}, "one --prompt with --compare"),
-        ({"more": ["--threads", "0"]}, "threads"),
+        ({"more": ["--threads", "0"]}, "--threads in [1, 1024], got 0"),
+        ({"more": ["--threads", "100000000"]}, "--threads in [1, 1024], got 100000000"),
         ({"tokens": -1}, "max_tokens"),
     ],
 )
@@ -222,6 +226,16 @@ def test_bad_input_is_one_line_and_2(target, drafter, capsys, change, message):
     assert generate(options.pop("target"), drafter, *more, **options) == 2
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("anydraft: ") and message in last
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [("--draft-confidence", "a number or auto"), ("--draft-length", "a whole number or auto")],
+)
+def test_a_word_for_a_number_is_told_what_was_expected(capsys, option, told):
+    with pytest.raises(SystemExit, match="2"):
+        generate("nowhere", "lookup", option, "foo")
+    assert f"argument {option}: expected {told}, got 'foo'" in capsys.readouterr().err
 
 
 def test_no_tokens_at_all(target, capsys):
@@ -241,12 +255,14 @@ def test_vocab_export(target, tmp_path, capsys):
     assert "cut off" in capsys.readouterr().err
 
 
-def test_vocab(target, drafter, capsys):
+def test_vocab(target, drafter, tmp_path, capsys):
     assert cli.main(["vocab", target, f"{drafter}/tokenizer.json"]) == 0
     shown = capsys.readouterr().out
     assert int(re.search(r"shared byte strings: (\d+)", shown)[1]) >= 256
     assert "specials with a counterpart: 3" in shown and "equal: no" in shown
     assert cli.main(["vocab", target, "/nowhere"]) == 2
+    assert cli.main(["vocab", target, str(tmp_path)]) == 2
+    assert "tekken.json" in capsys.readouterr().err  # of a folder that has none
 
 
 def test_what_is_missing_is_told_with_what_installs_it(capsys, monkeypatch):
@@ -265,16 +281,8 @@ def test_help_needs_no_torch():
 
 def test_ctrl_c_keeps_what_was_written(target):
     command = [sys.executable, "-m", "anydraft", "generate", "--target", target]
-    command += [
-        "--drafter",
-        "lookup",
-        "--prompt",
-        PROMPT,
-        "--max-tokens",
-        "50000",
-        "--threads",
-        "1",
-    ]
+    command += ["--drafter", "lookup", "--prompt", PROMPT, "--threads", "1"]
+    command += ["--max-tokens", "50000"]
     process = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -345,18 +353,14 @@ def test_bench_spec_measures_every_cell_and_overwrites_nothing(target, tmp_path,
     with gzip.open(functions, "wt") as file:
         file.write(json.dumps({"task_id": "HumanEval/0", "prompt": "def cat(mat):\n"}))
     command = ["bench", "spec", "--questions", str(questions), "--questions", str(functions)]
-    command += ["--target", target]
-    command += ["--out", str(tmp_path / "out")]
+    command += ["--target", target, "--out", str(tmp_path / "out")]
     options = ["--method", "lookup 8", "--batch", "1", "--batch", "2", "--turns", "2"]
     options += ["--each", "2", "--tokens", "64"]
     assert cli.main([*command, *options]) == 0
     cells = json.loads((tmp_path / "out" / "runs.json").read_text())
     assert len(cells) == 2 * 2 * 2 * 3 * 2  # turns, temperatures, batches, tasks, methods
-    assert {(cell["task"], cell["tokens"] <= 128) for cell in cells} == {
-        ("qa", True),
-        ("conversation", True),
-        ("HumanEval", True),
-    }
+    assert {cell["task"] for cell in cells} == {"qa", "conversation", "HumanEval"}
+    assert all(cell["tokens"] <= 128 for cell in cells)
     assert all(cell["texts_equal"] for cell in cells if cell["temperature"] == 0)  # others: no seed
     for cell in cells:
         assert sum(cell["kept"]) <= cell["accepted"] <= cell["drafted"]
@@ -376,12 +380,21 @@ def test_bench_spec_measures_every_cell_and_overwrites_nothing(target, tmp_path,
 
 def test_what_cannot_be_is_refused_before_models_are_loaded(capsys):
     """No file of these is there: the refusal names something else."""
+    acceptance = ["bench", "acceptance", "--prompts", "p"]
+    with_lookup = ["generate", "--target", "nowhere", "--drafter", "lookup", "--prompt", "p"]
+    serving = ["serve", "--target", "nowhere"]
     for command, told in [
         (["pair", "nowhere", "lookup"], "expected two models, got lookup"),
-        (
-            ["bench", "acceptance", "--target", "a.gguf", "--drafter", "b", "--prompts", "p"],
-            "a.gguf",
-        ),
+        ([*acceptance, "--target", "a.gguf", "--drafter", "b"], "a.gguf"),
+        ([*acceptance, "--target", "a", "--drafter", "lookup"], "a model as the drafter, got"),
+        ([*with_lookup, "--drafter-weights", "int8"], "with --drafter-weights, got lookup"),
+        ([*with_lookup, "--draft-confidence", "0.3"], "with --draft-confidence, got --drafter"),
+        ([*serving, "--drafter-weights", "int8"], "with --drafter-weights, got none"),
+        ([*serving, "--draft-confidence", ".9"], "with --draft-confidence, got --drafter none"),
+        ([*serving, "--draft-length", "auto"], "with --draft-length, got --drafter none"),
+        ([*serving, "--backend", "hf", "--drafter-weights", "int8"], "expected --drafter-weights"),
+        ([*serving, "--name", ""], "name as a text that is not empty"),
+        ([*serving, "--cache-memory", "inf"], "--cache-memory as a number > 0, got inf"),
     ]:
         assert cli.main(command) == 2
         assert told in capsys.readouterr().err

@@ -236,7 +236,12 @@ def test_parameters_of_requests():
         ({"drafter": "m", "cache_tokens": True}, "cache_tokens"),
         ({"drafter": "m", "greedy_only": 1}, "greedy_only true or false"),
         ({"drafter": "m", "verifier": "match"}, "verifier out of"),
+        ({"drafter": "m", "draft_confidence": float("nan")}, "number as draft_confidence, got nan"),
+        ({"drafter": "m", "draft_confidence": 5}, r"draft_confidence in \[0, 1\] or .*got 5"),
+        ({"drafter": "m", "bridge": "slem", "verifier": "top_down"}, "no verifier with bridge"),
         ({"drafter": "lookup", "weights": "int8"}, "got 'weights'"),
+        ({"drafter": "lookup", "draft_confidence": 0.9}, "got 'draft_confidence'"),
+        ({"drafter": "text:json:dumps", "verifier": "traversal"}, "got 'verifier'"),
         ({"drafter": "text:json:dumps", "bridge": "slem"}, "got 'bridge'"),
         ({"drafter": "text:json:nothing"}, "expected a function as"),
         ({"drafter": "m", "verifier": "traversal"}, "worker_cls of anydraft"),
@@ -248,6 +253,12 @@ def test_parameters_of_requests():
 def test_options_that_cannot_be(model, options, told):
     with pytest.raises(InputError, match=told):
         proposer.Proposer(config(options))
+
+
+def test_options_are_checked_where_no_one_reads_them():
+    with pytest.raises(InputError, match="got 'draft_confidence, verifier'"):
+        Options("lookup", draft_confidence=0.9, verifier="traversal")
+    assert Options("m").draft_confidence == "auto"  # as a session's
 
 
 @pytest.mark.parametrize(
@@ -331,6 +342,7 @@ def test_the_command_line_prints_what_vllm_is_started_with(tmp_path, capsys):
     assert main([*asked[:-1]]) == 0
     assert capsys.readouterr().out.startswith("vllm serve owner/target \\\n  --speculative-config")
     assert main([*asked, "--verifier", "block"]) == 2
+    assert main([*asked, "--draft-confidence", "auto"]) == 0
     assert main([*asked, "--num-speculative-tokens", "0"]) == 2
     (tmp_path / "tokenizer_config.json").write_text("{}")
     assert main(["vllm-config", "--target", str(tmp_path), "--drafter", "lookup"]) == 2

@@ -8,14 +8,12 @@ from typing import Any
 
 import pytest
 
-from anydraft import cli
+from anydraft import SpeculativeSession, VocabularyError, cli
 from anydraft.cli import chat as command
 from tests.serve.tiny import Tiny
 
 
 def test_a_chat(monkeypatch: pytest.MonkeyPatch, capsys: Any, tmp_path: Path) -> None:
-    from anydraft import SpeculativeSession
-
     made: list[SpeculativeSession] = []
 
     def session(args: Any, sampling: Any) -> SpeculativeSession:
@@ -43,3 +41,28 @@ def test_a_chat(monkeypatch: pytest.MonkeyPatch, capsys: Any, tmp_path: Path) ->
     prompt = made[0].target.vocabulary.decode(made[0].last.prompt)
     assert prompt == b"system\nbriefuser\nSAY(two)YASassistant\n"  # /new forgot the first turn
     assert "anydraft report" in report.read_text()
+
+
+class Refusing(Tiny):
+    """Its template is transformers' own, which says no in its own words."""
+
+    def chat(self, messages: Any, **arguments: Any) -> list[int]:
+        said = messages[-1]["content"]
+        if said.startswith("no"):
+            raise VocabularyError(f"refused: {said}") if said == "no" else ValueError(said)
+        return super().chat(messages, **arguments)
+
+
+def test_a_turn_that_is_refused_ends_no_chat(
+    monkeypatch: pytest.MonkeyPatch, capsys: Any, tmp_path: Path
+) -> None:
+    lines = ["no", "not this", "SAY(one)YAS", f"/report {tmp_path / 'nowhere' / 'out.html'}"]
+    session = SpeculativeSession(Refusing(), "lookup")
+    monkeypatch.setattr(command, "make_session", lambda args, sampling: session)
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join([*lines, "SAY(two)YAS"])))
+    assert cli.main(["chat", "--target", "tiny"]) == 0
+    told = capsys.readouterr()
+    assert [line for line in told.out.splitlines() if line] == ["one", "two"]
+    assert "refused: no" in told.err and "not this" in told.err and "nowhere" in told.err
+    assert session.last is not None
+    assert b"not this" not in session.target.vocabulary.decode(session.last.prompt)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
 
+from anydraft import InputError
+from anydraft.serve import ServerOptions
 from tests.serve.tiny import Running, Tiny
 
 OK: dict[str, Any] = {"model": "tiny", "prompt": "x", "max_tokens": 1}
@@ -52,6 +55,13 @@ BODIES: list[tuple[Any, str | None]] = [
     ({**CHAT, "messages": [{"content": "x"}]}, "messages.0.role"),
     ({**CHAT, "messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages"),
     ({**CHAT, "messages": [{"role": "a", "content": "", "tool_calls": [{}]}]}, "messages"),
+    *(
+        (
+            {**CHAT, "messages": [{"role": "a", "content": "", "tool_calls": calls}]},
+            "messages.0.tool_calls",
+        )
+        for calls in (3, 0, "", {})
+    ),
     ({**CHAT, "top_logprobs": 1}, "top_logprobs"),
     ({**CHAT, "tool_choice": "required"}, "tool_choice"),
     ({**CHAT, "parallel_tool_calls": False}, "parallel_tool_calls"),
@@ -119,6 +129,42 @@ def test_a_chat_without_a_template_and_tools_without_room_for_them() -> None:
 
 
 chat = Tiny.chat
+
+
+@pytest.mark.parametrize("template", [None, "{{ messages }}"])
+def test_the_page_is_told_of_chats_where_a_model_of_transformers_has_a_template(
+    template: str | None,
+) -> None:
+    model: Any = Tiny()
+    model.tokenizer = SimpleNamespace(chat_template=template)
+    with Running(model) as running:
+        [told] = httpx.get(running.address + "/v1/models").json()["data"]
+        assert told["anydraft"]["chat"] == (template is not None)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"api_keys": "SECRET"}, "api_keys as a tuple of texts, got a str"),
+        ({"api_keys": ("SECRET", "")}, "api_keys as texts that are not empty"),
+        ({"api_keys": (b"SECRET",)}, "api_keys as texts"),
+        ({"cors_origins": "http://x"}, "cors_origins as a tuple of texts, got a str"),
+        ({"max_active": 1.5}, "max_active >= 1, got 1.5"),
+        ({"max_queue": True}, "max_queue >= 0, got True"),
+        ({"cache_bytes": "1"}, "cache_bytes >= 1, got '1'"),
+        ({"read_timeout": float("nan")}, "a number as read_timeout, got nan"),
+        ({"read_timeout": 0}, "read_timeout > 0, got 0"),
+        ({"tool_format": "x"}, "tool_format out of auto, hermes, llama3, mistral, none, got 'x'"),
+        ({"name": ""}, "name as a text that is not empty, got ''"),
+        ({"log_prompts": "no"}, "log_prompts true or false, got 'no'"),
+    ],
+    ids=str,
+)
+def test_options_that_cannot_be(options: Any, told: str) -> None:
+    """A text as the keys would make each of its letters a key. No key is in an error."""
+    with pytest.raises(InputError) as raised:
+        ServerOptions(**options)
+    assert told in str(raised.value) and "SECRET" not in str(raised.value)
 
 
 @pytest.fixture(scope="module")

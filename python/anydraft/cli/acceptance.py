@@ -72,6 +72,8 @@ def _check(args: argparse.Namespace) -> None:
             "[bench acceptance] expected models of transformers (a folder or name, --backend hf), "
             f"got --backend {args.backend}, {args.target} and {args.drafter}"
         )
+    if args.drafter in ("lookup", "none"):
+        raise InputError(f"[bench acceptance] expected a model as the drafter, got {args.drafter}")
     if args.plot and find_spec("matplotlib") is None:
         raise InputError("[bench acceptance] expected matplotlib for --plot: install extra plot")
 

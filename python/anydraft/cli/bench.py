@@ -10,6 +10,7 @@ from typing import Any
 from anydraft import InputError
 from anydraft.bench import kernels_cpu, kernels_cuda, peers, peers_cuda, report, report_cuda
 from anydraft.cli import acceptance, decode, spec
+from anydraft.cli.loading import check_threads
 
 
 def add(commands: Any) -> None:
@@ -45,8 +46,9 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure, print the tables, write them where asked to."""
-    if args.threads < 1 or not all(size > 0 for size in args.vocab or ()):
-        raise InputError("[bench] expected threads >= 1 and vocab >= 1")
+    check_threads(args.threads)
+    if wrong := [size for size in args.vocab or () if size < 1]:
+        raise InputError(f"[bench] expected --vocab >= 1, got {wrong[0]}")
     if args.device == "cuda":
         return _run_cuda(args)
     date = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d")

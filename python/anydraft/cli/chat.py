@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import Any
 
-from anydraft import InputError, SpeculativeSession
+from anydraft import Error, InputError, SpeculativeSession
 from anydraft.cli.report import decode
 from anydraft.cli.session import (
     add_sampling_options,
@@ -37,7 +37,7 @@ def add(commands: Any) -> None:
     option("--system", metavar="TEXT", help="the system message")
     add_sampling_options(option, temperature=0.7)
     option("--max-tokens", type=int, default=1024, metavar="N", help="of an answer")
-    add_session_options(option, draft_length="auto")
+    add_session_options(parser, draft_length="auto")
     parser.set_defaults(run=run)
 
 
@@ -47,9 +47,10 @@ def run(args: argparse.Namespace) -> int:
     try:
         target: Any = session.target
         target.chat([{"role": "user", "content": "?"}])
-    except (AttributeError, InputError):
+    except (AttributeError, Error, ValueError) as error:
         raise InputError(
-            f"[chat] expected a target with a chat template, an instruct model, got {args.target}"
+            "[chat] expected a target with a chat template, an instruct model, got "
+            f"{args.target}: {error}"
         ) from None
     chat = _Chat(session, args.system, args.max_tokens)
     if sys.stdin.isatty():
@@ -95,7 +96,7 @@ class _Chat:
         self._messages.append({"role": "user", "content": text})
         try:
             made = decode(self._session, self._messages, self._max_tokens, shown=True)
-        except InputError as error:  # too long for the context, or what the template refuses
+        except (Error, ValueError) as error:  # too long for the context, or the template refuses
             self._messages.pop()
             say(str(error))
             return
@@ -115,10 +116,16 @@ class _Chat:
         elif name == "stats" and self._session.last:
             self._stats()
         elif name == "report" and self._session.last and rest.strip():
-            self._session.report(rest.strip())
+            self._report(rest.strip())
         else:
             say(_HELP)
         return True
+
+    def _report(self, file: str) -> None:
+        try:
+            self._session.report(file)
+        except OSError as error:
+            say(str(error))
 
     def _stats(self) -> None:
         assert self._session.last is not None

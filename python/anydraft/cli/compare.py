@@ -58,7 +58,7 @@ class Comparison:
         if self.identical:
             return "text identical"
         if not self.required:
-            return "same distribution, another sample (row drafts at a temperature > 0)"
+            return "same distribution, another sample (drawn drafts at a temperature > 0)"
         if self.near_tie:
             return (
                 f"text identical up to token {self.at}, a near tie (gap {self.gap:.1e}: rounding)"

@@ -45,7 +45,7 @@ def add(commands: Any) -> None:
     add_sampling_options(option, temperature=0.0)
     option("--max-tokens", type=int, default=256, metavar="N")
     option("--stop", action="append", default=[], metavar="TEXT", help="ends a text before this")
-    add_session_options(option)
+    add_session_options(parser)
     option("--compare", action="store_true", help="also decode plainly: speed-up, equal texts")
     option("--json", action="store_true", help="print one JSON object at the end instead")
     parser.set_defaults(run=run)

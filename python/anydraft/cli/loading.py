@@ -16,6 +16,8 @@ from anydraft.cli.terminal import say
 from anydraft.errors import InputError
 from anydraft.loading import describe, load_model
 
+MOST_THREADS = 1024
+
 
 def load(role: str, name: str, **options: Any) -> Any:
     """A model as `load_model` gives it; says what it loads, how long it took, and what it is."""
@@ -55,7 +57,12 @@ def add_model_options(option: Callable[..., Any], *, backend: str = "auto") -> N
 
 
 def load_target(args: argparse.Namespace) -> Any:
-    """The model of --target."""
+    """The model of --target.
+
+    Raises:
+        InputError: options that cannot be together, of the drafter too: nothing is loaded then.
+    """
+    _check(args)
     return _load("target", args.target, args, args.weights)
 
 
@@ -68,13 +75,7 @@ def load_drafter(args: argparse.Namespace) -> Any:
 
 def _load(role: str, name: str, args: argparse.Namespace, weights: str | None) -> Any:
     options: dict[str, Any] = {} if args.pack is None else {"pack": args.pack != "none"}
-    if options and (args.backend == "native" or weights):
-        raise InputError("[cli] expected --pack with --backend hf, got it for a native model")
-    if weights and args.backend == "hf":
-        raise InputError("[cli] expected --weights for a native model, got --backend hf")
     if args.threads is not None:
-        if args.threads < 1:
-            raise InputError(f"[cli] expected --threads >= 1, got {args.threads}")
         _core.set_threads(args.threads)
     backend = "hf" if options else args.backend
     if weights:
@@ -83,6 +84,29 @@ def _load(role: str, name: str, args: argparse.Namespace, weights: str | None) -
     if args.threads is not None and "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(args.threads)
     return model
+
+
+def _check(args: argparse.Namespace) -> None:
+    given = [("--weights", args.weights), ("--drafter-weights", args.drafter_weights)]
+    for name, weights in given:
+        if args.pack is not None and (args.backend == "native" or weights):
+            raise InputError("[cli] expected --pack with --backend hf, got it for a native model")
+        if weights and args.backend == "hf":
+            raise InputError(f"[cli] expected {name} for a native model, got --backend hf")
+    if args.drafter_weights and args.drafter in ("none", "lookup"):
+        raise InputError(
+            f"[cli] expected a model as the drafter with --drafter-weights, got {args.drafter}"
+        )
+    if args.threads is not None:
+        check_threads(args.threads)
+
+
+def check_threads(count: int) -> None:
+    """Raises:
+    InputError: none, or more than a machine has.
+    """
+    if not 1 <= count <= MOST_THREADS:
+        raise InputError(f"[cli] expected --threads in [1, {MOST_THREADS}], got {count}")
 
 
 class _Said(logging.Handler):

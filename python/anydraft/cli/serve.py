@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import os
 import sys
 from pathlib import Path
@@ -26,7 +27,7 @@ def add(commands: Any) -> None:
     option = parser.add_argument
     option("--target", required=True, metavar="MODEL", help="GGUF file, folder or name")
     option("--drafter", default="none", metavar="MODEL", help="file, folder, name, lookup, or none")
-    add_session_options(option, draft_length="auto")
+    add_session_options(parser, draft_length="auto")
     option("--host", default="127.0.0.1", help="default: this machine alone; 0.0.0.0: all may ask")
     option("--port", type=int, default=8000, help="0: any that is free")
     option("--name", metavar="NAME", help="what clients call the model (default: the file's name)")
@@ -74,15 +75,17 @@ def run(args: argparse.Namespace) -> int:
     from anydraft.serve import run as run_app
 
     options = ServerOptions(
-        name=args.name or _short(args.target),
+        name=_short(args.target) if args.name is None else args.name,
         drafter_name=_short(args.drafter),
         api_keys=_keys(args.api_key),
         cors_origins=tuple(args.cors_origin),
         max_active=args.max_active,
         max_queue=args.max_queue,
-        cache_bytes=None if args.cache_memory is None else int(args.cache_memory * 2**30),
+        cache_bytes=None
+        if args.cache_memory is None
+        else _bytes("--cache-memory", args.cache_memory, 2**30),
         default_max_tokens=args.max_tokens,
-        max_body_bytes=int(args.max_body * 2**20),
+        max_body_bytes=_bytes("--max-body", args.max_body, 2**20),
         request_timeout=args.request_timeout,
         queue_timeout=args.queue_timeout,
         read_timeout=args.read_timeout,
@@ -107,6 +110,12 @@ def run(args: argparse.Namespace) -> int:
 
 def _short(name: str) -> str:
     return Path(name).stem if name.endswith(".gguf") else Path(name).name or name
+
+
+def _bytes(option: str, count: float, unit: int) -> int:
+    if not 0 < count < math.inf:
+        raise InputError(f"[serve] expected {option} as a number > 0, got {count}")
+    return int(count * unit)
 
 
 def _keys(given: list[str]) -> tuple[str, ...]:

@@ -9,22 +9,28 @@ from typing import Any
 from anydraft import SamplingParams, SpeculativeSession
 from anydraft.bridges import NAMES
 from anydraft.cli.loading import add_model_options, load_drafter, load_target
+from anydraft.errors import InputError
+
+_LONGEST = 1 << 16  # draft length that the engine takes
 
 
-def add_session_options(option: Callable[..., Any], *, draft_length: Any = 4) -> None:
-    """Add what `make_session` reads, beside --target and --drafter."""
+def add_session_options(parser: argparse.ArgumentParser, *, draft_length: Any = 4) -> None:
+    """Add what `make_session` reads, beside --target and --drafter.
+
+    draft_length: where none is given.
+    """
+    option = parser.add_argument
+    parser.set_defaults(usual_draft_length=draft_length)
     option(
         "--draft-length",
         type=length_or_auto,
-        default=draft_length,
         metavar="N",
         help="most tokens proposed a round; auto: by the text's own past (default: "
         f"{draft_length})",
     )
     option(
         "--draft-confidence",
-        type=lambda text: text if text == "auto" else float(text),
-        default="auto",
+        type=confidence_or_auto,
         metavar="P",
         help="a draft goes no further where the drafter is less sure of it; 0: all of its length "
         "(default: 0.3 at a fixed length)",
@@ -49,16 +55,48 @@ def sampling_of(args: argparse.Namespace) -> SamplingParams:
 
 
 def make_session(args: argparse.Namespace, sampling: SamplingParams) -> SpeculativeSession:
-    """Loads the models of --target and --drafter."""
+    """Loads the models of --target and --drafter.
+
+    Raises:
+        InputError: options that cannot be, before anything is loaded.
+    """
+    _check(args)
+    length, confidence = args.draft_length, args.draft_confidence
     return SpeculativeSession(
         load_target(args),
         load_drafter(args),
         bridge=args.bridge,
-        draft_length=args.draft_length,
-        draft_confidence=args.draft_confidence,
+        draft_length=args.usual_draft_length if length is None else length,
+        draft_confidence="auto" if confidence is None else confidence,
         sampling=sampling,
     )
 
 
+def _check(args: argparse.Namespace) -> None:
+    length, confidence = args.draft_length, args.draft_confidence
+    if args.drafter == "none" and length is not None:
+        raise InputError("[cli] expected a drafter with --draft-length, got --drafter none")
+    if args.drafter in ("none", "lookup") and confidence is not None:
+        raise InputError(
+            "[cli] expected a model as the drafter with --draft-confidence, got --drafter "
+            f"{args.drafter}"
+        )
+    if isinstance(length, int) and not 0 <= length <= _LONGEST:
+        raise InputError(f"[cli] expected --draft-length in [0, {_LONGEST}], got {length}")
+    if isinstance(confidence, float) and not 0 <= confidence <= 1:
+        raise InputError(f"[cli] expected --draft-confidence in [0, 1], got {confidence}")
+
+
 def length_or_auto(text: str) -> Any:
-    return text if text == "auto" else int(text)
+    return _or_auto(text, int, "a whole number")
+
+
+def confidence_or_auto(text: str) -> Any:
+    return _or_auto(text, float, "a number")
+
+
+def _or_auto(text: str, kind: type, named: str) -> Any:
+    try:
+        return text if text == "auto" else kind(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected {named} or auto, got {text!r}") from None

@@ -11,6 +11,7 @@ from typing import Any
 
 from anydraft import VocabularyMap
 from anydraft.bridges import NAMES
+from anydraft.cli.session import confidence_or_auto
 from anydraft.cli.terminal import say
 from anydraft.errors import InputError
 from anydraft.vllm.batch_drafter import choose_bridge
@@ -39,7 +40,7 @@ def add(commands: Any) -> None:
     option("--bridge", choices=NAMES)
     option("--verifier", choices=VERIFIERS)
     option("--draft-length", type=int, metavar="N", help="drafter tokens of a round")
-    option("--draft-confidence", type=float, metavar="P")
+    option("--draft-confidence", type=confidence_or_auto, metavar="P")
     option("--backend", choices=["auto", "native", "hf"], help="of the drafter")
     option("--device", help="of the drafter")
     option("--weights", help="of a native drafter: int8, int4, ...")

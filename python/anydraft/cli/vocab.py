@@ -66,9 +66,7 @@ def export(vocabulary: Vocabulary, file: Path) -> int:
 
 def read(name: str, kind: str | None) -> Vocabulary:
     """The vocabulary of a folder or of a file."""
-    path = Path(name).expanduser()
-    file = path / "tokenizer.json" if path.is_dir() else path
-    return Vocabulary.from_file(file, kind=kind, fallback=is_installed())
+    return Vocabulary.from_file(Path(name).expanduser(), kind=kind, fallback=is_installed())
 
 
 def byte_strings(vocabulary: Vocabulary) -> set[bytes]:

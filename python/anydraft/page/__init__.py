@@ -18,7 +18,7 @@ from anydraft.errors import InputError
 from anydraft.loading import describe
 
 if TYPE_CHECKING:
-    from anydraft.request import RequestHandle
+    from anydraft.request import Event, GenerationStats, RequestHandle
     from anydraft.session import SpeculativeSession
 
 _VIEW = Path(__file__).with_name("view.html")
@@ -57,6 +57,17 @@ def write_report(
     Path(path).write_text(text, encoding="utf-8", errors="replace")
 
 
+def shown_tokens(events: Sequence[Event]) -> list[list[Any]]:
+    """Tokens as view.html reads them, out of a report and from the server."""
+    return [[event.text, event.origin, event.source] for event in events]
+
+
+def shown_stats(stats: GenerationStats) -> dict[str, Any]:
+    """A text's counts, likewise."""
+    names = ("tokens", "target_calls", "draft_calls", "drafted", "accepted", "bridge", "seconds")
+    return {name: getattr(stats, name) for name in names}
+
+
 def _report(session: SpeculativeSession, runs: Sequence[RequestHandle]) -> dict[str, Any]:
     drafter = session.drafter
     named = drafter if isinstance(drafter, str) else drafter and describe(drafter)
@@ -74,12 +85,11 @@ def _report(session: SpeculativeSession, runs: Sequence[RequestHandle]) -> dict[
 
 def _run(session: SpeculativeSession, handle: RequestHandle) -> dict[str, Any]:
     made = handle.generation
-    names = ("tokens", "target_calls", "draft_calls", "drafted", "accepted", "bridge", "seconds")
     return {
         "prompt": _prompt_text(session, handle.prompt),
-        "tokens": [[event.text, event.origin, event.source] for event in handle.history],
+        "tokens": shown_tokens(handle.history),
         "finish_reason": made.finish_reason or "",
-        "stats": {name: getattr(made.stats, name) for name in names},
+        "stats": shown_stats(made.stats),
     }
 
 

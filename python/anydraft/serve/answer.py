@@ -110,7 +110,7 @@ class Answer(Response):
             await self._refuse(ApiError(400, str(error)))
             return "400"
         except Exception as error:
-            log.error("%s: %s", self._style.id, describe(error, self._serving.options))
+            log.error("%s: %s", self._style.id, told_for_log(error, self._serving.options))
             await self._refuse(ApiError(500, f"the model failed: {type(error).__name__}"))
             return "500"
         return "200"
@@ -231,7 +231,7 @@ async def _all(calls: Any) -> AsyncGenerator[list[asyncio.Future[None]], None]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def describe(error: BaseException, options: ServerOptions) -> str:
+def told_for_log(error: BaseException, options: ServerOptions) -> str:
     """An error for the log: its message may have something of a prompt."""
     frames = "".join(traceback.format_tb(error.__traceback__))
     message = f": {error}" if options.log_prompts else ""

@@ -15,10 +15,10 @@ from starlette.responses import JSONResponse, Response
 
 from anydraft import __version__
 from anydraft.async_session import AsyncSession
-from anydraft.loading import describe as describe_model
+from anydraft.loading import describe
 from anydraft.page import live_page
 from anydraft.serve.admission import Admission
-from anydraft.serve.answer import Answer, Serving, describe
+from anydraft.serve.answer import Answer, Serving, told_for_log
 from anydraft.serve.errors import ApiError
 from anydraft.serve.http import check_key, read_body
 from anydraft.serve.logprobs import TokenTexts
@@ -188,13 +188,13 @@ class _Endpoints:
         return JSONResponse(error.body, error.status, headers=error.headers)
 
     async def _failed(self, _: Request, error: Exception) -> Response:
-        log.error("%s", describe(error, self._options))
+        log.error("%s", told_for_log(error, self._options))
         return JSONResponse(ApiError(500, "the server failed").body, 500)
 
     def _described(self) -> dict[str, Any]:
         drafter = self._session.drafter
-        named = drafter if isinstance(drafter, str) else drafter and describe_model(drafter)
-        target = describe_model(self._session.target)
+        named = drafter if isinstance(drafter, str) else drafter and describe(drafter)
+        target = describe(self._session.target)
         return {
             "target": target,
             "drafter": named,

@@ -38,8 +38,11 @@ def _message(given: Json, where: str) -> Json:
     made: Json = {key: value for key, value in given.items() if key not in _EMPTY}
     made["role"] = "system" if role == "developer" else role
     made["content"] = _content(given.get("content"), where)
-    if given.get("tool_calls"):
-        made["tool_calls"] = [_tool_call(call, where) for call in given["tool_calls"]]
+    if (calls := given.get("tool_calls")) is not None:
+        if not isinstance(calls, list):
+            raise ApiError(400, f"{where}.tool_calls: expected a list, got "
+                           f"{type(calls).__name__}", param=f"{where}.tool_calls")  # fmt: skip
+        made["tool_calls"] = [_tool_call(call, where) for call in calls]
     return made
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
+from anydraft.checks import number, whole_number
 from anydraft.errors import InputError
 
 ToolFormat: TypeAlias = Literal["auto", "hermes", "llama3", "mistral", "none"]
@@ -51,16 +52,37 @@ class ServerOptions:
     log_prompts: bool = False
 
     def __post_init__(self) -> None:
+        self._check_texts()
         for name in ("max_active", "default_max_tokens", "max_body_bytes"):
-            if getattr(self, name) < 1:
-                raise InputError(f"[serve] expected {name} >= 1, got {getattr(self, name)}")
+            whole_number(getattr(self, name), "serve", name, 1)
+        whole_number(self.max_queue, "serve", "max_queue")
+        if self.cache_bytes is not None:
+            whole_number(self.cache_bytes, "serve", "cache_bytes", 1)
         for name in ("request", "queue", "read", "write", "drain"):
             seconds = getattr(self, f"{name}_timeout")
-            if not seconds > 0:
+            if number(seconds, "serve", f"{name}_timeout") <= 0:
                 raise InputError(f"[serve] expected {name}_timeout > 0, got {seconds}")
-        if self.max_queue < 0:
-            raise InputError(f"[serve] expected max_queue >= 0, got {self.max_queue}")
-        if not all(self.api_keys):
-            raise InputError("[serve] expected API keys that are not empty")
-        if self.cache_bytes is not None and self.cache_bytes < 1:
-            raise InputError(f"[serve] expected cache_bytes >= 1, got {self.cache_bytes}")
+        if self.tool_format not in (formats := get_args(ToolFormat)):
+            raise InputError(
+                f"[serve] expected tool_format out of {', '.join(formats)}, got "
+                f"{self.tool_format!r}"
+            )
+        if not isinstance(self.log_prompts, bool):
+            raise InputError(
+                f"[serve] expected log_prompts true or false, got {self.log_prompts!r}"
+            )
+
+    def _check_texts(self) -> None:
+        if not isinstance(self.name, str) or not self.name:
+            raise InputError(
+                f"[serve] expected name as a text that is not empty, got {self.name!r}"
+            )
+        if not isinstance(self.drafter_name, str):
+            raise InputError(f"[serve] expected drafter_name as a text, got {self.drafter_name!r}")
+        # What a key was is told to nobody: an error goes to a log.
+        for name, many in (("api_keys", self.api_keys), ("cors_origins", self.cors_origins)):
+            if not isinstance(many, tuple | list):  # the letters of a text are texts too
+                kind = type(many).__name__
+                raise InputError(f"[serve] expected {name} as a tuple of texts, got a {kind}")
+            if not all(isinstance(one, str) and one for one in many):
+                raise InputError(f"[serve] expected {name} as texts that are not empty")

@@ -34,7 +34,7 @@ class PromptReader:
         self._context: int | None = getattr(target, "context_length", None)
         self._default = default_max_tokens
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="anydraft-prompts")
-        self.takes_chats = hasattr(target, "chat") and getattr(target, "template", "") is not None
+        self.takes_chats = _takes_chats(target)
         self.tool_format = format_of(_template(target)) if tool_format == "auto" else tool_format
 
     def close(self) -> None:
@@ -112,6 +112,15 @@ class PromptReader:
                 code="context_length_exceeded",
             )
         return min(self._default, left) if wanted is None else wanted
+
+
+def _takes_chats(target: Any) -> bool:
+    """A target that has `chat` but neither attribute takes them in its own way."""
+    if not hasattr(target, "chat"):
+        return False
+    if hasattr(target, "tokenizer"):  # of transformers
+        return bool(getattr(target.tokenizer, "chat_template", None))
+    return getattr(target, "template", "") is not None
 
 
 def _template(target: Any) -> str:

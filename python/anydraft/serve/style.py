@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from anydraft.page import shown_stats, shown_tokens
 from anydraft.request import Event, GenerationStats
 from anydraft.serve import logprobs
 from anydraft.serve.logprobs import TokenTexts
@@ -114,7 +115,7 @@ class Style:
                 delta["tool_calls"] = [{"index": i, **call.as_json()} for i, call in calls]
         more = ""
         if self._origins and choice.stats:
-            more = f',"anydraft":{_dumps({"stats": _stats(choice.stats)})}'
+            more = f',"anydraft":{_dumps({"stats": shown_stats(choice.stats)})}'
         reason = _dumps(choice.reason)
         return self._chunk(choice, _dumps(delta), "null", reason, more)
 
@@ -136,8 +137,7 @@ class Style:
     def _told_origins(self, events: Sequence[Event]) -> str:
         if not self._origins:
             return ""
-        tokens = [[event.text, event.origin, event.source] for event in events]
-        return f',"anydraft":{_dumps({"tokens": tokens})}'
+        return f',"anydraft":{_dumps({"tokens": shown_tokens(events)})}'
 
     def _logprobs_of(self, choice: Choice, events: Sequence[Event]) -> Any:
         if self.chat:
@@ -164,8 +164,8 @@ class Style:
         made["logprobs"] = self._logprobs_of(choice, choice.events) if self._logprobs else None
         made["finish_reason"] = choice.reason
         if self._origins and choice.stats:
-            tokens = [[event.text, event.origin, event.source] for event in choice.events]
-            made["anydraft"] = {"tokens": tokens, "stats": _stats(choice.stats)}
+            tokens, stats = shown_tokens(choice.events), shown_stats(choice.stats)
+            made["anydraft"] = {"tokens": tokens, "stats": stats}
         return made
 
     @property
@@ -177,8 +177,3 @@ def _usage(choices: Sequence[Choice]) -> dict[str, int]:
     prompts = {id(choice.prompt): len(choice.prompt) for choice in choices}  # n texts share one
     prompt, new = sum(prompts.values()), sum(choice.tokens for choice in choices)
     return {"prompt_tokens": prompt, "completion_tokens": new, "total_tokens": prompt + new}
-
-
-def _stats(stats: GenerationStats) -> dict[str, Any]:
-    names = ("tokens", "target_calls", "draft_calls", "drafted", "accepted", "bridge", "seconds")
-    return {name: getattr(stats, name) for name in names}

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from anydraft.serve.options import ToolFormat
+from anydraft.stops import StopStrings
 
 _OPENERS = {"hermes": "<tool_call>", "mistral": "[TOOL_CALLS]", "llama3": "<|python_tag|>"}
 _DECODER = json.JSONDecoder()
@@ -59,6 +60,7 @@ class ToolSplitter:
     def __init__(self, form: ToolFormat) -> None:
         self._form = form
         self._opener = _OPENERS[form]
+        self._begun = StopStrings([self._opener])._begun  # bytes of ASCII, so as many letters
         self._held = ""  # may begin a call, or is behind one's beginning
         self._opened = False
         self._shown = False
@@ -77,7 +79,7 @@ class ToolSplitter:
         if at >= 0:
             self._opened = True
         else:
-            at = len(self._held) - _begun(self._held, self._opener)
+            at = len(self._held) - self._begun(self._held.encode("utf-8", "replace"))
         out, self._held = self._held[:at], self._held[at:]
         self._shown = self._shown or bool(out)
         return out
@@ -91,12 +93,6 @@ class ToolSplitter:
             return self._held, []
         rest, found = calls
         return rest, [ToolCall(_id(self._form), name, _text(args)) for name, args in found]
-
-
-def _begun(text: str, marker: str) -> int:
-    """The length of the longest end of `text` that begins `marker`."""
-    sizes = range(min(len(marker) - 1, len(text)), 0, -1)
-    return next((size for size in sizes if marker.startswith(text[-size:])), 0)
 
 
 Found = tuple[str, list[tuple[str, Any]]]

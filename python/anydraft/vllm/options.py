@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
-from anydraft.bridges import NAMES
+from anydraft.bridges import CERTAIN, NAMES
+from anydraft.checks import number
 from anydraft.errors import InputError
 
 VERIFIERS = ("block", "traversal", "top_down")
+_OF_MODELS = ("bridge", "draft_confidence", "verifier", "backend", "device", "weights")
 
 
 @dataclass(frozen=True)
@@ -23,8 +25,10 @@ class Options:
             "tli" with one of our workers and "slem" without.
         draft_length: drafter tokens of a round; None: num_speculative_tokens, and one more for
             slem, which holds back the token that a text ends in.
-        draft_confidence: as `SpeculativeSession`'s.
-        verifier: of drafts that are drawn: block, traversal or top_down.
+        draft_confidence: as `SpeculativeSession`'s at a fixed draft length: "auto" is 0.3; of a
+            model alone.
+        verifier: of drafts that are drawn, which a model's alone can be: block, traversal or
+            top_down.
         backend, device, weights: of the drafter, as `load_model` and `native.load` take them.
         cache_tokens: most tokens of text, of all requests together, that the drafter keeps caches
             of. Requests beyond it are served without drafts.
@@ -35,7 +39,7 @@ class Options:
     drafter: str
     bridge: str = "auto"
     draft_length: int | None = None
-    draft_confidence: float = 0.0
+    draft_confidence: float | Literal["auto"] = "auto"
     verifier: str = "block"
     backend: str = "auto"
     device: str = "auto"
@@ -55,10 +59,11 @@ class Options:
         known = {field.name for field in fields(cls)}
         if unknown := sorted(set(given) - known):
             _fail(f"options out of {', '.join(sorted(known))}", ", ".join(unknown))
-        options = cls(**given)
-        options._check_kinds()
-        options._check_together()
-        return options
+        return cls(**given)
+
+    def __post_init__(self) -> None:
+        self._check_kinds()
+        self._check_together()
 
     @property
     def has_model(self) -> bool:
@@ -88,18 +93,23 @@ class Options:
             _fail("cache_tokens >= 1", self.cache_tokens)
         if not isinstance(self.greedy_only, bool):
             _fail("greedy_only true or false", self.greedy_only)
-        confidence = self.draft_confidence
-        if isinstance(confidence, bool) or not isinstance(confidence, int | float):
-            _fail("a number as draft_confidence", confidence)
+        if self.draft_confidence == "auto":
+            return
+        if not 0 <= number(self.draft_confidence, "anydraft.vllm", "draft_confidence") <= 1:
+            _fail('draft_confidence in [0, 1] or "auto"', self.draft_confidence)
 
     def _check_together(self) -> None:
         if self.has_model:
+            if self.bridge in CERTAIN and self.verifier != Options.verifier:
+                _fail(
+                    f"no verifier with bridge {self.bridge!r}, whose drafts are certain",
+                    self.verifier,
+                )
             return
         changed = [
             field.name
             for field in fields(self)
-            if field.name in ("bridge", "backend", "device", "weights")
-            and getattr(self, field.name) != field.default
+            if field.name in _OF_MODELS and getattr(self, field.name) != field.default
         ]
         if changed:
             _fail(f"no options of a model with drafter {self.drafter!r}", ", ".join(changed))
