@@ -193,7 +193,12 @@ def test_the_host_is_lossless() -> None:
     )
     place = torch.tensor([16, 4, 1])
     runs = 4000
-    for options in ({"draft_length": 2}, {"tree": "2,1", "scheme": "spechub"}, {"bridge": "slem"}):
+    for options in (
+        {"draft_length": 2},
+        {"tree": "2,1", "scheme": "spechub"},
+        {"bridge": "slem"},
+        {"verifier": "multipath", "tree": "3,1"},  # equal children are one node with several paths
+    ):
         counts = torch.zeros(64, dtype=torch.int64)
         for first in range(0, runs, 500):
             seeds = range(first, first + 500)
@@ -251,3 +256,15 @@ def test_the_example_in_cpp(changed: Path, tmp_path: Path) -> None:
     assert text == plain.text
     assert told.startswith(f"{len(plain.tokens)} tokens in ")
     assert int(told.split()[3]) <= len(plain.tokens)
+
+
+@pytest.mark.parametrize("bridge", ["same", "slem"])
+def test_the_drafter_by_itself_takes_any_bridge(bridge: str) -> None:
+    """The guide's example, also where drafts are certain and have no logits."""
+    pytest.importorskip("torch")
+    names: dict[str, Any] = {"__name__": "page"}
+    for block in blocks_of(ROOT / "docs" / "guides" / "async-and-drafter.md"):
+        code = block.code.replace("draft_length=4", f'draft_length=4, bridge="{bridge}"')
+        exec(compile(code, block.name, "exec"), names)
+    assert names["drafts"].bridge == bridge
+    assert (names["draft"].logits is None) == (bridge == "slem")
