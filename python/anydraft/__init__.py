@@ -14,13 +14,21 @@ from anydraft.errors import (
     VocabularyError,
 )
 from anydraft.model import Model
-from anydraft.penalties import LogitsProcessor, Penalties
+from anydraft.penalties import LogitsProcessor
 from anydraft.request import Event, Generation, GenerationStats, RequestHandle, TokenLogprobs
 from anydraft.sampling import SamplingParams
 from anydraft.session import SpeculativeSession
 from anydraft.stateless import stateless
 from anydraft.text import Text
-from anydraft.verification import VerifyResult, logits_of, probs, sample, verifiers, verify
+from anydraft.verification import (
+    VerifyResult,
+    logits_of,
+    probs,
+    sample,
+    verifiers,
+    verify,
+    verify_chain,
+)
 from anydraft.vocabulary import Vocabulary, VocabularyMap
 
 __all__ = [
@@ -37,7 +45,6 @@ __all__ = [
     "LogitsProcessor",
     "Model",
     "NonFiniteLogitsError",
-    "Penalties",
     "Proposal",
     "RequestHandle",
     "SamplingParams",
@@ -62,4 +69,5 @@ __all__ = [
     "threads",
     "verifiers",
     "verify",
+    "verify_chain",
 ]

@@ -195,6 +195,10 @@ class DrafterOptions:
         expect: collections.abc.Callable[[list[int]], collections.abc.Sequence[int]] | None = None,
         random_source: RandomSource | None = None,
     ) -> None: ...
+    @property
+    def draft_cost(self) -> float: ...
+    @property
+    def row_costs(self) -> list[float]: ...
 
 class LogitChanges:
     """
@@ -443,7 +447,7 @@ def set_threads(count: int) -> None:
     or requests use more than one; results do not depend on the count. The threads sleep when idle.
 
     Raises:
-        InputError: a negative count.
+        InputError: a negative count, or one above 1024.
 
     >>> import anydraft
     >>> anydraft.set_threads(2)

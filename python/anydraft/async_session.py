@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
 
+from anydraft.checks import whole_number
 from anydraft.errors import Error, InputError
 from anydraft.prompts import Prompt
 from anydraft.request import Event, Generation, RequestHandle
@@ -52,7 +53,10 @@ class AsyncRequest:
 
         Raises:
             What ended the request before its time.
+            InputError: `most` below 1.
         """
+        if most is not None:
+            most = whole_number(most, "AsyncRequest.take", "most", 1)
         while True:
             self.news.clear()
             if events := self.handle.take(most):
@@ -94,10 +98,8 @@ class AsyncSession:
     def __init__(self, session: SpeculativeSession, *, ahead: int = 64) -> None:
         if not isinstance(session, SpeculativeSession):
             raise InputError(f"[AsyncSession] expected a SpeculativeSession, got {session!r}")
-        if isinstance(ahead, bool) or not isinstance(ahead, int) or ahead < 1:
-            raise InputError(f"[AsyncSession] expected ahead >= 1, got {ahead!r}")
         self._session = session
-        self._ahead = ahead
+        self._ahead = whole_number(ahead, "AsyncSession", "ahead", 1)
         self._streams: dict[int, AsyncRequest] = {}
         self._engine = ThreadPoolExecutor(1, thread_name_prefix="anydraft")
         self._home: asyncio.AbstractEventLoop | None = None

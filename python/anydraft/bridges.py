@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, TypeGuard
 
 from anydraft import _core
+from anydraft.checks import MOST, number, row_costs_of, whole_number
 from anydraft.drafts import TreeShape, kind_number
 from anydraft.errors import InputError
 from anydraft.model import Model
 from anydraft.text import Text
 
+_USUAL = 4
+_MOST_NODES = 1 << 16  # of a draft
 _LONGEST = 15  # draft length "auto": with the root as many rows as a model's costs are known of
 _CONFIDENCE = 0.3  # "auto", where nothing else says when a chain ends
 _LIST = _core.bridges()
@@ -53,15 +56,15 @@ class Slrs:
     budget: int = 32
 
     def rule(self) -> _core.StopRule:
-        rule = self.stop_rule
+        rule, rows = self.stop_rule, whole_number(self.budget, "Slrs", "a draft budget", 0, MOST)
         if rule == "settled":
-            return _core.StopRule(tokens=0, rows=self.budget)
+            return _core.StopRule(tokens=0, rows=rows)
         if not isinstance(rule, int) or isinstance(rule, bool) or rule < 1:
             raise InputError(
                 '[Slrs] expected a stop rule of 1, 2, ... drafter tokens or "settled", got '
                 f"{rule!r}"
             )
-        return _core.StopRule(tokens=rule, rows=self.budget)
+        return _core.StopRule(tokens=whole_number(rule, "Slrs", "a stop rule", 1, MOST), rows=rows)
 
 
 Bridge: TypeAlias = str | Slrs  # a name out of NAMES
@@ -98,11 +101,6 @@ def choose_bridge(target: Any, drafter: Any, bridge: Any) -> str:
         )
     if name == "auto":
         name = "same" if equal else "auto"
-    if drafter is target and name != "same":
-        raise InputError(
-            f'[Session] expected two model objects for bridge "{name}", got one as target and '
-            "drafter: they would share a cache"
-        )
     return str(name)
 
 
@@ -121,37 +119,38 @@ def drafter_options(
     target: Any,
     drafter: Any,
     bridge: Any,
-    draft_length: int | Literal["auto"],
+    draft_length: int | Literal["auto"] | None,
     draft_confidence: float | Literal["auto"],
     tree: str | TreeShape | None,
     scheme: str,
     verifier: str,
-    draft_cost: float,
 ) -> tuple[str, _core.DrafterOptions]:
     """The bridge that is meant and the engine's options.
 
     Raises:
         InputError: options that cannot be together.
     """
-    if draft_length != "auto" and (not isinstance(draft_length, int) or draft_length < 0):
-        raise InputError(f'[Session] expected draft_length >= 0 or "auto", got {draft_length!r}')
+    auto = draft_length == "auto"
+    length = _length(draft_length, tree)
+    shape = TreeShape(()) if tree is None or length == 0 else TreeShape.parse(tree)
     name = choose_bridge(target, drafter, bridge)
-    shape = TreeShape(()) if tree is None else TreeShape.parse(tree)
     branches = shape.max_nodes > 0 or any(width > 1 for width in shape.widths)
+    if name in ("lookup", "text"):
+        _check_copied(name, draft_confidence, scheme, branches)
     if draft_confidence == "auto":  # a general stop rule draws from more than a row
         general = isinstance(bridge, Slrs) and bridge.stop_rule != 1
-        draft_confidence = 0.0 if draft_length == "auto" and not general else _CONFIDENCE
-    elif draft_confidence != 0 and branches:
+        draft_confidence = 0.0 if auto and not general else _CONFIDENCE
+    elif number(draft_confidence, "Session", "draft_confidence") != 0 and branches:
         raise InputError(
             f"[Session] expected draft_confidence 0 with a tree, which is drafted whole, got "
             f"{draft_confidence!r}"
         )
     return name, _core.DrafterOptions(
         bridge=name,
-        draft_length=_LONGEST if draft_length == "auto" else draft_length,
-        draft_cost=draft_cost,
-        row_costs=_row_costs(target) if draft_length == "auto" and drafter is not None else [],
-        auto_length=draft_length == "auto",
+        draft_length=length,
+        draft_cost=draft_cost(target, drafter),
+        row_costs=_row_costs(target) if auto and drafter is not None else [],
+        auto_length=auto,
         tree=_core.TreeShape(
             list(shape.widths), max_nodes=shape.max_nodes, depth=shape.depth, beam=shape.beam
         ),
@@ -162,6 +161,42 @@ def drafter_options(
         draft_context=getattr(drafter, "context_length", None) or 0,
         expect=_expected(drafter, target.vocabulary) if name == "text" else None,
     )
+
+
+def _length(draft_length: Any, tree: Any) -> int:
+    """Most tokens of a chain; 0: nothing is drafted, in trees neither."""
+    if draft_length is None:
+        return _USUAL
+    if draft_length == "auto":
+        return _LONGEST
+    try:
+        length = whole_number(draft_length, "Session", "draft_length")
+    except InputError:
+        raise InputError(
+            f'[Session] expected draft_length >= 0 or "auto", got {draft_length!r}'
+        ) from None
+    if length and tree is not None:
+        raise InputError(
+            f"[Session] expected draft_length or tree, which has a depth of its own, got "
+            f"{draft_length} and {tree!r}"
+        )
+    return whole_number(length, "Session", "draft_length", 0, _MOST_NODES)
+
+
+def _check_copied(name: str, draft_confidence: Any, scheme: str, branches: bool) -> None:
+    """Raises:
+    InputError: options that drafts without a model have no use for.
+    """
+    given = {
+        "draft_confidence": draft_confidence not in ("auto", 0),
+        "scheme": scheme != "iid",
+        "tree": branches,
+    }
+    if others := [option for option, is_given in given.items() if is_given]:
+        raise InputError(
+            f"[Session] expected no {' and no '.join(others)} with a drafter of {name}, which "
+            "proposes one certain chain"
+        )
 
 
 def _expected(text: Text, vocabulary: Any) -> Callable[[list[int]], list[int]]:
@@ -177,15 +212,12 @@ def _expected(text: Text, vocabulary: Any) -> Callable[[list[int]], list[int]]:
 
 def draft_cost(target: Any, drafter: Any) -> float:
     """A call of the drafter in calls of the target, from their `row_costs` where both have them."""
-    if not is_model(drafter):
-        return 0.15
-    own, theirs = (getattr(model, "row_costs", None) for model in (drafter, target))
-    return float(own[1]) / float(theirs[1]) if own and theirs else 0.15
+    theirs = row_costs_of(target) if is_model(drafter) else None
+    own = None if theirs is None else row_costs_of(drafter)
+    return 0.15 if theirs is None or own is None else own[1] / theirs[1]
 
 
 def _row_costs(target: Any) -> list[float]:
     """Calls of the target on 0, 1, 2, … rows in calls on one; [] where it has no `row_costs`."""
-    costs = getattr(target, "row_costs", None)
-    if not isinstance(costs, Sequence) or len(costs) < 2 or not costs[1] > 0:
-        return []
-    return [float(cost) / float(costs[1]) for cost in costs]
+    costs = row_costs_of(target) or []
+    return [cost / costs[1] for cost in costs]

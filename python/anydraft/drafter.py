@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import operator
+import itertools
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 from anydraft import _core
 from anydraft.bridges import Bridge, drafter_options, is_model, settled_bridge
+from anydraft.checks import MOST, UINT32, token_ids, whole_number, whole_numbers
 from anydraft.drafts import Proposal, Trees, TreeShape
 from anydraft.errors import InputError
-from anydraft.model import check_model
+from anydraft.model import check_model, rows_of
 from anydraft.sampling import SamplingParams
 from anydraft.text import Text
 from anydraft.verification import VerifyResult
 from anydraft.vocabulary import Vocabulary
+
+# Names of the model's caches. Sessions count up from 0, and -2 is of measuring row costs.
+_CACHES = itertools.count(-3, -1)
 
 
 @dataclass(frozen=True)
@@ -92,8 +96,8 @@ class Drafter:
         draft_model: Any,
         *,
         bridge: Bridge = "auto",
-        draft_length: int = 4,
-        draft_confidence: float = 0.0,
+        draft_length: int | None = None,
+        draft_confidence: float | Literal["auto"] = 0.0,
         tree: str | TreeShape | None = None,
         scheme: str = "iid",
         verifier: str = "auto",
@@ -116,7 +120,6 @@ class Drafter:
             tree,
             scheme,
             verifier,
-            0.15,
         )
         self._model = draft_model
         self._width = target_vocabulary.size
@@ -124,7 +127,6 @@ class Drafter:
         self._core = _core.Drafter(target_vocabulary.table, table, options)
         self._numbers: dict[Hashable, int] = {}
         self._seeds: dict[int, int | None] = {}
-        self._next = 0
 
     def propose(
         self,
@@ -157,11 +159,12 @@ class Drafter:
         params = [sampling] * len(ids) if isinstance(sampling, SamplingParams) else sampling
         most = _lengths(remaining, len(ids))
         _check_call(ids, contexts, params, most, draft_sampling)
-        texts = [_text(context) for context in contexts]
+        texts = [token_ids(context, "Drafter", "contexts") for context in contexts]
+        ends = token_ids(stop, "Drafter", "stop")
         new = [id for id in ids if id not in self._numbers]
         try:
             for id, one in zip(ids, params, strict=True):
-                self._add(id, one, draft_sampling, stop)
+                self._add(id, one, draft_sampling, ends)
             for id, text, left in zip(ids, texts, most, strict=True):
                 self._core.propose(self._numbers[id], text, left)
         except BaseException:
@@ -171,12 +174,12 @@ class Drafter:
         numbers = [self._numbers[id] for id in ids]
         while feeds := self._core.next(numbers):
             try:
-                logits = self._model(feeds)
-                logits = logits.detach().cpu() if hasattr(logits, "detach") else logits
+                logits = rows_of(self._model, feeds)
+                logits = logits.cpu() if hasattr(logits, "cpu") else logits
+                self._core.feed(feeds, logits)
             except BaseException:
                 self._core.failed(feeds)
                 raise
-            self._core.feed(feeds, logits)
         for number in numbers:
             self._core.check(number)
         width = self._width if dense else 0
@@ -187,7 +190,7 @@ class Drafter:
         ids: Sequence[Hashable],
         lengths: Sequence[int],
         target_logits: Any,
-        sampling: Sequence[SamplingParams],
+        sampling: SamplingParams | Sequence[SamplingParams],
         *,
         verifier: str = "traversal",
         requests: Sequence[int],
@@ -200,7 +203,7 @@ class Drafter:
             lengths: how many nodes of each draft, behind its root, the target was run on: the first
                 ones. Fewer than there are is lossless where their tokens have no say in it.
             target_logits: [sum of lengths + 1, vocab], CPU.
-            sampling: the target's, one each; seeds key the uniforms (None: 0).
+            sampling: the target's, one for all or one each; seeds key the uniforms (None: 0).
             requests, positions: [requests] keys of the uniforms.
 
         Returns:
@@ -209,7 +212,9 @@ class Drafter:
         Raises:
             InputError: an id that is unknown, arrays that do not fit each other.
         """
-        for one in sampling:
+        params = [sampling] * len(ids) if isinstance(sampling, SamplingParams) else sampling
+        _check_params(params)
+        for one in params:
             one.check_rows("Drafter.verify")
         try:
             numbers = [self._numbers[id] for id in ids]
@@ -219,7 +224,13 @@ class Drafter:
             ) from None
         return VerifyResult(
             *self._core.verify(
-                numbers, lengths, target_logits, sampling, verifier, requests, positions
+                numbers,
+                whole_numbers(lengths, "Drafter.verify", "lengths", MOST),
+                target_logits,
+                params,
+                verifier,
+                whole_numbers(requests, "Drafter.verify", "requests", UINT32),
+                whole_numbers(positions, "Drafter.verify", "positions", UINT32),
             )
         )
 
@@ -238,15 +249,15 @@ class Drafter:
         id: Hashable,
         params: SamplingParams,
         draft_sampling: SamplingParams | None,
-        stop: Sequence[int],
+        stop: tuple[int, ...],
     ) -> None:
         if id in self._numbers:
             return
         params = params.with_seed()
-        self._core.add(self._next, sampling=params, draft_sampling=draft_sampling, stop=list(stop))
-        self._numbers[id] = self._next
-        self._seeds[self._next] = params.seed
-        self._next += 1
+        number = next(_CACHES)
+        self._core.add(number, sampling=params, draft_sampling=draft_sampling, stop=stop)
+        self._numbers[id] = number
+        self._seeds[number] = params.seed
 
     def _draft(self, number: int, width: int) -> Draft:
         import numpy as np
@@ -262,9 +273,7 @@ class Drafter:
 def _check_call(
     ids: Sequence[Hashable], contexts: Any, params: Any, remaining: Any, draft_sampling: Any
 ) -> None:
-    for one in params if isinstance(params, Sequence) else [params]:
-        if not isinstance(one, SamplingParams):
-            raise InputError(f"[Drafter] expected SamplingParams as sampling, got {one!r}")
+    _check_params(params)
     if draft_sampling is not None:
         if not isinstance(draft_sampling, SamplingParams):
             raise InputError(
@@ -278,28 +287,13 @@ def _check_call(
         )
 
 
+def _check_params(params: Any) -> None:
+    for one in params if isinstance(params, Sequence) else [params]:
+        if not isinstance(one, SamplingParams):
+            raise InputError(f"[Drafter] expected SamplingParams as sampling, got {one!r}")
+
+
 def _lengths(remaining: Any, count: int) -> list[int]:
     """One for each request."""
-    try:
-        if hasattr(remaining, "__iter__"):
-            lengths = [operator.index(left) for left in remaining]
-        else:
-            lengths = [operator.index(remaining)] * count
-    except TypeError:
-        lengths = [-1]
-    if not all(left >= 0 for left in lengths):
-        raise InputError(f"[Drafter] expected remaining >= 0, got {remaining!r}")
-    return lengths
-
-
-def _text(context: Any) -> list[int]:
-    integers = getattr(getattr(context, "dtype", None), "kind", "") == "i" and context.ndim == 1
-    if integers and len(context) and context.min() >= 0 and context.max() < 2**31:
-        return list(context.tolist())  # a long context is checked at once
-    try:
-        text = [operator.index(token) for token in context]
-    except TypeError:
-        text = [-1]
-    if not all(0 <= token < 2**31 for token in text):
-        raise InputError(f"[Drafter] expected contexts of token ids, got {context!r}")
-    return text
+    each = remaining if hasattr(remaining, "__iter__") else [remaining] * count
+    return [min(whole_number(left, "Drafter", "remaining"), MOST) for left in each]

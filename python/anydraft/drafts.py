@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from anydraft import _core
+from anydraft.checks import MOST, whole_number, whole_numbers
 from anydraft.errors import InputError
 from anydraft.sampling import SamplingParams
 
@@ -148,11 +149,20 @@ class TreeShape:
     depth: int = 0
     beam: int = 0
 
+    def __post_init__(self) -> None:
+        for name in ("max_nodes", "depth", "beam"):
+            whole_number(getattr(self, name), "TreeShape", name, 0, MOST)
+        whole_numbers(self.widths, "TreeShape", "widths", MOST)
+
     @classmethod
     def parse(cls, text: str | TreeShape) -> TreeShape:
         """From "2x2x2" or "4,2,1,1"; or "dynamic:WIDTH,BEAM,DEPTH,NODES"."""
         if isinstance(text, TreeShape):
             return text
+        if not isinstance(text, str):
+            raise InputError(
+                f'[TreeShape] expected "2x2x2", a TreeShape or the like as tree, got {text!r}'
+            )
         dynamic, _, numbers = text.rpartition("dynamic:")
         parts = numbers.replace("x", ",").split(",")
         if not all(part.strip().isdigit() for part in parts) or dynamic:

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from anydraft.errors import InputError
+from anydraft.errors import InputError, UnsupportedTokenizerError, VocabularyError
 from anydraft.gguf_metadata import GGUF_MAGIC
 
 Backend = Literal["auto", "native", "hf"]
@@ -53,8 +53,11 @@ def describe(model: Any) -> str:
 
 def _load(name: str | Path, backend: str, device: str, options: dict[str, Any]) -> tuple[Any, str]:
     """(the model, why it is not native where that was tried)."""
+    if str(name).endswith(".gguf") and not Path(name).is_file():
+        raise InputError(f"[load_model] expected a GGUF file, got {name}, which is none")
     is_gguf = isinstance(name, Path) and name.is_file() and _is_gguf(name)
-    on_cpu = device == "cpu" or (device == "auto" and (is_gguf or not _has_cuda()))
+    native = backend == "native" or is_gguf
+    on_cpu = device == "cpu" or (device == "auto" and (native or not _has_cuda()))
     if backend == "native" or (backend == "auto" and is_gguf):
         if not on_cpu:
             raise InputError(f"[load_model] expected device cpu for a native model, got {device}")
@@ -63,7 +66,7 @@ def _load(name: str | Path, backend: str, device: str, options: dict[str, Any]) 
     if backend == "auto" and on_cpu and isinstance(name, Path) and _knows(name, options):
         try:
             return _native(name, options), ""
-        except InputError as error:
+        except (InputError, UnsupportedTokenizerError, VocabularyError, FileNotFoundError) as error:
             why = f"not native: {error}"
     return _hf(name, device, options), why
 

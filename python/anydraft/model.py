@@ -21,7 +21,10 @@ class Model(Protocol):
     May also have `context_length` (int | None); `stop_tokens` (ids that end a text beside the
     vocabulary's eos and turn_end); `chat(messages) -> ids`; `forget(request)`, told when a
     request's cache is no longer wanted; `row_costs` (what a call on n rows costs, by n, in any
-    unit that target and drafter share).
+    unit that target and drafter share); `reuses_rows`.
+
+    The rows that it returns stay as they are until the target's next call for the request. A model
+    that writes into its buffers again before says `reuses_rows = True`, and they are copied.
 
     Raises:
         InputError: by a session, for what is no callable with a vocabulary.
@@ -46,6 +49,20 @@ class Model(Protocol):
     def vocabulary(self) -> Vocabulary: ...
 
     def __call__(self, feeds: list[Feed], /) -> Any: ...
+
+
+def rows_of(model: Any, feeds: list[Feed]) -> Any:
+    """What a model returns for these feeds, without gradients; a copy where it `reuses_rows`."""
+    rows = model(feeds)
+    rows = rows.detach() if hasattr(rows, "detach") else rows
+    if not getattr(model, "reuses_rows", False):
+        return rows
+    copy = getattr(rows, "clone", None) or getattr(rows, "copy", None)
+    if copy is not None or not hasattr(rows, "__dlpack__"):
+        return rows if copy is None else copy()
+    import torch
+
+    return torch.utils.dlpack.from_dlpack(rows).clone()
 
 
 def check_model(model: Any, role: str) -> None:

@@ -1,4 +1,4 @@
-"""What changes the target's logits by the text before them: penalties, masks, one's own function.
+"""One's own function of the text before them changes the target's logits.
 
 The target's distribution at every node of a draft tree becomes that of the changed row, with the
 node's own path as its text. So a speculative text still has exactly the distribution of decoding
@@ -8,12 +8,9 @@ nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from anydraft import _core
 from anydraft._core import Feed
 from anydraft.errors import InputError
 
@@ -33,93 +30,6 @@ tensor([-inf, 0.])
 """
 
 
-@dataclass(frozen=True)
-class Penalties:
-    """A logits processor with the usual penalties and masks, applied in this order.
-
-    Attributes:
-        repetition_penalty: > 0; logits of tokens in prompt or output are divided by it where
-            positive, else multiplied. 1: off. As transformers' and vLLM's (Keskar et al. 2019,
-            section 4.1, which leaves the sign out).
-        frequency_penalty: is taken off a logit for every time its token stands in the output, as
-            vLLM's.
-        presence_penalty: is taken off once where it stands there at all, as vLLM's.
-        bad_words_ids: sequences of ids; the last one of each is ruled out where the ones before it
-            end the text, as transformers'.
-        allowed_token_ids: all others are ruled out, as vLLM's; None: all are allowed.
-
-    Raises:
-        InputError: a repetition penalty <= 0, an empty mask, a negative id.
-
-    >>> import torch
-    >>> Penalties(repetition_penalty=2.0, presence_penalty=1.0)([0], [1], torch.ones(3))
-    tensor([ 0.5000, -0.5000,  1.0000])
-    """
-
-    repetition_penalty: float = 1.0
-    frequency_penalty: float = 0.0
-    presence_penalty: float = 0.0
-    bad_words_ids: Sequence[Sequence[int]] = ()
-    allowed_token_ids: Sequence[int] | None = None
-
-    def __post_init__(self) -> None:
-        if not self.repetition_penalty > 0:
-            raise InputError(
-                f"[Penalties] expected repetition_penalty > 0, got {self.repetition_penalty}"
-            )
-        if not all(self.bad_words_ids):
-            raise InputError("[Penalties] expected bad_words_ids of at least one id each, got none")
-        if self.allowed_token_ids is not None and not self.allowed_token_ids:
-            raise InputError("[Penalties] expected allowed_token_ids or None, got none of them")
-        least, _ = self._range
-        if least < 0:
-            raise InputError(f"[Penalties] expected token ids >= 0, got {least}")
-
-    @cached_property
-    def _range(self) -> tuple[int, int]:
-        """The least and the largest id whose logit is ruled out or let stand."""
-        ids = [*(word[-1] for word in self.bad_words_ids), *(self.allowed_token_ids or ())]
-        return min(ids, default=0), max(ids, default=0)
-
-    def changes(self) -> _core.LogitChanges:
-        """The same for the engine, which then asks nobody row by row."""
-        allowed = self.allowed_token_ids
-        return _core.LogitChanges(
-            repetition_penalty=self.repetition_penalty,
-            frequency_penalty=self.frequency_penalty,
-            presence_penalty=self.presence_penalty,
-            bad_words=[list(word) for word in self.bad_words_ids],
-            allowed=None if allowed is None else list(allowed),
-        )
-
-    def __call__(self, prompt: Sequence[int], output: Sequence[int], row: Any) -> Any:
-        """row: torch.float32 [vocab], changed in place and returned.
-
-        Raises:
-            InputError: an id that the row has no logit for.
-        """
-        import torch
-
-        _, most = self._range
-        if most >= len(row):
-            raise InputError(f"[Penalties] expected token ids < {len(row)} (logits), got {most}")
-        text = [*prompt, *output]
-        if self.repetition_penalty != 1:
-            seen = _known({*text}, row)
-            at, by = row[seen], self.repetition_penalty
-            row[seen] = torch.where(at < 0, at * by, at / by)
-        if self.frequency_penalty or self.presence_penalty:
-            ids, counts = torch.unique(_known(output, row), return_counts=True)
-            row[ids] -= self.frequency_penalty * counts + self.presence_penalty
-        for *before, last in self.bad_words_ids:
-            if text[len(text) - len(before) :] == before:
-                row[last] = -torch.inf
-        if self.allowed_token_ids is not None:
-            allowed = torch.tensor(self.allowed_token_ids, device=row.device)
-            row = torch.full_like(row, -torch.inf).index_copy(0, allowed, row[allowed])
-        return row
-
-
 def process_all(engine: Any, work: Any, handles: Mapping[int, Any], logits: Any) -> Any:
     """The target's rows of a call as its requests' processors change them; a request whose
     processor throws has its `error`, and the engine passes it over."""
@@ -137,13 +47,6 @@ def process_all(engine: Any, work: Any, handles: Mapping[int, Any], logits: Any)
             handle.error = error
             engine.drop(work, feed.request)
     return rows
-
-
-def _known(ids: Iterable[int], row: Any) -> Any:
-    """Those that the row has a logit for, where it is."""
-    import torch
-
-    return torch.tensor([i for i in ids if i < len(row)], dtype=torch.int64, device=row.device)
 
 
 def torch_rows(rows: Any) -> Any:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import operator
+import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
+from anydraft.checks import token_ids
 from anydraft.errors import InputError, UnsupportedTokenizerError
+from anydraft.sampling import SamplingParams, check_sampling
 from anydraft.vocabulary import Vocabulary
 
 Message: TypeAlias = Mapping[str, Any]
@@ -42,36 +44,56 @@ def one_for_each(option: Any, count: int, name: str) -> list[Any]:
     return each
 
 
+def requests_of(
+    prompts: Any, sampling: Any, default: SamplingParams, max_tokens: Any, processors: Any
+) -> Iterator[tuple[Any, SamplingParams, Any, Any, range]]:
+    """(prompt, parameters, most tokens, logits processor, random streams) of each prompt."""
+    count = len(prompts)
+    own = isinstance(sampling, Sequence)  # these need no streams to tell draws apart
+    each = zip(
+        prompts,
+        one_for_each(sampling, count, "sampling"),
+        one_for_each(max_tokens, count, "max_tokens"),
+        one_for_each(processors, count, "logits_processor"),
+        strict=True,
+    )
+    for i, (prompt, params, most, processor) in enumerate(each):
+        check_sampling(params, "sampling")
+        params = params or default
+        first = 0 if own else i * params.n
+        yield prompt, params, most, processor, range(first, first + params.n)
+
+
 def prompt_ids(
     model: Any, prompt: Any, *, specials: bool | None = None, **template: Any
 ) -> list[int]:
     """The target's ids of one prompt.
 
     Args:
-        specials: the text of a special token becomes the token (True), or stays text (False). None:
-            it stays text, with a warning where a text looks as if a template had made it.
-        template: arguments of the chat template (tools=, continue_final_message=, …).
+        specials: of text: that of a special token becomes the token (True), or stays text (False).
+            None: it stays text, with a warning where it looks as if a template had made it.
+        template: arguments of the chat template of messages (tools=, continue_final_message=, …).
 
     Raises:
         InputError: a prompt that is none.
     """
-    if hasattr(model, "decoder_prompt"):  # an encoder reads the prompt; the text starts elsewhere
+    if template and hasattr(model, "decoder_prompt"):
+        raise InputError("[generate] expected no template: an encoder reads this target's prompt")
+    if hasattr(model, "decoder_prompt"):  # the text starts elsewhere
         return list(model.decoder_prompt(prompt))
-    if isinstance(prompt, str):
-        return _text_ids(model.vocabulary, prompt, specials)
-    is_list(prompt)
-    if len(prompt) and isinstance(prompt[0], Mapping):
+    text = isinstance(prompt, str)
+    if not text and not is_list(prompt) and len(prompt) and isinstance(prompt[0], Mapping):
         if not hasattr(model, "chat"):
             raise InputError("[generate] expected text or ids: this target has no chat template")
         return list(model.chat(prompt, **template))
-    try:
-        ids = [operator.index(token) for token in prompt]
-    except TypeError:
-        raise InputError(f"[generate] expected ids, text or messages, got {prompt!r}") from None
-    wrong = [token for token in ids if not -(1 << 31) <= token < 1 << 31]
-    if wrong:
-        raise InputError(f"[generate] expected prompt tokens in [0, 2^31), got {wrong[0]}")
-    return ids
+    if template:
+        raise InputError(f"[generate] expected chat messages with template, got {prompt!r}")
+    if text:
+        return _text_ids(model.vocabulary, prompt, specials)
+    ids, size = token_ids(prompt, "generate", "a prompt"), model.vocabulary.size
+    if max(ids, default=0) >= size:
+        raise InputError(f"[generate] expected prompt tokens in [0, {size}), got {max(ids)}")
+    return list(ids)
 
 
 def _text_ids(vocabulary: Vocabulary, text: str, specials: bool | None) -> list[int]:
@@ -88,9 +110,17 @@ def _text_ids(vocabulary: Vocabulary, text: str, specials: bool | None) -> list[
         warnings.warn(
             f"the prompt spells the special token {found}, which stays text; give specials=True to "
             "make it the token, or specials=False to say that text is meant",
-            stacklevel=3,
+            stacklevel=_level_of_caller(),
         )
     return prefix + _as_owner(vocabulary, text)
+
+
+def _level_of_caller() -> int:
+    """As `warnings.warn` counts: the first line outside of the package."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals["__name__"].startswith("anydraft."):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def _template_signs(vocabulary: Vocabulary, text: str) -> str | None:

@@ -79,7 +79,8 @@ class GenerationStats:
     the first token of its drafts would have had on the text, and its `worth`, tokens of a round per
     cost of it in plain target calls. `stopped` (a stop rule other than 1): mean share of the
     drafted distributions that the rule is known to have stopped; the rest stopped where the budget
-    ended. Much below 1: a larger budget (`Slrs`), or another bridge, may serve better.
+    ended. Much below 1: a larger budget (`Slrs`), or another bridge, may serve better. `draft_cost`
+    and `row_costs` are what the session's choices counted with.
 
     >>> stats = GenerationStats(tokens=6, target_calls=2, drafted=8, accepted=4)
     >>> stats.acceptance_rate, stats.accepted_per_call
@@ -97,6 +98,8 @@ class GenerationStats:
     bridge: str = ""
     stopped: float = 1.0
     bridges: dict[str, dict[str, float]] = field(default_factory=dict)
+    draft_cost: float = 0.0
+    row_costs: list[float] = field(default_factory=list)
 
     @property
     def acceptance_rate(self) -> float:
@@ -198,7 +201,9 @@ class RequestHandle(Iterator[Event]):
         self._stops = stop_strings
         self._held = b""
         self._asked_logprobs = logprobs
-        self._stats = GenerationStats(bridge=session.bridge)
+        self._stats = GenerationStats(
+            bridge=session.bridge, draft_cost=session.draft_cost, row_costs=session.row_costs
+        )
 
     def __next__(self) -> Event:
         self._collect()  # what an interrupt between the engine and here left behind

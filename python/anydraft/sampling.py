@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
-import operator
 import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from anydraft import _core, stops
+from anydraft.checks import MOST, number, token_ids, whole_number
 from anydraft.errors import InputError
 from anydraft.stops import Stop
 
@@ -22,7 +21,7 @@ class SamplingParams(_core.SamplingParams):
 
     Args:
         temperature: 0 is greedy, ties to the lowest id; else at least 1e-4.
-        top_k, top_p, min_p: off at 0, 1 and 0.
+        top_k, top_p, min_p: off at 0 (or -1), 1 and 0.
         seed: the same seed gives the same text on any run and in any batch. None: drawn.
         max_tokens: of the new text, at least 0.
         min_tokens: before so many, no token that ends the text is drawn, and no stop string is
@@ -59,31 +58,39 @@ class SamplingParams(_core.SamplingParams):
         max_tokens: int = 256,
         min_tokens: int = 0,
         n: int = 1,
-        stop: Stop = (),
-        stop_token_ids: Sequence[int] = (),
+        stop: Stop | None = (),
+        stop_token_ids: Sequence[int] | None = (),
         ignore_eos: bool = False,
         logprobs: int | None = None,
         repetition_penalty: float = 1.0,
         presence_penalty: float = 0.0,
         frequency_penalty: float = 0.0,
         logit_bias: Mapping[int, float] | None = None,
-        bad_words: Sequence[str | Sequence[int]] = (),
+        bad_words: Sequence[str | Sequence[int]] | None = (),
         allowed_token_ids: Sequence[int] | None = None,
     ) -> None:
-        numbers = (_number(temperature, "temperature"), _whole(top_k, "top_k", 0, _MOST))
-        super().__init__(*numbers, _number(top_p, "top_p"), _number(min_p, "min_p"), seed)
-        stops.split(stop)
+        super().__init__(
+            _number(temperature, "temperature"),
+            _whole(0 if top_k == -1 else top_k, "top_k", 0, MOST),
+            _number(top_p, "top_p"),
+            _number(min_p, "min_p"),
+            None if seed is None else _seed(seed),
+        )
+        if not isinstance(ignore_eos, bool):
+            raise InputError(
+                f"[SamplingParams] expected ignore_eos True or False, got {ignore_eos!r}"
+            )
         allowed = (
             None if allowed_token_ids is None else _ids(allowed_token_ids, "allowed_token_ids")
         )
         self.__dict__.update(
-            max_tokens=min(_whole(max_tokens, "max_tokens", 0), _MOST),
-            min_tokens=min(_whole(min_tokens, "min_tokens", 0), _MOST),
+            max_tokens=min(_whole(max_tokens, "max_tokens"), MOST),
+            min_tokens=min(_whole(min_tokens, "min_tokens"), MOST),
             n=_whole(n, "n", 1),
-            stop=stop,
-            stop_token_ids=_ids(stop_token_ids, "stop_token_ids"),
-            ignore_eos=bool(ignore_eos),
-            logprobs=None if logprobs is None else _whole(logprobs, "logprobs", 0, _MOST),
+            stop=stops.given(stop),
+            stop_token_ids=_ids(() if stop_token_ids is None else stop_token_ids, "stop_token_ids"),
+            ignore_eos=ignore_eos,
+            logprobs=None if logprobs is None else _whole(logprobs, "logprobs", 0, MOST),
             repetition_penalty=_number(repetition_penalty, "repetition_penalty"),
             presence_penalty=_number(presence_penalty, "presence_penalty"),
             frequency_penalty=_number(frequency_penalty, "frequency_penalty"),
@@ -96,7 +103,7 @@ class SamplingParams(_core.SamplingParams):
     max_tokens: int
     min_tokens: int
     n: int
-    stop: Stop
+    stop: tuple[str | int, ...]
     stop_token_ids: tuple[int, ...]
     ignore_eos: bool
     logprobs: int | None
@@ -175,7 +182,7 @@ class SamplingParams(_core.SamplingParams):
         """Raises:
         InputError: options that a drafter's parameters cannot have.
         """
-        own = ("temperature", "top_k", "top_p", "min_p", "seed")
+        own = ("temperature", "top_k", "top_p", "min_p")
         plain = SamplingParams(**{name: getattr(self, name) for name in own})._fields()
         others = [name for name, value in self._fields().items() if value != plain[name]]
         if others:
@@ -185,7 +192,6 @@ class SamplingParams(_core.SamplingParams):
             )
 
 
-_MOST = 2**31 - 1  # what the engine counts to
 _BY_TEXT: dict[str, Any] = {
     "min_tokens": 0,
     "repetition_penalty": 1.0,
@@ -197,36 +203,24 @@ _BY_TEXT: dict[str, Any] = {
 }
 
 
-def _whole(value: Any, name: str, least: int, most: int | None = None) -> int:
-    try:
-        number = least - 1 if isinstance(value, bool) else operator.index(value)
-    except TypeError:
-        number = least - 1
-    if number < least:
-        raise InputError(f"[SamplingParams] expected {name} >= {least}, got {value!r}")
-    if most is not None and number > most:
-        raise InputError(f"[SamplingParams] expected {name} <= {most}, got {value!r}")
-    return number
+def _whole(value: Any, name: str, least: int = 0, most: int | None = None) -> int:
+    return whole_number(value, "SamplingParams", name, least, most)
 
 
 def _number(value: Any, name: str) -> float:
-    try:
-        number = math.nan if isinstance(value, str | bool) else float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if math.isnan(number):
-        raise InputError(f"[SamplingParams] expected a number as {name}, got {value!r}")
-    return number
+    return number(value, "SamplingParams", name)
 
 
 def _ids(values: Any, name: str) -> tuple[int, ...]:
+    return token_ids(values, "SamplingParams", name)
+
+
+def _seed(value: Any) -> int:
     try:
-        ids = tuple(-1 if isinstance(i, bool) else operator.index(i) for i in values)
-    except TypeError:
-        ids = (-1,)
-    if not all(0 <= i < 2**31 for i in ids):
-        raise InputError(f"[SamplingParams] expected token ids as {name}, got {values!r}")
-    return ids
+        seed = _whole(value, "seed", 0, 2**64 - 1)
+    except InputError:
+        raise InputError(f"[SamplingParams] expected 0 <= seed < 2^64, got {value!r}") from None
+    return seed
 
 
 def _bias(bias: Any) -> dict[int, float]:
@@ -237,6 +231,7 @@ def _bias(bias: Any) -> dict[int, float]:
 
 
 def _words(words: Any) -> tuple[str | tuple[int, ...], ...]:
+    words = () if words is None else words
     if isinstance(words, str) or not hasattr(words, "__iter__"):
         raise InputError(f"[SamplingParams] expected a list of bad_words, got {words!r}")
     read = tuple(word if isinstance(word, str) else _ids(word, "bad_words") for word in words)
@@ -265,10 +260,3 @@ def check_sampling(params: Any, name: str) -> None:
     """
     if params is not None and not isinstance(params, SamplingParams):
         raise InputError(f"[Session] expected SamplingParams as {name}, got {params!r}")
-
-
-def whole_number(number: Any) -> int:
-    try:
-        return min(operator.index(number), _MOST)
-    except TypeError:
-        raise InputError(f"[generate] expected max_tokens >= 0, got {number!r}") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -9,17 +10,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 from anydraft import _core, stops
-from anydraft.bridges import Bridge, draft_cost, drafter_options, is_model, settled_bridge
+from anydraft.bridges import Bridge, drafter_options, is_model, settled_bridge
+from anydraft.checks import MOST, UINT32, whole_number
 from anydraft.drafts import TreeShape
 from anydraft.errors import InputError
 from anydraft.loading import Backend, loaded
-from anydraft.model import Model, check_model
-from anydraft.penalties import LogitsProcessor, Penalties, process_all
+from anydraft.model import Model, check_model, rows_of
+from anydraft.penalties import LogitsProcessor, process_all
 from anydraft.placement import Placement, stays_on_device
-from anydraft.prompts import Prompt, is_list, one_for_each, prompt_ids
+from anydraft.prompts import Prompt, is_list, prompt_ids, requests_of
 from anydraft.request import Event, RequestHandle
-from anydraft.sampling import SamplingParams, check_sampling, whole_number
-from anydraft.stops import Stop, StopStrings
+from anydraft.sampling import SamplingParams, check_sampling
+from anydraft.stops import Stop
 from anydraft.text import Text
 from anydraft.verification import current_stream
 
@@ -37,15 +39,16 @@ class SpeculativeSession:
             the vocabularies are equal byte for byte and role for role, else whichever of tli, slrs
             and slem the request's past rounds speak for (`stats.bridges`; a target on a CUDA
             device: tli, or slem where no token is shared). Timor et al. 2025.
-        draft_length: most tokens proposed one after another in a round, at least 0; "auto": a chain
-            of up to 15 goes on while the next token is worth its cost, by the models' `row_costs`,
-            what the request's own past kept at the drafter's certainty, and, where no seed's text
-            changes by it, the requests that share the calls (no clock); what drafting may lose is
-            bounded: 2 % of the tokens that may come and 1 % of those that came.
+        draft_length: most tokens proposed one after another in a round (None: 4, or as deep as the
+            `tree`; beside one nothing but 0, none, or "auto"); "auto": a chain of up to 15 goes on
+            while the next token is worth its cost, by the models' `row_costs`, what the request's
+            own past kept at the drafter's certainty, and, where no seed's text changes by it, the
+            requests that share the calls (no clock); what drafting may lose is bounded: 2 % of the
+            tokens that may come and 1 % of those that came.
         draft_confidence: a chain is drafted no further once the drafter's own certainty of it (the
             product of its largest probabilities) is below this; 0: always `draft_length`; "auto":
             0.3, or nothing beside `draft_length="auto"`.
-        tree: several drafts at once, in place of a chain of `draft_length`: "2x2x2", "4,2,1,1" or
+        tree: several drafts at once, in place of `draft_length`: "2x2x2", "4,2,1,1" or
             "dynamic:WIDTH,BEAM,DEPTH,NODES" (`TreeShape`). The models must take tree feeds.
         scheme: how children are drawn from the drafter's rows, a kind of `Proposal`: "iid",
             "spechub", ... What a greedy drafter proposes is certain, whatever this says.
@@ -55,9 +58,13 @@ class SpeculativeSession:
         draft_sampling: the drafter's parameters (None: the target's; greedy for slem).
 
     Attributes:
+        target, drafter: the models, or what was given as drafter.
+        bridge: the name of the one that is in use.
         draft_cost: a call of the drafter in calls of the target, what "auto" of bridge and draft
             length count with: from the models' `row_costs` where both have them, else 0.15.
-        runs: handles of the last call of `generate`.
+        row_costs: calls of the target on 0, 1, 2, … rows in calls on one, what draft length "auto"
+            counts with; empty elsewhere, and where the target has none.
+        last, runs: handle of the request begun last; those of the last call of `generate`.
 
     Raises:
         InputError, VocabularyError: a bridge that does not fit the vocabularies, with the one that
@@ -80,7 +87,7 @@ class SpeculativeSession:
         drafter: Model | Text | Literal["lookup"] | None = None,
         *,
         bridge: Bridge = "auto",
-        draft_length: int | Literal["auto"] = 4,
+        draft_length: int | Literal["auto"] | None = None,
         draft_confidence: float | Literal["auto"] = "auto",
         tree: str | TreeShape | None = None,
         scheme: str = "iid",
@@ -103,20 +110,12 @@ class SpeculativeSession:
         self.drafter: Any = drafter
         self.sampling = sampling or SamplingParams()
         self.draft_sampling = draft_sampling
-        self.draft_cost = draft_cost(target, drafter)
         if stays_on_device(target):
             bridge = settled_bridge(target.vocabulary, drafter, bridge)
         self.bridge, options = drafter_options(
-            target,
-            drafter,
-            bridge,
-            draft_length,
-            draft_confidence,
-            tree,
-            scheme,
-            verifier,
-            self.draft_cost,
+            target, drafter, bridge, draft_length, draft_confidence, tree, scheme, verifier
         )
+        self.draft_cost, self.row_costs = options.draft_cost, options.row_costs
         self._engine = _core.Engine(
             target.vocabulary.table,
             drafter.vocabulary.table if is_model(drafter) else None,
@@ -157,6 +156,7 @@ class SpeculativeSession:
         ...     "Qwen2.5-1.5B-Instruct-Q4_K_M.gguf", "SmolLM2-135M.gguf", draft_length="auto"
         ... )  # doctest: +SKIP
         """
+        inspect.signature(cls).bind(target, drafter, **options)  # before anything is loaded
         judge = loaded(target, backend, device, "weights", weights)
         drafting = loaded(drafter, backend, device, "drafter_weights", drafter_weights)
         return cls(judge, drafting, **options)
@@ -168,7 +168,9 @@ class SpeculativeSession:
         max_tokens: int | Sequence[int] | None = None,
         sampling: SamplingParams | Sequence[SamplingParams] | None = None,
         logits_processor: LogitsProcessor | Sequence[LogitsProcessor | None] | None = None,
-        stop: Stop = (),
+        stop: Stop | None = (),
+        specials: bool | None = None,
+        template: Mapping[str, Any] | None = None,
         batch_size: int = 16,
     ) -> Any:
         """Decode a prompt to its end, or several together.
@@ -181,10 +183,11 @@ class SpeculativeSession:
             sampling: the session's where None. A seed makes the text the same on every run. One for
                 several prompts: prompt i draws from stream i of its seed. A list, one a prompt:
                 each draws as it would by itself.
-            logits_processor: changes the target's logits by the text before them, say `Penalties`;
-                one for all prompts or a list.
+            logits_processor: changes the target's logits by the text before; one for all or a list.
             stop: strings before which a text ends, and target ids with which it ends, beside the
                 sampling's and the model's own.
+            specials: whether text of a special token becomes it; None: it stays, with a warning.
+            template: arguments of the chat template: tools, continue_final_message, ...
             batch_size: how many texts are decoded at a time; the next one begins where one ends.
                 Each of them has its cache.
 
@@ -198,29 +201,18 @@ class SpeculativeSession:
             when the others have ended. Either way the `generation` of each of `runs` has what was
             emitted (`error`: what went wrong), and iterating over it goes on.
         """
-        if batch_size < 1:
-            raise InputError(f"[generate] expected batch_size >= 1, got {batch_size}")
+        batch_size = whole_number(batch_size, "generate", "batch_size", 1)
+        stop = stops.given(stop)
+        shared: dict[str, Any] = {"stop": stop, "specials": specials, "template": template}
         inputs = isinstance(prompt, Mapping) and hasattr(self.target, "decoder_prompt")
         several = not inputs and is_list(prompt)
         prompts = prompt if several else [prompt]
-        count = len(prompts)
-        own = isinstance(sampling, Sequence)  # these need no streams to tell draws apart
-        each = zip(
-            prompts,
-            one_for_each(sampling, count, "sampling"),
-            one_for_each(max_tokens, count, "max_tokens"),
-            one_for_each(logits_processor, count, "logits_processor"),
-            strict=True,
-        )
+        each = requests_of(prompts, sampling, self.sampling, max_tokens, logits_processor)
         # All are started first: a prompt that cannot be costs nothing that was decoded.
-        groups: list[list[RequestHandle]] = []
-        for i, (one, params, most, processor) in enumerate(each):
-            check_sampling(params, "sampling")
-            params = params or self.sampling
-            streams = range(params.n) if own else range(i * params.n, (i + 1) * params.n)
-            groups.append(
-                [self._start(one, params, most, processor, stream, stop) for stream in streams]
-            )
+        groups = [
+            [self._start(one, params, most, change, stream, **shared) for stream in streams]
+            for one, params, most, change, streams in each
+        ]
         self.runs = runs = [handle for group in groups for handle in group]
         self._finish(runs, batch_size)
         results = [[handle.generation for handle in group] for group in groups]
@@ -234,7 +226,9 @@ class SpeculativeSession:
         max_tokens: int | None = None,
         sampling: SamplingParams | None = None,
         logits_processor: LogitsProcessor | None = None,
-        stop: Stop = (),
+        stop: Stop | None = (),
+        specials: bool | None = None,
+        template: Mapping[str, Any] | None = None,
         random_stream: int = 0,
     ) -> RequestHandle:
         """As `generate` for one prompt, token by token: an iterator over events.
@@ -245,7 +239,8 @@ class SpeculativeSession:
         params = sampling or self.sampling
         if params.n != 1:
             raise InputError(f"[stream] expected n = 1, a stream each, got n = {params.n}")
-        return self._start(prompt, params, max_tokens, logits_processor, random_stream, stop)
+        shared: dict[str, Any] = {"stop": stop, "specials": specials, "template": template}
+        return self._start(prompt, params, max_tokens, logits_processor, random_stream, **shared)
 
     def report(self, path: str | Path, runs: Sequence[RequestHandle] | None = None) -> None:
         """Writes one HTML file of what was decoded: each token by its origin, and what it cost.
@@ -266,8 +261,14 @@ class SpeculativeSession:
         self._active[handle.id] = handle
         return handle
 
+    @property
+    def active(self) -> int:
+        """Requests of `add` that have not ended."""
+        return len(self._active)
+
     def step(self) -> list[tuple[RequestHandle, Event]]:
-        """One call of a model for all requests of `add` that have not ended, and what came of it.
+        """One call of a model for all requests of `add` that have not ended, and what came of it:
+        nothing where the call was the drafter's, so go on for as long as some are `active`.
 
         Raises:
             Whatever the models raise. An error of one request alone becomes its `error`; the
@@ -289,20 +290,21 @@ class SpeculativeSession:
         max_tokens: int | None,
         logits_processor: LogitsProcessor | None,
         random_stream: int,
-        stop: Stop,
+        *,
+        stop: Stop | None,
+        specials: bool | None,
+        template: Mapping[str, Any] | None,
     ) -> RequestHandle:
-        target, vocabulary = self.target, self.target.vocabulary
-        strings, ids = stops.split(stop)
-        own_strings, own_ids = stops.split(params.stop)
-        listed = list(getattr(target, "stop_tokens", ()))
-        own = [] if params.ignore_eos else stops.end_tokens(vocabulary, listed)
-        changes = params.changes(vocabulary)
-        # A subclass may do anything; beside options of the request, the processor comes first.
-        if type(logits_processor) is Penalties and not changes.any:
-            changes, logits_processor = logits_processor.changes(), None
-        tokens = prompt_ids(target, prompt)
-        most = params.max_tokens if max_tokens is None else whole_number(max_tokens)
-        if 0 <= most < params.min_tokens:
+        target = self.target
+        if logits_processor is not None and not callable(logits_processor):
+            raise InputError(f"[generate] expected a logits_processor, got {logits_processor!r}")
+        ids, strings = stops.of_request(target, params, stop)
+        changes = params.changes(target.vocabulary)
+        tokens = prompt_ids(target, prompt, specials=specials, **(template or {}))
+        most = params.max_tokens
+        if max_tokens is not None:
+            most = min(whole_number(max_tokens, "generate", "max_tokens"), MOST)
+        if most < params.min_tokens:
             raise InputError(
                 f"[generate] expected min_tokens <= max_tokens, got {params.min_tokens} and {most}"
             )
@@ -311,15 +313,14 @@ class SpeculativeSession:
             sampling=params,
             draft_sampling=self.draft_sampling,
             max_tokens=most,
-            stop=[*own, *ids, *own_ids, *params.stop_token_ids],
-            random_stream=random_stream,
+            stop=ids,
+            random_stream=whole_number(random_stream, "stream", "random_stream", 0, UINT32),
             changes=changes,
             logprobs=-1 if params.logprobs is None else params.logprobs,
         )
-        ends = StopStrings([*strings, *own_strings], params.min_tokens)
         asked = params.logprobs is not None
         # From here on what the engine and the models keep of it goes with the handle.
-        handle = RequestHandle(self, id, tokens, logits_processor, ends, asked)
+        handle = RequestHandle(self, id, tokens, logits_processor, strings, asked)
         handle.in_memory = changes.any or asked
         for model, cache in ((target, id), (self.drafter, id + 1)):
             if hasattr(model, "open"):  # an encoder reads the prompt once
@@ -368,8 +369,7 @@ class SpeculativeSession:
         model = self.target if of_target else self.drafter
         started = time.perf_counter()
         try:
-            logits = model(work.feeds)
-            logits = logits.detach() if hasattr(logits, "detach") else logits
+            logits = rows_of(model, work.feeds)
             logits = self._placement.place(logits, in_memory=in_memory)
         except BaseException:
             self._engine.failed(work)  # the model may have cut its cache already
@@ -381,14 +381,14 @@ class SpeculativeSession:
                     handle._stats.target_seconds += spent
                 else:
                     handle._stats.draft_seconds += spent
-        if of_target:
-            try:
+        try:
+            if of_target:
                 logits = process_all(self._engine, work, by_id, logits)
-            except BaseException:  # an interrupt, or rows that cannot be read
-                self._engine.failed(work)
-                raise
-        with current_stream(logits) as stream:
-            self._engine.feed(work, logits, stream)
+            with current_stream(logits) as stream:
+                self._engine.feed(work, logits, stream)
+        except BaseException:  # an interrupt, or rows that cannot be read
+            self._engine.failed(work)
+            raise
 
     def _sweep(self) -> None:
         """Forgets requests that have ended or were given up."""

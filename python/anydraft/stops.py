@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from anydraft.errors import InputError
-from anydraft.gguf_metadata import read_metadata
 from anydraft.vocabulary import Vocabulary
 
 Stop: TypeAlias = str | Sequence[str | int]
 
 
-def split(stop: Stop) -> tuple[list[str], list[int]]:
-    """(strings, token ids) of what the caller gave.
+def given(stop: Stop | None) -> tuple[str | int, ...]:
+    """What the caller gave, read once: a tuple of strings and token ids.
 
     Raises:
         InputError: an empty string, or what is neither string nor id.
     """
-    if isinstance(stop, bytes | bytearray) or not hasattr(stop, "__iter__"):
+    if isinstance(stop, bytes | bytearray) or not (stop is None or hasattr(stop, "__iter__")):
         raise InputError(f"[generate] expected stop of strings and token ids, got {stop!r}")
-    given: list[str | int] = [stop] if isinstance(stop, str) else list(stop)
-    for one in given:
+    listed = (stop,) if isinstance(stop, str) else () if stop is None else tuple(stop)
+    for one in listed:
         is_id = isinstance(one, int) and not isinstance(one, bool) and 0 <= one < 2**31
         if not (is_id or (isinstance(one, str) and one)):
             raise InputError(f"[generate] expected stop of strings and token ids, got {one!r}")
-    strings = [one for one in given if isinstance(one, str)]
-    return strings, [one for one in given if isinstance(one, int)]
+    return listed
 
 
 def end_tokens(vocabulary: Vocabulary, own: Sequence[int] = ()) -> list[int]:
@@ -44,33 +40,14 @@ def end_tokens(vocabulary: Vocabulary, own: Sequence[int] = ()) -> list[int]:
     return list(said or (*vocabulary.role("eos"), *vocabulary.role("turn_end")))
 
 
-def read_end_tokens(path: str | Path, vocabulary: Vocabulary) -> list[int]:
-    """`end_tokens` of a model's folder (generation_config.json) or a GGUF file.
-
-    Raises:
-        InputError: a generation_config.json that is none.
-        VocabularyError: a GGUF file that is damaged.
-    """
-    path = Path(path)
-    if path.is_dir():
-        return end_tokens(vocabulary, _listed(path / "generation_config.json"))
-    metadata = read_metadata(path)
-    ids = (metadata.get(f"tokenizer.ggml.{name}_token_id") for name in ("eos", "eot"))
-    return end_tokens(vocabulary, list(dict.fromkeys(i for i in ids if isinstance(i, int))))
-
-
-def _listed(file: Path) -> list[int]:
-    if not file.is_file():
-        return []
-    try:
-        ids = json.loads(file.read_text("utf-8")).get("eos_token_id")
-        listed = [] if ids is None else [ids] if isinstance(ids, int) else [int(i) for i in ids]
-    except (AttributeError, RecursionError, TypeError, ValueError) as error:
-        raise InputError(
-            f"[read_end_tokens] expected eos_token_id to be an id or a list of them in {file.name},"
-            f" got {error!r}"
-        ) from error
-    return listed
+def of_request(target: Any, params: Any, stop: Stop | None) -> tuple[list[int], StopStrings]:
+    """The ids that end a request's text, and the strings: its own, the parameters', the model's."""
+    both = (*given(stop), *params.stop)
+    listed = list(getattr(target, "stop_tokens", ()))
+    own = [] if params.ignore_eos else end_tokens(target.vocabulary, listed)
+    ids = [one for one in both if isinstance(one, int)]
+    strings = [one for one in both if isinstance(one, str)]
+    return [*own, *ids, *params.stop_token_ids], StopStrings(strings, params.min_tokens)
 
 
 class StopStrings:
@@ -79,7 +56,7 @@ class StopStrings:
     What may yet turn out to begin one is held back.
 
     Args:
-        after: pieces, a token each, in which nothing is looked for.
+        after: pieces, a token each, in which none may end.
 
     Attributes:
         found: whether one of them has come; nothing comes out any more then.
@@ -96,23 +73,27 @@ class StopStrings:
         self.found = False
         self._strings = [string.encode() for string in strings]
         self._after = after
+        self._passed = 0  # bytes of `held` in which none may end
         self.held = b""
 
     def feed(self, data: bytes) -> bytes:
         """What can be shown now."""
         if self.found or not self._strings:
             return b"" if self.found else data
+        held = self.held + data
         if self._after > 0:
             self._after -= 1
-            return data
-        held = self.held + data
+            self._passed = len(held)
         # The one that is whole first, of several the longest: so pieces make no difference.
         places = [
-            (at + len(string), at) for string in self._strings if (at := held.find(string)) >= 0
+            (at + len(string), at)
+            for string in self._strings
+            if (at := held.find(string, max(0, self._passed + 1 - len(string)))) >= 0
         ]
         self.found = bool(places)
         end = min(places)[1] if places else len(held) - self._begun(held)
         self.held = b"" if places else held[end:]
+        self._passed = max(0, self._passed - end)
         return held[:end]
 
     def rest(self) -> bytes:

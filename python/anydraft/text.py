@@ -34,6 +34,10 @@ class Text:
 
     function: Callable[[str], str | None]
 
+    def __post_init__(self) -> None:
+        if not callable(self.function):
+            raise InputError(f"[Text] expected a function, got {self.function!r}")
+
     @classmethod
     def of_name(cls, name: str) -> Text:
         """A function by name, "package.module:function".

@@ -5,11 +5,12 @@ functions.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from anydraft import _core
+from anydraft.checks import MOST, UINT32, whole_numbers
 from anydraft.drafts import Proposal, Trees, kind_number
 from anydraft.errors import InputError
 from anydraft.sampling import SamplingParams
@@ -116,7 +117,7 @@ def verify(
     draft_logits: Any = None,
     sampling: SamplingParams | Sequence[SamplingParams],
     draft_sampling: SamplingParams | Sequence[SamplingParams] | None = None,
-    verifier: str = "top_down",
+    verifier: str = "traversal",
     requests: Sequence[int] | None = None,
     positions: Sequence[int] | None = None,
     uniforms: tuple[Sequence[float], ...] | None = None,
@@ -186,8 +187,8 @@ def verify(
             draft_params,
             verifier,
             seeds * count if len(seeds) == 1 else seeds,
-            requests,
-            positions,
+            _keys(requests, "requests"),
+            _keys(positions, "positions"),
             accept,
             pick,
             select,
@@ -198,9 +199,83 @@ def verify(
     return VerifyResult(*result)
 
 
+def verify_chain(
+    draft_tokens: Any,
+    draft_logits: Any,
+    target_logits: Any,
+    *,
+    sampling: SamplingParams | Sequence[SamplingParams],
+    verifier: str = "traversal",
+    **options: Any,
+) -> VerifyResult:
+    """`verify` for one chain of K tokens a request, the case everybody has.
+
+    Args:
+        draft_tokens: int [B, K], what was drafted behind each request's last committed token.
+        draft_logits: [B, K, vocab], what each token was drawn from, in target ids, by the
+            parameters `draft_sampling`; None: the drafts are certain.
+        target_logits: [B, K + 1, vocab], the target's logits after the last committed token and
+            after each drafted one. Both: torch or numpy; float32, bfloat16 or float16.
+        sampling, verifier: as of `verify`.
+        options: of `verify`: draft_sampling, requests, positions, uniforms, on_error, acceptance.
+
+    Returns:
+        As `verify`; request b's accepted tokens are the first `len(path(b))` of `draft_tokens[b]`.
+
+    Raises:
+        InputError: shapes that do not fit each other; what `verify` raises.
+
+    >>> import torch
+    >>> rows = torch.tensor([[[0.0, 40.0], [40.0, 0.0], [0.0, 0.0]]])
+    >>> kept = verify_chain([[1, 1]], None, rows, sampling=SamplingParams(temperature=0))
+    >>> kept.path(), kept.next_token
+    ([1], [0])
+    """
+    if not isinstance(draft_tokens, Iterable):
+        raise InputError(f"[verify_chain] expected draft_tokens [B, K], got {draft_tokens!r}")
+    tokens = [whole_numbers(chain, "verify_chain", "draft_tokens", MOST) for chain in draft_tokens]
+    count, length = len(tokens), len(tokens[0]) if tokens else 0
+    rows = _flat(target_logits, "target_logits", [count, length + 1])
+    if any(len(chain) != length for chain in tokens):
+        raise InputError("[verify_chain] expected draft_tokens [B, K], got rows of other lengths")
+    proposals = [Proposal("one_hot")] * (count * (length + 1))
+    if draft_logits is not None:
+        draft_logits = _flat(draft_logits, "draft_logits", [count, length])
+        for request in range(count):
+            first = request * (length + 1)  # its root; the last node is a leaf
+            proposals[first : first + length] = [
+                Proposal("iid", request * length + step) for step in range(length)
+            ]
+    return verify(
+        Trees.chains([[0, *chain] for chain in tokens]),  # a root's token is not read
+        rows,
+        proposals=proposals,
+        draft_logits=draft_logits,
+        sampling=sampling,
+        verifier=verifier,
+        **options,
+    )
+
+
+def _flat(logits: Any, name: str, leading: list[int]) -> Any:
+    """[B, n, vocab] as [B * n, vocab]."""
+    shape = list(getattr(logits, "shape", ()))
+    if len(shape) != 3 or shape[:2] != leading:
+        raise InputError(
+            f"[verify_chain] expected {name} [{leading[0]}, {leading[1]}, vocab], got {shape}"
+        )
+    return logits.reshape(shape[0] * shape[1], shape[2])
+
+
+def _keys(values: Sequence[int] | None, name: str) -> list[int] | None:
+    return None if values is None else whole_numbers(values, "verify", name, UINT32)
+
+
 def _each(params: SamplingParams | Sequence[SamplingParams]) -> list[SamplingParams]:
-    each = [params] if isinstance(params, SamplingParams) else list(params)
+    each = list(params) if isinstance(params, Iterable) else [params]
     for one in each:
+        if not isinstance(one, SamplingParams):
+            raise InputError(f"[verify] expected SamplingParams as sampling, got {one!r}")
         one.check_rows("verify")
     return each
 

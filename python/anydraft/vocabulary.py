@@ -8,7 +8,10 @@ space and special tokens (what a model expects of a prompt).
 from __future__ import annotations
 
 import json
+import logging
 import operator
+import re
+import reprlib
 import warnings
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -23,9 +26,10 @@ from anydraft._core import (
 )
 from anydraft.errors import InputError, UnsupportedTokenizerError, VocabularyError
 from anydraft.tokenizer_spec import describe
-from anydraft.vocabulary_files import TABLE_MAGIC, read_description
+from anydraft.vocabulary_files import TABLE_MAGIC, read_description, tokenizer_in
 
 Json = dict[str, Any]
+_log = logging.getLogger("anydraft")
 
 
 class Vocabulary:
@@ -49,7 +53,8 @@ class Vocabulary:
         cls, path: str | Path, *, kind: str | None = None, fallback: bool = False
     ) -> Vocabulary:
         """Read a tokenizer.json, tekken.json, SentencePiece model, tiktoken rank file, GGUF, or a
-        table that `export` wrote.
+        table that `export` wrote; or a folder with tokenizer.json, tekken.json or tokenizer.model,
+        of which the first is taken.
 
         A tokenizer_config.json beside a tokenizer.json names the EOS and BOS tokens.
 
@@ -71,6 +76,7 @@ class Vocabulary:
             VocabularyError: a file that is none of these, damaged, or of a newer format.
         """
         path = Path(path)
+        path = tokenizer_in(path) if path.is_dir() else path
         with path.open("rb") as file:
             exported = file.read(len(TABLE_MAGIC)) == TABLE_MAGIC
         if exported:
@@ -156,7 +162,8 @@ class Vocabulary:
         The encoder returns ids whose bytes join to exactly the text's UTF-8.
         """
         named = {name: list(ids) for name, ids in (roles or {}).items()}
-        return cls(VocabularyTable(tokens, specials or {}, named, list(prefix), [], encoder))
+        checked = _checked(encoder, len(tokens))
+        return cls(VocabularyTable(tokens, specials or {}, named, list(prefix), [], checked))
 
     @property
     def size(self) -> int:
@@ -189,13 +196,25 @@ class Vocabulary:
         """
         return tuple(self.table.role(name))
 
-    def encode(self, text: str | bytes) -> list[int]:
+    def encode(self, text: str | bytes, *, specials: bool = False) -> list[int]:
         """Ids whose bytes join to exactly `text`; nothing added, and a typed "</s>" is text.
 
+        Args:
+            specials: special tokens that the text spells become their ids.
+
         Raises:
-            VocabularyError: bytes that the tokens cannot spell.
+            VocabularyError: bytes that the tokens cannot spell; an encoder of the caller's that
+                raises, or returns no ids.
         """
-        return self.table.encode(_utf8(text, "encode") if isinstance(text, str) else text)
+        data = _utf8(text, "encode") if isinstance(text, str) else text
+        if not specials or not (named := self.specials):
+            return self.table.encode(data)
+        longest_first = sorted((sign.encode() for sign in named), key=len, reverse=True)
+        pieces = re.split(b"(" + b"|".join(map(re.escape, longest_first)) + b")", data)
+        ids = list[int]()
+        for i, piece in enumerate(pieces):
+            ids += [named[piece.decode()]] if i % 2 else self.table.encode(piece)
+        return ids
 
     def encode_as_owner(self, text: str, *, specials: bool = True) -> list[int]:
         """The ids of the owner's library, special tokens not added.
@@ -236,6 +255,28 @@ class Vocabulary:
         return isinstance(other, Vocabulary) and bool(self.table == other.table)
 
     __hash__ = None  # type: ignore[assignment]
+
+
+def _checked(encoder: Callable[[str], list[int]], size: int) -> Callable[[str], list[int]]:
+    """A caller's encoder; what it does wrong is logged once, and means text it cannot spell."""
+    told = list[str]()
+
+    def encode(text: str) -> list[int]:
+        try:
+            ids = encoder(text)
+            listed = [] if isinstance(ids, str | bytes) else [operator.index(i) for i in ids]
+            if len(listed) == len(ids) and all(0 <= token < size for token in listed):
+                return listed
+            wrong = f"got {reprlib.repr(ids)}"
+        except Exception as error:
+            wrong = f"got {error!r}"
+        message = f"[Vocabulary] expected ids in [0, {size}) from the encoder, {wrong}"
+        if not told:
+            told.append(message)
+            _log.warning("%s; such text is not drafted", message)
+        raise VocabularyError(message)
+
+    return encode
 
 
 def _utf8(text: str, function: str) -> bytes:

@@ -23,6 +23,7 @@ from anydraft.tiktoken_presets import RANK_KINDS, RankKind
 Json = dict[str, Any]
 
 TABLE_MAGIC = b"ADVOCAB\n"
+TOKENIZERS = ("tokenizer.json", "tekken.json", "tokenizer.model")  # of a folder, in this order
 KINDS = ("tokenizer.json", "tekken", "sentencepiece", *RANK_KINDS)
 _RANK_LINE = re.compile(rb"[A-Za-z0-9+/]+=* \d+\r?\n")
 # Special tokens of tekken files that do not list theirs (up to version 7): Mistral's own order.
@@ -40,6 +41,20 @@ class Description(NamedTuple):
     config: Json  # as a tokenizer_config.json: bos_token, eos_token, pad_token, unk_token
 
 
+def tokenizer_in(folder: Path) -> Path:
+    """The file of a model's folder that holds its tokeniser.
+
+    Raises:
+        FileNotFoundError: none is there.
+    """
+    for name in TOKENIZERS:
+        if (folder / name).is_file():
+            return folder / name
+    raise FileNotFoundError(
+        f"[Vocabulary.from_file] expected one of {', '.join(TOKENIZERS)} in {folder}, got none"
+    )
+
+
 def read_description(path: Path, kind: str | None) -> Description:
     """The description in `path`, whose kind is one of KINDS, or seen from the content (None).
 
@@ -51,6 +66,8 @@ def read_description(path: Path, kind: str | None) -> Description:
     with path.open("rb") as file:
         if file.read(len(GGUF_MAGIC)) == GGUF_MAGIC:
             return _gguf(path, kind)
+    if kind == "gguf":
+        raise VocabularyError(f"[Vocabulary.from_file] expected a GGUF file, got {path.name}")
     if kind is not None and kind not in KINDS:
         raise UnsupportedTokenizerError(
             f"[Vocabulary.from_file] expected kind in {', '.join(KINDS)}, got {kind!r}"

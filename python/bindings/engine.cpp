@@ -139,7 +139,9 @@ void bind_options(py::module_& module) {
            py::arg("scheme") = static_cast<int32_t>(defaults.scheme),
            py::arg("verifier") = py::none(), py::arg("draft_confidence") = 0.0,
            py::arg("draft_context") = 0, py::arg("expect") = py::none(),
-           py::arg("random_source") = py::none());
+           py::arg("random_source") = py::none())
+      .def_readonly("draft_cost", &DrafterOptions::draft_cost)
+      .def_readonly("row_costs", &DrafterOptions::row_costs);
 }
 
 void bind_request(py::module_& module) {

@@ -4,6 +4,7 @@
 #include <pybind11/stl.h>
 #include <pybind11/typing.h>
 
+#include <functional>
 #include <optional>
 
 #include "anydraft/error.h"
@@ -123,6 +124,18 @@ Vocabulary build(const py::typing::Dict<py::str, py::object>& from) {
   }
 }
 
+// What a function of Python's does wrong is an error of its vocabulary, which drafting takes for
+// text that cannot be spelt; an interrupt passes.
+TokenIds encoded(const std::function<TokenIds(std::string)>& encoder, std::string_view text) {
+  try {
+    return encoder(std::string(text));
+  } catch (const py::error_already_set& error) {
+    const py::gil_scoped_acquire acquire;
+    if (!error.matches(PyExc_Exception)) throw;
+    throw Error(ErrorKind::kVocabulary, py::str(error.value()).cast<std::string>());
+  }
+}
+
 std::optional<py::bytes> bytes_of(const Vocabulary& vocabulary, int32_t id) {
   if (id < 0 || id >= vocabulary.size()) {
     throw Error(ErrorKind::kValue, "[Vocabulary.token_bytes] expected an id in [0, " +
@@ -146,7 +159,7 @@ void bind_vocabulary(py::module_& module) {
             return std::make_shared<Vocabulary>(
                 table_of(tokens, std::move(specials), std::move(roles), std::move(prefix),
                          std::move(byte_fallbacks)),
-                [encoder](std::string_view text) { return encoder(std::string(text)); });
+                [encoder](std::string_view text) { return encoded(encoder, text); });
           }),
           py::arg("tokens"), py::arg("specials"), py::arg("roles"), py::arg("prefix"),
           py::arg("byte_fallbacks"), py::arg("encoder"))

@@ -47,7 +47,7 @@ def test_what_drafting_may_lose_is_bounded(cost):
     """A drafter that is sure of itself and never right: 2 % of the tokens that may come, 1 % of
     those that come; half a call more with the round that spends the last of it."""
     target, _, never = always_and_never()
-    target.row_costs, never.row_costs = {1: 1.0}, {1: cost}
+    target.row_costs, never.row_costs = [0, 1.0], [0, cost]
     session = SpeculativeSession(target, never, bridge="tli", draft_length="auto")
     for tokens in (64, 500):
         sampling = SamplingParams(seed=1, max_tokens=tokens)
@@ -60,7 +60,7 @@ def test_what_drafting_may_lose_is_bounded(cost):
 def test_a_drafter_that_is_right_is_asked_for_as_much_as_pays(cost):
     """At least 0.9 times as fast as the best of the fixed lengths, in counted cost."""
     target, always, _ = always_and_never()
-    target.row_costs, always.row_costs = {1: 1.0}, {1: cost}
+    target.row_costs, always.row_costs = [0, 1.0], [0, cost]
     costs = {}
     for length in ("auto", 1, 2, 4, 8, 15):
         session = SpeculativeSession(target, always, bridge="tli", draft_length=length)
@@ -80,8 +80,8 @@ def test_no_draft_goes_where_rows_begin_to_cost():
 
 def test_costs_below_nothing_are_refused():
     target, always, _ = always_and_never()
-    always.row_costs, target.row_costs = {1: -1.0}, {1: 1.0}
-    with pytest.raises(ValueError, match="draft_cost >= 0"):
+    always.row_costs, target.row_costs = [0, -1.0], [0, 1.0]
+    with pytest.raises(ValueError, match=r"row_costs above 0 and finite, got -1\.0"):
         SpeculativeSession(target, always)
 
 
@@ -151,7 +151,7 @@ def test_what_is_told_of_a_bridge_is_what_it_does(draft, verifier):
     several of the target's, and TLI leaves most of it out."""
     target = constant(words("a", "b", "aa"), [0.5, 0.3, 0.2])
     drafter = constant(words(*draft), list(draft.values()))
-    target.row_costs, drafter.row_costs = {1: 1.0}, {1: 0.0}
+    target.row_costs, drafter.row_costs = [0, 1.0], [0, 1e-9]
 
     def session(bridge):
         return SpeculativeSession(

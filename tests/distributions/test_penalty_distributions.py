@@ -7,9 +7,10 @@ import functools
 import numpy
 import pytest
 import torch
+from penalties import Penalties
 from toys import TableModel
 
-from anydraft import Penalties, _core
+from anydraft import _core
 from anydraft.drafts import PROPOSAL_KINDS
 from tests.distributions.sessions import (
     FILTERED,
@@ -25,7 +26,7 @@ STRONG = Penalties(
     repetition_penalty=1.7,
     frequency_penalty=0.9,
     presence_penalty=-0.6,
-    bad_words_ids=[[1, 1], [0, 1, 0]],
+    bad_words=[[1, 1], [0, 1, 0]],
 )
 SHAPES = [
     {"bridge": "tli"},

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from anydraft import acceptance, theory
+from anydraft import theory
+from anydraft.bench import acceptance
 from tests.reference import multipath, schemes, trees
 from tests.reference.rows import delta, norm, without
 from tests.reference.top_down import top_down

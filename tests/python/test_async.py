@@ -172,7 +172,7 @@ def test_an_error_of_one_request_is_its_own():
     assert left_behind(inner) == NOTHING
 
 
-def test_an_encoder_that_throws_costs_its_own_request():
+def test_an_encoder_that_throws_costs_drafts():
     def encode(text):
         if text.startswith("c"):
             raise ZeroDivisionError(text)
@@ -203,9 +203,27 @@ def test_an_encoder_that_throws_costs_its_own_request():
             return texts
 
     texts = asyncio.run(main())
-    assert isinstance(texts[2], ZeroDivisionError)
     plain = SpeculativeSession(TableModel(TARGET, 1))
-    assert all(isinstance(text, str) and text for text in texts[:2]) and plain
+    for i, text in enumerate(texts):
+        assert text == plain.generate([i], sampling=seeded(i)).text
+    assert left_behind(inner) == NOTHING
+
+
+def test_a_prompt_of_other_ids_and_no_events_asked_for_cost_their_own_request():
+    inner = session()
+
+    async def main():
+        async with AsyncSession(inner) as streams:
+            other = asyncio.ensure_future(text_of(streams, [1], sampling=seeded(1)))
+            with pytest.raises(InputError, match=rf"prompt tokens in \[0, {TARGET.size}\), got 99"):
+                await text_of(streams, [0, 99], sampling=seeded(2))
+            async with streams.open([0], sampling=seeded(3)) as request:
+                for wrong in (0, -1, 1.5):
+                    with pytest.raises(InputError, match="most >= 1, got"):
+                        await asyncio.wait_for(request.take(wrong), 5)
+            return await other
+
+    assert asyncio.run(main())
     assert left_behind(inner) == NOTHING
 
 

@@ -27,6 +27,7 @@ def session(bridge, **options):
     target = TableModel(TARGET, 1, padding=2)
     if bridge in ("none", "lookup"):
         drafter = None if bridge == "none" else "lookup"
+        options.pop("tree", None)
         return SpeculativeSession(target, drafter, **options)
     drafter = TableModel(TARGET if bridge == "same" else DRAFTER, 2)
     return SpeculativeSession(target, drafter, bridge=bridge, **options)

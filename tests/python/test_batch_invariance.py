@@ -44,6 +44,7 @@ def as_before():
 def session(bridge, shape, target=TableModel):
     target = target(TARGET, 1)
     if bridge in ("none", "lookup"):
+        shape = {name: value for name, value in shape.items() if name != "tree"}
         return SpeculativeSession(target, None if bridge == "none" else "lookup", **shape)
     drafter = TableModel(TARGET if bridge == "same" else DRAFTER, 2)
     return SpeculativeSession(target, drafter, bridge=bridge, **shape)

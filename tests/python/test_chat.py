@@ -10,7 +10,7 @@ from transformers.utils.chat_template_utils import render_jinja_template
 from anydraft import InputError, Vocabulary
 from anydraft.chat import ChatTemplate
 from anydraft.prompts import prompt_ids
-from anydraft.stops import end_tokens, read_end_tokens
+from anydraft.stops import end_tokens
 
 TOOLS = [
     {
@@ -141,18 +141,10 @@ def toy():
     )
 
 
-def test_a_token_that_looks_like_an_end_is_none_where_the_model_says_so(tmp_path):
+def test_a_token_that_looks_like_an_end_is_none_where_the_model_says_so():
     vocabulary = toy()
     assert end_tokens(vocabulary, [5]) == [5]
     assert end_tokens(vocabulary) == [5]  # the tokeniser's own, not <|end|>
-    assert read_end_tokens(tmp_path, vocabulary) == [5]
-    config = tmp_path / "generation_config.json"
-    config.write_text('{"eos_token_id": [1, 2]}')
-    assert read_end_tokens(tmp_path, vocabulary) == [1, 2]
-    for wrong in ("{", "[]", '{"eos_token_id": "x"}'):
-        config.write_text(wrong)
-        with pytest.raises(InputError, match="eos_token_id"):
-            read_end_tokens(tmp_path, vocabulary)
 
 
 def test_prompts_that_spell_specials():

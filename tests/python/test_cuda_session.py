@@ -3,11 +3,12 @@
 Also run on the interpreter of the kernels (tests/ptx)."""
 
 import pytest
+from penalties import Penalties
 from toys import DRAFTER, TARGET, TableModel
 
 torch = pytest.importorskip("torch")
 
-from anydraft import Penalties, SamplingParams, Slrs, SpeculativeSession, _core  # noqa: E402
+from anydraft import SamplingParams, Slrs, SpeculativeSession, _core  # noqa: E402
 from anydraft.placement import Placement  # noqa: E402
 
 pytestmark = [
@@ -92,7 +93,7 @@ def test_a_drafter_in_memory(bridge):
 
 
 def test_processors_run_where_the_rows_are():
-    penalties = Penalties(frequency_penalty=0.7, repetition_penalty=1.2, bad_words_ids=[[2, 0]])
+    penalties = Penalties(frequency_penalty=0.7, repetition_penalty=1.2, bad_words=[[2, 0]])
 
     def processor(prompt, output, row):
         seen.append(row.is_cuda)

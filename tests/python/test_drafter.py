@@ -9,7 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toys import DRAFTER, TARGET, TableModel
 
-from anydraft import Drafter, InputError, NonFiniteLogitsError, SamplingParams, Trees, _core, verify
+from anydraft import (
+    Drafter,
+    InputError,
+    NonFiniteLogitsError,
+    SamplingParams,
+    SpeculativeSession,
+    Trees,
+    _core,
+    verify,
+)
 from anydraft.testing import chi_square
 
 BRIDGES = ["lookup", "same", "tli", "slem", "slrs"]
@@ -21,8 +30,9 @@ def model_for(bridge):
 
 
 def drafter(bridge, **options):
-    model = "lookup" if bridge == "lookup" else model_for(bridge)
-    return Drafter(TARGET, model, **({} if bridge == "lookup" else {"bridge": bridge}), **options)
+    if bridge == "lookup":  # which drafts no trees
+        return Drafter(TARGET, "lookup", **{**options, "tree": None})
+    return Drafter(TARGET, model_for(bridge), bridge=bridge, **options)
 
 
 def judge(draft, target, context, params, request=0):
@@ -59,7 +69,8 @@ def judge(draft, target, context, params, request=0):
 )
 def test_verified_drafts_have_the_target_s_distribution(bridge, options):
     """4,000 seeds of two tokens, many requests a call, against the exact distribution."""
-    target, one = TableModel(TARGET, 1), drafter(bridge, draft_length=2, **options)
+    length = {} if options else {"draft_length": 2}
+    target, one = TableModel(TARGET, 1), drafter(bridge, **length, **options)
     prompt, runs = (0, 1, 2, 0), 4000
     size = TARGET.size
     counts = np.zeros((size, size), np.int64)
@@ -356,3 +367,32 @@ def test_drafts_that_cannot_be_judged():
             one.verify(
                 *(x.astype(np.float32) if hasattr(x, "dtype") else x for x in arguments), **keys
             )
+    rows = np.zeros((3, TARGET.size), np.float32)
+    one_for_all, each = (one.verify(["a"], [2], rows, s, **keys) for s in (PARAMS, [PARAMS]))
+    assert one_for_all == each
+    for wrong, told in (
+        ({"requests": [-1]}, "requests >= 0, got -1"),
+        ({"positions": [1.5]}, "positions >= 0, got 1.5"),
+        ({"positions": 3}, "a list of positions, got 3"),
+    ):
+        with pytest.raises(InputError, match=told):
+            one.verify(["a"], [2], rows, PARAMS, **{**keys, **wrong})
+    with pytest.raises(InputError, match="SamplingParams as sampling, got None"):
+        one.verify(["a"], [2], rows, None, **keys)
+    with pytest.raises(InputError, match="token ids as stop, got"):
+        one.propose(["b"], [[0]], PARAMS, 2, stop=["x"])
+
+
+def test_a_model_may_serve_sessions_and_drafters_at_once():
+    """Each has caches of its own."""
+    greedy = SamplingParams(temperature=0, max_tokens=12)
+    expected = SpeculativeSession(TableModel(TARGET, 3)).generate([0, 1, 2], sampling=greedy).tokens
+    model = TableModel(TARGET, 3)
+    stream = SpeculativeSession(model).stream([0, 1, 2], sampling=greedy)
+    drafts = [Drafter(TARGET, model, draft_length=2) for _ in range(2)]
+    text = []
+    for event in stream:
+        text += event.tokens
+        for drafter_of_two, context in zip(drafts, ([2, 2, 1], [1, 0, 2, 1]), strict=True):
+            drafter_of_two.propose(["x"], [context], SamplingParams(seed=1), 4)
+    assert text == expected

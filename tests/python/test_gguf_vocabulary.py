@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 
 from anydraft import Error, UnsupportedTokenizerError, Vocabulary, VocabularyError
 from anydraft.chat import ChatTemplate
-from anydraft.stops import read_end_tokens
+from anydraft.stops import end_tokens
 
 TEXTS = texts_of("gguf", 30_000)
 
@@ -85,7 +85,7 @@ def test_byte_level(level, tmp_path):
     same_ids(vocabulary, level)
     assert vocabulary.exact and vocabulary.prefix == [1]
     assert vocabulary.specials["<|im_end|>"] == 4
-    assert vocabulary.role("end") == (4,) == tuple(read_end_tokens(file, vocabulary))
+    assert vocabulary.role("end") == (4,) == tuple(end_tokens(vocabulary))
     chat = ChatTemplate.from_file(file)
     assert chat.render([{"role": "user", "content": "a"}]) == "<s>a"
     assert chat.ids(vocabulary, [{"role": "user", "content": "a"}])[0] == 1
@@ -159,7 +159,7 @@ def test_smollm2():
     data["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [digits, data["pre_tokenizer"]]}
     vocabulary = Vocabulary.from_file(file)
     same_ids(vocabulary, Tokenizer.from_str(json.dumps(data)), texts_of("smollm2", 300_000))
-    assert read_end_tokens(file, vocabulary) == [vocabulary.specials["<|im_end|>"]]
+    assert end_tokens(vocabulary) == [vocabulary.specials["<|im_end|>"]]
 
 
 @pytest.mark.slow

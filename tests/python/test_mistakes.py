@@ -1,8 +1,10 @@
 """What users get wrong, and what they are told; values that are handed on, compared and kept."""
 
 import copy
+import math
 import pickle
 import threading
+import warnings
 
 import numpy as np
 import pytest
@@ -11,10 +13,13 @@ from toys import constant, letters
 from anydraft import (
     InputError,
     NonFiniteLogitsError,
-    Penalties,
     SamplingParams,
+    Slrs,
     SpeculativeSession,
+    Text,
+    Vocabulary,
     _core,
+    set_threads,
 )
 
 BOTH = letters(b"a", b"b")
@@ -42,7 +47,7 @@ def test_sampling_params_are_values():
     ("option", "told"),
     [
         ({"top_k": 2**31}, "top_k <= 2147483647, got 2147483648"),
-        ({"top_k": -1}, "top_k >= 0, got -1"),
+        ({"top_k": -2}, "top_k >= 0, got -2"),
         ({"top_k": 1.5}, "top_k >= 0, got 1.5"),
         ({"logprobs": 2**31}, "logprobs <= 2147483647, got 2147483648"),
         ({"temperature": "warm"}, "a number as temperature, got 'warm'"),
@@ -115,6 +120,85 @@ def test_options_of_the_wrong_kind_are_refused():
     assert next(run).text == "b"
 
 
+MODEL = constant(BOTH, [0.5, 0.5])
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda: session(draft_length=10**12), "draft_length <= 65536, got 1000000000000"),
+        (lambda: session(draft_length=True), 'draft_length >= 0 or "auto", got True'),
+        (lambda: session(draft_confidence=0.5), "no draft_confidence with a drafter of lookup"),
+        (lambda: session(scheme="spechub"), "no scheme with a drafter of lookup"),
+        (lambda: session(tree="2x2"), "no tree with a drafter of lookup"),
+        (lambda: pair(draft_confidence="x"), "a number as draft_confidence, got 'x'"),
+        (lambda: pair(draft_confidence=None), "a number as draft_confidence, got None"),
+        (lambda: pair(tree=[2, 2]), r"as tree, got \[2, 2\]"),
+        (lambda: pair(tree="9999999999"), "widths <= 2147483647, got 9999999999"),
+        (lambda: pair(tree="1000,1000,1000"), r"\[draft\] expected a tree of at most 65536 nodes"),
+        (lambda: pair(tree="dynamic:2,2,9,70000"), "at most 65536 nodes, got 70000"),
+        (lambda: pair(tree="2x2", draft_length=3), "draft_length or tree, .* got 3 and '2x2'"),
+        (lambda: pair(verifier="match"), "proposals of kind iid, got match"),
+        (
+            lambda: across(Slrs(budget=float("nan"))),
+            r"\[Slrs\] expected a draft budget >= 0, got nan",
+        ),
+        (lambda: Text("abc"), "a function, got 'abc'"),
+        (lambda: session().stream("a", random_stream=-1), "random_stream >= 0, got -1"),
+        (lambda: session().stream("a", logits_processor=3), "a logits_processor, got 3"),
+        (
+            lambda: session().generate("a", template={"tools": []}),
+            "messages with template, got 'a'",
+        ),
+        (lambda: set_threads(10**8), "a count <= 1024, got 100000000"),
+        *(
+            (lambda size=size: session().generate("a", batch_size=size), "batch_size >= 1, got")
+            for size in (math.nan, "a", None, 1.5, 0)
+        ),
+    ],
+)
+def test_what_cannot_be_is_said_by_name(make, told):
+    with pytest.raises(InputError, match=told):
+        make()
+
+
+def pair(**options):
+    return SpeculativeSession(MODEL, MODEL, **options)
+
+
+def across(bridge):
+    return SpeculativeSession(MODEL, constant(letters(b"b", b"a"), [0.5, 0.5]), bridge=bridge)
+
+
+def test_a_draft_length_of_none_drafts_nothing_with_a_tree_too():
+    assert pair(tree="2x2", draft_length=0).generate("a", max_tokens=9).stats.drafted == 0
+    assert pair(tree="2x2").generate("a", max_tokens=9).stats.drafted > 0
+
+
+def test_a_warning_names_the_caller_s_line_and_what_it_asks_for_can_be_given():
+    special = letters(b"a", b"b", b"", specials={"</s>": 2}, roles={"eos": [2]})
+    run = SpeculativeSession(constant(special, [0.4, 0.6, 0]), sampling=GREEDY)
+    run.target.vocabulary = Vocabulary.from_bytes(
+        [b"a", b"b", b""],
+        encoder=lambda text: [0] * len(text),
+        specials=special.specials,
+        roles={"eos": [2]},
+    )
+    with pytest.warns(UserWarning, match="specials=True") as told:
+        run.generate("a</s>", max_tokens=1)
+    assert told[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert run.stream("a</s>", specials=False).prompt == [0] * 5
+    run.target.chat = lambda messages, **template: [template["tools"]]
+    assert run.add([{"role": "user"}], template={"tools": 1}).prompt == [1]
+
+
+def test_options_of_a_session_are_looked_at_before_models_are_read():
+    with pytest.raises(TypeError, match="unexpected keyword argument 'foo'"):
+        SpeculativeSession.from_pretrained("no such model", foo=3)
+
+
 def test_a_prompt_that_its_encoder_refuses_leaves_nothing_behind():
     opened = set()
 
@@ -143,21 +227,16 @@ def test_a_processor_must_return_the_row(back):
         session().generate("a", max_tokens=1, logits_processor=lambda *_: answer)
 
 
-@pytest.mark.parametrize("option", [{"bad_words_ids": [[0], [9]]}, {"allowed_token_ids": [1, 9]}])
+@pytest.mark.parametrize("option", [{"bad_words": [[0], [9]]}, {"allowed_token_ids": [1, 9]}])
 def test_masks_of_ids_the_target_has_not_are_refused(option):
-    pytest.importorskip("torch")
     with pytest.raises(InputError, match=r"ids below 2 \(the target's logits\) in \w+, got 9"):
-        session().generate("a", max_tokens=1, logits_processor=Penalties(**option))
-    below = {name: [[-1]] if name == "bad_words_ids" else [-1] for name in option}
-    with pytest.raises(InputError, match="token ids >= 0, got -1"):
-        Penalties(**below)
+        session().generate("a", max_tokens=1, sampling=GREEDY.replace(**option))
 
 
 def test_nothing_left_to_draw_is_an_error_and_not_a_token():
-    pytest.importorskip("torch")
-    nothing = Penalties(bad_words_ids=[[0], [1]])
+    nothing = GREEDY.replace(bad_words=[[0], [1]])
     with pytest.raises(NonFiniteLogitsError):
-        session().generate("a", max_tokens=1, logits_processor=nothing)
+        session().generate("a", max_tokens=1, sampling=nothing)
 
 
 def test_a_model_may_name_ids_that_end_a_text():
@@ -193,7 +272,8 @@ def test_a_folder_without_a_tokenizer(folder):
 def test_ids_without_an_embedding_are_named(folder):
     from anydraft import hf
 
-    target = hf.load(folder, vocabulary=BOTH)
+    wide = Vocabulary.from_bytes([b"a"] * 97, encoder=lambda text: [0] * len(text))
+    target = hf.load(folder, vocabulary=wide)
     with pytest.raises(ValueError, match=r"token ids < 96 \(embeddings\), got 96"):
         SpeculativeSession(target).generate([5, 96])
 

@@ -2,6 +2,8 @@
 
 import functools
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +13,17 @@ transformers = pytest.importorskip("transformers")
 from test_cli import save_model  # noqa: E402
 from test_native_real import folder, gguf_file  # noqa: E402
 
-from anydraft import InputError, SamplingParams, SpeculativeSession, cli, hf, native  # noqa: E402
+from anydraft import (  # noqa: E402
+    InputError,
+    SamplingParams,
+    SpeculativeSession,
+    Vocabulary,
+    VocabularyError,
+    cli,
+    hf,
+    loading,
+    native,
+)
 from anydraft.loading import describe, load_model  # noqa: E402
 from anydraft.native import NativeModel  # noqa: E402
 
@@ -72,6 +84,43 @@ def test_auto_is_native_where_the_decoder_knows_the_family(llama, gpt2):
         load_model(gpt2, backend="native")
     with pytest.raises(InputError, match="device"):
         load_model(llama, backend="native", device="cuda")
+
+
+def test_names_that_are_no_model_say_so(llama, tmp_path, monkeypatch):
+    for backend in ("auto", "native", "hf"):
+        with pytest.raises(InputError, match=r"expected a GGUF file, got .*nofile\.gguf"):
+            load_model("nofile.gguf", backend=backend)
+    damaged = tmp_path / "x.bin"
+    damaged.write_bytes(b"<html>404</html>")
+    with pytest.raises(InputError) as told:
+        native.load(damaged)
+    assert "x.bin" in str(told.value) and "kind" not in str(told.value)
+    with pytest.raises(VocabularyError, match=r"expected a GGUF file, got x\.bin"):
+        Vocabulary.from_file(damaged, kind="gguf")
+    for costs in ("abc", [0.0, -1.0], [0.0, float("nan")]):
+        with pytest.raises(InputError, match="row_costs"):
+            native.load(llama, row_costs=costs)
+    monkeypatch.setenv("HOME", str(Path(llama).parent))
+    assert native.load(f"~/{Path(llama).name}").vocab_size == native.load(llama).vocab_size
+
+
+def test_auto_leaves_to_transformers_what_it_cannot_read(llama, gpt2, tmp_path, monkeypatch):
+    """A family that is not known, or a tokenizer in other files; on any machine."""
+    tried = []
+    monkeypatch.setattr(loading, "_hf", lambda name, *_: tried.append(Path(name).name))
+    for path in (llama, gpt2):
+        copy = tmp_path / Path(path).name
+        shutil.copytree(path, copy)
+        (copy / "tokenizer.json").unlink()
+        load_model(copy, device="cpu")
+    assert tried == ["llama", "gpt2"]
+    with pytest.raises(
+        FileNotFoundError, match=r"tokenizer\.json, tekken\.json, tokenizer\.model in"
+    ):
+        Vocabulary.from_file(copy)
+    assert Vocabulary.from_file(llama) == native.load(llama).vocabulary
+    monkeypatch.setattr(loading, "_has_cuda", lambda: True)
+    assert isinstance(load_model(llama, backend="native"), NativeModel)
 
 
 def test_sessions_of_both_backends_write_the_same(llama):

@@ -7,11 +7,11 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from penalties import Penalties
 from toys import DRAFTER, TARGET, TableModel
 
 from anydraft import (
     InputError,
-    Penalties,
     Proposal,
     SamplingParams,
     SpeculativeSession,
@@ -197,13 +197,8 @@ def test_bad_words_do_not_come_about(bridge):
 @pytest.mark.parametrize("bridge", BRIDGES)
 def test_penalties_equal_the_processors(bridge):
     """The native ones and the same function called row by row: token by token the same text."""
-
-    def row_by_row(prompt, output, row):
-        return PENALTIES(prompt, output, row)
-
     for seed in range(6):
         native = decode(bridge, seed=seed, **NATIVE)
-        assert native.tokens == decode(bridge, row_by_row, seed=seed).tokens
         assert native.tokens == decode(bridge, PENALTIES, seed=seed).tokens
     assert (
         decode(bridge, seed=1, ignore_eos=True).tokens
@@ -212,18 +207,11 @@ def test_penalties_equal_the_processors(bridge):
 
 
 def test_a_processor_and_options_both_apply():
-    masked = Penalties(allowed_token_ids=[0, 1, 2])
+    masked = Penalties(allowed=[0, 1, 2])
     both = decode(processor=masked, ignore_eos=True, logit_bias={1: -np.inf})
     assert set(both.tokens) == {0, 2}
     plain = decode(ignore_eos=True, logit_bias={1: -np.inf}, allowed_token_ids=[0, 1, 2])
     assert both.tokens == plain.tokens
-
-    class Harsh(Penalties):
-        def __call__(self, prompt, output, row):
-            row[1:] = -torch.inf
-            return row
-
-    assert set(decode(processor=Harsh(), ignore_eos=True).tokens) == {0}
 
 
 @pytest.mark.parametrize("bridge", BRIDGES)
@@ -242,6 +230,9 @@ def test_bias_and_allowed_ids(bridge):
         ({"max_tokens": 2.5}, "max_tokens >= 0, got 2.5"),
         ({"min_tokens": True}, "min_tokens >= 0, got True"),
         ({"n": 0}, "n >= 1, got 0"),
+        ({"seed": 1.5}, r"0 <= seed < 2\^64, got 1\.5"),
+        ({"seed": True}, r"0 <= seed < 2\^64, got True"),
+        ({"ignore_eos": "no"}, "ignore_eos True or False, got 'no'"),
         ({"logprobs": -2}, "logprobs >= 0, got -2"),
         ({"stop": 5}, "stop of strings and token ids, got 5"),
         ({"stop": [""]}, "stop of strings and token ids, got ''"),
@@ -299,6 +290,24 @@ def test_params_are_values_that_nobody_changes():
     assert made.replace(n=1).n == 1 and made.n == 2 and made != made.replace(n=1)
     with pytest.raises(AttributeError, match=r"replace\(max_tokens=...\)"):
         made.max_tokens = 5
+    off = params(stop=None, stop_token_ids=None, bad_words=None, top_k=-1)
+    assert off == params()
+
+
+def test_what_is_given_is_read_once_and_copied():
+    whole = decode(ignore_eos=True)
+    given = {"stop": ["c"], "logit_bias": {1: 0.5}, "bad_words": [[4, 4]]}
+    made = params(ignore_eos=True, **given)
+    given["stop"].clear(), given["logit_bias"].clear(), given["bad_words"][0].append(1)
+    fields = (made.stop, made.logit_bias, made.bad_words)
+    assert fields == (("c",), {1: 0.5}, ((4, 4),))
+    cut = decode(ignore_eos=True, stop=["c"])
+    assert len(cut.tokens) < len(whole.tokens)
+    assert decode(ignore_eos=True, stop=(one for one in ["c"])).tokens == cut.tokens
+    several = session().generate(
+        [PROMPT, PROMPT], sampling=[params(ignore_eos=True)] * 2, stop=iter(["c"])
+    )
+    assert [made.tokens for made in several] == [cut.tokens] * 2
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 from toys import DRAFTER, TARGET, TableModel, constant, letters, vocabulary
 
 from anydraft import (
+    Drafter,
     Error,
     InputError,
     SamplingParams,
@@ -270,7 +271,7 @@ def test_specials_go_over_by_role_and_are_spelled_where_there_is_none():
     )  # fmt: skip
     drafter = constant(letter, [0.5, 0.5, 0, 0, 0, 0, 0])
     run = SpeculativeSession(target, drafter, bridge="tli", sampling=SEEDED)
-    run.generate([2, 0, 4, 3, 1, 9], max_tokens=2)  # 9: a padded id, nothing to say
+    run.generate([2, 0, 4, 3, 1], max_tokens=2)
     assert drafter.fed[0].tokens == [2, 1, 4, 5, 6, 3, 0]
 
 
@@ -283,6 +284,73 @@ def test_a_split_character_in_the_middle_goes_over_in_bytes():
     run = SpeculativeSession(target, drafter, bridge="tli", sampling=SEEDED)
     run.generate([0xF0, 0x9F, 65, 0xC3], max_tokens=2)
     assert drafter.fed[0].tokens == [0xF0, 0x9F, 65, 0xC3]
+
+
+class OnlyDLPack:
+    """What has no copy() of its own."""
+
+    def __init__(self, rows):
+        self.__dlpack__, self.__dlpack_device__ = rows.__dlpack__, rows.__dlpack_device__
+
+
+class Reusing(TableModel):
+    """Writes every call's rows into the same memory."""
+
+    reuses_rows = True
+    buffer = None
+    shown = staticmethod(lambda rows: rows)
+
+    def __call__(self, feeds):
+        rows = super().__call__(feeds)
+        if self.buffer is None:
+            self.buffer = np.empty((64, rows.shape[1]), np.float32)
+        self.buffer[: len(rows)] = rows
+        return self.shown(self.buffer[: len(rows)])
+
+
+@pytest.mark.parametrize("shown", ["numpy", "torch", "dlpack"])
+@pytest.mark.parametrize("tree", [None, "2x2"])
+@pytest.mark.parametrize("bridge", ["same", "tli"])
+def test_a_model_that_writes_into_its_buffers_again_says_so(bridge, tree, shown):
+    torch = pytest.importorskip("torch")
+    ways = {"numpy": lambda rows: rows, "torch": torch.from_numpy, "dlpack": OnlyDLPack}
+    texts = []
+    for kind in (TableModel, Reusing):
+        models = [kind(TARGET, 1), kind(TARGET if bridge == "same" else DRAFTER, 2)]
+        for model in models:
+            model.shown = ways[shown]
+        run = SpeculativeSession(*models, bridge=bridge, tree=tree, sampling=SEEDED)
+        both = run.generate([PROMPT, [2, 1]], max_tokens=40)
+        drafts = Drafter(TARGET, models[1], bridge=bridge, tree=tree)
+        [draft] = drafts.propose(["r"], [PROMPT], SEEDED, 4)
+        texts.append([*(made.tokens for made in both), draft.tokens, draft.logits.tolist()])
+    assert texts[0] == texts[1]
+
+
+def test_requests_that_take_no_handle_are_driven_until_none_is_active():
+    run = session("tli", sampling=SEEDED)
+    run.add(PROMPT, max_tokens=20), run.add([2], max_tokens=3)
+    texts, without = {}, 0
+    while run.active:
+        events = run.step()
+        without += not events
+        for handle, event in events:
+            texts.setdefault(handle.id, []).extend(event.tokens)
+    assert without > 0  # the drafter's calls
+    assert sorted(map(len, texts.values()))[0] == 3 and tokens("tli", SEEDED)[:20] in texts.values()
+
+
+def test_the_statistics_say_which_costs_were_used():
+    target, drafter = TableModel(TARGET, 1), TableModel(DRAFTER, 2)
+    target.row_costs, drafter.row_costs = np.array([0.0, 2.0, 3.0]), np.array([0, 1, 1])
+    run = SpeculativeSession(target, drafter, draft_length="auto")
+    stats = run.generate([0], max_tokens=3).stats
+    assert (stats.row_costs, stats.draft_cost) == ([0, 1, 1.5], 0.5)
+    wrong = ["abc", [1.0], [0, 0, 1], [0, 1, float("inf")], [0, -1], 3, [0, None]]
+    for costs in wrong:
+        drafter.row_costs = costs
+        with pytest.raises(InputError, match="row_costs"):
+            SpeculativeSession(target, drafter)
 
 
 def test_the_package_does_not_import_torch():

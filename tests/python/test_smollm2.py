@@ -7,7 +7,7 @@ import pytest
 import torch
 from ties import same_but_for_ties
 
-from anydraft import Penalties, SamplingParams, SpeculativeSession, Vocabulary, VocabularyMap, hf
+from anydraft import SamplingParams, SpeculativeSession, Vocabulary, VocabularyMap, hf
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "bench"))
 import models
@@ -88,8 +88,7 @@ def test_several_requests_give_what_each_gives_alone(smollm2, params):
 
 def test_a_penalty_does_what_transformers_does_with_it(smollm2):
     prompt = smollm2.chat([{"role": "user", "content": PROMPTS[1]}])
-    penalty = Penalties(repetition_penalty=1.2)
-    options = {"max_tokens": 24, "sampling": GREEDY, "logits_processor": penalty}
+    options = {"max_tokens": 24, "sampling": GREEDY.replace(repetition_penalty=1.2)}
     theirs = smollm2.model.generate(
         torch.tensor([prompt]),
         max_new_tokens=24,

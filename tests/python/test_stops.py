@@ -57,6 +57,40 @@ def test_texts_end_where_plain_decoding_with_the_same_tokens_would(strings, seed
         assert len(TARGET.decode(cut.tokens[:-1])) < len(wanted) + max(map(len, strings))
 
 
+@given(
+    text=st.text("ab", max_size=12),
+    strings=st.lists(st.text("ab", min_size=1, max_size=4), min_size=1),
+    after=st.integers(0, 6),
+    data=st.data(),
+)
+def test_below_the_least_length_only_what_is_whole_by_then_is_passed_over(
+    text, strings, after, data
+):
+    """As vLLM, which looks back over the border once new text comes."""
+    pieces, left = [], text
+    while left:
+        size = data.draw(st.integers(1, min(3, len(left))))
+        pieces.append(left[:size])
+        left = left[size:]
+    border = len("".join(pieces[:after]))
+    ends = [
+        (at + len(string), at)
+        for string in strings
+        for at in range(len(text))
+        if text.startswith(string, at) and at + len(string) > border
+    ]
+    wanted = text[: min(ends)[1]] if ends else text
+    stops = StopStrings(strings, after)
+    shown = b"".join([stops.feed(piece.encode()) for piece in pieces]) + stops.rest()
+    assert (shown.decode(), stops.found) == (wanted, bool(ends))
+
+
+def test_a_stop_string_across_the_least_length_is_found():
+    stops = StopStrings(["STOP"], 2)
+    shown = b"".join([stops.feed(piece) for piece in (b"a", b" ST", b"OP", b" b")])
+    assert (shown, stops.found) == (b"a ", True)
+
+
 def test_several_prompts_and_ids():
     target = constant(letters(b"a", b"b"), [0.4, 0.6])
     session = SpeculativeSession(target, "lookup", sampling=SamplingParams(temperature=0))

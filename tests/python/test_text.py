@@ -6,9 +6,17 @@ import weakref
 import pytest
 from real import vocabulary_of
 from test_real_pairs import GREEDY, TEXT, Follower
-from toys import TARGET, TableModel
+from toys import DRAFTER, TARGET, TableModel
 
-from anydraft import Drafter, InputError, SamplingParams, SpeculativeSession, Text
+from anydraft import (
+    Drafter,
+    InputError,
+    SamplingParams,
+    SpeculativeSession,
+    Text,
+    Vocabulary,
+    VocabularyError,
+)
 from anydraft.text import spelt_behind
 
 
@@ -102,6 +110,34 @@ def test_text_that_the_target_cannot_spell_is_not_drafted():
         ids = spelt_behind(vocabulary, before, text)
         assert ids == [] or vocabulary.decode(ids).decode() == text
     assert spelt_behind(vocabulary, before, "\U0010ffff") == []
+
+
+@pytest.mark.parametrize("broken", ["raises", "a str", "out of range", "does not join"])
+@pytest.mark.parametrize("bridge", ["slem", "slrs", "auto", "text", "lookup"])
+def test_an_encoder_that_fails_costs_drafts_and_no_request(bridge, broken, caplog):
+    """Of the target, while drafting: text that it cannot spell."""
+
+    def encode(text):
+        if broken == "raises":
+            raise OSError("no such table")
+        return {"a str": "ab", "out of range": [99], "does not join": [0, 0]}[broken]
+
+    table = [TARGET.token_bytes(i) or b"" for i in range(TARGET.size)]
+    ends = {"specials": TARGET.specials, "roles": {"eos": TARGET.role("eos")}}
+    target = TableModel(Vocabulary.from_bytes(table, encoder=encode, **ends), 1)
+    sampling = SamplingParams(temperature=0, ignore_eos=True)
+    model = {"text": Text(lambda so_far: "abcab"), "lookup": "lookup"}.get(bridge)
+    drafter = {"drafter": model} if model else {"drafter": TableModel(DRAFTER, 2), "bridge": bridge}
+    session = SpeculativeSession(target, sampling=sampling, **drafter)
+    plain = SpeculativeSession(target, sampling=sampling)
+    told = session.generate([0, 1, 0, 1], max_tokens=30)
+    assert told.tokens == plain.generate([0, 1, 0, 1], max_tokens=30).tokens
+    if bridge in ("slem", "text") and broken != "does not join":
+        assert bridge == "slem" or told.stats.drafted == 0
+        assert sum("from the encoder" in record.message for record in caplog.records) == 1
+    if broken != "does not join":
+        with pytest.raises(VocabularyError, match="from the encoder, got"):
+            target.vocabulary.encode("ab")
 
 
 def test_mistakes():

@@ -8,6 +8,7 @@ import families
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from real import vocabulary_of
 from texts import texts_of
 
 from anydraft import Error, UnsupportedTokenizerError, Vocabulary, VocabularyError
@@ -137,3 +138,20 @@ def test_damaged_files_are_refused_or_read(data, files, tmp_path_factory):
     for text in TEXTS[:5]:
         ids_or_error(vocabulary.encode, text)
         vocabulary.decode_as_owner(vocabulary.encode_as_owner(text))
+
+
+def test_specials_that_a_text_spells_become_ids_where_they_are_asked_for():
+    vocabulary = vocabulary_of("smollm2")
+    start, end = (vocabulary.specials[text] for text in ("<|im_start|>", "<|im_end|>"))
+    text = "<|im_start|>user\n é<|im_end|>"
+    ids = vocabulary.encode(text, specials=True)
+    assert ids == [start, *vocabulary.encode("user\n é"), end]
+    assert ids == vocabulary.encode(text.encode(), specials=True)
+    plain = vocabulary.encode(text)
+    assert start not in plain and vocabulary.decode(plain) == text.encode()
+    nested = Vocabulary.from_bytes(
+        [b"x", b"", b""], encoder=lambda text: [0] * len(text), specials={"<a": 1, "<ab": 2}
+    )
+    assert nested.encode("x<abx<ax", specials=True) == [0, 2, 0, 1, 0]
+    none = Vocabulary.from_bytes([b"x"], encoder=lambda text: [0] * len(text))
+    assert none.encode("xx", specials=True) == [0, 0]

@@ -85,14 +85,14 @@ void DrafterOptions::validate() const {
   if (!verifier) return;
   const bool certain = info_of(bridge).certain && bridge != Bridge::kNone;
   const ProposalKind proposed = certain ? ProposalKind::kOneHot : scheme;
+  const std::string name = verifiers()[static_cast<size_t>(*verifier)].name;
   if (!takes(*verifier, proposed)) {
-    fail(std::string("a verifier that takes proposals of kind ") + name_of(proposed) +
-         ", got one that does not");
+    fail(std::string("a verifier that takes proposals of kind ") + name_of(proposed) + ", got " +
+         name);
   }
   const auto& widths = tree.widths;
   const bool chain = tree.max_nodes == 0 && all_ones(widths.begin(), widths);
   const DraftShape shape = traits_of(*verifier).shape;
-  const std::string name = verifiers()[static_cast<size_t>(*verifier)].name;
   if (shape == DraftShape::kChain && (!chain || certain)) {
     fail("a chain with verifier " + name + ", got a tree");
   }

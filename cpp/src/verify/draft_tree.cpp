@@ -11,6 +11,8 @@ namespace {
   throw Error(ErrorKind::kValue, "[draft] expected " + what);
 }
 
+constexpr int64_t kMostNodes = 1 << 16;
+
 }  // namespace
 
 void merge_equal(std::vector<int32_t>& children, std::vector<int32_t>& paths) {
@@ -28,8 +30,14 @@ void merge_equal(std::vector<int32_t>& children, std::vector<int32_t>& paths) {
 }
 
 void TreeShape::validate() const {
+  int64_t level = 1, nodes = max_nodes;
   for (int32_t width : widths) {
     if (width < 1) fail("at least one child a level, got " + std::to_string(width));
+    if (max_nodes == 0) nodes += level *= width;
+    if (nodes > kMostNodes) {
+      fail("a tree of at most " + std::to_string(kMostNodes) + " nodes, got " +
+           std::to_string(nodes) + " or more");
+    }
   }
   if (max_nodes < 0) fail("max_nodes >= 0, got " + std::to_string(max_nodes));
   if (max_nodes == 0) return;

@@ -14,8 +14,9 @@ from typing import Any
 
 import torch
 
-from anydraft import SamplingParams, VocabularyMap, acceptance, sample, theory
-from anydraft.acceptance import DrawnTree, Prefix
+from anydraft import SamplingParams, VocabularyMap, sample, theory
+from anydraft.bench import acceptance
+from anydraft.bench.acceptance import DrawnTree, Prefix
 from anydraft.bench.prefix_rows import PrefixRows
 
 DRAFTS = {  # name -> (distribution, children of a node)
