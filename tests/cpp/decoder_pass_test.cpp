@@ -51,6 +51,17 @@ TEST(DecoderPass, AGgufFileIsTheSameModelAsItsFolder) {
   EXPECT_THROW(Decoder(file, exact), Error);
 }
 
+TEST(DecoderPass, QueriesKeysAndValuesMayBeOneTensor) {
+  const testing::ScratchFolder folder;
+  const Feed text = chain({1, 2, 3, 4, 5, 6, 7, 8}, 0, 8);
+  const auto plain = testing::llama_gguf_tensors();
+  for (const auto& tensors : {plain, testing::with_biases(plain)}) {
+    Decoder three(folder.write("three.gguf", testing::llama_gguf(tensors).build()));
+    Decoder one(folder.write("one.gguf", testing::llama_gguf(testing::fused(tensors)).build()));
+    EXPECT_TRUE(same_bits(three.forward({text}), one.forward({text})));
+  }
+}
+
 std::string config_with(const std::string& entry) {
   return "{" + entry + ", " + std::string(testing::kLlamaConfig).substr(1);
 }

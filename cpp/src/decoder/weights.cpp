@@ -116,10 +116,10 @@ class Loader {
     }
     auto& parts = layer.queries_keys_values;
     if (has(i, kAll)) {
-      parts.push_back({matrix(name(i, kAll), queries + 2 * keys, hidden), {}});
+      parts.push_back(linear(name(i, kAll), queries + 2 * keys, hidden, paired(queries + keys)));
     } else {
-      parts.push_back(linear(name(i, kQueries), queries, hidden, config_.pairs_of_neighbours));
-      parts.push_back(linear(name(i, kKeys), keys, hidden, config_.pairs_of_neighbours));
+      parts.push_back(linear(name(i, kQueries), queries, hidden, paired(queries)));
+      parts.push_back(linear(name(i, kKeys), keys, hidden, paired(keys)));
       parts.push_back(linear(name(i, kValues), keys, hidden));
     }
     layer.attention_output.push_back(linear(name(i, kOutput), hidden, queries));
@@ -127,14 +127,16 @@ class Loader {
       layer.gate_up.push_back(linear(name(i, kGate), wide, hidden));
       layer.gate_up.push_back(linear(name(i, kUp), wide, hidden));
     } else {
-      layer.gate_up.push_back({matrix(name(i, kGateUp), 2 * wide, hidden), {}});
+      layer.gate_up.push_back(linear(name(i, kGateUp), 2 * wide, hidden));
     }
     layer.down.push_back(linear(name(i, kDown), hidden, wide));
     return layer;
   }
+  int64_t paired(int64_t rows) const { return config_.pairs_of_neighbours ? rows : 0; }
+  // The first `paired` rows are of queries and keys whose neighbours turn together.
   Linear linear(const std::string& stem, int64_t outputs, int64_t inputs,
-                bool pairs = false) const {
-    return {matrix(stem, outputs, inputs, pairs), bias(stem, outputs, pairs)};
+                int64_t paired = 0) const {
+    return {matrix(stem, outputs, inputs, paired), bias(stem, outputs, paired)};
   }
 
   Vector vector(const std::string& name, int64_t size) const {
@@ -159,18 +161,18 @@ class Loader {
     }
     return numbers;
   }
-  Vector bias(const std::string& name, int64_t size, bool pairs = false) const {
+  Vector bias(const std::string& name, int64_t size, int64_t paired) const {
     if (!tensors_.find(name + ".bias")) return {};
     const Vector numbers = vector(name + ".bias", size);
-    if (!pairs) return numbers;
-    Vector ordered(numbers.size());
+    Vector ordered;
     for (int64_t i = 0; i < size; ++i) {
-      ordered[static_cast<size_t>(i)] = numbers[static_cast<size_t>(row_of_pair(i))];
+      ordered.push_back(numbers[static_cast<size_t>(row_in_file(i, paired))]);
     }
     return ordered;
   }
   // Llama's GGUF files order a head's rows by neighbours that turn together; ours turns halves.
-  int64_t row_of_pair(int64_t row) const {
+  int64_t row_in_file(int64_t row, int64_t paired) const {
+    if (row >= paired) return row;
     const int64_t size = config_.head_size, half = size / 2, i = row % size;
     return row - i + (i < half ? 2 * i : 2 * (i - half) + 1);
   }
@@ -190,16 +192,16 @@ class Loader {
   }
 
   WeightMatrix matrix(const std::string& stem, int64_t outputs, int64_t inputs,
-                      bool pairs = false) const {
+                      int64_t paired) const {
     const Tensor& from = matrix_tensor(stem, outputs, inputs);
     std::vector<uint8_t> ordered;
     const uint8_t* data = from.data;
-    if (pairs) {
+    if (paired > 0) {
       ordered.resize(from.bytes);
       const auto row = static_cast<size_t>(from.bytes) / static_cast<size_t>(outputs);
       for (int64_t i = 0; i < outputs; ++i) {
         std::memcpy(&ordered[static_cast<size_t>(i) * row],
-                    from.data + static_cast<size_t>(row_of_pair(i)) * row, row);
+                    from.data + static_cast<size_t>(row_in_file(i, paired)) * row, row);
       }
       data = ordered.data();
     }
