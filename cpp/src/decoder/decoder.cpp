@@ -85,6 +85,7 @@ struct Decoder::Parts {
         pass(weights) {}
 
   void check(const std::vector<Feed>& feeds);
+  void run(const std::vector<Feed>& feeds, float* out);
   void add_rows(const Feed& feed, RequestCache& cache);
 
   Weights weights;
@@ -164,19 +165,30 @@ void Decoder::Parts::add_rows(const Feed& feed, RequestCache& cache) {
 Logits Decoder::forward(const std::vector<Feed>& feeds) {
   Parts& parts = *parts_;
   parts.check(feeds);
-  parts.rows.clear();
-  parts.extras.clear();
-  parts.wanted = 0;
-  for (const Feed& feed : feeds) {
-    RequestCache& cache = parts.caches[feed.request];
-    cache.take(feed, parts.store);
-    parts.add_rows(feed, cache);
-  }
+  int64_t wanted = 0;
+  for (const Feed& feed : feeds) wanted += feed.rows;
   const int64_t vocab = vocab_size();
   std::shared_ptr<float[]> numbers =
-      parts.logits.take(static_cast<size_t>(std::max<int64_t>(parts.wanted, 1) * vocab));
-  parts.pass.run(parts.rows, parts.extras, parts.store, numbers.get());
-  return {std::move(numbers), parts.wanted, vocab};
+      parts.logits.take(static_cast<size_t>(std::max<int64_t>(wanted, 1) * vocab));
+  try {
+    parts.run(feeds, numbers.get());
+  } catch (...) {  // caches would claim tokens that were not computed
+    for (const Feed& feed : feeds) forget(feed.request);
+    throw;
+  }
+  return {std::move(numbers), wanted, vocab};
+}
+
+void Decoder::Parts::run(const std::vector<Feed>& feeds, float* out) {
+  rows.clear();
+  extras.clear();
+  wanted = 0;
+  for (const Feed& feed : feeds) {
+    RequestCache& cache = caches[feed.request];
+    cache.take(feed, store);
+    add_rows(feed, cache);
+  }
+  pass.run(rows, extras, store, out);
 }
 
 void Decoder::forget(int64_t request) {
