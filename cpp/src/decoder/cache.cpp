@@ -112,9 +112,6 @@ void RequestCache::check(const Feed& feed) const {
   for (const int32_t slot : feed.keep_also) {
     if (cut.after(parent(slot)) == -2) fail(feed, "slots kept with their parents");
   }
-  for (int64_t slot = chain_; slot < feed.keep; ++slot) {
-    if (parent(slot) >= feed.keep) fail(feed, "slots kept with their parents");
-  }
   for (size_t i = 0; i < count; ++i) {
     const int64_t from = cut.parent_of(i);
     if (from >= cut.kept + static_cast<int64_t>(i) || from < -1) {
