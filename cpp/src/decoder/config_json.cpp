@@ -3,15 +3,10 @@
 #include <cmath>
 #include <initializer_list>
 
-#include "anydraft/error.h"
 #include "decoder/config.h"
 
 namespace anydraft::detail {
 namespace {
-
-[[noreturn]] void fail(const std::string& expected) {
-  throw Error(ErrorKind::kValue, "[Decoder] expected " + expected);
-}
 
 // The defaults that transformers gives a family where config.json is silent.
 struct Family {
@@ -25,53 +20,27 @@ constexpr Family kFamilies[] = {
     {"phi3", 10000, true},
 };
 
-class Reader {
- public:
-  explicit Reader(const Json& json) : json_(json) {}
+struct InJson {
+  const Json& json;
+  const Json* operator()(const std::string& key) const { return json.find(key); }
+};
 
-  const Json* find(const char* key) const { return json_.find(key); }
-  double number(const char* key, double otherwise) const {
-    const Json* value = find(key);
-    if (!value) return otherwise;
-    if (!value->is(Json::Kind::kNumber)) fail(std::string(key) + " as a number");
-    return value->number();
-  }
-  int64_t whole(const char* key, int64_t otherwise) const {
-    const double value = number(key, static_cast<double>(otherwise));
-    if (!(std::fabs(value) <= 0x1p53) || value != std::floor(value)) {
-      fail(std::string(key) + " as a whole number");
-    }
-    return static_cast<int64_t>(value);
-  }
-  int64_t whole(const char* key) const {
-    if (!find(key)) fail(std::string(key) + " in config.json");
-    return whole(key, 0);
-  }
-  bool truth(const char* key, bool otherwise) const {
-    const Json* value = find(key);
-    if (value && !value->is(Json::Kind::kBool)) fail(std::string(key) + " as true or false");
-    return value ? value->truth() : otherwise;
-  }
-  std::string text(const char* key, const char* otherwise) const {
-    const Json* value = find(key);
-    if (value && !value->is(Json::Kind::kText)) fail(std::string(key) + " as a text");
-    return value ? value->text() : otherwise;
-  }
-  std::vector<double> numbers(const char* key) const {
+class Reader : public Keys<InJson> {
+ public:
+  explicit Reader(const Json& json) : Keys({json}, "config.json") {}
+
+  std::vector<double> numbers(const std::string& key) const {
     std::vector<double> all;
     const Json* value = find(key);
     if (!value) return all;
     for (const Json& item : value->items()) {
-      if (item.is(Json::Kind::kNumber)) all.push_back(item.number());
+      if (item.number()) all.push_back(*item.number());
     }
     if (!value->is(Json::Kind::kArray) || all.size() != value->items().size()) {
-      fail(std::string(key) + " as numbers");
+      fail(key + " as numbers");
     }
     return all;
   }
-
- private:
-  const Json& json_;
 };
 
 double attention_factor(const Reader& in, const Rope& rope) {
@@ -90,7 +59,7 @@ Rope read_rope(const Reader& config, const Json* parameters, double theta, int64
   const Reader in(parameters ? *parameters : kNothing);
   if (parameters && !parameters->is(Json::Kind::kObject)) fail("an object of rope parameters");
   Rope rope;
-  rope.type = in.text("rope_type", in.text("type", "default").c_str());
+  rope.type = in.text("rope_type", in.text("type", "default"));
   bool known = false;
   for (const char* type : {"default", "linear", "dynamic", "llama3", "yarn", "longrope"}) {
     known |= rope.type == type;
@@ -157,7 +126,7 @@ void read_kinds(const Reader& in, const Family& family, DecoderConfig& config) {
     if (config.window == 0) continue;
     if (types && name != "mistral" && name != "phi3") {
       if (types->items().size() != config.kinds.size()) fail("layer_types for each layer");
-      const std::string& type = types->items()[static_cast<size_t>(i)].text();
+      const std::string type(types->items()[static_cast<size_t>(i)].text().value_or(""));
       if (type != "sliding_attention" && type != "full_attention") {
         fail("layer types full_attention and sliding_attention, got " + type);
       }
@@ -186,10 +155,9 @@ void read_gemma(const Reader& in, DecoderConfig& config) {
 void add_stops(const Json* value, std::vector<int32_t>& stops) {
   if (!value) return;
   const auto add = [&](const Json& item) {
-    if (!item.is(Json::Kind::kNumber) || item.number() < 0 || item.number() > INT32_MAX) {
-      fail("eos_token_id as ids");
-    }
-    stops.push_back(static_cast<int32_t>(item.number()));
+    const int64_t id = item.whole().value_or(-1);
+    if (id < 0 || id > INT32_MAX) fail("eos_token_id as ids");
+    stops.push_back(static_cast<int32_t>(id));
   };
   if (!value->is(Json::Kind::kArray)) return add(*value);
   for (const Json& item : value->items()) add(item);

@@ -6,17 +6,12 @@
 #include <map>
 #include <unordered_map>
 
-#include "anydraft/error.h"
 #include "decoder/pass.h"
 
 namespace anydraft {
 namespace {
 
 using namespace detail;
-
-[[noreturn]] void fail(const std::string& expected) {
-  throw Error(ErrorKind::kValue, "[Decoder] expected " + expected);
-}
 
 CacheShape shape_of(const DecoderConfig& config, DType cache) {
   if (cache == DType::kFloat16) fail("a float32 or bfloat16 cache");

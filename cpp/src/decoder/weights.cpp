@@ -5,17 +5,12 @@
 #include <filesystem>
 #include <set>
 
-#include "anydraft/error.h"
 #include "decoder/model_file.h"
 #include "decoder/row_ops.h"
 #include "decoder/safetensors.h"
 
 namespace anydraft::detail {
 namespace {
-
-[[noreturn]] void fail(const std::string& expected) {
-  throw Error(ErrorKind::kValue, "[Decoder] expected " + expected);
-}
 
 // A layer's parts, as GGUF files and as safetensors name them.
 struct Part {
@@ -46,7 +41,7 @@ class Loader {
     if (gguf) return;
     for (const char* prefix : {"model.", "language_model.model.", "model.language_model."}) {
       prefix_ = prefix;
-      if (tensors.find(prefix_ + "embed_tokens.weight")) return;
+      if (find_tensor(tensors, prefix_ + "embed_tokens.weight")) return;
     }
     fail("a tensor model.embed_tokens.weight");
   }
@@ -61,9 +56,9 @@ class Loader {
     weights.embedding = table_of(embedding, vocabulary);
     std::string head = gguf_ ? "output" : "lm_head";
     if (!gguf_ && prefix_ == "language_model.model.") head = "language_model.lm_head";
-    const bool tied = gguf_ ? !tensors_.find("output.weight") : config_.tied;
+    const bool tied = gguf_ ? !find_tensor(tensors_, "output.weight") : config_.tied;
     if (!tied) weights.own_head = table_of(head, vocabulary);
-    if (tensors_.find(head + ".bias")) fail("a head without a bias");
+    if (find_tensor(tensors_, head + ".bias")) fail("a head without a bias");
     weights.norm = norm(gguf_ ? "output_norm" : prefix_ + "norm", config_.hidden);
     for (int64_t i = 0; i < config_.layers; ++i) weights.layers.push_back(layer(i));
     weights.config = config_;
@@ -78,10 +73,10 @@ class Loader {
            (gguf_ ? part.gguf : part.folder);
   }
   bool has(int64_t layer, const Part& part) const {
-    return tensors_.find(name(layer, part) + ".weight") != nullptr;
+    return find_tensor(tensors_, name(layer, part) + ".weight") != nullptr;
   }
   const Tensor& tensor(const std::string& name) const {
-    const Tensor* found = tensors_.find(name);
+    const Tensor* found = find_tensor(tensors_, name);
     if (!found) fail("a tensor " + name);
     used_.insert(found);
     return *found;
@@ -89,7 +84,7 @@ class Loader {
   // A part of a layer that has been passed over would make another model of it.
   void refuse_unused() const {
     const std::string layers = gguf_ ? "blk." : prefix_ + "layers.";
-    for (const auto& [name, tensor] : tensors_.all()) {
+    for (const auto& [name, tensor] : tensors_) {
       const bool of_layer = name.compare(0, layers.size(), layers) == 0;
       const bool made = name.size() > 8 && name.compare(name.size() - 8, 8, "inv_freq") == 0;
       if (of_layer && !made && used_.count(&tensor) == 0) {
@@ -155,14 +150,14 @@ class Loader {
   }
   Vector norm(const std::string& name, int64_t size) const {
     Vector numbers = vector(name + ".weight", size);
-    if (tensors_.find(name + ".bias")) fail("RMS norms, got a bias of " + name);
+    if (find_tensor(tensors_, name + ".bias")) fail("RMS norms, got a bias of " + name);
     if (config_.norm_plus_one) {
       for (float& number : numbers) number += 1;
     }
     return numbers;
   }
   Vector bias(const std::string& name, int64_t size, int64_t paired) const {
-    if (!tensors_.find(name + ".bias")) return {};
+    if (!find_tensor(tensors_, name + ".bias")) return {};
     const Vector numbers = vector(name + ".bias", size);
     Vector ordered;
     for (int64_t i = 0; i < size; ++i) {
