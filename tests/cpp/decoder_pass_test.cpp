@@ -92,8 +92,8 @@ TEST(DecoderPass, WhatIsNotReadIsRefused) {
   EXPECT_THROW(Decoder{file}, Error);  // its rows are ordered by whole heads
   EXPECT_THROW(Decoder{std::string(5000, 'a')}, Error);
   testing::write_llama_folder(folder);
-  for (const char* entry : {R"("rope_scaling": "linear")", R"("tie_word_embeddings": "true")",
-                            R"("no_rope_layers": [true])", R"("hidden_act": 1)"}) {
+  for (const char* entry :
+       {R"("rope_scaling": "linear")", R"("tie_word_embeddings": "true")", R"("hidden_act": 1)"}) {
     folder.write("config.json", config_with(entry));
     EXPECT_THROW(Decoder{folder.path()}, Error) << entry;
   }
