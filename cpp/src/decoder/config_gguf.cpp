@@ -70,8 +70,9 @@ void read_gemma(const Reader& in, DecoderConfig& config) {
   config.local_rope = {};
   config.local_rope.theta = in.number("rope.freq_base_swa", 10000);
   config.local_rope.dimensions = config.rope.dimensions;
+  const int64_t pattern = in.whole("attention.sliding_window_pattern", 6);  // 0: all slide
   for (int64_t i = 0; i < config.layers; ++i) {
-    config.kinds[static_cast<size_t>(i)].slides = (i + 1) % 6 != 0;
+    config.kinds[static_cast<size_t>(i)].slides = pattern == 0 || (i + 1) % pattern != 0;
   }
 }
 
@@ -89,6 +90,7 @@ DecoderConfig config_of(const GgufFile& file) {
             name + '"');
   }
   if (in.whole("expert_count", 0) > 0) in.fail("a model without experts");
+  if (!in.truth("attention.causal", true)) in.fail("attention.causal as true, got false");
   config.layers = in.whole("block_count");
   config.hidden = in.whole("embedding_length");
   config.intermediate = in.whole("feed_forward_length");
@@ -107,8 +109,13 @@ DecoderConfig config_of(const GgufFile& file) {
   const double scale = 1 / std::sqrt(static_cast<double>(std::max<int64_t>(config.head_size, 1)));
   config.query_scale = static_cast<float>(in.number("attention.scale", scale));
   config.window = in.whole("attention.sliding_window", 0);
+  const bool windows = gemma || name == "phi3";
+  if (!windows && config.window > 0 && config.window < config.context) {
+    in.fail("no attention.sliding_window, whose layers a " + name + " file does not tell, got " +
+            std::to_string(config.window));
+  }
   if (config.layers < 1 || config.layers > 1 << 20) in.fail("block_count from 1 to 2^20");
-  config.kinds.assign(static_cast<size_t>(config.layers), {true, config.window > 0});
+  config.kinds.assign(static_cast<size_t>(config.layers), {true, windows && config.window > 0});
   config.rope = config.local_rope = read_rope(in, file, config, gemma ? 1000000 : 10000);
   if (gemma) read_gemma(in, config);
   if (name == "smollm3") {
