@@ -61,9 +61,7 @@ class Decoder {
   int64_t vocab_size() const;
   int64_t context_length() const;                   // in tokens; later positions are refused
   const std::vector<int32_t>& stop_tokens() const;  // ids that end a text, as the files say
-  std::string architecture() const;
   std::string description() const;  // one line: architecture, weights, bytes a step reads
-  int64_t step_bytes() const;       // of weights that a pass reads
   // Of keys and values for a token of a text. They are taken in pages of 64 tokens.
   int64_t cache_bytes_per_token() const;
   int64_t cached_requests() const;  // those that have a cache

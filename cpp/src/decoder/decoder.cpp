@@ -106,15 +106,14 @@ int64_t Decoder::context_length() const { return parts_->weights.config.context;
 const std::vector<int32_t>& Decoder::stop_tokens() const {
   return parts_->weights.config.stop_tokens;
 }
-std::string Decoder::architecture() const { return parts_->weights.config.architecture; }
-int64_t Decoder::step_bytes() const { return parts_->weights.step_bytes(); }
 int64_t Decoder::cache_bytes_per_token() const { return parts_->store.bytes_per_slot(); }
 int64_t Decoder::cached_requests() const { return static_cast<int64_t>(parts_->caches.size()); }
 
 std::string Decoder::description() const {
   const char* const cache = parts_->store.shape().half ? "bfloat16" : "float32";
-  return architecture() + ", weights a step reads: " + formats_of(parts_->weights) + "; " + cache +
-         " cache" + parts_->choices;
+  return parts_->weights.config.architecture +
+         ", weights a step reads: " + formats_of(parts_->weights) + "; " + cache + " cache" +
+         parts_->choices;
 }
 
 // Before anything changes.
