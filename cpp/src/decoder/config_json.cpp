@@ -67,10 +67,11 @@ double attention_factor(const Reader& in, const Rope& rope) {
   return mscale != 0 && all != 0 ? scaled(mscale) / scaled(all) : 0;
 }
 
+const Json kNothing;
+
 // `parameters`: rope_parameters or the older rope_scaling, null where there is neither.
 Rope read_rope(const Reader& config, const Json* parameters, double theta, int64_t head_size,
                int64_t context) {
-  static const Json kNothing;
   const Reader in(parameters ? *parameters : kNothing);
   if (parameters && !parameters->is(Json::Kind::kObject)) fail("an object of rope parameters");
   Rope rope;
@@ -116,7 +117,6 @@ void read_ropes(const Reader& in, const Family& family, DecoderConfig& config) {
       read_rope(in, full ? full : parameters, family.theta, config.head_size, config.context);
   config.local_rope = config.rope;
   if (config.architecture != "gemma3_text") return;
-  static const Json kNothing;
   const double theta = in.number("rope_local_base_freq", 10000);
   config.local_rope = read_rope(Reader(kNothing), local, theta, config.head_size, config.context);
 }
