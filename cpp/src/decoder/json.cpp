@@ -186,15 +186,6 @@ std::optional<int64_t> Json::whole() const {
       is(Kind::kNumber) && std::fabs(number_) <= 0x1p53 && number_ == std::floor(number_);
   return fits ? std::optional(static_cast<int64_t>(number_)) : std::nullopt;
 }
-std::optional<double> Json::number() const {
-  return is(Kind::kNumber) ? std::optional(number_) : std::nullopt;
-}
-std::optional<bool> Json::truth() const {
-  return is(Kind::kBool) ? std::optional(number_ != 0) : std::nullopt;
-}
-std::optional<std::string_view> Json::text() const {
-  return is(Kind::kText) ? std::optional<std::string_view>(text_) : std::nullopt;
-}
 
 const Json* Json::member(std::string_view key) const {
   const auto at = std::lower_bound(members_.begin(), members_.end(), key,

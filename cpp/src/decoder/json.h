@@ -20,9 +20,9 @@ class Json {
   bool is(Kind kind) const { return kind_ == kind; }
   // None where it is something else, or no whole number up to 2^53, which a double holds exactly.
   std::optional<int64_t> whole() const;
-  std::optional<double> number() const;
-  std::optional<bool> truth() const;
-  std::optional<std::string_view> text() const;
+  std::optional<double> number() const { return as(Kind::kNumber, number_); }
+  std::optional<bool> truth() const { return as(Kind::kBool, number_ != 0); }
+  std::optional<std::string_view> text() const { return as(Kind::kText, std::string_view(text_)); }
   const std::vector<Json>& items() const { return items_; }
   const std::vector<std::pair<std::string, Json>>& members() const { return members_; }
   // Null where an object has no such member, and in what is no object.
@@ -32,6 +32,10 @@ class Json {
 
  private:
   friend class JsonReader;
+  template <class T>
+  std::optional<T> as(Kind kind, T value) const {
+    return is(kind) ? std::optional<T>(value) : std::nullopt;
+  }
   Kind kind_ = Kind::kNull;
   double number_ = 0;
   std::string text_;
