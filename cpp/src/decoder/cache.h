@@ -60,7 +60,7 @@ class RequestCache {
   int64_t parent(int64_t slot) const { return slot < chain_ ? slot - 1 : node(slot).parent; }
   int64_t position(int64_t slot) const { return slot < chain_ ? slot : node(slot).position; }
 
-  // What a feed says must fit what is here, as Feed in drafter.h describes; throws Error(kValue) else.
+  // Throws Error(kValue) for a feed that does not fit what is here, as Feed in drafter.h describes.
   void check(const Feed& feed) const;
   // Cuts to what a checked feed keeps, and makes room for its tokens.
   void take(const Feed& feed, PageStore& store);
