@@ -107,9 +107,7 @@ void bind_decoder(py::module_& module) {
       .def_property_readonly("vocab_size", &Decoder::vocab_size)
       .def_property_readonly("context_length", &Decoder::context_length)
       .def_property_readonly("stop_tokens", &Decoder::stop_tokens)
-      .def_property_readonly("architecture", &Decoder::architecture)
       .def_property_readonly("description", &Decoder::description)
-      .def_property_readonly("step_bytes", &Decoder::step_bytes)
       .def_property_readonly("cache_bytes_per_token", &Decoder::cache_bytes_per_token)
       .def_property_readonly("cached_requests", &Decoder::cached_requests);
 }

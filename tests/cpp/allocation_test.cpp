@@ -11,10 +11,11 @@
 #include "anydraft/threads.h"
 #include "anydraft/verify.h"
 
-static std::atomic<int64_t> allocations{0};
+static std::atomic<int64_t> allocations{0}, until_failure{0};
 
 static void* counted(std::size_t size) noexcept {
   ++allocations;
+  if (until_failure > 0 && --until_failure == 0) return nullptr;
   return std::malloc(size > 0 ? size : 1);
 }
 
@@ -32,6 +33,8 @@ static void* counted(std::size_t size) noexcept {
 namespace anydraft {
 
 int64_t allocations_so_far() { return allocations; }  // for other tests of this program
+// The `count`th allocation from here on fails; 0: none does.
+void fail_allocation_in(int64_t count) { until_failure = count; }
 
 namespace {
 

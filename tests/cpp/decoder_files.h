@@ -61,6 +61,7 @@ class Gguf {
   }
   Gguf& whole(const std::string& key, uint32_t value) { return entry(key, 4, bytes_of(value)); }
   Gguf& number(const std::string& key, float value) { return entry(key, 6, bytes_of(value)); }
+  Gguf& truth(const std::string& key, bool value) { return entry(key, 7, bytes_of(value)); }
   Gguf& said(const std::string& key, const std::string& value) {
     return entry(key, 8, text(value));
   }
@@ -150,15 +151,8 @@ inline void write_llama_folder(const ScratchFolder& folder) {
   folder.write("model.safetensors", safetensors(random_llama()));
 }
 
-// The same model as its GGUF file has it: rows of queries and keys by pairs that turn together.
-inline Gguf llama_gguf() {
-  Gguf file;
-  file.said("general.architecture", "llama").whole("llama.block_count", kLayers);
-  file.whole("llama.embedding_length", kHidden).whole("llama.feed_forward_length", kWide);
-  file.whole("llama.attention.head_count", kHeads).whole("llama.attention.head_count_kv", kKvHeads);
-  file.whole("llama.context_length", 300).number("llama.rope.freq_base", 100.0f);
-  file.number("llama.attention.layer_norm_rms_epsilon", 1e-5f);
-  file.whole("tokenizer.ggml.eos_token_id", 2);
+// The same tensors as its GGUF file has them: rows of queries and keys by pairs that turn together.
+inline std::vector<FloatTensor> llama_gguf_tensors() {
   static const std::pair<const char*, const char*> kNames[] = {
       {"model.embed_tokens", "token_embd"}, {"lm_head", "output"},
       {"model.norm", "output_norm"},        {"model.layers.", "blk."},
@@ -167,7 +161,8 @@ inline Gguf llama_gguf() {
       {"self_attn.v_proj", "attn_v"},       {"self_attn.o_proj", "attn_output"},
       {"mlp.gate_proj", "ffn_gate"},        {"mlp.up_proj", "ffn_up"},
       {"mlp.down_proj", "ffn_down"}};
-  for (FloatTensor& tensor : random_llama()) {
+  std::vector<FloatTensor> all = random_llama();
+  for (FloatTensor& tensor : all) {
     const bool turns = tensor.name.find("q_proj") != std::string::npos ||
                        tensor.name.find("k_proj") != std::string::npos;
     for (const auto& [ours, theirs] : kNames) {
@@ -182,8 +177,56 @@ inline Gguf llama_gguf() {
                     tensor.numbers.begin() + row * kHidden);
       }
     }
-    file.tensor(tensor);
   }
+  return all;
+}
+
+// A bias for the queries, keys and values of each layer.
+inline std::vector<FloatTensor> with_biases(std::vector<FloatTensor> tensors) {
+  std::vector<FloatTensor> biases;
+  for (const FloatTensor& tensor : tensors) {
+    for (const char* part : {"attn_q.", "attn_k.", "attn_v."}) {
+      const size_t at = tensor.name.find(part);
+      if (at == std::string::npos) continue;
+      FloatTensor bias{tensor.name.substr(0, at) + part + "bias", {tensor.shape[0]}, {}};
+      for (int64_t i = 0; i < tensor.shape[0]; ++i) {
+        bias.numbers.push_back(tensor.numbers[static_cast<size_t>(i * kHidden)]);
+      }
+      biases.push_back(std::move(bias));
+    }
+  }
+  tensors.insert(tensors.end(), biases.begin(), biases.end());
+  return tensors;
+}
+
+// Queries, keys and values, which follow one another, as one tensor.
+inline std::vector<FloatTensor> fused(const std::vector<FloatTensor>& tensors) {
+  std::vector<FloatTensor> all;
+  for (FloatTensor tensor : tensors) {
+    const size_t at = tensor.name.find("attn_q.");
+    const bool follows = tensor.name.find("attn_k.") != std::string::npos ||
+                         tensor.name.find("attn_v.") != std::string::npos;
+    if (at != std::string::npos) tensor.name.replace(at, 7, "attn_qkv.");
+    if (!follows) {
+      all.push_back(std::move(tensor));
+      continue;
+    }
+    all.back().shape[0] += tensor.shape[0];
+    all.back().numbers.insert(all.back().numbers.end(), tensor.numbers.begin(),
+                              tensor.numbers.end());
+  }
+  return all;
+}
+
+inline Gguf llama_gguf(const std::vector<FloatTensor>& tensors = llama_gguf_tensors()) {
+  Gguf file;
+  file.said("general.architecture", "llama").whole("llama.block_count", kLayers);
+  file.whole("llama.embedding_length", kHidden).whole("llama.feed_forward_length", kWide);
+  file.whole("llama.attention.head_count", kHeads).whole("llama.attention.head_count_kv", kKvHeads);
+  file.whole("llama.context_length", 300).number("llama.rope.freq_base", 100.0f);
+  file.number("llama.attention.layer_norm_rms_epsilon", 1e-5f);
+  file.whole("tokenizer.ggml.eos_token_id", 2);
+  for (const FloatTensor& tensor : tensors) file.tensor(tensor);
   return file;
 }
 

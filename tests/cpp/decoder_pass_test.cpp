@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <new>
 #include <vector>
 
 #include "anydraft/decoder.h"
@@ -12,6 +13,7 @@
 namespace anydraft {
 
 int64_t allocations_so_far();  // allocation_test.cpp
+void fail_allocation_in(int64_t count);
 
 namespace {
 
@@ -51,6 +53,17 @@ TEST(DecoderPass, AGgufFileIsTheSameModelAsItsFolder) {
   EXPECT_THROW(Decoder(file, exact), Error);
 }
 
+TEST(DecoderPass, QueriesKeysAndValuesMayBeOneTensor) {
+  const testing::ScratchFolder folder;
+  const Feed text = chain({1, 2, 3, 4, 5, 6, 7, 8}, 0, 8);
+  const auto plain = testing::llama_gguf_tensors();
+  for (const auto& tensors : {plain, testing::with_biases(plain)}) {
+    Decoder three(folder.write("three.gguf", testing::llama_gguf(tensors).build()));
+    Decoder one(folder.write("one.gguf", testing::llama_gguf(testing::fused(tensors)).build()));
+    EXPECT_TRUE(same_bits(three.forward({text}), one.forward({text})));
+  }
+}
+
 std::string config_with(const std::string& entry) {
   return "{" + entry + ", " + std::string(testing::kLlamaConfig).substr(1);
 }
@@ -79,8 +92,8 @@ TEST(DecoderPass, WhatIsNotReadIsRefused) {
   EXPECT_THROW(Decoder{file}, Error);  // its rows are ordered by whole heads
   EXPECT_THROW(Decoder{std::string(5000, 'a')}, Error);
   testing::write_llama_folder(folder);
-  for (const char* entry : {R"("rope_scaling": "linear")", R"("tie_word_embeddings": "true")",
-                            R"("no_rope_layers": [true])", R"("hidden_act": 1)"}) {
+  for (const char* entry :
+       {R"("rope_scaling": "linear")", R"("tie_word_embeddings": "true")", R"("hidden_act": 1)"}) {
     folder.write("config.json", config_with(entry));
     EXPECT_THROW(Decoder{folder.path()}, Error) << entry;
   }
@@ -123,6 +136,38 @@ TEST(DecoderPass, RequestsTakeTheirCachesInTurns) {
   }
   model.forward({chain(text, 30, 5, 0)});  // cut, and grown again behind the cut
   EXPECT_TRUE(same_bits(model.forward({chain({text.begin() + 20, text.end()}, 20, 5)}), alone));
+}
+
+// Wherever memory runs out, no cache claims tokens that were not computed.
+TEST(DecoderPass, APassThatFailsLeavesNothingBehind) {
+  const testing::ScratchFolder folder;
+  testing::write_llama_folder(folder);
+  const TokenIds text(140, 4);
+  const std::vector<Feed> first{chain({text.begin(), text.begin() + 60}, 0, 1)};
+  const std::vector<Feed> more{chain({text.begin() + 60, text.end()}, 60, 5),
+                               chain({1, 2}, 0, 1, 7)};
+  const std::vector<Feed> whole{chain(text, 0, 5)};
+  const Logits expected = Decoder(folder.path()).forward(whole);
+  set_threads(1);
+  int64_t failures = 0;
+  for (bool failed = true; failed; ++failures) {
+    Decoder model(folder.path());
+    model.forward(first);
+    fail_allocation_in(failures + 1);
+    failed = false;
+    try {
+      model.forward(more);
+    } catch (const std::bad_alloc&) {
+      failed = true;
+    }
+    fail_allocation_in(0);
+    if (!failed) break;
+    EXPECT_THROW(model.forward({chain({5}, 140, 1)}), Error) << failures;
+    EXPECT_THROW(model.forward({chain({5}, 2, 1, 7)}), Error) << failures;
+    EXPECT_TRUE(same_bits(model.forward(whole), expected)) << failures;
+  }
+  EXPECT_GT(failures, 5);
+  set_threads(0);
 }
 
 }  // namespace

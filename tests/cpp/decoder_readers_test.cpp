@@ -38,8 +38,8 @@ TEST(JsonReader, ReadsWhatTheStandardSays) {
       "[test]");
   ASSERT_EQ(json.members().size(), 3u);
   EXPECT_EQ(json.find("a")->items()[1].number(), -2500);
-  EXPECT_TRUE(json.find("a")->items()[2].truth());
-  EXPECT_FALSE(json.find("a")->items()[4].truth());
+  EXPECT_EQ(json.find("a")->items()[2].truth(), true);
+  EXPECT_EQ(json.find("a")->items()[4].truth(), false);
   EXPECT_EQ(json.find("b\n")->text(), "\xC3\xA9\xF0\x9F\x98\x80\"");
   EXPECT_EQ(json.find("c"), nullptr);
 }
@@ -103,7 +103,7 @@ TEST_F(Files, AGgufIsReadAsItWasWritten) {
   for (const char* key : {"beyond", "float64", "numbers", "list", "general.architecture"}) {
     EXPECT_EQ(file.find(key)->whole(), std::nullopt) << key;
   }
-  const detail::Tensor* tensor = file.tensors().find("blk.1.ffn_down.weight");
+  const detail::Tensor* tensor = find_tensor(file.tensors(), "blk.1.ffn_down.weight");
   ASSERT_NE(tensor, nullptr);
   EXPECT_EQ(tensor->shape, (std::vector<int64_t>{testing::kHidden, testing::kWide}));
   EXPECT_EQ(std::memcmp(tensor->data, testing::random_llama().back().numbers.data(), tensor->bytes),
@@ -195,7 +195,7 @@ TEST_F(Files, AnIndexNamesSeveralFiles) {
                                                     "\": \"a.safetensors\", \"" + all[1].name +
                                                     "\": \"b.safetensors\"}}");
   const detail::SafetensorsFolder files(folder_.path());
-  EXPECT_NE(files.tensors().find(all[2].name), nullptr);
+  EXPECT_NE(find_tensor(files.tensors(), all[2].name), nullptr);
   folder_.write("model.safetensors.index.json", R"({"weight_map": {"gone": "a.safetensors"}})");
   expect_error("tensor gone", [&] { detail::SafetensorsFolder again(folder_.path()); });
 }

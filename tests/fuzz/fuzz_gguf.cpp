@@ -23,7 +23,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       seen += value.number().value_or(0) > 1;
       for (const char byte : value.text().value_or("")) seen += static_cast<uint8_t>(byte);
     }
-    for (const auto& [name, tensor] : file.tensors().all()) {
+    for (const auto& [name, tensor] : file.tensors()) {
       for (uint64_t i = 0; i < tensor.bytes; ++i) seen += tensor.data[i];
     }
     config_of(file);

@@ -61,16 +61,15 @@ class Decoder {
   int64_t vocab_size() const;
   int64_t context_length() const;                   // in tokens; later positions are refused
   const std::vector<int32_t>& stop_tokens() const;  // ids that end a text, as the files say
-  std::string architecture() const;
   std::string description() const;  // one line: architecture, weights, bytes a step reads
-  int64_t step_bytes() const;       // of weights that a pass reads
   // Of keys and values for a token of a text. They are taken in pages of 64 tokens.
   int64_t cache_bytes_per_token() const;
   int64_t cached_requests() const;  // those that have a cache
 
   // One feed a request; a cache begins empty. Returns the rows of all feeds, in order: [sum of
   // rows, vocab]. Throws Error(kValue) for feeds that do not fit the caches, which stay as they are
-  // then.
+  // then. Where a pass itself fails, say for want of memory, the requests of its feeds are
+  // forgotten.
   Logits forward(const std::vector<Feed>& feeds);
   void forget(int64_t request);  // one that is not known is no error
 

@@ -149,11 +149,14 @@ void Attention::run(const AttentionJob& job) {
   const int64_t kv_heads = job.store->shape().kv_heads, group = job.heads / kv_heads;
   const int workers = threads();
   // Few rows: heads that share keys are split too, where there would be less than two items each.
-  int64_t heads = std::min(group, kMostPairs);
-  while (heads > 1 && job.count * kv_heads * ((group + heads - 1) / heads) < 2 * workers) {
+  int64_t heads = std::min(group, kMostPairs), most = std::max<int64_t>(kMostPairs / heads, 1);
+  const auto items = [&] {
+    return (job.count + most - 1) / most * kv_heads * ((group + heads - 1) / heads);
+  };
+  while (heads > 1 && items() < 2 * workers) {
     heads = (heads + 1) / 2;
+    most = kMostPairs / heads;
   }
-  const int64_t most = std::max<int64_t>(kMostPairs / heads, 1);
   items_.clear();
   for (int64_t row = 0; row < job.count;) {
     int64_t rows = 1;

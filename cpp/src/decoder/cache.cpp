@@ -47,11 +47,12 @@ PageStore::PageStore(const CacheShape& shape) : shape_(shape), entry_(shape.half
 uint8_t* PageStore::take() {
   if (free_.empty()) {
     const auto bytes = static_cast<size_t>(shape_.layers * shape_.kv_heads * head_bytes_);
-    void* page = std::aligned_alloc(64, (bytes + 63) / 64 * 64);
+    std::unique_ptr<uint8_t, Free> page(
+        static_cast<uint8_t*>(std::aligned_alloc(64, (bytes + 63) / 64 * 64)));
     if (!page) throw std::bad_alloc();
-    std::memset(page, 0, bytes);
-    pages_.emplace_back(static_cast<uint8_t*>(page));
-    free_.reserve(pages_.size());
+    std::memset(page.get(), 0, bytes);
+    free_.reserve(pages_.size() + 1);  // give_back() must not fail
+    pages_.push_back(std::move(page));
     return pages_.back().get();
   }
   uint8_t* const page = free_.back();
@@ -111,9 +112,6 @@ void RequestCache::check(const Feed& feed) const {
   for (const int32_t slot : feed.keep_also) {
     if (cut.after(parent(slot)) == -2) fail(feed, "slots kept with their parents");
   }
-  for (int64_t slot = chain_; slot < feed.keep; ++slot) {
-    if (parent(slot) >= feed.keep) fail(feed, "slots kept with their parents");
-  }
   for (size_t i = 0; i < count; ++i) {
     const int64_t from = cut.parent_of(i);
     if (from >= cut.kept + static_cast<int64_t>(i) || from < -1) {
@@ -132,7 +130,9 @@ void RequestCache::check(const Feed& feed) const {
 void RequestCache::take(const Feed& feed, PageStore& store) {
   const Cut cut{feed};
   const int64_t end = cut.kept + static_cast<int64_t>(feed.tokens.size());
-  while (static_cast<int64_t>(pages_.size()) * kPageSlots < end) pages_.push_back(store.take());
+  const auto pages = static_cast<size_t>((end + kPageSlots - 1) / kPageSlots);
+  pages_.reserve(pages);  // so that no page is lost for want of memory
+  while (pages_.size() < pages) pages_.push_back(store.take());
   // Slots move down, in order: none is overwritten before it has moved. Where what they hold is not
   // in order, parents and positions move along.
   const int64_t chain = std::min(chain_, feed.keep);
@@ -154,8 +154,7 @@ void RequestCache::take(const Feed& feed, PageStore& store) {
   };
   for (const Node& node : moved_) append(node);
   for (size_t i = 0; i < feed.tokens.size(); ++i) append({cut.parent_of(i), feed.positions[i]});
-  for (const auto pages = static_cast<size_t>((end + kPageSlots - 1) / kPageSlots);
-       pages_.size() > pages + 1;) {  // one stays, for the next token may want it
+  while (pages_.size() > pages + 1) {  // one stays, for the next token may want it
     store.give_back(pages_.back());
     pages_.pop_back();
   }

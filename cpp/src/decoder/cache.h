@@ -60,12 +60,12 @@ class RequestCache {
   int64_t parent(int64_t slot) const { return slot < chain_ ? slot - 1 : node(slot).parent; }
   int64_t position(int64_t slot) const { return slot < chain_ ? slot : node(slot).position; }
 
-  // What a feed says must fit what is here, as session.h has it; throws Error(kValue) else.
+  // Throws Error(kValue) for a feed that does not fit what is here, as Feed in drafter.h describes.
   void check(const Feed& feed) const;
   // Cuts to what a checked feed keeps, and makes room for its tokens.
   void take(const Feed& feed, PageStore& store);
-  // Slots [0, prefix) are what `slot` follows and itself, save those appended to `extras`,
-  // ascending, which are behind them.
+  // What a token in `slot` sees: all slots below the returned prefix, then the slots appended to
+  // `extras`, ascending. The last of them is `slot` itself.
   int64_t visible(int64_t slot, std::vector<int32_t>& extras) const;
   void give_back(PageStore& store);
   uint8_t* page(int64_t slot) const { return pages_[static_cast<size_t>(slot / kPageSlots)]; }

@@ -2,15 +2,11 @@
 
 #include <cmath>
 
-#include "anydraft/error.h"
-
 namespace anydraft::detail {
 
 void check(const DecoderConfig& config) {
   const auto require = [&](bool right, const char* expected) {
-    if (right) return;
-    throw Error(ErrorKind::kValue, std::string("[Decoder] expected ") + expected + " in a " +
-                                       config.architecture + " model's configuration");
+    if (!right) fail(expected + (" in a " + config.architecture) + " model's configuration");
   };
   constexpr int64_t kMost = 1 << 20;
   const auto sane = [](int64_t size) { return size >= 1 && size <= kMost; };

@@ -3,12 +3,55 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "decoder/gguf.h"
 #include "decoder/json.h"
 
 namespace anydraft::detail {
+
+// Reads by key what `find` has, a GgufValue* or Json*: null where there is none. Errors name the
+// key and `where`.
+template <class Find>
+class Keys {
+ public:
+  Keys(Find find, std::string where) : find_(std::move(find)), where_(std::move(where)) {}
+
+  auto find(const std::string& key) const { return find_(key); }
+  [[noreturn]] void fail(const std::string& expected) const {
+    detail::fail(expected + " in " + where_);
+  }
+  int64_t whole(const std::string& key, int64_t otherwise) const {
+    return read(key, otherwise, "a whole number", [](auto* value) { return value->whole(); });
+  }
+  int64_t whole(const std::string& key) const {
+    if (!find(key)) fail(key);
+    return whole(key, 0);
+  }
+  double number(const std::string& key, double otherwise) const {
+    return read(key, otherwise, "a number", [](auto* value) { return value->number(); });
+  }
+  bool truth(const std::string& key, bool otherwise) const {
+    return read(key, otherwise, "true or false", [](auto* value) { return value->truth(); });
+  }
+  std::string text(const std::string& key, const std::string& otherwise) const {
+    return read(key, otherwise, "a text", [](auto* value) { return value->text(); });
+  }
+
+ private:
+  template <class T, class Read>
+  T read(const std::string& key, const T& otherwise, const char* kind, Read read) const {
+    const auto* value = find(key);
+    if (!value) return otherwise;
+    const auto said = read(value);
+    if (!said) fail(key + " as " + kind);
+    return T(*said);
+  }
+
+  Find find_;
+  std::string where_;
+};
 
 // Rotary positions; the names are those of config.json.
 struct Rope {
@@ -21,7 +64,8 @@ struct Rope {
   bool truncate = true;
   double attention_factor = 0;                    // 0: as the type says
   std::vector<double> short_factor, long_factor;  // longrope
-  std::vector<double> frequency_factors;          // llama3 in GGUF files: 1 / factor each
+  std::vector<double>
+      frequency_factors;  // rope_freqs of a GGUF file: each frequency is divided by its own
 };
 
 struct LayerKind {

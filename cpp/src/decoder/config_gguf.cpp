@@ -2,65 +2,33 @@
 #include <algorithm>
 #include <cmath>
 
-#include "anydraft/error.h"
 #include "decoder/config.h"
 
 namespace anydraft::detail {
 namespace {
 
-class Reader {
- public:
-  explicit Reader(const GgufFile& file) : file_(file) {
-    architecture_ = text("general.architecture", "");
+struct InFile {
+  const GgufFile& file;
+  std::string architecture;
+  const GgufValue* operator()(const std::string& key) const {
+    const bool whole = key.rfind("general.", 0) == 0 || key.rfind("tokenizer.", 0) == 0;
+    return file.find(whole ? key : architecture + '.' + key);
   }
-  const std::string& architecture() const { return architecture_; }
-  const GgufValue* find(const std::string& key) const {
-    return file_.find(key.rfind("general.", 0) == 0 || key.rfind("tokenizer.", 0) == 0
-                          ? key
-                          : architecture_ + '.' + key);
-  }
-  [[noreturn]] void fail(const std::string& expected) const {
-    throw Error(ErrorKind::kValue, "[Decoder] expected " + expected + " in " + file_.file().path());
-  }
-  int64_t whole(const std::string& key, int64_t otherwise) const {
-    const GgufValue* value = find(key);
-    if (!value) return otherwise;
-    if (!value->whole()) fail(key + " as a whole number");
-    return *value->whole();
-  }
-  int64_t whole(const std::string& key) const {
-    if (!find(key)) fail(key);
-    return whole(key, 0);
-  }
-  double number(const std::string& key, double otherwise) const {
-    const GgufValue* value = find(key);
-    if (!value) return otherwise;
-    if (!value->number()) fail(key + " as a number");
-    return *value->number();
-  }
-  std::string text(const std::string& key, const char* otherwise) const {
-    const GgufValue* value = find(key);
-    if (!value) return otherwise;
-    if (!value->text()) fail(key + " as a text");
-    return std::string(*value->text());
-  }
-  std::vector<double> factors(const std::string& name) const {
-    const Tensor* tensor = file_.tensors().find(name + ".weight");
-    if (!tensor) return {};
-    if (tensor->type->id != GgmlType::kF32) fail(name + " as F32");
-    std::vector<double> all;
-    for (uint64_t at = 0; at < tensor->bytes; at += 4) {
-      all.push_back(read_as<float>(tensor->data + at));
-    }
-    return all;
-  }
-
- private:
-  const GgufFile& file_;
-  std::string architecture_;
 };
+using Reader = Keys<InFile>;
 
-Rope read_rope(const Reader& in, const DecoderConfig& config, double theta) {
+std::vector<double> factors(const GgufFile& file, const std::string& name) {
+  const Tensor* tensor = find_tensor(file.tensors(), name + ".weight");
+  std::vector<double> all;
+  if (!tensor) return all;
+  if (tensor->type->id != GgmlType::kF32) fail(name + " as F32 in " + file.file().path());
+  for (uint64_t at = 0; at < tensor->bytes; at += 4) {
+    all.push_back(read_as<float>(tensor->data + at));
+  }
+  return all;
+}
+
+Rope read_rope(const Reader& in, const GgufFile& file, const DecoderConfig& config, double theta) {
   Rope rope;
   rope.theta = in.number("rope.freq_base", theta);
   rope.dimensions = in.whole("rope.dimension_count", config.head_size);
@@ -77,9 +45,9 @@ Rope read_rope(const Reader& in, const DecoderConfig& config, double theta) {
   rope.beta_fast = in.number("rope.scaling.yarn_beta_fast", 32);
   rope.beta_slow = in.number("rope.scaling.yarn_beta_slow", 1);
   rope.attention_factor = in.number("rope.scaling.attn_factor", 0);
-  rope.frequency_factors = in.factors("rope_freqs");
-  rope.short_factor = in.factors("rope_factors_short");
-  rope.long_factor = in.factors("rope_factors_long");
+  rope.frequency_factors = factors(file, "rope_freqs");
+  rope.short_factor = factors(file, "rope_factors_short");
+  rope.long_factor = factors(file, "rope_factors_long");
   if (!rope.long_factor.empty()) {
     rope.type = "longrope";
     rope.factor = static_cast<double>(config.context) / rope.original_context;
@@ -102,23 +70,27 @@ void read_gemma(const Reader& in, DecoderConfig& config) {
   config.local_rope = {};
   config.local_rope.theta = in.number("rope.freq_base_swa", 10000);
   config.local_rope.dimensions = config.rope.dimensions;
+  const int64_t pattern = in.whole("attention.sliding_window_pattern", 6);  // 0: all slide
   for (int64_t i = 0; i < config.layers; ++i) {
-    config.kinds[static_cast<size_t>(i)].slides = (i + 1) % 6 != 0;
+    config.kinds[static_cast<size_t>(i)].slides = pattern == 0 || (i + 1) % pattern != 0;
   }
 }
 
 }  // namespace
 
 DecoderConfig config_of(const GgufFile& file) {
-  const Reader in(file);
+  const std::string& path = file.file().path();
+  const std::string name = Reader({file, ""}, path).text("general.architecture", "");
+  const Reader in({file, name}, path);
   DecoderConfig config;
-  const std::string& name = config.architecture = in.architecture();
+  config.architecture = name;
   const bool gemma = name == "gemma3", neighbours = name == "llama" || name == "smollm3";
   if (!gemma && !neighbours && name != "qwen2" && name != "qwen3" && name != "phi3") {
     in.fail("general.architecture out of llama, smollm3, qwen2, qwen3, gemma3, phi3, got \"" +
             name + '"');
   }
   if (in.whole("expert_count", 0) > 0) in.fail("a model without experts");
+  if (!in.truth("attention.causal", true)) in.fail("attention.causal as true, got false");
   config.layers = in.whole("block_count");
   config.hidden = in.whole("embedding_length");
   config.intermediate = in.whole("feed_forward_length");
@@ -137,9 +109,14 @@ DecoderConfig config_of(const GgufFile& file) {
   const double scale = 1 / std::sqrt(static_cast<double>(std::max<int64_t>(config.head_size, 1)));
   config.query_scale = static_cast<float>(in.number("attention.scale", scale));
   config.window = in.whole("attention.sliding_window", 0);
+  const bool windows = gemma || name == "phi3";
+  if (!windows && config.window > 0 && config.window < config.context) {
+    in.fail("no attention.sliding_window, whose layers a " + name + " file does not tell, got " +
+            std::to_string(config.window));
+  }
   if (config.layers < 1 || config.layers > 1 << 20) in.fail("block_count from 1 to 2^20");
-  config.kinds.assign(static_cast<size_t>(config.layers), {true, config.window > 0});
-  config.rope = config.local_rope = read_rope(in, config, gemma ? 1000000 : 10000);
+  config.kinds.assign(static_cast<size_t>(config.layers), {true, windows && config.window > 0});
+  config.rope = config.local_rope = read_rope(in, file, config, gemma ? 1000000 : 10000);
   if (gemma) read_gemma(in, config);
   if (name == "smollm3") {
     for (int64_t i = 3; i < config.layers; i += 4)

@@ -3,69 +3,53 @@
 #include <cmath>
 #include <initializer_list>
 
-#include "anydraft/error.h"
 #include "decoder/config.h"
 
 namespace anydraft::detail {
 namespace {
 
-[[noreturn]] void fail(const std::string& expected) {
-  throw Error(ErrorKind::kValue, "[Decoder] expected " + expected);
-}
+enum class Windows { kNever, kWhereUsed, kAlways };  // kWhereUsed: with use_sliding_window
 
 // The defaults that transformers gives a family where config.json is silent.
 struct Family {
   const char* name;  // model_type
-  double theta;
-  bool windows;  // sliding_window counts without use_sliding_window
+  double theta, epsilon;
+  int64_t heads, kv_heads, head_size;  // 0: as many as heads; the hidden size's share
+  int64_t context, window;             // 0: none
+  Windows windows;
 };
 constexpr Family kFamilies[] = {
-    {"llama", 10000, false}, {"smollm3", 2000000, false}, {"mistral", 10000, true},
-    {"qwen2", 10000, false}, {"qwen3", 10000, false},     {"gemma3_text", 1000000, true},
-    {"phi3", 10000, true},
+    {"llama", 10000, 1e-6, 32, 0, 0, 2048, 0, Windows::kNever},
+    {"smollm3", 2000000, 1e-6, 16, 4, 0, 32768, 0, Windows::kWhereUsed},
+    {"mistral", 10000, 1e-6, 32, 8, 0, 131072, 4096, Windows::kAlways},
+    {"qwen2", 10000, 1e-6, 32, 32, 0, 32768, 4096, Windows::kWhereUsed},
+    {"qwen3", 10000, 1e-6, 32, 32, 128, 32768, 4096, Windows::kWhereUsed},
+    {"gemma3_text", 1000000, 1e-6, 8, 4, 256, 131072, 4096, Windows::kAlways},
+    {"phi3", 10000, 1e-5, 32, 0, 0, 4096, 0, Windows::kAlways},
 };
 
-class Reader {
- public:
-  explicit Reader(const Json& json) : json_(json) {}
+struct InJson {
+  const Json& json;
+  const Json* operator()(const std::string& key) const { return json.find(key); }
+};
 
-  const Json* find(const char* key) const { return json_.find(key); }
-  double number(const char* key, double otherwise) const {
-    const Json* value = find(key);
-    if (!value) return otherwise;
-    if (!value->is(Json::Kind::kNumber)) fail(std::string(key) + " as a number");
-    return value->number();
+class Reader : public Keys<InJson> {
+ public:
+  explicit Reader(const Json& json) : Keys({json}, "config.json"), json_(json) {}
+
+  using Keys::whole;
+  int64_t whole(const std::string& key, int64_t missing, int64_t null) const {
+    return whole(key, json_.member(key) ? null : missing);
   }
-  int64_t whole(const char* key, int64_t otherwise) const {
-    const double value = number(key, static_cast<double>(otherwise));
-    if (!(std::fabs(value) <= 0x1p53) || value != std::floor(value)) {
-      fail(std::string(key) + " as a whole number");
-    }
-    return static_cast<int64_t>(value);
-  }
-  int64_t whole(const char* key) const {
-    if (!find(key)) fail(std::string(key) + " in config.json");
-    return whole(key, 0);
-  }
-  bool truth(const char* key, bool otherwise) const {
-    const Json* value = find(key);
-    if (value && !value->is(Json::Kind::kBool)) fail(std::string(key) + " as true or false");
-    return value ? value->truth() : otherwise;
-  }
-  std::string text(const char* key, const char* otherwise) const {
-    const Json* value = find(key);
-    if (value && !value->is(Json::Kind::kText)) fail(std::string(key) + " as a text");
-    return value ? value->text() : otherwise;
-  }
-  std::vector<double> numbers(const char* key) const {
+  std::vector<double> numbers(const std::string& key) const {
     std::vector<double> all;
     const Json* value = find(key);
     if (!value) return all;
     for (const Json& item : value->items()) {
-      if (item.is(Json::Kind::kNumber)) all.push_back(item.number());
+      if (item.number()) all.push_back(*item.number());
     }
     if (!value->is(Json::Kind::kArray) || all.size() != value->items().size()) {
-      fail(std::string(key) + " as numbers");
+      fail(key + " as numbers");
     }
     return all;
   }
@@ -83,14 +67,15 @@ double attention_factor(const Reader& in, const Rope& rope) {
   return mscale != 0 && all != 0 ? scaled(mscale) / scaled(all) : 0;
 }
 
+const Json kNothing;
+
 // `parameters`: rope_parameters or the older rope_scaling, null where there is neither.
 Rope read_rope(const Reader& config, const Json* parameters, double theta, int64_t head_size,
                int64_t context) {
-  static const Json kNothing;
   const Reader in(parameters ? *parameters : kNothing);
   if (parameters && !parameters->is(Json::Kind::kObject)) fail("an object of rope parameters");
   Rope rope;
-  rope.type = in.text("rope_type", in.text("type", "default").c_str());
+  rope.type = in.text("rope_type", in.text("type", "default"));
   bool known = false;
   for (const char* type : {"default", "linear", "dynamic", "llama3", "yarn", "longrope"}) {
     known |= rope.type == type;
@@ -132,44 +117,59 @@ void read_ropes(const Reader& in, const Family& family, DecoderConfig& config) {
       read_rope(in, full ? full : parameters, family.theta, config.head_size, config.context);
   config.local_rope = config.rope;
   if (config.architecture != "gemma3_text") return;
-  static const Json kNothing;
   const double theta = in.number("rope_local_base_freq", 10000);
   config.local_rope = read_rope(Reader(kNothing), local, theta, config.head_size, config.context);
 }
 
-void read_kinds(const Reader& in, const Family& family, DecoderConfig& config) {
-  const std::string& name = config.architecture;
-  const bool windows = family.windows || in.truth("use_sliding_window", false);
-  if (config.layers < 1 || config.layers > 1 << 20) fail("num_hidden_layers from 1 to 2^20");
-  config.window = windows ? in.whole("sliding_window", 0) : 0;
-  config.kinds.assign(static_cast<size_t>(config.layers), {});
-  const Json* types = in.find("layer_types");
+void read_window(const Reader& in, const Family& family, DecoderConfig& config) {
+  const bool windows =
+      family.windows == Windows::kAlways ||
+      (family.windows == Windows::kWhereUsed && in.truth("use_sliding_window", false));
+  if (windows) config.window = in.whole("sliding_window", family.window, 0);
+}
+
+void read_turns(const Reader& in, DecoderConfig& config) {
   const std::vector<double> turns = in.numbers("no_rope_layers");
-  const int64_t step = in.whole("no_rope_layer_interval", 4);
-  const int64_t pattern = in.whole("sliding_window_pattern", 6);
+  const int64_t step = std::max<int64_t>(in.whole("no_rope_layer_interval", 4), 1);
+  for (size_t i = 0; i < config.kinds.size(); ++i) {
+    config.kinds[i].turns = turns.empty() ? (static_cast<int64_t>(i) + 1) % step != 0
+                                          : i < turns.size() && turns[i] != 0;
+  }
+}
+
+bool slides(const Json& type) {
+  const std::string name(type.text().value_or("no text"));
+  if (name != "sliding_attention" && name != "full_attention") {
+    fail("layer types full_attention and sliding_attention, got " + name);
+  }
+  return name == "sliding_attention";
+}
+
+void read_slides(const Reader& in, DecoderConfig& config) {
+  const std::string& name = config.architecture;
+  const bool alike = name == "llama" || name == "mistral" || name == "phi3";
+  const Json* types = alike ? nullptr : in.find("layer_types");
+  if (types && types->items().size() != config.kinds.size()) fail("layer_types for each layer");
+  const int64_t pattern = std::max<int64_t>(in.whole("sliding_window_pattern", 6), 1);
+  const int64_t full = name == "qwen2" || name == "qwen3" ? in.whole("max_window_layers", 28) : 0;
   for (int64_t i = 0; i < config.layers; ++i) {
     LayerKind& kind = config.kinds[static_cast<size_t>(i)];
-    if (name == "smollm3") {
-      kind.turns = turns.empty() ? (i + 1) % std::max<int64_t>(step, 1) != 0
-                                 : static_cast<size_t>(i) < turns.size() &&
-                                       turns[static_cast<size_t>(i)] != 0;
-    }
-    if (config.window == 0) continue;
-    if (types && name != "mistral" && name != "phi3") {
-      if (types->items().size() != config.kinds.size()) fail("layer_types for each layer");
-      const std::string& type = types->items()[static_cast<size_t>(i)].text();
-      if (type != "sliding_attention" && type != "full_attention") {
-        fail("layer types full_attention and sliding_attention, got " + type);
-      }
-      kind.slides = type == "sliding_attention";
+    if (types) {
+      kind.slides = slides(types->items()[static_cast<size_t>(i)]);
     } else if (name == "gemma3_text") {
-      kind.slides = (i + 1) % std::max<int64_t>(pattern, 1) != 0;
-    } else if (name == "qwen2" || name == "qwen3") {
-      kind.slides = i >= in.whole("max_window_layers", 28);
-    } else {
-      kind.slides = name == "smollm3" ? !kind.turns : true;
+      kind.slides = (i + 1) % pattern != 0;
+    } else if (config.window != 0) {
+      kind.slides = name == "smollm3" ? !kind.turns : i >= full;
     }
   }
+}
+
+void read_kinds(const Reader& in, const Family& family, DecoderConfig& config) {
+  if (config.layers < 1 || config.layers > 1 << 20) fail("num_hidden_layers from 1 to 2^20");
+  config.kinds.assign(static_cast<size_t>(config.layers), {});
+  read_window(in, family, config);
+  if (config.architecture == "smollm3") read_turns(in, config);
+  read_slides(in, config);
 }
 
 void read_gemma(const Reader& in, DecoderConfig& config) {
@@ -186,10 +186,9 @@ void read_gemma(const Reader& in, DecoderConfig& config) {
 void add_stops(const Json* value, std::vector<int32_t>& stops) {
   if (!value) return;
   const auto add = [&](const Json& item) {
-    if (!item.is(Json::Kind::kNumber) || item.number() < 0 || item.number() > INT32_MAX) {
-      fail("eos_token_id as ids");
-    }
-    stops.push_back(static_cast<int32_t>(item.number()));
+    const int64_t id = item.whole().value_or(-1);
+    if (id < 0 || id > INT32_MAX) fail("eos_token_id as ids");
+    stops.push_back(static_cast<int32_t>(id));
   };
   if (!value->is(Json::Kind::kArray)) return add(*value);
   for (const Json& item : value->items()) add(item);
@@ -209,19 +208,20 @@ DecoderConfig config_of(const Json& json, const Json* generation) {
     if (config.architecture == one.name) family = &one;
   }
   if (!family) fail("model_type out of " + known + ", got \"" + config.architecture + '"');
-  if (in.find("quantization_config")) fail("weights that are not quantised, or a GGUF file");
+  if (in.find("quantization_config") || json.find("quantization_config")) {
+    fail("weights that are not quantised, or a GGUF file");
+  }
   config.layers = in.whole("num_hidden_layers");
   config.hidden = in.whole("hidden_size");
   config.intermediate = in.whole("intermediate_size");
-  config.heads = in.whole("num_attention_heads");
-  config.kv_heads = in.whole("num_key_value_heads", config.heads);
+  config.heads = in.whole("num_attention_heads", family->heads);
+  config.kv_heads = in.whole("num_key_value_heads",
+                             family->kv_heads > 0 ? family->kv_heads : config.heads, config.heads);
   const int64_t usual = config.heads > 0 ? config.hidden / config.heads : 0;
   const bool gemma = config.architecture == "gemma3_text";
-  config.head_size = in.whole("head_dim", gemma                            ? 256
-                                          : config.architecture == "qwen3" ? 128
-                                                                           : usual);
-  config.context = in.whole("max_position_embeddings");
-  config.epsilon = static_cast<float>(in.number("rms_norm_eps", 1e-6));
+  config.head_size = in.whole("head_dim", family->head_size > 0 ? family->head_size : usual);
+  config.context = in.whole("max_position_embeddings", family->context);
+  config.epsilon = static_cast<float>(in.number("rms_norm_eps", family->epsilon));
   const std::string activation =
       in.text(gemma ? "hidden_activation" : "hidden_act", gemma ? "gelu_pytorch_tanh" : "silu");
   config.gelu = activation == "gelu_pytorch_tanh";
@@ -235,7 +235,9 @@ DecoderConfig config_of(const Json& json, const Json* generation) {
   read_ropes(in, *family, config);
   read_kinds(in, *family, config);
   if (generation) add_stops(generation->find("eos_token_id"), config.stop_tokens);
-  if (config.stop_tokens.empty()) add_stops(in.find("eos_token_id"), config.stop_tokens);
+  for (const Json* said : {json.find("eos_token_id"), in.find("eos_token_id")}) {
+    if (config.stop_tokens.empty()) add_stops(said, config.stop_tokens);
+  }
   check(config);
   return config;
 }

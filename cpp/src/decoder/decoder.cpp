@@ -6,17 +6,12 @@
 #include <map>
 #include <unordered_map>
 
-#include "anydraft/error.h"
 #include "decoder/pass.h"
 
 namespace anydraft {
 namespace {
 
 using namespace detail;
-
-[[noreturn]] void fail(const std::string& expected) {
-  throw Error(ErrorKind::kValue, "[Decoder] expected " + expected);
-}
 
 CacheShape shape_of(const DecoderConfig& config, DType cache) {
   if (cache == DType::kFloat16) fail("a float32 or bfloat16 cache");
@@ -85,6 +80,7 @@ struct Decoder::Parts {
         pass(weights) {}
 
   void check(const std::vector<Feed>& feeds);
+  void run(const std::vector<Feed>& feeds, float* out);
   void add_rows(const Feed& feed, RequestCache& cache);
 
   Weights weights;
@@ -110,15 +106,14 @@ int64_t Decoder::context_length() const { return parts_->weights.config.context;
 const std::vector<int32_t>& Decoder::stop_tokens() const {
   return parts_->weights.config.stop_tokens;
 }
-std::string Decoder::architecture() const { return parts_->weights.config.architecture; }
-int64_t Decoder::step_bytes() const { return parts_->weights.step_bytes(); }
 int64_t Decoder::cache_bytes_per_token() const { return parts_->store.bytes_per_slot(); }
 int64_t Decoder::cached_requests() const { return static_cast<int64_t>(parts_->caches.size()); }
 
 std::string Decoder::description() const {
   const char* const cache = parts_->store.shape().half ? "bfloat16" : "float32";
-  return architecture() + ", weights a step reads: " + formats_of(parts_->weights) + "; " + cache +
-         " cache" + parts_->choices;
+  return parts_->weights.config.architecture +
+         ", weights a step reads: " + formats_of(parts_->weights) + "; " + cache + " cache" +
+         parts_->choices;
 }
 
 // Before anything changes.
@@ -164,19 +159,30 @@ void Decoder::Parts::add_rows(const Feed& feed, RequestCache& cache) {
 Logits Decoder::forward(const std::vector<Feed>& feeds) {
   Parts& parts = *parts_;
   parts.check(feeds);
-  parts.rows.clear();
-  parts.extras.clear();
-  parts.wanted = 0;
-  for (const Feed& feed : feeds) {
-    RequestCache& cache = parts.caches[feed.request];
-    cache.take(feed, parts.store);
-    parts.add_rows(feed, cache);
-  }
+  int64_t wanted = 0;
+  for (const Feed& feed : feeds) wanted += feed.rows;
   const int64_t vocab = vocab_size();
   std::shared_ptr<float[]> numbers =
-      parts.logits.take(static_cast<size_t>(std::max<int64_t>(parts.wanted, 1) * vocab));
-  parts.pass.run(parts.rows, parts.extras, parts.store, numbers.get());
-  return {std::move(numbers), parts.wanted, vocab};
+      parts.logits.take(static_cast<size_t>(std::max<int64_t>(wanted, 1) * vocab));
+  try {
+    parts.run(feeds, numbers.get());
+  } catch (...) {  // caches would claim tokens that were not computed
+    for (const Feed& feed : feeds) forget(feed.request);
+    throw;
+  }
+  return {std::move(numbers), wanted, vocab};
+}
+
+void Decoder::Parts::run(const std::vector<Feed>& feeds, float* out) {
+  rows.clear();
+  extras.clear();
+  wanted = 0;
+  for (const Feed& feed : feeds) {
+    RequestCache& cache = caches[feed.request];
+    cache.take(feed, store);
+    add_rows(feed, cache);
+  }
+  pass.run(rows, extras, store, out);
 }
 
 void Decoder::forget(int64_t request) {

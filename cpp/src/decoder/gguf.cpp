@@ -66,8 +66,15 @@ GgufValue read_value(Cursor& in) {
   return value;
 }
 
-Tensor read_tensor(Cursor& in, const std::string& name, uint64_t* offset) {
+struct Entry {
+  std::string name;
   Tensor tensor;
+  uint64_t offset = 0;
+};
+
+Entry read_entry(Cursor& in) {
+  Entry entry{std::string(in.text("a tensor's name")), {}};
+  auto& [name, tensor, offset] = entry;
   const auto dimensions = in.number<uint32_t>("a tensor's dimensions");
   if (dimensions < 1 || dimensions > 4) in.fail("1 to 4 dimensions of tensor " + name);
   tensor.shape.resize(dimensions);
@@ -82,8 +89,8 @@ Tensor read_tensor(Cursor& in, const std::string& name, uint64_t* offset) {
   if (!measure(tensor.shape, *tensor.type, &tensor.bytes)) {
     in.fail("whole blocks of " + std::string(tensor.type->name) + " in tensor " + name);
   }
-  *offset = in.number<uint64_t>("a tensor's offset");
-  return tensor;
+  offset = in.number<uint64_t>("a tensor's offset");
+  return entry;
 }
 
 }  // namespace
@@ -108,6 +115,10 @@ std::optional<double> GgufValue::number() const {
   if (!is_array && type == GgufType::kFloat64) return read_as<double>(data);
   const std::optional<int64_t> number = whole();
   return number ? std::optional<double>(static_cast<double>(*number)) : std::nullopt;
+}
+
+std::optional<bool> GgufValue::truth() const {
+  return !is_array && type == GgufType::kBool ? std::optional(*data != 0) : std::nullopt;
 }
 
 std::optional<std::string_view> GgufValue::text() const {
@@ -137,25 +148,20 @@ GgufFile::GgufFile(const std::string& path) : file_(std::make_shared<MappedFile>
       in.fail("general.alignment as a power of two up to 65536");
     }
   }
-  std::vector<std::pair<std::string, uint64_t>> offsets;
-  std::vector<Tensor> read;
-  for (uint64_t i = 0; i < tensors; ++i) {
-    offsets.emplace_back(in.text("a tensor's name"), 0);
-    read.push_back(read_tensor(in, offsets.back().first, &offsets.back().second));
-  }
+  std::vector<Entry> all;
+  for (uint64_t i = 0; i < tensors; ++i) all.push_back(read_entry(in));
   const auto unit = static_cast<uint64_t>(alignment);
   in.take(tensors > 0 ? (unit - in.at() % unit) % unit : 0, "the start of the tensors");
   const uint64_t begin = in.at(), size = in.left();
-  for (uint64_t i = 0; i < tensors; ++i) {
-    const auto& [name, offset] = offsets[i];
-    if (offset % unit != 0 || offset > size || read[i].bytes > size - offset) {
+  for (auto& [name, tensor, offset] : all) {
+    if (offset % unit != 0 || offset > size || tensor.bytes > size - offset) {
       in.fail("tensor " + name + " aligned and within the file");
     }
-    read[i].data = file_->data() + begin + offset;
-    read[i].file = file_.get();
-    tensors_.add(name, std::move(read[i]));
+    tensor.data = file_->data() + begin + offset;
+    tensor.file = file_.get();
+    add_tensor(tensors_, std::move(name), std::move(tensor));
   }
-  tensors_.check_overlaps();
+  check_overlaps(tensors_);
 }
 
 const GgufValue* GgufFile::find(const std::string& key) const {

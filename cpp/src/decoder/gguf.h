@@ -39,6 +39,7 @@ struct GgufValue {
   // Python reads: gguf_metadata.py.
   std::optional<int64_t> whole() const;
   std::optional<double> number() const;
+  std::optional<bool> truth() const;
   std::optional<std::string_view> text() const;
 };
 

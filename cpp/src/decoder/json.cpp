@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 
 #include "anydraft/error.h"
 
@@ -180,11 +181,21 @@ Json Json::parse(std::string_view text, const std::string& what) {
   return JsonReader(text, what).document();
 }
 
-const Json* Json::find(std::string_view key) const {
+std::optional<int64_t> Json::whole() const {
+  const bool fits =
+      is(Kind::kNumber) && std::fabs(number_) <= 0x1p53 && number_ == std::floor(number_);
+  return fits ? std::optional(static_cast<int64_t>(number_)) : std::nullopt;
+}
+
+const Json* Json::member(std::string_view key) const {
   const auto at = std::lower_bound(members_.begin(), members_.end(), key,
                                    [](const auto& member, auto k) { return member.first < k; });
-  if (at == members_.end() || at->first != key || at->second.is(Kind::kNull)) return nullptr;
-  return &at->second;
+  return at == members_.end() || at->first != key ? nullptr : &at->second;
+}
+
+const Json* Json::find(std::string_view key) const {
+  const Json* value = member(key);
+  return value && !value->is(Kind::kNull) ? value : nullptr;
 }
 
 }  // namespace anydraft::detail

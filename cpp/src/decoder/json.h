@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -17,16 +18,24 @@ class Json {
   static Json parse(std::string_view text, const std::string& what);
 
   bool is(Kind kind) const { return kind_ == kind; }
-  bool truth() const { return number_ != 0; }
-  double number() const { return number_; }
-  const std::string& text() const { return text_; }
+  // None where it is something else, or no whole number up to 2^53, which a double holds exactly.
+  std::optional<int64_t> whole() const;
+  std::optional<double> number() const { return as(Kind::kNumber, number_); }
+  std::optional<bool> truth() const { return as(Kind::kBool, number_ != 0); }
+  std::optional<std::string_view> text() const { return as(Kind::kText, std::string_view(text_)); }
   const std::vector<Json>& items() const { return items_; }
   const std::vector<std::pair<std::string, Json>>& members() const { return members_; }
-  // Null where an object has no such member, where it is null, and in what is no object.
+  // Null where an object has no such member, and in what is no object.
+  const Json* member(std::string_view key) const;
+  // Also where it is null.
   const Json* find(std::string_view key) const;
 
  private:
   friend class JsonReader;
+  template <class T>
+  std::optional<T> as(Kind kind, T value) const {
+    return is(kind) ? std::optional<T>(value) : std::nullopt;
+  }
   Kind kind_ = Kind::kNull;
   double number_ = 0;
   std::string text_;

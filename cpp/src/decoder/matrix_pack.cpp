@@ -21,14 +21,21 @@ Place high_place(const Layout& layout, int k, int lane) {
           vector % fields * layout.high_bits()};
 }
 
-void write_chunk(const Layout& layout, const uint8_t* codes, int count, int lane, uint8_t* chunk) {
-  const int low_mask = layout.bits == 8 ? 255 : 15;
-  for (int k = 0; k < count; ++k) {
+void add_bits(uint8_t* at, uint32_t bits) {
+  bits |= read_as<uint32_t>(at);
+  std::memcpy(at, &bits, 4);
+}
+
+// Four codes at a time; those behind the last input are 0.
+void write_chunk(const Layout& layout, const uint8_t* codes, int lane, uint8_t* chunk) {
+  for (int k = 0; k < layout.chunk(); k += 4) {
+    const auto four = read_as<uint32_t>(codes + k);
+    const uint32_t low = layout.bits == 8 ? four : four & 0x0f0f0f0f;
     const Place at = place(layout, k, lane);
-    chunk[at.low] |= static_cast<uint8_t>((codes[k] & low_mask) << at.shift);
+    add_bits(chunk + at.low, low << at.shift);
     if (layout.high_bits() == 0) continue;
     const Place high = high_place(layout, k, lane);
-    chunk[high.low] |= static_cast<uint8_t>(codes[k] >> 4 << high.shift);
+    add_bits(chunk + high.low, (four >> 4 & 0x0f0f0f0f) << high.shift);
   }
 }
 
@@ -98,9 +105,7 @@ void write_span(const Layout& layout, const Span& span, int64_t first, int64_t c
   const int groups = static_cast<int>((count + layout.group - 1) / layout.group);
   write_header(layout, span, groups, lane, block + layout.header_at(first));
   for (int64_t k = 0; k < count; k += layout.chunk()) {
-    const int left = static_cast<int>(count - k);
-    write_chunk(layout, span.codes + k, left < layout.chunk() ? left : layout.chunk(), lane,
-                block + layout.chunk_at(first + k));
+    write_chunk(layout, span.codes + k, lane, block + layout.chunk_at(first + k));
   }
 }
 

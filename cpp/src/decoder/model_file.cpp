@@ -9,16 +9,7 @@
 #include <cerrno>
 #include <cstring>
 
-#include "anydraft/error.h"
-
 namespace anydraft::detail {
-namespace {
-
-[[noreturn]] void fail(const std::string& expected) {
-  throw Error(ErrorKind::kValue, "[Decoder] expected " + expected);
-}
-
-}  // namespace
 
 MappedFile::MappedFile(const std::string& path) : path_(path) {
   const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
@@ -57,14 +48,14 @@ bool measure(const std::vector<int64_t>& shape, const ElementType& type, uint64_
   return true;
 }
 
-void Tensors::add(std::string name, Tensor tensor) {
-  const auto [at, is_new] = tensors_.emplace(std::move(name), std::move(tensor));
+void add_tensor(Tensors& tensors, std::string name, Tensor tensor) {
+  const auto [at, is_new] = tensors.emplace(std::move(name), std::move(tensor));
   if (!is_new) fail("tensors of different names, got two of " + at->first);
 }
 
-void Tensors::check_overlaps() const {
+void check_overlaps(const Tensors& tensors) {
   std::vector<const std::pair<const std::string, Tensor>*> sorted;
-  for (const auto& entry : tensors_) sorted.push_back(&entry);
+  for (const auto& entry : tensors) sorted.push_back(&entry);
   std::sort(sorted.begin(), sorted.end(),
             [](auto* a, auto* b) { return a->second.data < b->second.data; });
   for (size_t i = 1; i < sorted.size(); ++i) {
@@ -75,9 +66,9 @@ void Tensors::check_overlaps() const {
   }
 }
 
-const Tensor* Tensors::find(const std::string& name) const {
-  const auto at = tensors_.find(name);
-  return at == tensors_.end() ? nullptr : &at->second;
+const Tensor* find_tensor(const Tensors& tensors, const std::string& name) {
+  const auto at = tensors.find(name);
+  return at == tensors.end() ? nullptr : &at->second;
 }
 
 }  // namespace anydraft::detail

@@ -9,9 +9,14 @@
 #include <unordered_map>
 #include <vector>
 
+#include "anydraft/error.h"
 #include "decoder/matrix.h"
 
 namespace anydraft::detail {
+
+[[noreturn]] inline void fail(const std::string& expected) {
+  throw Error(ErrorKind::kValue, "[Decoder] expected " + expected);
+}
 
 // A file's bytes. It must not be cut short while it is mapped.
 class MappedFile {
@@ -41,22 +46,15 @@ struct Tensor {
   const MappedFile* file = nullptr;
 };
 
-// Numbers of a tensor of `shape`, and its bytes, or false where they pass 2^62, a length is below 1
-// or rows are no whole blocks.
+// Sets the bytes of a tensor; false where a length is below 1, rows are not whole blocks, or it has
+// more than 2^54 numbers.
 bool measure(const std::vector<int64_t>& shape, const ElementType& type, uint64_t* bytes);
 
-// Named tensors that do not overlap.
-class Tensors {
- public:
-  // Throws Error(kValue) for a name that is there already.
-  void add(std::string name, Tensor tensor);
-  // Throws Error(kValue) where two tensors share bytes.
-  void check_overlaps() const;
-  const Tensor* find(const std::string& name) const;
-  const std::unordered_map<std::string, Tensor>& all() const { return tensors_; }
-
- private:
-  std::unordered_map<std::string, Tensor> tensors_;
-};
+using Tensors = std::unordered_map<std::string, Tensor>;
+// Throws Error(kValue) for a name that is there already.
+void add_tensor(Tensors& tensors, std::string name, Tensor tensor);
+// Throws Error(kValue) where two tensors share bytes.
+void check_overlaps(const Tensors& tensors);
+const Tensor* find_tensor(const Tensors& tensors, const std::string& name);  // null: none
 
 }  // namespace anydraft::detail

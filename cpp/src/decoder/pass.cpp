@@ -43,7 +43,7 @@ void Pass::run(const std::vector<PassRow>& rows, const std::vector<int32_t>& ext
 
 void Pass::embed() {
   float* const hidden = hidden_.rows(count_, config_.hidden);
-  each_row([&](int64_t row) {
+  each_row(16 * config_.hidden, [&](int64_t row) {
     float* const to = hidden + row * config_.hidden;
     weights_.embedding.dequantize_row(rows_[row].token, to);
     if (config_.embedding_scale == 1) return;
@@ -53,7 +53,7 @@ void Pass::embed() {
 
 void Pass::norm_rows(const Vector& weight, float* out) {
   const float* const hidden = hidden_.numbers.data();
-  each_row([&](int64_t row) {
+  each_row(config_.hidden, [&](int64_t row) {
     row_ops().rms_norm(hidden + row * config_.hidden, weight.data(), config_.hidden,
                        config_.epsilon, out + row * config_.hidden);
   });
@@ -79,9 +79,10 @@ void Pass::attend(const LayerWeights& layer, int64_t index) {
 
   float* const queries = queries_.rows(count_, config_.heads * head_stride_);
   keys_.rows(count_, 2 * head_stride_);
-  float* const attended = attended_.rows(count_, config_.heads * config_.head_size);
-  each_row([&](int64_t row) { place(layer, index, row); });
+  each_row(2 * qkv_width_, [&](int64_t row) { place(layer, index, row); });
+  if (index + 1 == config_.layers) keep_wanted();
   const LayerKind& kind = config_.kinds[static_cast<size_t>(index)];
+  float* const attended = attended_.rows(count_, config_.heads * config_.head_size);
   attention_.run({rows_, count_, extras_->data(), store_, index, config_.heads,
                   kind.slides ? config_.window : 0, config_.query_scale * kLog2e, queries,
                   attended});
@@ -128,7 +129,7 @@ void Pass::feed_forward(const LayerWeights& layer) {
   float* const gate_up = gate_up_.rows(count_, 2 * wide);
   norm_rows(layer.feed_forward_norm, normed);
   multiply(normed, config_.hidden, layer.gate_up, gate_up, 2 * wide);
-  each_row([&](int64_t row) {
+  each_row(4 * wide, [&](int64_t row) {
     float* const gate = gate_up + row * 2 * wide;
     row_ops().gate(gate, gate + wide, wide, config_.gelu);
   });
@@ -140,7 +141,7 @@ void Pass::feed_forward(const LayerWeights& layer) {
 void Pass::add(const Vector& post_norm, float* x) {
   const int64_t size = config_.hidden;
   float* const hidden = hidden_.numbers.data();
-  each_row([&](int64_t row) {
+  each_row(size, [&](int64_t row) {
     float* const from = x + row * size;
     if (!post_norm.empty()) {
       row_ops().rms_norm(from, post_norm.data(), size, config_.epsilon, from);
@@ -149,25 +150,36 @@ void Pass::add(const Vector& post_norm, float* x) {
   });
 }
 
-// The rows that are wanted lie in order, so their logits do.
-void Pass::head(float* logits) {
-  const int64_t size = config_.hidden, vocab = weights_.head().outputs;
-  float* const wanted = wanted_.rows(count_, size);
-  int64_t first = -1, some = 0;
+void Pass::keep_wanted() {
+  const int64_t queries = config_.heads * head_stride_;
+  const auto move = [](Buffer& buffer, int64_t from, int64_t to, int64_t width) {
+    std::memcpy(buffer.numbers.data() + to * width, buffer.numbers.data() + from * width,
+                static_cast<size_t>(width) * sizeof(float));
+  };
+  wanted_.clear();
   for (int64_t row = 0; row < count_; ++row) {
     if (rows_[row].logits < 0) continue;
-    if (some == 0) first = rows_[row].logits;
-    row_ops().rms_norm(hidden_.numbers.data() + row * size, weights_.norm.data(), size,
-                       config_.epsilon, wanted + some++ * size);
+    const auto to = static_cast<int64_t>(wanted_.size());
+    if (to < row) move(hidden_, row, to, config_.hidden), move(queries_, row, to, queries);
+    wanted_.push_back(rows_[row]);
   }
-  if (some == 0) return;
+  rows_ = wanted_.data();
+  count_ = static_cast<int64_t>(wanted_.size());
+}
+
+// The rows that are wanted lie in order, so their logits do.
+void Pass::head(float* logits) {
+  if (count_ == 0) return;
+  const int64_t vocab = weights_.head().outputs;
+  float* const normed = normed_.rows(count_, config_.hidden);
+  norm_rows(weights_.norm, normed);
   Product products[Table::kMostSlices];
   int64_t parts = 0;
   for (const WeightMatrix& slice : weights_.head().slices) {
-    float* const to = logits + first * vocab + parts * weights_.head().rows;
+    float* const to = logits + rows_[0].logits * vocab + parts * weights_.head().rows;
     products[parts++] = {&slice, to, vocab};
   }
-  product(tiles_, wanted, some, size, products, parts);
+  product(tiles_, normed, count_, config_.hidden, products, parts);
 }
 
 }  // namespace anydraft::detail

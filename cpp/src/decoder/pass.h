@@ -17,13 +17,12 @@ class Pass {
  public:
   explicit Pass(const Weights& weights);
 
-  // `rows` lie in their caches' order, `most_rows` at a time; logits [wanted rows, vocab].
+  // `rows` lie in their caches' order and go through the layers in pieces of at most 256; logits
+  // [wanted rows, vocab].
   void run(const std::vector<PassRow>& rows, const std::vector<int32_t>& extras, PageStore& store,
            float* logits);
 
  private:
-  static constexpr int64_t kFewRows = 4;  // below it, threads are not worth waking for rows
-
   struct Buffer {
     Vector numbers;
     float* rows(int64_t count, int64_t width) {
@@ -42,11 +41,13 @@ class Pass {
   // hidden += x, by its norm where the model has one.
   void add(const Vector& post_norm, float* x);
   void norm_rows(const Vector& weight, float* out);
+  // Leaves the rows whose logits are wanted: what follows the last keys is for them alone.
+  void keep_wanted();
   void head(float* logits);
-  // Calls f(row) for each, on several threads where that pays.
+  // Calls f(row) for each, on several threads where `numbers` of work a row make that pay.
   template <class F>
-  void each_row(F f) {
-    parallel_for(count_, f, count_ < kFewRows ? 0 : kWorthWaking);
+  void each_row(int64_t numbers, F f) {
+    parallel_for(count_, f, numbers);
   }
 
   const Weights& weights_;
@@ -58,8 +59,9 @@ class Pass {
   const std::vector<int32_t>* extras_ = nullptr;
   PageStore* store_ = nullptr;
   int64_t qkv_width_, head_stride_;
+  std::vector<PassRow> wanted_;
   Tiles tiles_;
-  Buffer hidden_, normed_, qkv_, queries_, attended_, out_, gate_up_, keys_, wanted_;
+  Buffer hidden_, normed_, qkv_, queries_, attended_, out_, gate_up_, keys_;
 };
 
 }  // namespace anydraft::detail

@@ -86,8 +86,8 @@ class Call {
 
   void make_tile(int64_t index) const {
     const int64_t t = index % tiles_, p = makers_[index / tiles_];
-    set_.make_tile(products_[p].weights->format(), x_ + t * set_.tile * x_stride_, x_stride_,
-                   tile_rows(t), inputs_, tile(p, t));
+    set_.make_tile[static_cast<int>(products_[p].weights->format())](
+        x_ + t * set_.tile * x_stride_, x_stride_, tile_rows(t), inputs_, tile(p, t));
   }
 
   void multiply(int64_t index) const {
@@ -108,15 +108,18 @@ class Call {
     const WeightMatrix& weights = *product.weights;
     const int64_t first = block * kBlockOutputs;
     const int64_t outputs = std::min<int64_t>(kBlockOutputs, weights.outputs() - first);
-    float bias[kBlockOutputs] = {}, out[kMostTile * kBlockOutputs];
-    if (product.bias) std::copy_n(product.bias + first, outputs, bias);
+    const bool whole = outputs == kBlockOutputs;  // else through `part`
+    float part[kMostTile * kBlockOutputs];
     for (int64_t t = first_tile; t < end_tile; ++t) {
       const int rows = tile_rows(t);
-      set_.multiply[static_cast<int>(weights.format())][rows - 1](weights.block(block), inputs_,
-                                                                  tile(p, t), out);
+      float* const y = product.y + t * set_.tile * product.y_stride + first;
+      set_.multiply[static_cast<int>(weights.format())][rows - 1](
+          weights.block(block), inputs_, tile(p, t), whole ? y : part,
+          whole ? product.y_stride : kBlockOutputs);
       for (int i = 0; i < rows; ++i) {
-        float* y = product.y + (t * set_.tile + i) * product.y_stride + first;
-        for (int o = 0; o < outputs; ++o) y[o] = out[i * kBlockOutputs + o] + bias[o];
+        float* const row = y + i * product.y_stride;
+        if (!whole) std::copy_n(part + i * kBlockOutputs, outputs, row);
+        for (int64_t o = 0; product.bias && o < outputs; ++o) row[o] += product.bias[first + o];
       }
     }
   }

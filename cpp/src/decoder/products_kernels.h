@@ -27,11 +27,11 @@ constexpr int64_t row_words(WeightFormat format, int64_t inputs) {
 
 struct ProductKernels {
   int tile;  // rows in one pass
-  void (*make_tile)(WeightFormat format, const float* x, int64_t x_stride, int rows, int64_t inputs,
-                    uint32_t* tile);
-  // out[rows][16] of one block of weights.
+  void (*make_tile[kFormats])(const float* x, int64_t x_stride, int rows, int64_t inputs,
+                              uint32_t* tile);
+  // 16 outputs of one block of weights for each row, `stride` numbers apart.
   void (*multiply[kFormats][kMostTile])(const uint8_t* block, int64_t inputs, const uint32_t* tile,
-                                        float* out);
+                                        float* out, int64_t stride);
 };
 
 const ProductKernels& portable_product_kernels();

@@ -62,9 +62,9 @@ inline Ints widen_bytes(const uint8_t* from) {
 }
 // Adds to each lane its 4 codes times the 4 bytes (signed) of `quad`.
 template <int kBits>
-inline Ints dot(Ints sum, Codes codes, uint32_t quad) {
+inline Ints dot(Ints sum, Codes codes, const uint32_t* quad) {
   return cast<Ints>(
-      _mm512_dpbusd_epi32(cast<__m512i>(sum), cast<__m512i>(codes), cast<__m512i>(splat(quad))));
+      _mm512_dpbusd_epi32(cast<__m512i>(sum), cast<__m512i>(codes), cast<__m512i>(splat(*quad))));
 }
 constexpr bool kSignedBytes = false;
 
@@ -79,8 +79,8 @@ inline Ints widen_bytes(const uint8_t* from) {
 }
 // 8-bit codes count from 128 here, so that sums of two products fit 16 bits.
 template <int kBits>
-inline Ints dot(Ints sum, Codes codes, uint32_t quad) {
-  __m256i x = cast<__m256i>(splat(quad)), w = cast<__m256i>(codes);
+inline Ints dot(Ints sum, Codes codes, const uint32_t* quad) {
+  __m256i x = cast<__m256i>(splat(*quad)), w = cast<__m256i>(codes);
   if (kBits == 8) {
     const __m256i from_128 = _mm256_xor_si256(w, _mm256_set1_epi8(-128));
     x = _mm256_sign_epi8(x, from_128);
@@ -112,10 +112,10 @@ inline Ints widen_bytes(const uint8_t* from) {
   return out;
 }
 template <int kBits>
-inline Ints dot(Ints sum, Codes codes, uint32_t quad) {
+inline Ints dot(Ints sum, Codes codes, const uint32_t* quad) {
   const Ints fours = cast<Ints>(codes);
   for (int j = 0; j < 4; ++j) {
-    sum += (fours >> (8 * j) & 255) * static_cast<int8_t>(quad >> (8 * j));
+    sum += (fours >> (8 * j) & 255) * static_cast<int8_t>(*quad >> (8 * j));
   }
   return sum;
 }

@@ -1,27 +1,11 @@
 #include "decoder/safetensors.h"
 
-#include <algorithm>
-#include <cmath>
 #include <cstring>
 #include <filesystem>
 #include <set>
 
-#include "anydraft/error.h"
-
 namespace anydraft::detail {
 namespace {
-
-[[noreturn]] void fail(const std::string& expected) {
-  throw Error(ErrorKind::kValue, "[SafetensorsFolder] expected " + expected);
-}
-
-// A whole number from 0 to 2^53, which a double holds exactly; -1: something else.
-int64_t whole(const Json& value) {
-  const double number = value.number();
-  const bool fits = value.is(Json::Kind::kNumber) && number >= 0 && number <= 0x1p53 &&
-                    number == std::floor(number);
-  return fits ? static_cast<int64_t>(number) : -1;
-}
 
 const std::vector<Json>& items_of(const Json& entry, const char* key, const std::string& name) {
   const Json* value = entry.find(key);
@@ -32,18 +16,19 @@ const std::vector<Json>& items_of(const Json& entry, const char* key, const std:
 Tensor read_tensor(const std::string& name, const Json& entry, const MappedFile& file,
                    uint64_t begin) {
   Tensor tensor;
-  const Json* dtype = entry.find("dtype");
-  if (dtype) tensor.type = element_type(dtype->text());
+  const Json* said = entry.find("dtype");
+  const std::string dtype(said ? said->text().value_or("no text") : "none");
+  tensor.type = element_type(dtype);
   if (!tensor.type) {
-    fail("a dtype out of F32, F16, BF16 and integers for tensor " + name + ", got " +
-         (dtype ? dtype->text() : "none"));
+    fail("a dtype out of F32, F16, BF16, F64, I8, I16, I32, I64 for tensor " + name + ", got " +
+         dtype);
   }
   for (const Json& length : items_of(entry, "shape", name)) {
-    tensor.shape.push_back(whole(length));
+    tensor.shape.push_back(length.whole().value_or(-1));
   }
   const std::vector<Json>& offsets = items_of(entry, "data_offsets", name);
-  const int64_t from = offsets.size() == 2 ? whole(offsets[0]) : -1;
-  const int64_t to = offsets.size() == 2 ? whole(offsets[1]) : -1;
+  const int64_t from = offsets.size() == 2 ? offsets[0].whole().value_or(-1) : -1;
+  const int64_t to = offsets.size() == 2 ? offsets[1].whole().value_or(-1) : -1;
   if (from < 0 || to < from || static_cast<uint64_t>(to) > file.size() - begin) {
     fail("tensor " + name + " within " + file.path());
   }
@@ -74,7 +59,7 @@ void SafetensorsFolder::read(const std::string& path) {
   if (!header.is(Json::Kind::kObject)) fail("a header of tensors in " + path);
   for (const auto& [name, entry] : header.members()) {
     if (name == "__metadata__") continue;
-    tensors_.add(name, read_tensor(name, entry, file, 8 + length));
+    add_tensor(tensors_, name, read_tensor(name, entry, file, 8 + length));
   }
 }
 
@@ -90,17 +75,20 @@ SafetensorsFolder::SafetensorsFolder(const std::string& folder) {
     if (!map || !map->is(Json::Kind::kObject)) fail("weight_map in " + index.string());
     std::set<std::string> names;
     for (const auto& [tensor, file] : map->members()) {
-      if (!file.is(Json::Kind::kText) || std::filesystem::path(file.text()).has_parent_path()) {
+      const auto name = file.text();
+      if (!name || std::filesystem::path(*name).has_parent_path()) {
         fail("names of files of the same folder in " + index.string());
       }
-      names.insert(file.text());
+      names.emplace(*name);
     }
     for (const std::string& name : names) read((base / name).string());
     for (const auto& [tensor, file] : map->members()) {
-      if (!tensors_.find(tensor)) fail("tensor " + tensor + " in " + file.text());
+      if (!find_tensor(tensors_, tensor)) {
+        fail("tensor " + tensor + " in " + std::string(*file.text()));
+      }
     }
   }
-  tensors_.check_overlaps();
+  check_overlaps(tensors_);
 }
 
 }  // namespace anydraft::detail

@@ -5,17 +5,12 @@
 #include <filesystem>
 #include <set>
 
-#include "anydraft/error.h"
 #include "decoder/model_file.h"
 #include "decoder/row_ops.h"
 #include "decoder/safetensors.h"
 
 namespace anydraft::detail {
 namespace {
-
-[[noreturn]] void fail(const std::string& expected) {
-  throw Error(ErrorKind::kValue, "[Decoder] expected " + expected);
-}
 
 // A layer's parts, as GGUF files and as safetensors name them.
 struct Part {
@@ -46,7 +41,7 @@ class Loader {
     if (gguf) return;
     for (const char* prefix : {"model.", "language_model.model.", "model.language_model."}) {
       prefix_ = prefix;
-      if (tensors.find(prefix_ + "embed_tokens.weight")) return;
+      if (find_tensor(tensors, prefix_ + "embed_tokens.weight")) return;
     }
     fail("a tensor model.embed_tokens.weight");
   }
@@ -61,9 +56,9 @@ class Loader {
     weights.embedding = table_of(embedding, vocabulary);
     std::string head = gguf_ ? "output" : "lm_head";
     if (!gguf_ && prefix_ == "language_model.model.") head = "language_model.lm_head";
-    const bool tied = gguf_ ? !tensors_.find("output.weight") : config_.tied;
+    const bool tied = gguf_ ? !find_tensor(tensors_, "output.weight") : config_.tied;
     if (!tied) weights.own_head = table_of(head, vocabulary);
-    if (tensors_.find(head + ".bias")) fail("a head without a bias");
+    if (find_tensor(tensors_, head + ".bias")) fail("a head without a bias");
     weights.norm = norm(gguf_ ? "output_norm" : prefix_ + "norm", config_.hidden);
     for (int64_t i = 0; i < config_.layers; ++i) weights.layers.push_back(layer(i));
     weights.config = config_;
@@ -78,10 +73,10 @@ class Loader {
            (gguf_ ? part.gguf : part.folder);
   }
   bool has(int64_t layer, const Part& part) const {
-    return tensors_.find(name(layer, part) + ".weight") != nullptr;
+    return find_tensor(tensors_, name(layer, part) + ".weight") != nullptr;
   }
   const Tensor& tensor(const std::string& name) const {
-    const Tensor* found = tensors_.find(name);
+    const Tensor* found = find_tensor(tensors_, name);
     if (!found) fail("a tensor " + name);
     used_.insert(found);
     return *found;
@@ -89,7 +84,7 @@ class Loader {
   // A part of a layer that has been passed over would make another model of it.
   void refuse_unused() const {
     const std::string layers = gguf_ ? "blk." : prefix_ + "layers.";
-    for (const auto& [name, tensor] : tensors_.all()) {
+    for (const auto& [name, tensor] : tensors_) {
       const bool of_layer = name.compare(0, layers.size(), layers) == 0;
       const bool made = name.size() > 8 && name.compare(name.size() - 8, 8, "inv_freq") == 0;
       if (of_layer && !made && used_.count(&tensor) == 0) {
@@ -116,10 +111,10 @@ class Loader {
     }
     auto& parts = layer.queries_keys_values;
     if (has(i, kAll)) {
-      parts.push_back({matrix(name(i, kAll), queries + 2 * keys, hidden), {}});
+      parts.push_back(linear(name(i, kAll), queries + 2 * keys, hidden, paired(queries + keys)));
     } else {
-      parts.push_back(linear(name(i, kQueries), queries, hidden, config_.pairs_of_neighbours));
-      parts.push_back(linear(name(i, kKeys), keys, hidden, config_.pairs_of_neighbours));
+      parts.push_back(linear(name(i, kQueries), queries, hidden, paired(queries)));
+      parts.push_back(linear(name(i, kKeys), keys, hidden, paired(keys)));
       parts.push_back(linear(name(i, kValues), keys, hidden));
     }
     layer.attention_output.push_back(linear(name(i, kOutput), hidden, queries));
@@ -127,14 +122,16 @@ class Loader {
       layer.gate_up.push_back(linear(name(i, kGate), wide, hidden));
       layer.gate_up.push_back(linear(name(i, kUp), wide, hidden));
     } else {
-      layer.gate_up.push_back({matrix(name(i, kGateUp), 2 * wide, hidden), {}});
+      layer.gate_up.push_back(linear(name(i, kGateUp), 2 * wide, hidden));
     }
     layer.down.push_back(linear(name(i, kDown), hidden, wide));
     return layer;
   }
+  int64_t paired(int64_t rows) const { return config_.pairs_of_neighbours ? rows : 0; }
+  // The first `paired` rows are of queries and keys whose neighbours turn together.
   Linear linear(const std::string& stem, int64_t outputs, int64_t inputs,
-                bool pairs = false) const {
-    return {matrix(stem, outputs, inputs, pairs), bias(stem, outputs, pairs)};
+                int64_t paired = 0) const {
+    return {matrix(stem, outputs, inputs, paired), bias(stem, outputs, paired)};
   }
 
   Vector vector(const std::string& name, int64_t size) const {
@@ -153,24 +150,24 @@ class Loader {
   }
   Vector norm(const std::string& name, int64_t size) const {
     Vector numbers = vector(name + ".weight", size);
-    if (tensors_.find(name + ".bias")) fail("RMS norms, got a bias of " + name);
+    if (find_tensor(tensors_, name + ".bias")) fail("RMS norms, got a bias of " + name);
     if (config_.norm_plus_one) {
       for (float& number : numbers) number += 1;
     }
     return numbers;
   }
-  Vector bias(const std::string& name, int64_t size, bool pairs = false) const {
-    if (!tensors_.find(name + ".bias")) return {};
+  Vector bias(const std::string& name, int64_t size, int64_t paired) const {
+    if (!find_tensor(tensors_, name + ".bias")) return {};
     const Vector numbers = vector(name + ".bias", size);
-    if (!pairs) return numbers;
-    Vector ordered(numbers.size());
+    Vector ordered;
     for (int64_t i = 0; i < size; ++i) {
-      ordered[static_cast<size_t>(i)] = numbers[static_cast<size_t>(row_of_pair(i))];
+      ordered.push_back(numbers[static_cast<size_t>(row_in_file(i, paired))]);
     }
     return ordered;
   }
   // Llama's GGUF files order a head's rows by neighbours that turn together; ours turns halves.
-  int64_t row_of_pair(int64_t row) const {
+  int64_t row_in_file(int64_t row, int64_t paired) const {
+    if (row >= paired) return row;
     const int64_t size = config_.head_size, half = size / 2, i = row % size;
     return row - i + (i < half ? 2 * i : 2 * (i - half) + 1);
   }
@@ -190,16 +187,16 @@ class Loader {
   }
 
   WeightMatrix matrix(const std::string& stem, int64_t outputs, int64_t inputs,
-                      bool pairs = false) const {
+                      int64_t paired) const {
     const Tensor& from = matrix_tensor(stem, outputs, inputs);
     std::vector<uint8_t> ordered;
     const uint8_t* data = from.data;
-    if (pairs) {
+    if (paired > 0) {
       ordered.resize(from.bytes);
       const auto row = static_cast<size_t>(from.bytes) / static_cast<size_t>(outputs);
       for (int64_t i = 0; i < outputs; ++i) {
         std::memcpy(&ordered[static_cast<size_t>(i) * row],
-                    from.data + static_cast<size_t>(row_of_pair(i)) * row, row);
+                    from.data + static_cast<size_t>(row_in_file(i, paired)) * row, row);
       }
       data = ordered.data();
     }

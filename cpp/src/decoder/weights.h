@@ -59,11 +59,6 @@ struct Weights {
       }
     }
   }
-  int64_t step_bytes() const {
-    int64_t bytes = 0;
-    each_of_step([&](const WeightMatrix& part) { bytes += part.bytes(); });
-    return bytes;
-  }
   int64_t step_weights() const {
     int64_t count = 0;
     each_of_step([&](const WeightMatrix& part) { count += part.outputs() * part.inputs(); });

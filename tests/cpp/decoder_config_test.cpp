@@ -1,0 +1,146 @@
+// What a decoder's files leave out, and what they must not say.
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "anydraft/error.h"
+#include "decoder/config.h"
+#include "decoder_files.h"
+
+namespace anydraft {
+namespace {
+
+using detail::DecoderConfig;
+
+DecoderConfig folder_of(const std::string& json) {
+  return detail::config_of(detail::Json::parse(json, "[test]"), nullptr);
+}
+
+// A config.json of `type` and these entries.
+DecoderConfig of_type(const std::string& type, const std::string& entries = "") {
+  return folder_of(R"({"num_hidden_layers": 8, "hidden_size": 256, "intermediate_size": 40,
+                       "model_type": ")" +
+                   type + '"' + (entries.empty() ? "" : ", ") + entries + '}');
+}
+
+std::vector<int> sliding(const DecoderConfig& config) {
+  std::vector<int> layers;
+  for (int i = 0; i < static_cast<int>(config.kinds.size()); ++i) {
+    if (config.kinds[static_cast<size_t>(i)].slides) layers.push_back(i);
+  }
+  return layers;
+}
+
+template <class F>
+void expect_refused(const std::string& part, F f) {
+  try {
+    f();
+    ADD_FAILURE() << "expected an error with " << part;
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << error.what();
+  }
+}
+
+// As google/gemma-3-4b-it has it: the rest is what transformers takes for granted.
+TEST(DecoderConfig, GooglesGemma3FolderIsRead) {
+  const std::string text = R"("text_config": {"hidden_size": 2560, "intermediate_size": 10240,
+      "model_type": "gemma3_text", "num_hidden_layers": 34, "sliding_window": 1024,
+      "rope_scaling": {"factor": 8.0, "rope_type": "linear"}})";
+  const DecoderConfig config = folder_of(R"({"eos_token_id": [1, 106], )" + text + '}');
+  EXPECT_EQ(config.heads, 8);
+  EXPECT_EQ(config.kv_heads, 4);
+  EXPECT_EQ(config.head_size, 256);
+  EXPECT_EQ(config.context, 131072);
+  EXPECT_EQ(config.rope.factor, 8);
+  EXPECT_EQ(config.local_rope.factor, 1);
+  EXPECT_EQ(config.stop_tokens, (std::vector<int32_t>{1, 106}));
+  expect_refused("not quantised",
+                 [&] { folder_of(R"({"quantization_config": {}, )" + text + '}'); });
+}
+
+TEST(DecoderConfig, AnAbsentWindowIsTheFamilysAndNullIsNone) {
+  const std::vector<int> all{0, 1, 2, 3, 4, 5, 6, 7}, none;
+  EXPECT_EQ(of_type("mistral").window, 4096);
+  EXPECT_EQ(sliding(of_type("mistral")), all);
+  EXPECT_EQ(sliding(of_type("mistral", R"("sliding_window": null)")), none);
+  EXPECT_EQ(sliding(of_type("phi3")), none);
+  EXPECT_EQ(sliding(of_type("llama", R"("use_sliding_window": true, "sliding_window": 7)")), none);
+  EXPECT_EQ(sliding(of_type("smollm3", R"("use_sliding_window": true)")), none);
+  EXPECT_EQ(of_type("gemma3_text").window, 4096);
+  EXPECT_EQ(sliding(of_type("gemma3_text")), (std::vector<int>{0, 1, 2, 3, 4, 6, 7}));
+  expect_refused("a sliding window", [] { of_type("gemma3_text", R"("sliding_window": null)"); });
+  for (const char* qwen : {"qwen2", "qwen3"}) {
+    const std::string uses = R"("use_sliding_window": true, "max_window_layers": 6)";
+    EXPECT_EQ(sliding(of_type(qwen, R"("max_window_layers": 6)")), none);
+    EXPECT_EQ(of_type(qwen, uses).window, 4096);
+    EXPECT_EQ(sliding(of_type(qwen, uses)), (std::vector<int>{6, 7}));
+    EXPECT_EQ(sliding(of_type(qwen, uses + R"(, "sliding_window": null)")), none);
+  }
+}
+
+TEST(DecoderConfig, OtherAbsentKeysAreTheFamilysToo) {
+  EXPECT_EQ(of_type("mistral").kv_heads, 8);
+  EXPECT_EQ(of_type("mistral", R"("num_key_value_heads": null)").kv_heads, 32);
+  EXPECT_FLOAT_EQ(of_type("phi3").epsilon, 1e-5f);
+  EXPECT_FLOAT_EQ(of_type("llama").epsilon, 1e-6f);
+}
+
+TEST(DecoderConfig, WhatIsNoValueOfItsKeyIsRefused) {
+  expect_refused("no_rope_layers as numbers",
+                 [] { of_type("smollm3", R"("no_rope_layers": [true])"); });
+  expect_refused("sliding_window as a whole number",
+                 [] { of_type("mistral", R"("sliding_window": 7.5)"); });
+  expect_refused("layer types full_attention and sliding_attention, got no text",
+                 [] { of_type("qwen2", R"("layer_types": [1, 2, 3, 4, 5, 6, 7, 8])"); });
+}
+
+class GgufConfig : public ::testing::Test {
+ protected:
+  // A file of `type` whose keys `add` may extend.
+  template <class Add>
+  DecoderConfig of_type(const std::string& type, Add add) {
+    testing::Gguf file;
+    file.said("general.architecture", type).whole(type + ".block_count", 8);
+    file.whole(type + ".embedding_length", 256).whole(type + ".feed_forward_length", 40);
+    file.whole(type + ".attention.head_count", 4).whole(type + ".context_length", 300);
+    add(file);
+    return detail::config_of(detail::GgufFile(folder_.write("model.gguf", file.build())));
+  }
+  DecoderConfig windowed(const std::string& type, uint32_t window) {
+    return of_type(
+        type, [&](testing::Gguf& file) { file.whole(type + ".attention.sliding_window", window); });
+  }
+  testing::ScratchFolder folder_;
+};
+
+TEST_F(GgufConfig, AttentionThatIsNotCausalIsRefused) {
+  for (const bool causal : {true, false}) {
+    const auto read = [&] {
+      of_type("llama", [&](auto& file) { file.truth("llama.attention.causal", causal); });
+    };
+    if (causal) {
+      EXPECT_NO_THROW(read());
+    } else {
+      expect_refused("attention.causal", read);
+    }
+  }
+}
+
+TEST_F(GgufConfig, AWindowIsOfTheLayersThatItsFamilySaysOrRefused) {
+  EXPECT_EQ(sliding(windowed("gemma3", 16)), (std::vector<int>{0, 1, 2, 3, 4, 6, 7}));
+  EXPECT_EQ(sliding(windowed("phi3", 16)).size(), 8u);
+  const DecoderConfig config = of_type("gemma3", [](testing::Gguf& file) {
+    file.whole("gemma3.attention.sliding_window", 16);
+    file.whole("gemma3.attention.sliding_window_pattern", 3);
+  });
+  EXPECT_EQ(sliding(config), (std::vector<int>{0, 1, 3, 4, 6, 7}));
+  for (const char* type : {"llama", "smollm3", "qwen2", "qwen3"}) {
+    expect_refused("attention.sliding_window", [&] { windowed(type, 16); });
+    EXPECT_TRUE(sliding(windowed(type, 0)).empty());
+    EXPECT_TRUE(sliding(windowed(type, 300)).empty());  // no text is longer
+  }
+}
+
+}  // namespace
+}  // namespace anydraft
