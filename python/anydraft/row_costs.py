@@ -15,8 +15,8 @@ import os
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from anydraft import _core
@@ -33,22 +33,12 @@ _REQUEST = -2  # of no session
 _log = logging.getLogger("anydraft")
 
 
-@dataclass(frozen=True)
-class _Feed:
-    tokens: list[int]
-    positions: list[int]
-    parents: list[int]
-    rows: int
-    keep: range = range(0)
-    request: int = field(default=_REQUEST)
-
-
 def known_row_costs(model: NativeModel, path: Path) -> list[float]:
     """Milliseconds of a call on 0 to 16 rows: out of the cache folder, or measured and kept there.
 
-    The entry is of the file (its size and time), how its weights are held, the processor and the
-    number of threads. Deleting it has them measured again, and so has a call that has become a
-    seventh quicker than the entry says.
+    The entry is of the file (its size and time), how its weights are held, this package's version,
+    the processor and the number of threads. Deleting it has them measured again, and so has a call
+    that has become a seventh quicker than the entry says.
     """
     file = cache_folder() / "row_costs" / f"{_key(model, path)}.json"
     with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
@@ -103,14 +93,21 @@ def _one_row(model: NativeModel) -> float:
 def _feed_context(model: NativeModel) -> list[int]:
     context = min(_CONTEXT, model.context_length - MOST_ROWS - 1)
     tokens = [min(1 + i, model.vocab_size - 1) for i in range(max(context, 1))]
-    model([_chain(tokens, 0)])
+    model([_chain(tokens, 0, rows=1)])
     return tokens
 
 
-def _chain(tokens: list[int], start: int) -> Any:
+def _chain(tokens: list[int], start: int, rows: int | None = None) -> Any:
+    """A feed of tokens behind `start` others, whose logits are wanted for all or the last rows."""
     count = len(tokens)
-    positions = list(range(start, start + count))
-    return _Feed(tokens, positions, list(range(-1, count - 1)), count, range(start))
+    return SimpleNamespace(
+        request=_REQUEST,
+        keep=range(start),
+        tokens=tokens,
+        positions=range(start, start + count),
+        parents=range(-1, count - 1),
+        rows=count if rows is None else rows,
+    )
 
 
 def _seconds(call: Callable[[], object]) -> float:
@@ -122,7 +119,8 @@ def _seconds(call: Callable[[], object]) -> float:
 def _key(model: NativeModel, path: Path) -> str:
     files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
     stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    held = [str(path.resolve()), stats, model.description, _cpu(), os.cpu_count(), _core.threads()]
+    own = [_core.__version__, _cpu(), os.cpu_count(), _core.threads()]
+    held = [str(path.resolve()), stats, model.description, *own]
     return hashlib.sha256(json.dumps(held).encode()).hexdigest()[:24]
 
 

@@ -64,6 +64,7 @@ def uniforms_of_the_level_above(trees, target_logits, **options):
         for node in range(begin + 1, end):
             if trees.parents[node] > 0:
                 accept[node] = accept[begin + trees.parents[node]]
+    options = {"verifier": "top_down", **options}
     return verify(trees, target_logits, uniforms=(accept, pick), **options)
 
 
