@@ -187,7 +187,12 @@ def _chain(vocab: int, accepted: int, chosen: tuple[str, ...], seconds: float) -
     params = SamplingParams(temperature=temperature)
 
     tiny_target, tiny_draft = torch.zeros(DRAFTS + 1, 64), torch.zeros(DRAFTS, 64)
-    options: dict[str, Any] = {"proposals": distributions, "sampling": params, "uniforms": uniforms}
+    options: dict[str, Any] = {
+        "proposals": distributions,
+        "sampling": params,
+        "verifier": "top_down",
+        "uniforms": uniforms,
+    }
 
     def ours(_: int) -> Any:
         return verify(trees, target, draft_logits=draft, **options)

@@ -239,6 +239,7 @@ def _same(
         proposals=distributions,
         draft_logits=draft.cpu(),
         sampling=params,
+        verifier="top_down",
         on_error="status",
     )
     counts = [end - begin for begin, end in zip(cpu.offsets, cpu.offsets[1:], strict=False)]
