@@ -22,10 +22,10 @@ int32_t draw_children(ProposalKind kind, const RowsView& rows, int64_t index,
 
 // Reads a drafter's row once, for what reading it by target ids needs; nothing where the ids are
 // the target's own. `params`: how its children will be drawn; or, where the projection is `spelt`,
-// how the drafter's own tokens are weighed: filters and all, and at temperature 1 for a greedy
-// drafter. Throws Error(kNonFiniteLogits) for NaN or +inf anywhere in the row and, where `spelt`,
-// for -inf everywhere, Error(kValue) for a row that the projection does not fit or for a row of
-// `spelt` whose params are greedy.
+// how the drafter's own tokens are weighed: filters and all, and where greedy at temperature 1 or
+// the lowest above it that resolves the row. Throws Error(kNonFiniteLogits) for NaN or +inf
+// anywhere in the row and, where `spelt`, for -inf everywhere, Error(kValue) for a row that the
+// projection does not fit.
 void prepare(DraftRow& row, const SamplingParams& params);
 // The same row inside a drafter token: what follows where its spelling goes on at `place`.
 DraftRow inside(const DraftRow& row, TriePlace place);
@@ -48,8 +48,8 @@ struct Spelling {
 };
 Spelling spell(const DraftRow& row, int32_t token);
 
-// Masses of tokens in a prepared row at temperature 1 without filters, out [count]: what dynamic
-// trees grow by. Reads the row once.
+// Masses of tokens in a prepared row without filters, out [count], at temperature 1 or the lowest
+// above it that resolves the row: what dynamic trees grow by. Reads the row once.
 void likelihoods(const DraftRow& row, const int32_t* tokens, int32_t count, double* out);
 
 // The largest mass of a row of logits at temperature 1, or where that resolves nothing at the

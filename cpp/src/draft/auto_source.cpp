@@ -62,10 +62,9 @@ void AutoSource::take(const RowsView& rows, int64_t first, RowBackend& backend) 
   if (!text && drawn_.empty()) text = "";  // a tree's root
   now().source->take(rows, first, backend);
   if (!text) return;
-  const RowView row = rows.at(first);
-  RowView known = row;
-  known.cols = std::min<int64_t>(rows.cols, candidates_[0].pair.drafter->size());
-  if (backend.has_mass(known)) drawn_.push_back({std::move(*text), row});
+  RowView row = rows.at(first);
+  row.cols = std::min<int64_t>(row.cols, now().pair.drafter->size());  // without padding
+  if (backend.has_mass(row)) drawn_.push_back({std::move(*text), row});
 }
 
 void AutoSource::learn(const RowsView& target, int64_t first, const TokenIds& committed,

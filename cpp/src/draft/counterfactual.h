@@ -58,10 +58,11 @@ class CounterfactualAcceptance {
     double asked = 0, first = 0;  // tokens, and those kept
   };
 
-  double shared_prob(const RowView& row, int32_t token) const;
+  SamplingParams readable(const RowView& row) const;
+  double shared_prob(const RowView& row, SamplingParams params, int32_t token) const;
   double spelt_prob(const detail::Distribution& distribution, DraftTokenTrie::Place at,
                     DraftTokenTrie::Place next, double within, int32_t token) const;
-  Steps spelt_steps(const RowView& row, const TokenIds& came,
+  Steps spelt_steps(const RowView& row, const SamplingParams& params, const TokenIds& came,
                     const std::vector<double>& target_probs, size_t next) const;
   int32_t likeliest(const RowView& row) const;
   Steps likely_steps(const std::string& text, size_t end, const TokenIds& came, size_t next,

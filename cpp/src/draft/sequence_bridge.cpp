@@ -4,7 +4,7 @@
 #include <limits>
 
 #include "bridge/tli.h"
-#include "sampling/normalise.h"
+#include "rows/draft_rows.h"
 
 namespace anydraft {
 namespace {
@@ -37,7 +37,7 @@ void SequenceBridge::start(const TokenIds& committed, int64_t remaining) {
 }
 
 Expansion SequenceBridge::draw(int32_t node, int32_t, const RowView& row, int32_t) {
-  trie_.set_row(node, detail::distribution_of(row, psi_.weighing));
+  trie_.set_row(node, detail::weighed(row, round_.sampling));
   return {};
 }
 

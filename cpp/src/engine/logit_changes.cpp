@@ -9,6 +9,7 @@
 
 #include "anydraft/error.h"
 #include "base/shown.h"
+#include "rows/draft_rows.h"
 
 namespace anydraft {
 namespace {
@@ -116,8 +117,7 @@ void change_logits(const LogitChanges& changes, const TokenIds& prompt, const To
 
 TokenLogprobs logprobs_of(const RowsView& rows, int64_t index, const SamplingParams& sampling,
                           int32_t token, int32_t count) {
-  const SamplingParams drawn = sampling.greedy() ? SamplingParams{} : sampling;
-  const Distribution distribution = make_distribution(rows, index, drawn);
+  const Distribution distribution = weighed(rows.at(index), sampling);
   const auto log_mass = [&](int32_t id) { return std::log(mass(distribution, id)); };
   TokenLogprobs told{log_mass(token), {}};
   std::vector<int32_t> ids(std::min<int64_t>(count, distribution.size));
