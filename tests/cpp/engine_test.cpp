@@ -8,6 +8,7 @@
 #include <stdexcept>
 
 #include "anydraft/error.h"
+#include "draft/drafts_to_verify.h"
 
 namespace anydraft {
 namespace {
@@ -292,6 +293,20 @@ TEST(Engine, ARoundIsCommittedInFull) {
   ASSERT_EQ(engine.emitted(id).size(), 2u);
   ASSERT_EQ(engine.logprobs(id).size(), 2u);
   EXPECT_NEAR(engine.logprobs(id)[1].logprob, -std::log(3), 1e-6);
+}
+
+TEST(Engine, AVocabularyNeedNotReachTheRootsToken) {
+  Draft draft;
+  draft.tree.tokens[0] = std::numeric_limits<int32_t>::max() - 1;
+  DraftsToVerify drafts;
+  drafts.add(draft, 0);
+  const float row[3] = {};
+  EXPECT_EQ(drafts.request({row, DType::kFloat32, 1, 3, 3}).vocabulary(), 3);
+  draft.tree = DraftTree({{1}});
+  draft.tree.add(0, 7);
+  drafts.clear();
+  drafts.add(draft, 1);
+  EXPECT_EQ(drafts.vocab, 8);
 }
 
 TEST(Engine, RefusesWhatCannotBe) {
