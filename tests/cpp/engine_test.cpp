@@ -317,6 +317,23 @@ TEST(Engine, RefusesWhatCannotBe) {
   tli.bridge = Bridge::kTli;
   EXPECT_THROW(Engine(letters("abc"), letters("xyz"), tli), Error);
   EXPECT_THROW(Engine(letters("abc"), nullptr, tli), Error);
+  EngineOptions lookup;
+  lookup.bridge = Bridge::kLookup;
+  const auto told = [&](Verifier verifier) -> std::string {
+    lookup.verifier = verifier;
+    try {
+      lookup.validate();
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "";
+  };
+  EXPECT_EQ(told(Verifier::kBlock),
+            "[Drafter] expected drafts that are drawn with verifier block, got those of bridge "
+            "lookup, which are certain");
+  EXPECT_EQ(told(Verifier::kKseq),
+            "[Drafter] expected a verifier that takes proposals of kind one_hot, got kseq");
+  EXPECT_EQ(told(Verifier::kMatch), "");
 }
 
 }  // namespace

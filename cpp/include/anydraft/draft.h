@@ -1,6 +1,7 @@
 // Drafts: the children of a node drawn by a distribution, and trees of them.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -77,6 +78,10 @@ struct TreeShape {
   int32_t beam = 0;
 
   void validate() const;  // throws Error(kValue)
+  bool is_chain() const {
+    const auto one = [](int32_t width) { return width == 1; };
+    return max_nodes == 0 && std::all_of(widths.begin(), widths.end(), one);
+  }
   int32_t levels() const { return max_nodes > 0 ? depth : static_cast<int32_t>(widths.size()); }
 };
 

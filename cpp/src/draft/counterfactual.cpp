@@ -5,7 +5,7 @@
 #include <numeric>
 
 #include "anydraft/draft.h"
-#include "anydraft/error.h"
+#include "draft/string_bridge.h"
 #include "rows/draft_rows.h"
 #include "sampling/normalise.h"
 #include "sampling/row_sums.h"
@@ -158,22 +158,15 @@ CounterfactualAcceptance::Steps CounterfactualAcceptance::likely_steps(
   }
   if (agrees && begin + draft.size() < end) return {};
   Steps steps;
-  for (int32_t token : target_tokens(draft)) {
+  // All of a draft is read at once: the end of a word that went astray may change the tokens
+  // before.
+  for (int32_t token : read_by(*pair_.target, draft)) {
     if (next == came.size() || (!steps.empty() && steps.back().ratio == 0)) break;
     steps.push_back({token == came[next++] ? 1.0 : 0.0, 0});
   }
   if (steps.empty()) return {{0, 1}};
   steps.back().ends = 1;
   return steps;
-}
-
-// All of a draft is read at once: the end of a word that went astray may change the tokens before.
-TokenIds CounterfactualAcceptance::target_tokens(std::string_view draft) const {
-  try {
-    return pair_.target->encode(draft.substr(0, complete_utf8(draft)));
-  } catch (const Error&) {
-    return {};  // bytes the target cannot spell
-  }
 }
 
 // Drafts count that would have begun where the drafter's row is known, and the prior's.

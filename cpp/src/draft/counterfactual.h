@@ -67,7 +67,6 @@ class CounterfactualAcceptance {
   int32_t likeliest(const RowView& row) const;
   Steps likely_steps(const std::string& text, size_t end, const TokenIds& came, size_t next,
                      const Row& row, const std::vector<Row>& rows);
-  TokenIds target_tokens(std::string_view draft) const;
   void average(int bridge);
   void follow(int bridge, size_t at, Reach reach, std::vector<double>& kept) const;
   double acceptance_of(int bridge) const;

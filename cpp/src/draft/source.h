@@ -55,7 +55,6 @@ class DraftSource {
   virtual void failed() {}  // a feed may have been carried out in part
 
   virtual const Draft& draft() const = 0;
-  virtual void set_target_width(int64_t) {}  // columns of the target's logits
 };
 
 // For the pair's bridge; the references must outlive it. `policy`: null where lengths are fixed.
