@@ -57,7 +57,7 @@ void likelihoods(const DraftRow& row, const int32_t* tokens, int32_t count, doub
 // lowest temperature that does. Reads the row once. Throws Error(kNonFiniteLogits).
 double confidence(const RowView& row);
 
-// What children of a node with remaining for `width` are drawn by: hub and greedy-k need two.
+// The kind that `width` children are drawn by: spechub and greedy_k need two; one alone is iid.
 ANYDRAFT_HD inline ProposalKind kind_used(ProposalKind kind, int32_t width) {
   const bool needs_two = kind == ProposalKind::kSpecHub || kind == ProposalKind::kGreedyK;
   return needs_two && width < 2 ? ProposalKind::kIid : kind;
@@ -108,8 +108,8 @@ class DraftTree {
 
   // Nodes to draw children for now; empty: the draft is done.
   std::vector<int32_t> frontier() const;
-  // How many children the next node of the frontier may have: its distribution's width, or what is
-  // left of the budget. Does not look at drawn tokens' probabilities.
+  // How many children `node` may have: its level's width; in a dynamic tree no more than the node
+  // budget leaves. Does not look at drawn tokens' probabilities.
   int32_t width_of(int32_t node) const;
   // The children drawn for a node, with their masses in the draft row; none: a leaf.
   void expand(int32_t node, ProposalKind kind, int32_t row, const std::vector<int32_t>& children,

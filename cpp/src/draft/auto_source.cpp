@@ -31,7 +31,8 @@ AutoSource::AutoSource(const Pair& pair, const DraftRequest& request, DraftStats
     candidate.pair.options.bridge = bridge;
     candidate.source = std::make_unique<ModelSource>(candidate.pair, request, stats, policy, cache);
   };
-  // The first of equals: what is likeliest in full where the text is, else the whole vocabulary.
+  // Order breaks ties: SLEM first for greedy requests, else SLRS, which drafts from the drafter's
+  // whole vocabulary.
   if (request.sampling.greedy()) add(Bridge::kSlem);
   if (pair.token_trie->size() > 0) add(Bridge::kSlrs);
   if (pair.map->shared > 0) add(Bridge::kTli);

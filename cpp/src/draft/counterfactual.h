@@ -33,7 +33,7 @@ class CounterfactualAcceptance {
   // Target tokens that a draft of `length` (SLEM: drafter tokens) would have had kept, on average
   // over the recent text.
   double accepted(Bridge bridge, int64_t length) const;
-  // As often would a draft's first token have been kept, over the whole text.
+  // Share of drafts whose first token would have been kept, over the whole text.
   double acceptance(Bridge bridge) const { return acceptance_of(index_of(bridge)); }
 
  private:

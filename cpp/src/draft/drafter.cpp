@@ -37,6 +37,17 @@ std::vector<int32_t> path_along(const DraftTree& tree, const TokenIds& text, siz
 
 }  // namespace
 
+void check_shape(const char* who, const char* model, const std::vector<Feed>& feeds,
+                 const RowsView& logits) {
+  int64_t expected = 0;
+  for (const Feed& feed : feeds) expected += feed.rows;
+  if (logits.rows == expected && logits.cols >= 1) return;
+  throw Error(ErrorKind::kValue, std::string("[") + who + "] expected logits [" +
+                                     std::to_string(expected) + ", vocab] from the " + model +
+                                     ", got [" + std::to_string(logits.rows) + ", " +
+                                     std::to_string(logits.cols) + "]");
+}
+
 const std::vector<BridgeInfo>& bridges() {
   static const std::vector<BridgeInfo> all = {
 #define ANYDRAFT_BRIDGE(name, enumerator, model, across, certain, source) \
@@ -287,12 +298,8 @@ std::vector<Feed> Drafter::next(const std::vector<int64_t>& ids) const {
 // What will be asked of rows that are not in memory is begun for all requests together.
 RowBackend& Drafter::begin(const std::vector<Feed>& feeds, const RowsView& logits,
                            const Device& device) {
-  int64_t expected = 0, row = 0;
-  for (const Feed& feed : feeds) expected += feed.rows;
-  if (logits.rows != expected || logits.cols < 1) {
-    fail("logits [" + std::to_string(expected) + ", vocab] from the drafter, got [" +
-         std::to_string(logits.rows) + ", " + std::to_string(logits.cols) + "]");
-  }
+  check_shape("Drafter", "drafter", feeds, logits);
+  int64_t row = 0;
   RowBackend& backend = rows_on(device);
   std::vector<DrawTask> tasks;
   for (const Feed& feed : feeds) {

@@ -3,18 +3,11 @@
 #include <algorithm>
 #include <cmath>
 
-#include "anydraft/error.h"
 #include "draft/source.h"
+#include "engine/fail.h"
 #include "engine/logit_changes.h"
 
 namespace anydraft {
-namespace {
-
-[[noreturn]] void fail_to_judge(const std::string& what) {
-  throw Error(ErrorKind::kValue, "[Engine] expected " + what);
-}
-
-}  // namespace
 
 Engine::RequestState::RequestState(Drafter& drafter, const EngineOptions& options, int64_t id,
                                    Request request, bool seeded)
@@ -100,10 +93,10 @@ void Engine::RequestState::ask(const RowsView& rows, int64_t first, const RowBac
   const DraftTree& tree = draft.tree;
   const Pair& pair = drafter_.pair();
   if (!draft.rows.empty() && draft.backend != &backend) {
-    fail_to_judge("rows of target and drafter on one device, got them on two");
+    detail::fail_in_engine("rows of target and drafter on one device, got them on two");
   }
   if (!backend.in_memory() && (request_.changes.any() || request_.logprobs >= 0)) {
-    fail_to_judge(
+    detail::fail_in_engine(
         "no logprobs and no changes of logits (bias, penalties, bad_words, min_tokens, allowed "
         "ids) "
         "with rows on a CUDA device; a logits processor makes such changes there");
