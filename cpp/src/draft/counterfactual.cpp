@@ -158,8 +158,7 @@ CounterfactualAcceptance::Steps CounterfactualAcceptance::likely_steps(
   }
   if (agrees && begin + draft.size() < end) return {};
   Steps steps;
-  // All of a draft is read at once: the end of a word that went astray may change the tokens
-  // before.
+  // All of a draft is read at once: the end of a word that went astray may change what is before.
   for (int32_t token : read_by(*pair_.target, draft)) {
     if (next == came.size() || (!steps.empty() && steps.back().ratio == 0)) break;
     steps.push_back({token == came[next++] ? 1.0 : 0.0, 0});

@@ -147,6 +147,17 @@ void Engine::RequestState::commit() {
   const TokenIds tokens = kept_tokens();
   const std::vector<TokenLogprobs> told = logprobs_of(tokens);
   logprobs.insert(logprobs.end(), told.begin(), told.end());
+  emit(tokens);
+  prepared_ = false;
+  const auto& stop = request_.stop;
+  if (std::find(stop.begin(), stop.end(), tokens.back()) != stop.end()) finish = Finish::kStop;
+  finish_if_full();
+  const std::vector<int32_t>& path = judgement_.result.accepted;
+  if (finish == Finish::kNot) drafter_.settle(id_, committed_, path);
+  drafter_.learn(id_, rows_, 0, committed_, path);
+}
+
+void Engine::RequestState::emit(const TokenIds& tokens) {
   const DraftTree& tree = drafter_.draft(id_).tree;
   const Bridge bridge = tree.size() > 1 ? drafter_.draft(id_).bridge : Bridge::kNone;
   const std::vector<int32_t>& path = judgement_.result.accepted;
@@ -164,12 +175,6 @@ void Engine::RequestState::commit() {
     emitted.push_back({tokens[i], origin, bridge});
     counts_.accepted += drafted;
   }
-  prepared_ = false;
-  const auto& stop = request_.stop;
-  if (std::find(stop.begin(), stop.end(), tokens.back()) != stop.end()) finish = Finish::kStop;
-  finish_if_full();
-  if (finish == Finish::kNot) drafter_.settle(id_, committed_, path);
-  drafter_.learn(id_, rows_, 0, committed_, path);
 }
 
 // A text that is whole needs nothing more.

@@ -48,6 +48,7 @@ class Engine::RequestState {
   void ask(const RowsView& rows, int64_t first, const RowBackend& backend);
   TokenIds kept_tokens() const;
   std::vector<TokenLogprobs> logprobs_of(const TokenIds& tokens) const;
+  void emit(const TokenIds& tokens);
 
   Drafter& drafter_;
   const EngineOptions& options_;
