@@ -201,7 +201,10 @@ class Drafter:
 
         Args:
             lengths: how many nodes of each draft, behind its root, the target was run on: the first
-                ones. Fewer than there are is lossless where their tokens have no say in it.
+                ones. Fewer than there are is lossless where their tokens have no say in it;
+                children of one node drawn by "spechub" or "greedy_k", and any with verifier
+                "multipath", are given all or none, and drafts made for "multipath" are judged by
+                it alone: else InputError.
             target_logits: [sum of lengths + 1, vocab], CPU.
             sampling: the target's, one for all or one each; seeds key the uniforms (None: 0).
             requests, positions: [requests] keys of the uniforms.

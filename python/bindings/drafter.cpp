@@ -5,11 +5,13 @@
 #include <optional>
 #include <tuple>
 
+#include "anydraft/detail/play.h"
 #include "anydraft/error.h"
 #include "anydraft/verify.h"
 #include "bind.h"
 #include "dlpack.h"
 #include "draft/drafts_to_verify.h"
+#include "draft/source.h"
 #include "verdicts.h"
 
 namespace anydraft::bindings {
@@ -42,6 +44,37 @@ draft_of(const Drafter& drafter, int64_t id, int64_t width) {
   return {tree.tokens, tree.parents, proposals, tree.paths, data, draft.sampling};
 }
 
+std::string named(Verifier verifier) {
+  return std::string("verifier ") + verifiers()[static_cast<size_t>(verifier)].name;
+}
+
+// The first nodes alone must be a draft as it might have been drawn.
+void check_length(const DraftTree& tree, int32_t length, Verifier verifier) {
+  const std::string got = ", got " + std::to_string(length);
+  if (length < 0 || length >= tree.size()) {
+    fail_to_verify("lengths in [0, " + std::to_string(tree.size() - 1) + "]" + got);
+  }
+  if (length == 0 || length + 1 == tree.size()) return;
+  const int32_t parent = tree.parents[length];
+  if (parent != tree.parents[length + 1]) return;
+  const ProposalKind kind = tree.kinds[parent];
+  if (detail::excludes_later(kind)) {  // earlier siblings were drawn without the later ones
+    fail_to_verify(std::string("lengths that keep siblings together with scheme ") + name_of(kind) +
+                   got);
+  }
+  if (traits_of(verifier).has(kSelects)) {  // it counts them
+    fail_to_verify("lengths that keep siblings together with " + named(verifier) + got);
+  }
+}
+
+// Equal siblings that became one are no longer drawn independently.
+void check_merged(const Drafter& drafter, const Draft& draft, Verifier verifier) {
+  const Verifier merges = drafter.pair().verifier();
+  if (!drafter.pair().merges() || draft.rows.empty()) return;
+  if (traits_of(verifier).shape == DraftShape::kPaths) return;
+  fail_to_verify(named(merges) + ", for which these drafts were merged, got " + named(verifier));
+}
+
 Verdicts verify_drafts(const Drafter& drafter, const std::vector<int64_t>& ids,
                        const std::vector<int32_t>& lengths, py::object target_logits,
                        const std::vector<SamplingParams>& sampling, const std::string& verifier,
@@ -54,15 +87,14 @@ Verdicts verify_drafts(const Drafter& drafter, const std::vector<int64_t>& ids,
                    std::to_string(lengths.size()) + ", " + std::to_string(sampling.size()) + ", " +
                    std::to_string(requests.size()) + " and " + std::to_string(positions.size()));
   }
+  const Verifier judge = verifier_by_name(verifier);
   const Rows target = cpu_rows_from(target_logits, "target_logits");
   DraftsToVerify drafts;
   std::vector<uint64_t> seeds;
   for (size_t i = 0; i < count; ++i) {
     const Draft& draft = drafter.draft(ids[i]);
-    if (lengths[i] < 0 || lengths[i] >= draft.tree.size()) {
-      fail_to_verify("lengths in [0, " + std::to_string(draft.tree.size() - 1) + "], got " +
-                     std::to_string(lengths[i]));
-    }
+    check_length(draft.tree, lengths[i], judge);
+    check_merged(drafter, draft, judge);
     drafts.add(draft, lengths[i]);
     seeds.push_back(sampling[i].seed.value_or(0));
   }
@@ -74,7 +106,7 @@ Verdicts verify_drafts(const Drafter& drafter, const std::vector<int64_t>& ids,
   VerifyRequest request = drafts.request(target.view);
   request.sampling = sampling.data();
   request.params_per_request = true;
-  request.verifier = verifier_by_name(verifier);
+  request.verifier = judge;
   request.uniforms.seeds = seeds.data();
   request.uniforms.requests = requests.data();
   request.uniforms.positions = positions.data();

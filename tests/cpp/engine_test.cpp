@@ -8,6 +8,7 @@
 #include <stdexcept>
 
 #include "anydraft/error.h"
+#include "draft/drafts_to_verify.h"
 
 namespace anydraft {
 namespace {
@@ -238,6 +239,76 @@ TEST(Engine, AnErrorSaysWhatItWasUntilItIsGivenUp) {
   EXPECT_EQ(engine.finish(second), Finish::kCancelled);
 }
 
+// Whatever else reads their rows reads them at a temperature that resolves them.
+TEST(Engine, GreedyRequestsTakeLogitsOfAnySize) {
+  std::vector<EngineOptions> all = several_options();
+  all.emplace_back().bridge = Bridge::kAuto;
+  all.back().auto_length = true;
+  all.emplace_back().bridge = Bridge::kSlrs;
+  all.back().stop_rule.tokens = 2;
+  for (Bridge bridge : {Bridge::kTli, Bridge::kSlrs}) {
+    all.emplace_back().bridge = bridge;
+    all.back().tree = {{2}, 6, 3, 2};
+  }
+  for (const EngineOptions& options : all) {
+    for (float shift : {0.0f, 1e7f, -1e7f}) {
+      Engine engine(letters("abc"), letters("cab"), options);
+      Request request;
+      request.prompt = {0};
+      request.sampling.temperature = 0;
+      request.max_tokens = 12;
+      request.logprobs = shift < 0 ? 2 : -1;
+      const int64_t id = engine.add(request);
+      for (Work work = engine.next(); work.model != ModelRole::kIdle; work = engine.next()) {
+        std::vector<float> rows =
+            next_letter(work, work.model == ModelRole::kTarget ? "abc" : "cab");
+        for (float& x : rows) x += shift;
+        feed(engine, std::move(rows));
+      }
+      EXPECT_NO_THROW(engine.check(id)) << info_of(options.bridge).name << ' ' << shift;
+      EXPECT_EQ(engine.emitted(id).size(), 12u);
+      for (size_t i = 0; i < engine.emitted(id).size(); ++i) {
+        EXPECT_EQ(engine.emitted(id)[i].token, static_cast<int32_t>(1 + i) % 3);
+      }
+      EXPECT_EQ(engine.logprobs(id).size(), shift < 0 ? 12u : 0u);
+      for (const TokenLogprobs& told : engine.logprobs(id)) EXPECT_GT(told.logprob, -0.2);
+    }
+  }
+}
+
+// The second of two tokens comes from a row that only a greedy request takes.
+TEST(Engine, ARoundIsCommittedInFull) {
+  EngineOptions options;
+  options.bridge = Bridge::kText;
+  options.expect = [](const TokenIds&) { return TokenIds{1}; };
+  Engine engine(letters("abc"), nullptr, options);
+  Request request;
+  request.prompt = {0};
+  request.logprobs = 1;
+  request.sampling.temperature = 0;
+  const int64_t id = engine.add(request);
+  EXPECT_EQ(engine.next().feeds[0].rows, 2);
+  feed(engine, {0, 30, 0, 1e7, 1e7, 1e7});
+  EXPECT_NO_THROW(engine.check(id));
+  ASSERT_EQ(engine.emitted(id).size(), 2u);
+  ASSERT_EQ(engine.logprobs(id).size(), 2u);
+  EXPECT_NEAR(engine.logprobs(id)[1].logprob, -std::log(3), 1e-6);
+}
+
+TEST(Engine, AVocabularyNeedNotReachTheRootsToken) {
+  Draft draft;
+  draft.tree.tokens[0] = std::numeric_limits<int32_t>::max() - 1;
+  DraftsToVerify drafts;
+  drafts.add(draft, 0);
+  const float row[3] = {};
+  EXPECT_EQ(drafts.request({row, DType::kFloat32, 1, 3, 3}).vocabulary(), 3);
+  draft.tree = DraftTree({{1}});
+  draft.tree.add(0, 7);
+  drafts.clear();
+  drafts.add(draft, 1);
+  EXPECT_EQ(drafts.vocab, 8);
+}
+
 TEST(Engine, RefusesWhatCannotBe) {
   Engine engine(letters("abc"), nullptr, {});
   EXPECT_THROW(engine.add({}), Error);
@@ -246,6 +317,23 @@ TEST(Engine, RefusesWhatCannotBe) {
   tli.bridge = Bridge::kTli;
   EXPECT_THROW(Engine(letters("abc"), letters("xyz"), tli), Error);
   EXPECT_THROW(Engine(letters("abc"), nullptr, tli), Error);
+  EngineOptions lookup;
+  lookup.bridge = Bridge::kLookup;
+  const auto told = [&](Verifier verifier) -> std::string {
+    lookup.verifier = verifier;
+    try {
+      lookup.validate();
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "";
+  };
+  EXPECT_EQ(told(Verifier::kBlock),
+            "[Drafter] expected drafts that are drawn with verifier block, got those of bridge "
+            "lookup, which are certain");
+  EXPECT_EQ(told(Verifier::kKseq),
+            "[Drafter] expected a verifier that takes proposals of kind one_hot, got kseq");
+  EXPECT_EQ(told(Verifier::kMatch), "");
 }
 
 }  // namespace

@@ -127,7 +127,7 @@ MUTATIONS = (
         "log-probabilities of the row behind",
         STATE,
         "i == 0 ? 0 : path[i - 1]",
-        "i == 0 || !drafted ? 0 : path[i - 1]",
+        "i == 0 || i == path.size() ? 0 : path[i - 1]",
         (OPTIONS,),
     ),
     Mutation(

@@ -1,6 +1,7 @@
 // Drafts: the children of a node drawn by a distribution, and trees of them.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -22,10 +23,10 @@ int32_t draw_children(ProposalKind kind, const RowsView& rows, int64_t index,
 
 // Reads a drafter's row once, for what reading it by target ids needs; nothing where the ids are
 // the target's own. `params`: how its children will be drawn; or, where the projection is `spelt`,
-// how the drafter's own tokens are weighed: filters and all, and at temperature 1 for a greedy
-// drafter. Throws Error(kNonFiniteLogits) for NaN or +inf anywhere in the row and, where `spelt`,
-// for -inf everywhere, Error(kValue) for a row that the projection does not fit or for a row of
-// `spelt` whose params are greedy.
+// how the drafter's own tokens are weighed: filters and all, and where greedy at temperature 1 or
+// the lowest above it that resolves the row. Throws Error(kNonFiniteLogits) for NaN or +inf
+// anywhere in the row and, where `spelt`, for -inf everywhere, Error(kValue) for a row that the
+// projection does not fit.
 void prepare(DraftRow& row, const SamplingParams& params);
 // The same row inside a drafter token: what follows where its spelling goes on at `place`.
 DraftRow inside(const DraftRow& row, TriePlace place);
@@ -48,15 +49,15 @@ struct Spelling {
 };
 Spelling spell(const DraftRow& row, int32_t token);
 
-// Masses of tokens in a prepared row at temperature 1 without filters, out [count]: what dynamic
-// trees grow by. Reads the row once.
+// Masses of tokens in a prepared row without filters, out [count], at temperature 1 or the lowest
+// above it that resolves the row: what dynamic trees grow by. Reads the row once.
 void likelihoods(const DraftRow& row, const int32_t* tokens, int32_t count, double* out);
 
 // The largest mass of a row of logits at temperature 1, or where that resolves nothing at the
 // lowest temperature that does. Reads the row once. Throws Error(kNonFiniteLogits).
 double confidence(const RowView& row);
 
-// What children of a node with remaining for `width` are drawn by: hub and greedy-k need two.
+// The kind that `width` children are drawn by: spechub and greedy_k need two; one alone is iid.
 ANYDRAFT_HD inline ProposalKind kind_used(ProposalKind kind, int32_t width) {
   const bool needs_two = kind == ProposalKind::kSpecHub || kind == ProposalKind::kGreedyK;
   return needs_two && width < 2 ? ProposalKind::kIid : kind;
@@ -77,6 +78,10 @@ struct TreeShape {
   int32_t beam = 0;
 
   void validate() const;  // throws Error(kValue)
+  bool is_chain() const {
+    const auto one = [](int32_t width) { return width == 1; };
+    return max_nodes == 0 && std::all_of(widths.begin(), widths.end(), one);
+  }
   int32_t levels() const { return max_nodes > 0 ? depth : static_cast<int32_t>(widths.size()); }
 };
 
@@ -103,8 +108,8 @@ class DraftTree {
 
   // Nodes to draw children for now; empty: the draft is done.
   std::vector<int32_t> frontier() const;
-  // How many children the next node of the frontier may have: its distribution's width, or what is
-  // left of the budget. Does not look at drawn tokens' probabilities.
+  // How many children `node` may have: its level's width; in a dynamic tree no more than the node
+  // budget leaves. Does not look at drawn tokens' probabilities.
   int32_t width_of(int32_t node) const;
   // The children drawn for a node, with their masses in the draft row; none: a leaf.
   void expand(int32_t node, ProposalKind kind, int32_t row, const std::vector<int32_t>& children,

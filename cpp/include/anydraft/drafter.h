@@ -2,11 +2,10 @@
 //
 //   Drafter drafter(target_vocabulary, drafter_vocabulary, options);
 //   drafter.add(id, request);
-//   drafter.propose(id, context, remaining);            // for every request of this round
+//   drafter.propose(id, context, remaining);   // for every request of this round
 //   for (auto feeds = drafter.next(); !feeds.empty(); feeds = drafter.next())
-//     drafter.feed(feeds, run(feeds));                  // rows of logits, in the order of the
-//     feeds
-//   verify with drafter.draft(id);                      // a tree and the distributions behind it
+//     drafter.feed(feeds, run(feeds));         // rows of logits, in the order of the feeds
+//   verify with drafter.draft(id);             // a tree and the distributions behind it
 //
 // The next propose() of a request finds out from its context which drafted tokens were kept.
 // The engine (engine.h) is this drafter and a verification.
@@ -130,7 +129,7 @@ struct Draft {
 struct BridgeStats {
   Bridge bridge = Bridge::kNone;
   int64_t rounds = 0;
-  double acceptance = 0;  // as often would its drafts' first token have been kept
+  double acceptance = 0;  // share of drafts whose first token would have been kept
   double worth = 0;       // tokens of a round per cost of it, in plain target calls
 };
 
@@ -163,9 +162,10 @@ class Drafter {
   int64_t size() const { return static_cast<int64_t>(requests_.size()); }  // requests there are
 
   // Begins a draft below `context` (target ids, not empty), at most `remaining` tokens deep. The
-  // context may have grown or have been cut since the last time. Throws what an encoder throws; the
-  // request is as before then. Automatic lengths count with target calls that serve `together`
-  // requests, where the text cannot change by it or no seed promises it.
+  // context may have grown or have been cut since the last time. Throws what an encoder throws;
+  // propose() may be called again, until then the draft is empty. Automatic lengths count with
+  // target calls that serve `together` requests, where the text cannot change by it or no seed
+  // promises it.
   void propose(int64_t id, const TokenIds& context, int64_t remaining, int64_t together = 1);
   // What the drafter model is to run now, for all requests or for these; empty: their drafts are
   // done. Feed::request is the id. Changes nothing: the same again until feed() has taken rows.
@@ -185,7 +185,9 @@ class Drafter {
   const Draft& draft(int64_t id) const;
   bool waits(int64_t id) const;                // for rows of the model
   std::exception_ptr error(int64_t id) const;  // of the request's last rows; null: none
-  void retry(int64_t id);  // its error is forgotten; next() asks for the rows again
+  // Its error is forgotten: next() asks for the rows again, but after an encoder's error, where the
+  // draft has ended.
+  void retry(int64_t id);
   const DraftStats& stats(int64_t id) const;
   const Pair& pair() const { return *pair_; }
   // What reads rows there; as feed() throws.

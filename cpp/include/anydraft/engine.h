@@ -2,7 +2,7 @@
 //
 //   engine.add(request);
 //   for (Work work = engine.next(); work.model != ModelRole::kIdle; work = engine.next())
-//     engine.feed(run(work));           // rows of logits, in the order of the feeds
+//     engine.feed(work, run(work));     // rows of logits, in the order of the feeds
 //
 // next() may be called again until feed() has taken its rows. Where feed() throws, nothing that was
 // emitted is lost and next() says how to go on, so a failed model call can be repeated.
@@ -135,7 +135,6 @@ class Engine {
  private:
   class RequestState;
   RequestState& state(int64_t id) const;
-  void check_shape(const Work& work, const RowsView& logits) const;
   void take_draft(const Work& work, const RowsView& logits,
                   const std::shared_ptr<const void>& owner, const Device& device);
   void take_target(const Work& work, const RowsView& logits, RowBackend& backend);

@@ -10,7 +10,7 @@
 namespace anydraft {
 
 // Target tokens that the drafter's tokens spell first, for psi where one begins; behind them all
-// token_trie, for psi inside one (TriePlace).
+// spellings, for psi inside one (TriePlace).
 std::vector<int32_t> pack_token_trie(const DraftTokenTrie& token_trie, int64_t draft_size,
                                      int64_t target_vocab, int64_t draft_vocab);
 

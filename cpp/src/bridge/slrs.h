@@ -19,13 +19,13 @@ namespace anydraft {
 
 // What each drafter token spells: the target token of the same bytes or role, else its bytes in the
 // target's encoding, by itself and whatever stands before it. Sorted, so that the drafter tokens
-// whose token_trie begin alike lie side by side: a trie without nodes. Immutable.
+// whose spellings begin alike lie side by side: a trie without nodes. Immutable.
 class DraftTokenTrie {
  public:
   // Throws what the target's encoder throws, but for Error: such a token spells nothing.
   DraftTokenTrie(const Vocabulary& draft, const Vocabulary& target, const VocabularyMap& map);
 
-  // The token_trie [begin, end) in sorted order: those that begin with the same `depth` target
+  // The spellings [begin, end) in sorted order: those that begin with the same `depth` target
   // tokens. The ones that end there come first.
   struct Place {
     int32_t begin, end, depth;
@@ -57,7 +57,7 @@ class DraftTokenTrie {
 
   TokenIds ids_;                   // by spelling
   std::vector<int32_t> starts_;    // [ids + 1] into tokens_
-  TokenIds tokens_;                // the token_trie, one after another
+  TokenIds tokens_;                // the spellings, one after another
   TokenIds lone_token_, lone_id_;  // first tokens that one drafter token alone spells
   TokenIds shared_;                // the other first tokens
   TokenIds index_of_;              // [drafter ids] in ids_, -1: none
@@ -67,7 +67,7 @@ class DraftTokenTrie {
 
 namespace detail {
 
-// Mass of the drafter tokens at [begin, end) in the order of token_trie.
+// Mass of the drafter tokens at [begin, end) in the order of their spellings.
 double mass_of(const Distribution& distribution, const DraftTokenTrie& token_trie, int32_t begin,
                int32_t end);
 

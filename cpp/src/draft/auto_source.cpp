@@ -31,7 +31,8 @@ AutoSource::AutoSource(const Pair& pair, const DraftRequest& request, DraftStats
     candidate.pair.options.bridge = bridge;
     candidate.source = std::make_unique<ModelSource>(candidate.pair, request, stats, policy, cache);
   };
-  // The first of equals: what is likeliest in full where the text is, else the whole vocabulary.
+  // Order breaks ties: SLEM first for greedy requests, else SLRS, which drafts from the drafter's
+  // whole vocabulary.
   if (request.sampling.greedy()) add(Bridge::kSlem);
   if (pair.token_trie->size() > 0) add(Bridge::kSlrs);
   if (pair.map->shared > 0) add(Bridge::kTli);
@@ -62,10 +63,9 @@ void AutoSource::take(const RowsView& rows, int64_t first, RowBackend& backend) 
   if (!text && drawn_.empty()) text = "";  // a tree's root
   now().source->take(rows, first, backend);
   if (!text) return;
-  const RowView row = rows.at(first);
-  RowView known = row;
-  known.cols = std::min<int64_t>(rows.cols, candidates_[0].pair.drafter->size());
-  if (backend.has_mass(known)) drawn_.push_back({std::move(*text), row});
+  RowView row = rows.at(first);
+  row.cols = std::min<int64_t>(row.cols, now().pair.drafter->size());  // without padding
+  if (backend.has_mass(row)) drawn_.push_back({std::move(*text), row});
 }
 
 void AutoSource::learn(const RowsView& target, int64_t first, const TokenIds& committed,

@@ -56,7 +56,7 @@ class DraftBridge {
     return round_.backend->draw(task(node, width, row, number));
   }
   virtual bool ends(int32_t token) const { return round_.request.stops(token); }
-  // Whether it counts the draft's confidence from more than the last row.
+  // Whether the bridge updates `round.confidence` itself (from psi).
   virtual bool weighs_itself() const { return false; }
   // The nodes that wait for rows now. May throw what an encoder throws.
   virtual std::vector<int32_t> next_frontier() { return round_.tree.frontier(); }

@@ -5,9 +5,10 @@
 #include <numeric>
 
 #include "anydraft/draft.h"
-#include "anydraft/error.h"
+#include "draft/string_bridge.h"
 #include "rows/draft_rows.h"
 #include "sampling/normalise.h"
+#include "sampling/row_sums.h"
 
 namespace anydraft {
 namespace {
@@ -22,8 +23,6 @@ constexpr double kSeldom = 0.01;  // ways along the text that are rarer are not 
 double ratio_of(double drafted, double target_prob) {
   return drafted > 0 ? drafted / target_prob : 0;
 }
-
-RowsView view_of(const RowView& row, int64_t cols) { return {row.data, row.dtype, 1, cols, cols}; }
 
 // The row given behind the first `end` bytes; null: there was none.
 const CounterfactualAcceptance::Row* row_at(const std::vector<CounterfactualAcceptance::Row>& rows,
@@ -56,8 +55,9 @@ void CounterfactualAcceptance::add(const TokenIds& came, const std::vector<doubl
     if (recent_.size() > kRecent) recent_.pop_front();
     const Row* row = row_at(rows, text, starts[i]);
     if (!row) continue;
-    place[kTli] = {{ratio_of(shared_prob(row->logits, came[i]), target_probs[i]), 1}};
-    place[kSlrs] = spelt_steps(row->logits, came, target_probs, i);
+    const SamplingParams params = readable(row->logits);
+    place[kTli] = {{ratio_of(shared_prob(row->logits, params, came[i]), target_probs[i]), 1}};
+    place[kSlrs] = spelt_steps(row->logits, params, came, target_probs, i);
     place[kSlem] = likely_steps(text, starts[i + 1], came, i, *row, rows);
     for (int bridge = 0; bridge < kBridges; ++bridge) {
       if (place[bridge].empty()) continue;
@@ -68,15 +68,26 @@ void CounterfactualAcceptance::add(const TokenIds& came, const std::vector<doubl
   for (int bridge = 0; bridge < kBridges; ++bridge) average(bridge);
 }
 
+// An estimate is made of any row that a greedy bridge takes, however large its logits are.
+SamplingParams CounterfactualAcceptance::readable(const RowView& row) const {
+  detail::RowSums sums(detail::unread_row(row), row.name);
+  sums.read_maxima(nullptr);
+  SamplingParams params = sampling_.greedy() ? SamplingParams{} : sampling_;
+  params.temperature = detail::resolving(sums.largest(), params.temperature);
+  return params;
+}
+
 // Of a token, as TLI draws it.
-double CounterfactualAcceptance::shared_prob(const RowView& row, int32_t token) const {
+double CounterfactualAcceptance::shared_prob(const RowView& row, SamplingParams params,
+                                             int32_t token) const {
+  if (sampling_.greedy()) params = sampling_;
   DraftRow shared;
   shared.logits = row;
   shared.projection = &pair_.projection(false, pair_.target->size(), row.cols);
-  prepare(shared, sampling_);
+  prepare(shared, params);
   detail::Distribution distribution = detail::unread_row(shared);
   if (token >= distribution.size ||
-      !detail::normalise(distribution, sampling_, row.name, nullptr, nullptr))
+      !detail::normalise(distribution, params, row.name, nullptr, nullptr))
     return 0;
   return detail::mass(distribution, token);
 }
@@ -95,15 +106,13 @@ double CounterfactualAcceptance::spelt_prob(const detail::Distribution& distribu
 }
 
 CounterfactualAcceptance::Steps CounterfactualAcceptance::spelt_steps(
-    const RowView& row, const TokenIds& came, const std::vector<double>& target_probs,
-    size_t next) const {
+    const RowView& row, const SamplingParams& params, const TokenIds& came,
+    const std::vector<double>& target_probs, size_t next) const {
   const DraftTokenTrie& trie = *pair_.token_trie;
-  const int64_t known = std::min<int64_t>(row.cols, pair_.drafter->size());
-  const detail::Distribution distribution =
-      make_distribution(view_of(row, known), 0, sampling_.greedy() ? SamplingParams{} : sampling_);
+  const detail::Distribution distribution = detail::distribution_of(row, params);
   double within = 1;
   for (int32_t id : trie.unspelt()) {
-    if (id < known) within -= detail::mass(distribution, id);
+    if (id < row.cols) within -= detail::mass(distribution, id);
   }
   Steps steps;
   DraftTokenTrie::Place at = trie.root();
@@ -124,8 +133,7 @@ CounterfactualAcceptance::Steps CounterfactualAcceptance::spelt_steps(
 int32_t CounterfactualAcceptance::likeliest(const RowView& row) const {
   SamplingParams greedy;
   greedy.temperature = 0;
-  const int64_t known = std::min<int64_t>(row.cols, pair_.drafter->size());
-  return make_distribution(view_of(row, known), 0, greedy).one_hot;
+  return detail::distribution_of(row, greedy).one_hot;
 }
 
 // Certain where the drafter's likeliest tokens, read as the target's, are those that came or are
@@ -150,22 +158,14 @@ CounterfactualAcceptance::Steps CounterfactualAcceptance::likely_steps(
   }
   if (agrees && begin + draft.size() < end) return {};
   Steps steps;
-  for (int32_t token : target_tokens(draft)) {
+  // All of a draft is read at once: the end of a word that went astray may change what is before.
+  for (int32_t token : read_by(*pair_.target, draft)) {
     if (next == came.size() || (!steps.empty() && steps.back().ratio == 0)) break;
     steps.push_back({token == came[next++] ? 1.0 : 0.0, 0});
   }
   if (steps.empty()) return {{0, 1}};
   steps.back().ends = 1;
   return steps;
-}
-
-// All of a draft is read at once: the end of a word that went astray may change the tokens before.
-TokenIds CounterfactualAcceptance::target_tokens(std::string_view draft) const {
-  try {
-    return pair_.target->encode(draft.substr(0, complete_utf8(draft)));
-  } catch (const Error&) {
-    return {};  // bytes the target cannot spell
-  }
 }
 
 // Drafts count that would have begun where the drafter's row is known, and the prior's.

@@ -33,7 +33,7 @@ class CounterfactualAcceptance {
   // Target tokens that a draft of `length` (SLEM: drafter tokens) would have had kept, on average
   // over the recent text.
   double accepted(Bridge bridge, int64_t length) const;
-  // As often would a draft's first token have been kept, over the whole text.
+  // Share of drafts whose first token would have been kept, over the whole text.
   double acceptance(Bridge bridge) const { return acceptance_of(index_of(bridge)); }
 
  private:
@@ -58,15 +58,15 @@ class CounterfactualAcceptance {
     double asked = 0, first = 0;  // tokens, and those kept
   };
 
-  double shared_prob(const RowView& row, int32_t token) const;
+  SamplingParams readable(const RowView& row) const;
+  double shared_prob(const RowView& row, SamplingParams params, int32_t token) const;
   double spelt_prob(const detail::Distribution& distribution, DraftTokenTrie::Place at,
                     DraftTokenTrie::Place next, double within, int32_t token) const;
-  Steps spelt_steps(const RowView& row, const TokenIds& came,
+  Steps spelt_steps(const RowView& row, const SamplingParams& params, const TokenIds& came,
                     const std::vector<double>& target_probs, size_t next) const;
   int32_t likeliest(const RowView& row) const;
   Steps likely_steps(const std::string& text, size_t end, const TokenIds& came, size_t next,
                      const Row& row, const std::vector<Row>& rows);
-  TokenIds target_tokens(std::string_view draft) const;
   void average(int bridge);
   void follow(int bridge, size_t at, Reach reach, std::vector<double>& kept) const;
   double acceptance_of(int bridge) const;

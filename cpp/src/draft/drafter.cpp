@@ -20,8 +20,10 @@ namespace {
 
 constexpr int32_t kLongestDraft = 1 << 16;
 
-bool all_ones(std::vector<int32_t>::const_iterator from, const std::vector<int32_t>& widths) {
-  return std::all_of(from, widths.end(), [](int32_t width) { return width == 1; });
+// Whether a tree's paths part at the root alone, where drawn paths merge.
+bool is_paths(TreeShape shape) {
+  if (!shape.widths.empty()) shape.widths.erase(shape.widths.begin());
+  return shape.is_chain();
 }
 
 // The nodes of a tree that a text went along behind its root.
@@ -34,6 +36,17 @@ std::vector<int32_t> path_along(const DraftTree& tree, const TokenIds& text, siz
 }
 
 }  // namespace
+
+void check_shape(const char* who, const char* model, const std::vector<Feed>& feeds,
+                 const RowsView& logits) {
+  int64_t expected = 0;
+  for (const Feed& feed : feeds) expected += feed.rows;
+  if (logits.rows == expected && logits.cols >= 1) return;
+  throw Error(ErrorKind::kValue, std::string("[") + who + "] expected logits [" +
+                                     std::to_string(expected) + ", vocab] from the " + model +
+                                     ", got [" + std::to_string(logits.rows) + ", " +
+                                     std::to_string(logits.cols) + "]");
+}
 
 const std::vector<BridgeInfo>& bridges() {
   static const std::vector<BridgeInfo> all = {
@@ -90,14 +103,15 @@ void DrafterOptions::validate() const {
     fail(std::string("a verifier that takes proposals of kind ") + name_of(proposed) + ", got " +
          name);
   }
-  const auto& widths = tree.widths;
-  const bool chain = tree.max_nodes == 0 && all_ones(widths.begin(), widths);
   const DraftShape shape = traits_of(*verifier).shape;
-  if (shape == DraftShape::kChain && (!chain || certain)) {
+  if (shape == DraftShape::kChain && certain) {
+    fail("drafts that are drawn with verifier " + name + ", got those of bridge " +
+         info_of(bridge).name + ", which are certain");
+  }
+  if (shape == DraftShape::kChain && !tree.is_chain()) {
     fail("a chain with verifier " + name + ", got a tree");
   }
-  const bool paths = tree.max_nodes == 0 && all_ones(widths.begin() + !widths.empty(), widths);
-  if (shape == DraftShape::kPaths && !paths) {
+  if (shape == DraftShape::kPaths && !is_paths(tree)) {
     fail("a tree like 4,1,1 (paths that only merge) with verifier " + name);
   }
 }
@@ -109,13 +123,11 @@ namespace {
 }
 
 void check_device(const DrafterOptions& options) {
-  const auto& widths = options.tree.widths;
-  const bool chain = options.tree.max_nodes == 0 && all_ones(widths.begin(), widths);
   if (options.bridge == Bridge::kAuto) fail_on_device("a bridge by name, got auto");
   if (options.bridge == Bridge::kSlrs && options.stop_rule.general()) {
     fail_on_device("a stop rule of one drafter token for bridge slrs, got a general one");
   }
-  if (options.bridge == Bridge::kSlrs && !chain) {
+  if (options.bridge == Bridge::kSlrs && !options.tree.is_chain()) {
     fail_on_device("a chain for bridge slrs, got a tree");
   }
   if (options.random_source) fail_on_device("uniforms by key, got another random source");
@@ -167,17 +179,16 @@ bool text_is_fixed(const DrafterOptions& options, const SamplingParams& sampling
 struct Drafter::State {
   State(const Pair& pair, DraftRequest asked)
       : request(std::move(asked)),
-        policy(pair.options),
-        source(make_source(pair, request, stats, pair.options.auto_length ? &policy : nullptr)),
-        own_length(pair.options.auto_length),
+        policy(pair.options.auto_length ? std::make_optional<DraftPolicy>(pair.options)
+                                        : std::nullopt),
+        source(make_source(pair, request, stats, policy ? &*policy : nullptr)),
         by_load(!request.seeded || text_is_fixed(pair.options, request.sampling)) {}
 
   DraftRequest request;
   DraftStats stats;
-  DraftPolicy policy;
+  std::optional<DraftPolicy> policy;  // where lengths are automatic
   std::unique_ptr<DraftSource> source;
-  bool own_length;           // the policy decides
-  bool by_load;              // and may go by how many requests run
+  bool by_load;              // the policy may go by how many requests run
   int64_t calls_before = 0;  // of the model, when the round began
   TokenIds context;          // what the last draft stands below
   bool settled = true;       // nothing of that draft is to be looked at any more
@@ -259,7 +270,7 @@ void Drafter::propose(int64_t id, const TokenIds& context, int64_t remaining, in
   }
   if (!request.by_load) together = 1;
   const auto length = static_cast<int64_t>(context.size());
-  if (request.own_length && !request.policy.begin(length, remaining, together)) remaining = 0;
+  if (request.policy && !request.policy->begin(length, remaining, together)) remaining = 0;
   request.calls_before = request.stats.draft_calls;
   request.source->start(context, remaining);
   request.held.clear();
@@ -287,12 +298,8 @@ std::vector<Feed> Drafter::next(const std::vector<int64_t>& ids) const {
 // What will be asked of rows that are not in memory is begun for all requests together.
 RowBackend& Drafter::begin(const std::vector<Feed>& feeds, const RowsView& logits,
                            const Device& device) {
-  int64_t expected = 0, row = 0;
-  for (const Feed& feed : feeds) expected += feed.rows;
-  if (logits.rows != expected || logits.cols < 1) {
-    fail("logits [" + std::to_string(expected) + ", vocab] from the drafter, got [" +
-         std::to_string(logits.rows) + ", " + std::to_string(logits.cols) + "]");
-  }
+  check_shape("Drafter", "drafter", feeds, logits);
+  int64_t row = 0;
   RowBackend& backend = rows_on(device);
   std::vector<DrawTask> tasks;
   for (const Feed& feed : feeds) {
@@ -360,7 +367,6 @@ const DraftStats& Drafter::stats(int64_t id) const { return state(id).stats; }
 
 void Drafter::learn(int64_t id, const RowsView& rows, int64_t first, const TokenIds& context,
                     const std::vector<int32_t>& path) {
-  state(id).source->set_target_width(rows.cols);
   state(id).source->learn(rows, first, context, path);
 }
 
@@ -369,9 +375,9 @@ void Drafter::settle(int64_t id, const TokenIds& context, const std::vector<int3
   if (request.settled) return;
   request.settled = true;
   request.source->settle(context, path);
-  if (!request.own_length) return;
-  request.policy.settle(static_cast<int64_t>(path.size()) + 1, request.source->draft().tree.size(),
-                        request.stats.draft_calls - request.calls_before);
+  if (!request.policy) return;
+  request.policy->settle(static_cast<int64_t>(path.size()) + 1, request.source->draft().tree.size(),
+                         request.stats.draft_calls - request.calls_before);
 }
 
 }  // namespace anydraft

@@ -36,7 +36,8 @@ struct DraftsToVerify {
       paths.push_back(tree.paths[node]);
       kinds.push_back(tree.kinds[node]);
       rows.push_back(tree.rows[node] < 0 ? -1 : before + tree.rows[node]);
-      vocab = std::max<int64_t>(vocab, tree.tokens[node] + 1);
+      // The root is committed: nothing reads its token.
+      if (node > 0) vocab = std::max(vocab, int64_t{tree.tokens[node]} + 1);
     }
     for (const std::unique_ptr<DraftRow>& row : draft.rows) {
       vocab = std::max(vocab, row->projection ? row->projection->vocab : row->logits.cols);

@@ -129,7 +129,7 @@ void DraftFeeder::settle(const std::vector<int32_t>& path) {
     }
   }
   in_cache_.clear();
-  if (cache_->cached.size() < before) return;  // no draft this round: the cache is as it was
+  if (slots.empty()) return;  // the cache is as fed() said, or as before where nothing was fed
   cache_->cached.set(before, std::move(slots));
   if (context()) context()->mark_fed();
 }

@@ -35,8 +35,7 @@ void ModelSource::start(const TokenIds& committed, int64_t remaining) {
   const TreeShape shape = shape_for(round_.pair.options, remaining);
   round_.tree = DraftTree(shape);
   round_.tree.tokens[0] = round_.draft.tree.tokens[0] = committed.back();
-  round_.chain = shape.max_nodes == 0 && std::all_of(shape.widths.begin(), shape.widths.end(),
-                                                     [](int32_t width) { return width == 1; });
+  round_.chain = shape.is_chain();
   if (round_.pair.merges() && !shape.widths.empty()) round_.tree.paths[0] = shape.widths[0];
   const bool told = round_.feeder.start(committed);
   const int64_t longest = round_.pair.options.draft_context;

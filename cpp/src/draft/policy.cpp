@@ -109,14 +109,14 @@ double DraftPolicy::gain_beyond(double reach, int64_t rows) const {
 }
 
 DraftPolicy::Step DraftPolicy::step(double certainty) {
-  return step(grade_of(kCertainties, certainty));
+  return step_at_grade(grade_of(kCertainties, certainty));
 }
 
 DraftPolicy::Step DraftPolicy::step_agreed(int64_t agreed) {
-  return step(grade_of(kAgreements, static_cast<double>(agreed)));
+  return step_at_grade(grade_of(kAgreements, static_cast<double>(agreed)));
 }
 
-DraftPolicy::Step DraftPolicy::step(size_t grade) {
+DraftPolicy::Step DraftPolicy::step_at_grade(size_t grade) {
   const auto rows = static_cast<int64_t>(drawn_.size()) + 1;
   const double reach = reach_ * grades_[grade].acceptance();
   const double beyond = gain_beyond(reach, rows + 1);

@@ -55,7 +55,7 @@ class DraftPolicy {
     double acceptance() const { return kept / judged; }
     void judge(bool was_kept);
   };
-  Step step(size_t grade);
+  Step step_at_grade(size_t grade);
   double speed() const;
   double call_cost(int64_t rows) const;
   double target_cost(int64_t rows) const;

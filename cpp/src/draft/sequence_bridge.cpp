@@ -3,8 +3,7 @@
 #include <algorithm>
 #include <limits>
 
-#include "bridge/tli.h"
-#include "sampling/normalise.h"
+#include "rows/draft_rows.h"
 
 namespace anydraft {
 namespace {
@@ -37,7 +36,7 @@ void SequenceBridge::start(const TokenIds& committed, int64_t remaining) {
 }
 
 Expansion SequenceBridge::draw(int32_t node, int32_t, const RowView& row, int32_t) {
-  trie_.set_row(node, detail::distribution_of(row, psi_.weighing));
+  trie_.set_row(node, detail::weighed(row, round_.sampling));
   return {};
 }
 
@@ -116,7 +115,7 @@ int32_t SequenceBridge::node_of(const Sequence& sequence) {
   return node;
 }
 
-// Whether the drafter's context has remaining for it.
+// Whether the sequence still fits the drafter's context.
 bool SequenceBridge::fits(const Sequence& sequence) const {
   const int64_t longest = round_.pair.options.draft_context;
   const int64_t depth = trie_.depth(sequence.node) + (sequence.token >= 0);
@@ -131,10 +130,9 @@ void SequenceBridge::draw_children(int32_t node) {
   if (width > 0) {
     const float scale = static_cast<float>(1.4426950408889634 / psi_.of_psi.temperature);
     std::vector<float> psi = trie_.psi(growth.sequences, round_.pair.target->size(), scale);
-    if (detail::has_mass(psi)) {
-      round_.draft.made.push_back(std::move(psi));
-      const RowView row{round_.draft.made.back().data(), DType::kFloat32,
-                        round_.pair.target->size(), 0};
+    const RowView row{psi.data(), DType::kFloat32, round_.pair.target->size(), 0};
+    if (round_.backend->has_mass(row)) {
+      round_.draft.made.push_back(std::move(psi));  // whose numbers stay where they are
       drawn = round_.backend->draw(round_.task(row, psi_.of_psi, width, round_.next_draws(width)));
       count(growth);
     }

@@ -19,7 +19,7 @@ struct Pair {
   std::shared_ptr<const VocabularyMap> map;          // bridges across vocabularies
   std::shared_ptr<const DraftTokenTrie> token_trie;  // SLRS
   DrafterOptions options;
-  // By what projection() is asked for; of all copies.
+  // Keyed by projection()'s arguments; shared by all copies of this pair.
   using Projections =
       std::map<std::tuple<bool, int64_t, int64_t>, std::unique_ptr<const Projection>>;
   std::shared_ptr<Projections> projections = std::make_shared<Projections>();
@@ -47,7 +47,8 @@ class DraftSource {
   // What take() will ask of the rows, as far as that is certain: for rows that are not in
   // memory.
   virtual void plan(const RowsView&, int64_t, std::vector<DrawTask>&) {}
-  // The rows of the last feed(), from `first` on. Where it throws nothing has changed.
+  // The rows of the last feed(), from `first` on. Where reading a row throws, the same rows may be
+  // taken again; where an encoder throws, the draft ends with what it has.
   virtual void take(const RowsView&, int64_t, RowBackend&) {}
   // Drafter::learn and Drafter::settle.
   virtual void learn(const RowsView&, int64_t, const TokenIds&, const std::vector<int32_t>&) {}
@@ -55,12 +56,15 @@ class DraftSource {
   virtual void failed() {}  // a feed may have been carried out in part
 
   virtual const Draft& draft() const = 0;
-  virtual void set_target_width(int64_t) {}  // columns of the target's logits
 };
 
 // For the pair's bridge; the references must outlive it. `policy`: null where lengths are fixed.
 std::unique_ptr<DraftSource> make_source(const Pair& pair, const DraftRequest& request,
                                          DraftStats& stats, DraftPolicy* policy);
+
+// Whether rows are those of the feeds; throws Error(kValue) by the name of `who`.
+void check_shape(const char* who, const char* model, const std::vector<Feed>& feeds,
+                 const RowsView& logits);
 
 // The shape a round may have: no deeper than `remaining`.
 TreeShape shape_for(const DrafterOptions& options, int64_t remaining);

@@ -6,6 +6,14 @@
 
 namespace anydraft {
 
+TokenIds read_by(const Vocabulary& target, std::string_view draft) {
+  try {
+    return target.encode(draft.substr(0, complete_utf8(draft)));
+  } catch (const Error&) {
+    return {};
+  }
+}
+
 // What is drawn is written down: no row says how likely it was.
 Expansion StringBridge::draw(int32_t node, int32_t width, const RowView& row, int32_t number) {
   Expansion drawn = DraftBridge::draw(node, width, row, number);
@@ -28,16 +36,9 @@ void StringBridge::finish() {
   }
 }
 
-// An unfinished character is held back; a role stands for itself.
+// A role stands for itself.
 TokenIds StringBridge::target_tokens(int32_t leaf) const {
-  std::string bytes = text_to(leaf);
-  bytes.resize(complete_utf8(bytes));
-  TokenIds tokens;
-  try {
-    tokens = round_.pair.target->encode(bytes);
-  } catch (const Error&) {
-    return {};  // bytes the target cannot spell
-  }
+  TokenIds tokens = read_by(*round_.pair.target, text_to(leaf));
   const int32_t last = round_.tree.tokens[leaf];
   if (round_.pair.drafter->is_special(last) && round_.pair.map->to_target[last] >= 0) {
     tokens.push_back(round_.pair.map->to_target[last]);

@@ -2,9 +2,16 @@
 // Timor et al. 2025, string-level exact match.
 #pragma once
 
+#include <string>
+#include <string_view>
+
 #include "draft/bridge.h"
 
 namespace anydraft {
+
+// A draft's text in the target's tokens, without an unfinished character; none where the target
+// cannot spell it.
+TokenIds read_by(const Vocabulary& target, std::string_view draft);
 
 class StringBridge : public DraftBridge {
  public:

@@ -35,7 +35,7 @@ Found look_up(const TokenIds& text, size_t length) {
           static_cast<int64_t>(longest)};
 }
 
-// What the caller expects begins as sure as a place that so many tokens led to.
+// Expected text starts with the certainty of a lookup match of this many tokens.
 constexpr int64_t kExpected = 4;
 
 }  // namespace

@@ -14,8 +14,9 @@ class TextSource : public DraftSource {
   void settle(const TokenIds&, const std::vector<int32_t>& path) override {
     if (policy_) policy_->judge(static_cast<int64_t>(path.size()));
   }
-  void set_target_width(int64_t width) override {
-    target_width_ = std::max<int64_t>(width, pair_.target->size());
+  void learn(const RowsView& target, int64_t, const TokenIds&,
+             const std::vector<int32_t>&) override {
+    target_width_ = std::max<int64_t>(target.cols, pair_.target->size());
   }
   const Draft& draft() const override { return draft_; }
 

@@ -6,22 +6,18 @@
 #include <string>
 #include <utility>
 
-#include "anydraft/error.h"
 #include "base/parallel.h"
 #include "draft/source.h"
+#include "engine/fail.h"
 #include "engine/request_state.h"
 
 namespace anydraft {
 namespace {
 
-[[noreturn]] void fail(const std::string& what) {
-  throw Error(ErrorKind::kValue, "[Engine] expected " + what);
-}
-
 constexpr int64_t kNobody = -2;  // no request has this id, nor the drafter's cache of one
 
 // The drafter knows a request by the number that names its cache.
-int64_t drafters(int64_t id) { return id + 1; }
+int64_t drafter_request(int64_t id) { return id + 1; }
 
 }  // namespace
 
@@ -36,23 +32,26 @@ Engine::~Engine() = default;
 
 Engine::RequestState& Engine::state(int64_t id) const {
   const auto found = requests_.find(id);
-  if (found == requests_.end()) fail("the id of a request, got " + std::to_string(id));
+  if (found == requests_.end())
+    detail::fail_in_engine("the id of a request, got " + std::to_string(id));
   return *found->second;
 }
 
 int64_t Engine::add(Request request) {
   request.changes.validate();
-  if (request.prompt.empty()) fail("a prompt of at least one token, got an empty one");
+  if (request.prompt.empty())
+    detail::fail_in_engine("a prompt of at least one token, got an empty one");
   for (int32_t token : request.prompt) {
-    if (token < 0) fail("prompt tokens >= 0, got " + std::to_string(token));
+    if (token < 0) detail::fail_in_engine("prompt tokens >= 0, got " + std::to_string(token));
   }
   if (request.max_tokens < 0) {
-    fail("max_tokens >= 0, got " + std::to_string(request.max_tokens));
+    detail::fail_in_engine("max_tokens >= 0, got " + std::to_string(request.max_tokens));
   }
   const int64_t context = options_.target_context;
   if (context > 0 && static_cast<int64_t>(request.prompt.size()) > context) {
-    fail("a prompt of at most " + std::to_string(context) + " tokens (the target's context), got " +
-         std::to_string(request.prompt.size()));
+    detail::fail_in_engine("a prompt of at most " + std::to_string(context) +
+                           " tokens (the target's context), got " +
+                           std::to_string(request.prompt.size()));
   }
   const bool seeded = request.sampling.seed.has_value();
   if (!seeded) {
@@ -61,7 +60,7 @@ int64_t Engine::add(Request request) {
   }
   static std::atomic<int64_t> ids{0};
   const int64_t id = ids.fetch_add(2);  // the odd numbers are the drafter's caches
-  requests_.emplace(id, std::make_unique<RequestState>(drafter_, options_, drafters(id),
+  requests_.emplace(id, std::make_unique<RequestState>(drafter_, options_, drafter_request(id),
                                                        std::move(request), seeded));
   return id;
 }
@@ -80,7 +79,7 @@ void Engine::resume(int64_t id) { state(id).resume(); }
 void Engine::forget(int64_t id) {
   state(id);
   requests_.erase(id);
-  drafter_.forget(drafters(id));
+  drafter_.forget(drafter_request(id));
 }
 
 Work Engine::next() {
@@ -102,7 +101,7 @@ Work Engine::next(const std::vector<int64_t>& ids) {
     } catch (const std::exception&) {
       request.fail(std::current_exception());
     }
-    if (request.drafting()) drafting.push_back(drafters(id));
+    if (request.drafting()) drafting.push_back(drafter_request(id));
     if (request.verifying()) verifying.push_back(id);
   }
   if (!drafting.empty()) {
@@ -136,21 +135,12 @@ void Engine::drop(Work& work, int64_t id) {
   }
 }
 
-void Engine::check_shape(const Work& work, const RowsView& logits) const {
-  int64_t expected = 0;
-  for (const Feed& feed : work.feeds) expected += feed.rows;
-  if (logits.rows == expected && logits.cols >= 1) return;
-  fail("logits [" + std::to_string(expected) + ", vocab] from the " +
-       (work.model == ModelRole::kDrafter ? "drafter" : "target") + ", got [" +
-       std::to_string(logits.rows) + ", " + std::to_string(logits.cols) + "]");
-}
-
 void Engine::feed(const Work& work, const RowsView& logits,
                   const std::shared_ptr<const void>& owner, const Device& device) {
-  if (work.model == ModelRole::kIdle) fail("next() before feed(): no rows are wanted");
+  if (work.model == ModelRole::kIdle)
+    detail::fail_in_engine("next() before feed(): no rows are wanted");
   const bool drafts = work.model == ModelRole::kDrafter;
   try {
-    check_shape(work, logits);
     pending_ = {};
     drafts ? take_draft(work, logits, owner, device)
            : take_target(work, logits, drafter_.rows_on(device));
@@ -172,6 +162,7 @@ void Engine::take_draft(const Work& work, const RowsView& logits,
 
 // All trees are judged, then committed: a bad row ends its own request alone.
 void Engine::take_target(const Work& work, const RowsView& logits, RowBackend& backend) {
+  check_shape("Engine", "target", work.feeds, logits);
   std::vector<std::pair<RequestState*, int64_t>> round;  // each with its first row
   int64_t row = 0;
   bool changes = false;

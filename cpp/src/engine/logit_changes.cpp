@@ -7,22 +7,20 @@
 #include <set>
 #include <string>
 
-#include "anydraft/error.h"
 #include "base/shown.h"
+#include "engine/fail.h"
+#include "rows/draft_rows.h"
 
 namespace anydraft {
 namespace {
 
-[[noreturn]] void fail(const std::string& what) {
-  throw Error(ErrorKind::kValue, "[Engine] expected " + what);
-}
-
 void check_id(int32_t id, const char* of) {
-  if (id < 0) fail(std::string("ids >= 0 in ") + of + ", got " + std::to_string(id));
+  if (id < 0)
+    detail::fail_in_engine(std::string("ids >= 0 in ") + of + ", got " + std::to_string(id));
 }
 
 void check_penalty(double penalty, const char* name) {
-  if (!std::isfinite(penalty)) fail(std::string("a finite ") + name);
+  if (!std::isfinite(penalty)) detail::fail_in_engine(std::string("a finite ") + name);
 }
 
 }  // namespace
@@ -34,21 +32,22 @@ bool LogitChanges::any() const {
 
 void LogitChanges::validate() const {
   if (!(repetition_penalty > 0) || !std::isfinite(repetition_penalty)) {
-    fail("repetition_penalty > 0, got " + shown(repetition_penalty));
+    detail::fail_in_engine("repetition_penalty > 0, got " + shown(repetition_penalty));
   }
   check_penalty(frequency_penalty, "frequency_penalty");
   check_penalty(presence_penalty, "presence_penalty");
-  if (min_tokens < 0) fail("min_tokens >= 0, got " + std::to_string(min_tokens));
+  if (min_tokens < 0) detail::fail_in_engine("min_tokens >= 0, got " + std::to_string(min_tokens));
   for (const auto& [id, bias] : logit_bias) {
     check_id(id, "logit_bias");
-    if (std::isnan(bias) || bias == INFINITY) fail("a finite bias or -inf in logit_bias");
+    if (std::isnan(bias) || bias == INFINITY)
+      detail::fail_in_engine("a finite bias or -inf in logit_bias");
   }
   for (const TokenIds& word : bad_words) {
-    if (word.empty()) fail("bad_words of at least one id each, got an empty one");
+    if (word.empty()) detail::fail_in_engine("bad_words of at least one id each, got an empty one");
     for (int32_t id : word) check_id(id, "bad_words");
   }
   if (!allowed) return;
-  if (allowed->empty()) fail("allowed_token_ids of at least one id, got none");
+  if (allowed->empty()) detail::fail_in_engine("allowed_token_ids of at least one id, got none");
   for (int32_t id : *allowed) check_id(id, "allowed_token_ids");
 }
 
@@ -57,8 +56,8 @@ namespace {
 
 float& at(const ChangedRow& row, int32_t id, const char* of) {
   if (id < row.cols) return row.logits[id];
-  fail(std::string("ids below ") + std::to_string(row.cols) + " (the target's logits) in " + of +
-       ", got " + std::to_string(id));
+  fail_in_engine(std::string("ids below ") + std::to_string(row.cols) +
+                 " (the target's logits) in " + of + ", got " + std::to_string(id));
 }
 
 void penalise(const LogitChanges& changes, const TokenIds& prompt, const TokenIds& output,
@@ -116,8 +115,7 @@ void change_logits(const LogitChanges& changes, const TokenIds& prompt, const To
 
 TokenLogprobs logprobs_of(const RowsView& rows, int64_t index, const SamplingParams& sampling,
                           int32_t token, int32_t count) {
-  const SamplingParams drawn = sampling.greedy() ? SamplingParams{} : sampling;
-  const Distribution distribution = make_distribution(rows, index, drawn);
+  const Distribution distribution = weighed(rows.at(index), sampling);
   const auto log_mass = [&](int32_t id) { return std::log(mass(distribution, id)); };
   TokenLogprobs told{log_mass(token), {}};
   std::vector<int32_t> ids(std::min<int64_t>(count, distribution.size));

@@ -19,7 +19,7 @@ void change_logits(const LogitChanges& changes, const TokenIds& prompt, const To
                    const TokenIds& stop, ChangedRow row);
 
 // Log-probabilities of `token` and the `count` likeliest tokens. A greedy distribution says nothing
-// but the token: then they are those at temperature 1.
+// but the token: then they are those at temperature 1, as detail::weigh has it.
 TokenLogprobs logprobs_of(const RowsView& rows, int64_t index, const SamplingParams& sampling,
                           int32_t token, int32_t count);
 

@@ -3,18 +3,11 @@
 #include <algorithm>
 #include <cmath>
 
-#include "anydraft/error.h"
 #include "draft/source.h"
+#include "engine/fail.h"
 #include "engine/logit_changes.h"
 
 namespace anydraft {
-namespace {
-
-[[noreturn]] void fail_to_judge(const std::string& what) {
-  throw Error(ErrorKind::kValue, "[Engine] expected " + what);
-}
-
-}  // namespace
 
 Engine::RequestState::RequestState(Drafter& drafter, const EngineOptions& options, int64_t id,
                                    Request request, bool seeded)
@@ -100,10 +93,10 @@ void Engine::RequestState::ask(const RowsView& rows, int64_t first, const RowBac
   const DraftTree& tree = draft.tree;
   const Pair& pair = drafter_.pair();
   if (!draft.rows.empty() && draft.backend != &backend) {
-    fail_to_judge("rows of target and drafter on one device, got them on two");
+    detail::fail_in_engine("rows of target and drafter on one device, got them on two");
   }
   if (!backend.in_memory() && (request_.changes.any() || request_.logprobs >= 0)) {
-    fail_to_judge(
+    detail::fail_in_engine(
         "no logprobs and no changes of logits (bias, penalties, bad_words, min_tokens, allowed "
         "ids) "
         "with rows on a CUDA device; a logits processor makes such changes there");
@@ -126,8 +119,45 @@ void Engine::RequestState::ask(const RowsView& rows, int64_t first, const RowBac
   request.uniforms.positions = &position_;
 }
 
+// What is emitted of the kept path and the token behind it: no more than up to one that stops.
+TokenIds Engine::RequestState::kept_tokens() const {
+  const DraftTree& tree = drafter_.draft(id_).tree;
+  TokenIds tokens;
+  for (int32_t node : judgement_.result.accepted) tokens.push_back(tree.tokens[node]);
+  tokens.push_back(static_cast<int32_t>(judgement_.result.next_tokens[0]));
+  const auto& stop = request_.stop;
+  const auto stops = std::find_first_of(tokens.begin(), tokens.end(), stop.begin(), stop.end());
+  if (stops != tokens.end()) tokens.erase(stops + 1, tokens.end());
+  return tokens;
+}
+
+std::vector<TokenLogprobs> Engine::RequestState::logprobs_of(const TokenIds& tokens) const {
+  std::vector<TokenLogprobs> told;
+  const std::vector<int32_t>& path = judgement_.result.accepted;
+  for (size_t i = 0; i < tokens.size() && request_.logprobs >= 0; ++i) {
+    told.push_back(detail::logprobs_of(rows_, i == 0 ? 0 : path[i - 1], request_.sampling,
+                                       tokens[i], request_.logprobs));
+  }
+  return told;
+}
+
+// What may throw comes first: a round is committed in full or not at all.
 void Engine::RequestState::commit() {
   if (judgement_.error) std::rethrow_exception(judgement_.error);
+  const TokenIds tokens = kept_tokens();
+  const std::vector<TokenLogprobs> told = logprobs_of(tokens);
+  logprobs.insert(logprobs.end(), told.begin(), told.end());
+  emit(tokens);
+  prepared_ = false;
+  const auto& stop = request_.stop;
+  if (std::find(stop.begin(), stop.end(), tokens.back()) != stop.end()) finish = Finish::kStop;
+  finish_if_full();
+  const std::vector<int32_t>& path = judgement_.result.accepted;
+  if (finish == Finish::kNot) drafter_.settle(id_, committed_, path);
+  drafter_.learn(id_, rows_, 0, committed_, path);
+}
+
+void Engine::RequestState::emit(const TokenIds& tokens) {
   const DraftTree& tree = drafter_.draft(id_).tree;
   const Bridge bridge = tree.size() > 1 ? drafter_.draft(id_).bridge : Bridge::kNone;
   const std::vector<int32_t>& path = judgement_.result.accepted;
@@ -137,27 +167,14 @@ void Engine::RequestState::commit() {
   std::vector<int32_t> slots;
   for (int32_t node : path) slots.push_back(text - 1 + node);
   target_.set(text, std::move(slots));
-  const int32_t end = path.empty() ? 0 : path.back();
-  const bool leaf = tree.is_leaf(end);
-  for (size_t i = 0; i <= path.size() && finish == Finish::kNot; ++i) {
+  const bool leaf = tree.is_leaf(path.empty() ? 0 : path.back());
+  for (size_t i = 0; i < tokens.size(); ++i) {
     const bool drafted = i < path.size();
-    const int32_t token =
-        drafted ? tree.tokens[path[i]] : static_cast<int32_t>(judgement_.result.next_tokens[0]);
-    if (request_.logprobs >= 0) {
-      logprobs.push_back(detail::logprobs_of(rows_, i == 0 ? 0 : path[i - 1], request_.sampling,
-                                             token, request_.logprobs));
-    }
-    committed_.push_back(token);
     const Origin origin = drafted ? Origin::kAccepted : leaf ? Origin::kBonus : Origin::kRecovered;
-    emitted.push_back({token, origin, bridge});
+    committed_.push_back(tokens[i]);
+    emitted.push_back({tokens[i], origin, bridge});
     counts_.accepted += drafted;
-    const auto& stop = request_.stop;
-    if (std::find(stop.begin(), stop.end(), token) != stop.end()) finish = Finish::kStop;
   }
-  prepared_ = false;
-  finish_if_full();
-  drafter_.learn(id_, rows_, 0, committed_, path);
-  if (finish == Finish::kNot) drafter_.settle(id_, committed_, path);
 }
 
 // A text that is whole needs nothing more.

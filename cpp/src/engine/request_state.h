@@ -46,6 +46,9 @@ class Engine::RequestState {
   TokenIds output_at(const DraftTree& tree, int32_t node) const;
   RowsView changed(const RowsView& rows, const DraftTree& tree);
   void ask(const RowsView& rows, int64_t first, const RowBackend& backend);
+  TokenIds kept_tokens() const;
+  std::vector<TokenLogprobs> logprobs_of(const TokenIds& tokens) const;
+  void emit(const TokenIds& tokens);
 
   Drafter& drafter_;
   const EngineOptions& options_;

@@ -15,6 +15,13 @@ bool same_distribution(const SamplingParams& a, const SamplingParams& b) {
          a.min_p == b.min_p;
 }
 
+// A greedy drafter's children are its likeliest, however large its logits are.
+SamplingParams params_of(const DrawTask& task) {
+  SamplingParams params = task.params;
+  if (task.greedy) params.temperature = 0;
+  return params;
+}
+
 }  // namespace
 
 std::unique_ptr<DraftRow> CpuBackend::row_of(const DrawTask& task) {
@@ -26,7 +33,7 @@ std::unique_ptr<DraftRow> CpuBackend::row_of(const DrawTask& task) {
     DraftRow row;
     row.logits = task.row;
     row.projection = task.projection;
-    prepare(row, spelt ? task.weighing : task.params);
+    prepare(row, spelt && !task.greedy ? task.weighing : params_of(task));
     if (!spelt) return std::make_unique<DraftRow>(std::move(row));
     weighed_ = std::move(row);
     weighed_by_ = task.weighing;
@@ -40,7 +47,7 @@ Expansion CpuBackend::draw(const DrawTask& task) {
   std::vector<int32_t>& children = drawn.children;
   children.resize(task.width);
   children.resize(
-      random_->draw(task.kind, *drawn.row, task.params, task.width, task.key, children.data()));
+      random_->draw(task.kind, *drawn.row, params_of(task), task.width, task.key, children.data()));
   if (children.empty()) return {};
   drawn.kind = task.kind;
   if (task.merge) merge_equal(children, drawn.paths);

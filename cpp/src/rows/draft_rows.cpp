@@ -22,9 +22,7 @@ using detail::Distribution;
 
 // The drafter's own row.
 Distribution own_row(const DraftRow& row) {
-  Distribution own;
-  own.row = row.logits.data;
-  own.dtype = row.logits.dtype;
+  Distribution own = detail::unread_row(row.logits);
   own.size = row.projection->draft_vocab;
   return own;
 }
@@ -93,6 +91,31 @@ const double* group_masses(const Distribution& own, const GroupedId* first, cons
   return sums;
 }
 
+float weigh(Distribution& row, int64_t name) {
+  row.scale = scale_of(1);
+  RowSums sums(row, name);
+  sums.read_totals(nullptr);
+  const float largest = sums.largest();
+  if (largest == -INFINITY) fail_without_mass(name);
+  SamplingParams params;
+  params.temperature = resolving(largest, 1);
+  if (params.temperature > 1) {
+    normalise(row, params, name, nullptr, nullptr);
+    return largest;
+  }
+  row.exponent = power_of(largest, row.scale).exponent;
+  row.lower = lowest_logit(largest, row.scale);
+  row.inverse_total = 1 / sums.total(row.lower, row.exponent);
+  return largest;
+}
+
+Distribution weighed(const RowView& row, const SamplingParams& params) {
+  if (!params.greedy()) return distribution_of(row, params);
+  Distribution distribution = unread_row(row);
+  weigh(distribution, row.name);
+  return distribution;
+}
+
 }  // namespace detail
 
 void prepare(DraftRow& row, const SamplingParams& params) {
@@ -105,9 +128,11 @@ void prepare(DraftRow& row, const SamplingParams& params) {
   }
   Distribution own = own_row(row);
   if (row.projection->spelt) {
-    if (params.greedy()) fail("a temperature above 0 to weigh a drafter's tokens by, got 0");
-    if (!detail::normalise(own, params, row.logits.name, nullptr, nullptr))
+    if (params.greedy()) {
+      detail::weigh(own, row.logits.name);
+    } else if (!detail::normalise(own, params, row.logits.name, nullptr, nullptr)) {
       detail::fail_without_mass(row.logits.name);
+    }
     row.weighed = detail::known_of(own);
   } else {
     detail::RowSums(own, row.logits.name).read_maxima(nullptr);  // throws for what is not a number
@@ -150,31 +175,13 @@ Spelling spell(const DraftRow& row, int32_t token) {
 
 void likelihoods(const DraftRow& row, const int32_t* tokens, int32_t count, double* out) {
   Distribution distribution = detail::unread_row(row);
-  if (!detail::normalise(distribution, SamplingParams{}, row.logits.name, nullptr, nullptr))
-    detail::fail_without_mass(row.logits.name);
+  detail::weigh(distribution, row.logits.name);
   for (int32_t i = 0; i < count; ++i) out[i] = detail::mass(distribution, tokens[i]);
 }
 
 double confidence(const RowView& row) {
-  DraftRow own;
-  own.logits = row;
-  Distribution unread = detail::unread_row(own);
-  unread.scale = detail::scale_of(1);
-  detail::RowSums sums(unread, row.name);
-  sums.read_totals(nullptr);
-  const float largest = sums.largest();
-  if (largest == -INFINITY) detail::fail_without_mass(row.name);
-  SamplingParams params;
-  // No logits that may be drawn from are too large to be looked at: that would undo the draft.
-  params.temperature = std::max(1.0, std::abs(largest) * 1e-6);
-  Distribution distribution = unread;
-  if (params.temperature > 1) {
-    detail::normalise(distribution, params, row.name, nullptr, nullptr);
-  } else {
-    distribution.exponent = detail::power_of(largest, distribution.scale).exponent;
-    distribution.lower = detail::lowest_logit(largest, distribution.scale);
-    distribution.inverse_total = 1 / sums.total(distribution.lower, distribution.exponent);
-  }
+  Distribution distribution = detail::unread_row(row);
+  const float largest = detail::weigh(distribution, row.name);
   return detail::mass_of_logit(distribution, largest);
 }
 

@@ -1,4 +1,5 @@
-// What the CPU and the CUDA engine ask of a VerifyRequest, and how they report a verifier.
+// What the CPU and the CUDA engine ask of a VerifyRequest, and how a verdict is appended to the
+// result.
 #pragma once
 
 #include "anydraft/detail/verifiers.h"

@@ -10,7 +10,7 @@
 namespace anydraft::detail {
 
 // Applies the tables' steps to valid UTF-8. Returns a view of `text` where nothing changes it, else
-// of `to`; `other` is remaining to work in.
+// of `to`; `other` is scratch memory.
 std::string_view normalize(const Tables& tables, std::string_view text, std::string& to,
                            std::string& other);
 

@@ -10,7 +10,7 @@ struct Known {
   ScanKind kind;
 };
 
-// As the owners write them; one distribution may have several token_trie.
+// As the owners write them; one rule may be written in several ways.
 constexpr Known kKnown[] = {
     {R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)",
      ScanKind::kGpt2},

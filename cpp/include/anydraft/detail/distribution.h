@@ -21,7 +21,7 @@ struct RowDistribution {
   double inverse_total;
 };
 
-// Inside a drafter token: the token_trie [begin, end) of pack_token_trie, all those that begin with
+// Inside a drafter token: the spellings [begin, end) of pack_token_trie, all those that begin with
 // the `depth` target tokens that stand in the draft already. Depth 0: a drafter token begins.
 struct TriePlace {
   int32_t begin, end, depth;

@@ -29,7 +29,7 @@ struct MapChunks {
 };
 
 // What pack_token_trie adds behind a map: [count], drafter ids [count] in the order of their
-// token_trie (kNoDrafterId: without a logit), starts [count + 1] into target tokens, those tokens.
+// spellings (kNoDrafterId: without a logit), starts [count + 1] into target tokens, those tokens.
 struct DraftTokenTrieView {
   int32_t count;
   const int32_t *ids, *starts, *tokens;

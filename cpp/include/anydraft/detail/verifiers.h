@@ -155,8 +155,8 @@ ANYDRAFT_HD inline double gain_slope(const double* target, const double* draft,
                                      const double* highest, double share) {
   double slope = 0;
   for (int b = 0; b < kBuckets; ++b) {
-    const double distribution = draft[b] * (share + (1 - share) * highest[b]);
-    if (distribution < target[b]) slope += draft[b] * (1 - highest[b]);
+    const double selected = draft[b] * (share + (1 - share) * highest[b]);
+    if (selected < target[b]) slope += draft[b] * (1 - highest[b]);
   }
   return slope;
 }
