@@ -240,11 +240,8 @@ def _same(
         draft_logits=draft.cpu(),
         sampling=params,
         verifier="top_down",
-        on_error="status",
     )
     counts = [end - begin for begin, end in zip(cpu.offsets, cpu.offsets[1:], strict=False)]
-    if any(cpu.status):
-        raise AssertionError(f"the case itself is wrong: {next(filter(None, cpu.status))}")
     if cpu.next_token != call.next_token.tolist() or counts != call.counts.tolist():
         raise AssertionError("the device kept other tokens than the CPU")
 
