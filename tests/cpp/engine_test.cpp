@@ -36,10 +36,10 @@ std::vector<float> next_letter(const Work& work, const std::string& alphabet) {
 }
 
 // Rows of three columns that the engine keeps for as long as it reads them.
-void feed(Engine& engine, std::vector<float> logits) {
+void feed(Engine& engine, const Work& work, std::vector<float> logits) {
   const auto rows = std::make_shared<const std::vector<float>>(std::move(logits));
   const auto count = static_cast<int64_t>(rows->size()) / 3;
-  engine.feed({rows->data(), DType::kFloat32, count, 3, 3}, rows);
+  engine.feed(work, {rows->data(), DType::kFloat32, count, 3, 3}, rows);
 }
 
 TEST(Engine, DecodesSeveralRequestsAcrossVocabularies) {
@@ -59,7 +59,7 @@ TEST(Engine, DecodesSeveralRequestsAcrossVocabularies) {
     for (Work work = engine.next(); work.model != ModelRole::kIdle; work = engine.next()) {
       const std::string& alphabet =
           work.model == ModelRole::kTarget ? target_letters : draft_letters;
-      feed(engine, next_letter(work, alphabet));
+      feed(engine, work, next_letter(work, alphabet));
       calls += work.model == ModelRole::kTarget;
     }
     for (int first : {0, 1, 2}) {
@@ -82,16 +82,17 @@ TEST(Engine, RowsBelongToTheRequestsTheyWereAskedFor) {
   request.prompt = {0};
   const int64_t first = engine.add(request);
   const int64_t second = engine.add(request);
-  EXPECT_EQ(engine.next().feeds.size(), 2u);
+  const Work work = engine.next();
+  EXPECT_EQ(work.feeds.size(), 2u);
   engine.cancel(first);
   const int64_t third = engine.add(request);
   const float rows[] = {0, 30, 0, 0, 0, 30};  // b for the first, c for the second
-  engine.feed({rows, DType::kFloat32, 2, 3, 3});
+  engine.feed(work, {rows, DType::kFloat32, 2, 3, 3});
   EXPECT_TRUE(engine.emitted(first).empty());
   ASSERT_EQ(engine.emitted(second).size(), 1u);
   EXPECT_EQ(engine.emitted(second)[0].token, 2);
   EXPECT_TRUE(engine.emitted(third).empty());
-  EXPECT_THROW(engine.feed({rows, DType::kFloat32, 1, 3, 3}), Error);  // not asked for
+  EXPECT_THROW(engine.feed({}, {rows, DType::kFloat32, 1, 3, 3}), Error);  // not asked for
 }
 
 // Three requests to their ends, the rows of each call handed to `spoil` with the call's number.
@@ -119,7 +120,7 @@ Served serve(Engine& engine, Spoil spoil) {
       const bool target = work.model == ModelRole::kTarget;
       std::vector<float> rows = next_letter(work, target ? "abc" : "cab");
       spoil(work, calls[target]++, rows);
-      feed(engine, std::move(rows));
+      feed(engine, work, std::move(rows));
     }
     if (served.when_idle.empty()) {
       for (int64_t id : ids) served.when_idle.push_back(engine.emitted(id).size());
@@ -220,9 +221,9 @@ TEST(Engine, AnErrorSaysWhatItWasUntilItIsGivenUp) {
   Request request;
   request.prompt = {0};
   const int64_t first = engine.add(request), second = engine.add(request);
-  engine.next();
+  const Work work = engine.next();
   float rows[] = {0, 30, 0, 0, std::nanf(""), 0};
-  engine.feed({rows, DType::kFloat32, 2, 3, 3});
+  engine.feed(work, {rows, DType::kFloat32, 2, 3, 3});
   EXPECT_EQ(engine.emitted(first).size(), 1u);
   ASSERT_EQ(engine.finish(second), Finish::kError);
   try {
@@ -263,7 +264,7 @@ TEST(Engine, GreedyRequestsTakeLogitsOfAnySize) {
         std::vector<float> rows =
             next_letter(work, work.model == ModelRole::kTarget ? "abc" : "cab");
         for (float& x : rows) x += shift;
-        feed(engine, std::move(rows));
+        feed(engine, work, std::move(rows));
       }
       EXPECT_NO_THROW(engine.check(id)) << info_of(options.bridge).name << ' ' << shift;
       EXPECT_EQ(engine.emitted(id).size(), 12u);
@@ -287,8 +288,9 @@ TEST(Engine, ARoundIsCommittedInFull) {
   request.logprobs = 1;
   request.sampling.temperature = 0;
   const int64_t id = engine.add(request);
-  EXPECT_EQ(engine.next().feeds[0].rows, 2);
-  feed(engine, {0, 30, 0, 1e7, 1e7, 1e7});
+  const Work work = engine.next();
+  EXPECT_EQ(work.feeds[0].rows, 2);
+  feed(engine, work, {0, 30, 0, 1e7, 1e7, 1e7});
   EXPECT_NO_THROW(engine.check(id));
   ASSERT_EQ(engine.emitted(id).size(), 2u);
   ASSERT_EQ(engine.logprobs(id).size(), 2u);

@@ -107,22 +107,17 @@ class Engine {
   Work next(const std::vector<int64_t>& ids);
   // After a call of a model failed half way: its caches may have been cut already. next() then
   // keeps only slots that such a cut leaves in place.
-  void failed() { failed(Work(pending_)); }
   void failed(const Work& work);
   // The rows that a request waits for are no good: feed() will pass it over, and next() asks again.
   void drop(Work& work, int64_t id);
-  // Rows for all feeds of the last next(), in order: [sum of rows, vocab]; those of requests that
-  // have been cancelled or forgotten since are passed over. The trees of all requests are judged
+  // Rows for all feeds of a next(), in order: [sum of rows, vocab]; those of requests that have
+  // been cancelled or forgotten since are passed over. While a model runs, others of the engine's
+  // requests may be served. The trees of all requests are judged
   // together, on the threads there are (threads.h). Throws Error(kValue) for another shape.
   // A drafter's rows stay as they are until the request's next rows of the target, or for as long
   // as `owner` is held: nothing is copied, and they are read again when the trees are judged.
   // On a CUDA device rows stay where they are too: tokens, confidences and verdicts alone come to
   // the host, which waits once a call. What a device does not do it refuses by name.
-  void feed(const RowsView& logits, const std::shared_ptr<const void>& owner = nullptr,
-            const Device& device = {}) {
-    feed(Work(pending_), logits, owner, device);
-  }
-  // Of an earlier next(): while a model runs, others of the engine's requests may be served.
   void feed(const Work& work, const RowsView& logits,
             const std::shared_ptr<const void>& owner = nullptr, const Device& device = {});
 
@@ -142,7 +137,6 @@ class Engine {
   EngineOptions options_;
   Drafter drafter_;
   std::map<int64_t, std::unique_ptr<RequestState>> requests_;
-  Work pending_;  // what the last next() asked for
 };
 
 }  // namespace anydraft

@@ -90,7 +90,7 @@ Work Engine::next() {
 
 // The drafter runs until every request has its draft; then one call of the target serves them all.
 Work Engine::next(const std::vector<int64_t>& ids) {
-  pending_ = {};
+  Work work;
   std::vector<int64_t> drafting, verifying;
   const auto running = std::count_if(
       ids.begin(), ids.end(), [this](int64_t id) { return state(id).finish == Finish::kNot; });
@@ -105,15 +105,15 @@ Work Engine::next(const std::vector<int64_t>& ids) {
     if (request.verifying()) verifying.push_back(id);
   }
   if (!drafting.empty()) {
-    pending_ = {ModelRole::kDrafter, drafter_.next(drafting)};
+    work = {ModelRole::kDrafter, drafter_.next(drafting)};
   } else if (!verifying.empty()) {
-    pending_.model = ModelRole::kTarget;
+    work.model = ModelRole::kTarget;
     for (int64_t id : verifying) {
-      pending_.feeds.push_back(state(id).target_feed());
-      pending_.feeds.back().request = id;
+      work.feeds.push_back(state(id).target_feed());
+      work.feeds.back().request = id;
     }
   }
-  return pending_;
+  return work;
 }
 
 void Engine::failed(const Work& work) {
@@ -124,7 +124,6 @@ void Engine::failed(const Work& work) {
       found->second->target_failed();
     }
   }
-  pending_ = {};
 }
 
 void Engine::drop(Work& work, int64_t id) {
@@ -141,7 +140,6 @@ void Engine::feed(const Work& work, const RowsView& logits,
     detail::fail_in_engine("next() before feed(): no rows are wanted");
   const bool drafts = work.model == ModelRole::kDrafter;
   try {
-    pending_ = {};
     drafts ? take_draft(work, logits, owner, device)
            : take_target(work, logits, drafter_.rows_on(device));
   } catch (...) {

@@ -79,11 +79,12 @@ static std::vector<std::string> serve(std::shared_ptr<const anydraft::Vocabulary
       const auto logits = std::make_shared<const std::vector<float>>(model.run(work.feeds));
       const int64_t width = vocabulary->size();
       // The engine reads a drafter's rows again when it judges the drafts, so it holds them.
-      engine.feed({logits->data(), anydraft::DType::kFloat32,
+      engine.feed(work,
+                  {logits->data(), anydraft::DType::kFloat32,
                    static_cast<int64_t>(logits->size()) / width, width, width},
                   logits);
     } catch (const std::runtime_error&) {
-      engine.failed();  // and next() says how to go on
+      engine.failed(work);  // and next() says how to go on
     }
     if (engine.emitted(ids[0]).size() > 5) engine.cancel(ids[1]);
   }
