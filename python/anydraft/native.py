@@ -43,6 +43,7 @@ class NativeModel:
         self,
         decoder: Decoder,
         vocabulary: Vocabulary,
+        template: ChatTemplate | None,
         path: Path,
         row_costs: list[float] | None = None,
     ) -> None:
@@ -51,7 +52,7 @@ class NativeModel:
         self._path = path
         self._row_costs = row_costs
         self.vocabulary = vocabulary
-        self.template = ChatTemplate.from_file(path)
+        self.template = template
         self.stop_tokens = decoder.stop_tokens or stops.end_tokens(vocabulary)
 
     def __call__(self, feeds: Sequence[Feed], /) -> NDArray[numpy.float32]:
@@ -156,12 +157,14 @@ def load(
     Raises:
         InputError: damaged files; an architecture, a type of weights or a part of the model that is
             not supported, by name.
+        VocabularyError: a file whose vocabulary is damaged.
         UnsupportedTokenizerError: no vocabulary could be read there: give one.
     """
     path = Path(path).expanduser()
     costs = None if row_costs is None else checks.row_costs(row_costs, "native.load")
-    decoder = Decoder(str(path), weights, cache)  # first: it knows the architecture
+    # Before the weights: what reading these takes for a while does not come on top of them.
     if vocabulary is None:
         kind = None if path.is_dir() else "gguf"
         vocabulary = Vocabulary.from_file(path, kind=kind, fallback=is_installed())
-    return NativeModel(decoder, vocabulary, path, costs)
+    template = ChatTemplate.from_file(path)
+    return NativeModel(Decoder(str(path), weights, cache), vocabulary, template, path, costs)

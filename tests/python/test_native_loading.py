@@ -92,11 +92,9 @@ def test_names_that_are_no_model_say_so(llama, tmp_path, monkeypatch):
             load_model("nofile.gguf", backend=backend)
     damaged = tmp_path / "x.bin"
     damaged.write_bytes(b"<html>404</html>")
-    with pytest.raises(InputError) as told:
-        native.load(damaged)
-    assert "x.bin" in str(told.value) and "kind" not in str(told.value)
-    with pytest.raises(VocabularyError, match=r"expected a GGUF file, got x\.bin"):
-        Vocabulary.from_file(damaged, kind="gguf")
+    for read in (native.load, functools.partial(Vocabulary.from_file, kind="gguf")):
+        with pytest.raises(VocabularyError, match=r"expected a GGUF file, got x\.bin"):
+            read(damaged)
     for costs in ("abc", [0.0, -1.0], [0.0, float("nan")]):
         with pytest.raises(InputError, match="row_costs"):
             native.load(llama, row_costs=costs)
