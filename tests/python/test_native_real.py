@@ -1,6 +1,7 @@
 """Real GGUF files in the native decoder. SmolLM2 always, the others where they can be had."""
 
 import functools
+import subprocess
 import sys
 from pathlib import Path
 
@@ -75,6 +76,22 @@ def test_a_gguf_file_says_what_its_dequantised_weights_say(name):
     rows = _core.Decoder(str(gguf_file(name)), None, "float32").forward([chain(ids)])
     assert abs((losses(rows, ids) - losses(exact, ids)).mean()) < 0.03
     assert (rows.argmax(1) == exact.argmax(1)).mean() > 0.9
+
+
+LOADED = """import resource, sys
+from anydraft import native
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+before = peak()
+model = native.load(sys.argv[1])
+print(peak() - before)"""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_loading_takes_little_more_than_the_file(name):
+    """The vocabulary included, of which Gemma's is a fifth of the file's size while it is read."""
+    command = [sys.executable, "-c", LOADED, str(gguf_file(name))]
+    taken = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    assert taken <= 1.3 * gguf_file(name).stat().st_size
 
 
 def test_metadata_is_that_of_the_gguf_package():
