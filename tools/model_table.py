@@ -23,6 +23,7 @@ sys.path.insert(0, str(ROOT))
 import torch  # noqa: E402
 import transformers  # noqa: E402
 
+from anydraft import InputError  # noqa: E402
 from tests.models import play, tiny  # noqa: E402
 
 SECONDS = 60  # for one class
@@ -39,7 +40,7 @@ def tried(name: str, kind: str) -> tuple[str, Any]:
         return "right", play.results(model, other)
     except play.NotTried as failure:
         return "not tried", str(failure)
-    except NotImplementedError as refusal:
+    except InputError as refusal:
         return "refused", str(refusal)
     except Exception as failure:
         return "wrong", f"{type(failure).__name__}: {failure}"

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import torch
 
+from anydraft.checks import row_costs as checked_row_costs
 from anydraft.errors import InputError
 from anydraft.hf import borders, checks, rules
 from anydraft.hf.feeds import Feed, check_feed, check_parents
@@ -44,15 +45,11 @@ class HfModel:
     ) -> None:
         """model: a transformers causal model, which must not be changed while this uses it.
         together, row_costs, static: as of `load`."""
-        if row_costs is not None and len(row_costs) < 2:
-            raise InputError(
-                f"[HfModel] expected row_costs of at least 0 and 1 rows, got {len(row_costs)}"
-            )
         checks.check_head(model)
         self.model = model.eval()
         self.vocabulary = vocabulary
         self.tokenizer = tokenizer
-        self.row_costs = None if row_costs is None else list(row_costs)
+        self.row_costs = None if row_costs is None else checked_row_costs(row_costs, "HfModel")
         self._config = model.config.get_text_config(decoder=True)
         self.context_length = checks.context_length(self._config)
         self._border = borders.longrope_border(self._config)
