@@ -498,5 +498,6 @@ def verify(
 def write_probs(logits: typing.Any, params: SamplingParams, out: typing.Any) -> None: ...
 def write_vocabulary(vocabulary: VocabularyTable, path: str) -> None: ...
 
+MOST_THREADS: int = 1024
 __version__: str = "0.1.0"
 testing: typing.Any  # what tests and benches ask of the engine beyond its interface

@@ -2,7 +2,6 @@
 
 #include <pybind11/stl.h>
 
-#include <algorithm>
 #include <cstdint>
 
 #include "anydraft/cuda.h"
@@ -25,14 +24,6 @@ std::optional<uint64_t> seed_from(const py::object& given) {
                                        py::str(whole).cast<std::string>());
   }
   return seed;
-}
-
-void bounded_threads(int64_t count) {
-  if (count > 1024) {
-    throw Error(ErrorKind::kValue,
-                "[set_threads] expected a count <= 1024, got " + std::to_string(count));
-  }
-  set_threads(static_cast<int>(std::max<int64_t>(count, INT32_MIN)));
 }
 
 }  // namespace
@@ -111,7 +102,8 @@ Raises:
         return tokens;
       },
       py::arg("logits"), py::arg("params"), py::arg("uniforms"), py::arg("stream") = 0);
-  module.def("set_threads", bounded_threads, py::arg("count"), R"(
+  module.attr("MOST_THREADS") = kMostThreads;
+  module.def("set_threads", set_threads, py::arg("count"), R"(
 Let one call of the engine use `count` threads, the calling one among them.
 
 0: one for each CPU that this process may run on (the default). Only calls over several rows

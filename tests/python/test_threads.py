@@ -97,5 +97,5 @@ def test_a_forked_child_does_not_wait_for_its_parents_threads():
 
 
 def test_a_negative_count():
-    with pytest.raises(InputError, match=r"expected a count >= 0 .*, got -1"):
+    with pytest.raises(InputError, match=r"expected a count in \[0, 1024\] .*, got -1"):
         choose(-1)

@@ -10,8 +10,9 @@ namespace anydraft {
 // process may run on (the default). Threads start when first needed, sleep when idle for 300
 // microseconds, and are none of OpenMP's. A call that finds them busy with another caller's work
 // runs on its own thread alone, and so does a forked child's first call until it starts threads of
-// its own. Throws Error(kValue) for a negative count. Safe to call at any time.
-void set_threads(int count);
+// its own. Throws Error(kValue) outside of [0, kMostThreads]. Safe to call at any time.
+inline constexpr int kMostThreads = 1024;
+void set_threads(int64_t count);
 int threads();
 
 // Calls task(0) ... task(count - 1), each once, on any threads, and returns when all have returned;

@@ -176,13 +176,13 @@ int cpus() {
 
 }  // namespace
 
-void set_threads(int count) {
-  if (count < 0) {
-    throw Error(
-        ErrorKind::kValue,
-        "[set_threads] expected a count >= 0 (0: one for each CPU), got " + std::to_string(count));
+void set_threads(int64_t count) {
+  if (count < 0 || count > kMostThreads) {
+    throw Error(ErrorKind::kValue, "[set_threads] expected a count in [0, " +
+                                       std::to_string(kMostThreads) +
+                                       "] (0: one for each CPU), got " + std::to_string(count));
   }
-  wanted_threads.store(count);
+  wanted_threads.store(static_cast<int>(count));
 }
 
 int threads() {

@@ -12,7 +12,7 @@ from anydraft.cli import bench, chat, generate, pair, serve, vllm_config, vocab
 from anydraft.cli.terminal import say
 
 # What a user's input can cause, and what is told in one line instead of a traceback.
-_EXPECTED = (Error, ValueError, OSError, OverflowError, NotImplementedError, ImportError)
+_EXPECTED = (Error, ValueError, OSError, OverflowError, ImportError)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

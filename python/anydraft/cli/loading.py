@@ -16,8 +16,6 @@ from anydraft.cli.terminal import say
 from anydraft.errors import InputError
 from anydraft.loading import describe, load_model
 
-MOST_THREADS = 1024
-
 
 def load(role: str, name: str, **options: Any) -> Any:
     """A model as `load_model` gives it; says what it loads, how long it took, and what it is."""
@@ -103,10 +101,10 @@ def _check(args: argparse.Namespace) -> None:
 
 def check_threads(count: int) -> None:
     """Raises:
-    InputError: none, or more than a machine has.
+    InputError: none, or more than the core takes.
     """
-    if not 1 <= count <= MOST_THREADS:
-        raise InputError(f"[cli] expected --threads in [1, {MOST_THREADS}], got {count}")
+    if not 1 <= count <= _core.MOST_THREADS:
+        raise InputError(f"[cli] expected --threads in [1, {_core.MOST_THREADS}], got {count}")
 
 
 class _Said(logging.Handler):
