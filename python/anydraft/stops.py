@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any, AnyStr, TypeAlias
 
 from anydraft.errors import InputError
 from anydraft.vocabulary import Vocabulary
@@ -50,6 +50,15 @@ def of_request(target: Any, params: Any, stop: Stop | None) -> tuple[list[int], 
     return [*own, *ids, *params.stop_token_ids], StopStrings(strings, params.min_tokens)
 
 
+def begun(text: AnyStr, strings: Sequence[AnyStr]) -> int:
+    """The length of the longest end of `text` that begins one of `strings` and is not all of it."""
+    longest = max(map(len, strings)) - 1
+    for size in range(min(longest, len(text)), 0, -1):
+        if any(string.startswith(text[-size:]) for string in strings):
+            return size
+    return 0
+
+
 class StopStrings:
     """Bytes in, piece by piece; out comes what stands before the string that is whole first.
 
@@ -91,7 +100,7 @@ class StopStrings:
             if (at := held.find(string, max(0, self._passed + 1 - len(string)))) >= 0
         ]
         self.found = bool(places)
-        end = min(places)[1] if places else len(held) - self._begun(held)
+        end = min(places)[1] if places else len(held) - begun(held, self._strings)
         self.held = b"" if places else held[end:]
         self._passed = max(0, self._passed - end)
         return held[:end]
@@ -100,11 +109,3 @@ class StopStrings:
         """What was held back of a text that has ended otherwise."""
         held, self.held = self.held, b""
         return held
-
-    def _begun(self, text: bytes) -> int:
-        """The length of the longest end of `text` that begins a string."""
-        longest = max(map(len, self._strings)) - 1
-        for size in range(min(longest, len(text)), 0, -1):
-            if any(string.startswith(text[-size:]) for string in self._strings):
-                return size
-        return 0

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from anydraft.serve.options import ToolFormat
-from anydraft.stops import StopStrings
+from anydraft.stops import begun
 
 _OPENERS = {"hermes": "<tool_call>", "mistral": "[TOOL_CALLS]", "llama3": "<|python_tag|>"}
 _DECODER = json.JSONDecoder()
@@ -60,7 +60,6 @@ class ToolSplitter:
     def __init__(self, form: ToolFormat) -> None:
         self._form = form
         self._opener = _OPENERS[form]
-        self._begun = StopStrings([self._opener])._begun  # bytes of ASCII, so as many letters
         self._held = ""  # may begin a call, or is behind one's beginning
         self._opened = False
         self._shown = False
@@ -79,7 +78,7 @@ class ToolSplitter:
         if at >= 0:
             self._opened = True
         else:
-            at = len(self._held) - self._begun(self._held.encode("utf-8", "replace"))
+            at = len(self._held) - begun(self._held, [self._opener])
         out, self._held = self._held[:at], self._held[at:]
         self._shown = self._shown or bool(out)
         return out
