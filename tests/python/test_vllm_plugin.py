@@ -290,7 +290,7 @@ def test_pairs_that_cannot_be(model, monkeypatch, tmp_path):
     given = SimpleNamespace(skip_tokenizer_init=True, tokenizer=str(tmp_path))
     with pytest.raises(InputError, match="skip_tokenizer_init"):
         target_vocabulary(given)
-    with pytest.raises(InputError, match=r"tokenizer\.json"):
+    with pytest.raises(FileNotFoundError, match=r"tokenizer\.json"):
         target_vocabulary(SimpleNamespace(skip_tokenizer_init=False, tokenizer=str(tmp_path)))
 
 

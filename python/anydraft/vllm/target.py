@@ -8,14 +8,12 @@ from typing import Any
 from anydraft.errors import InputError
 from anydraft.vocabulary import Vocabulary
 
-_FILES = ("tokenizer.json", "tekken.json", "tokenizer.model")
-
 
 def target_vocabulary(model_config: Any) -> Vocabulary:
     """The vocabulary of vLLM's `ModelConfig`.
 
     Raises:
-        InputError: no tokenizer.
+        InputError, FileNotFoundError: no tokenizer.
         UnsupportedTokenizerError: one that cannot be read.
     """
     if model_config.skip_tokenizer_init:
@@ -26,17 +24,16 @@ def target_vocabulary(model_config: Any) -> Vocabulary:
 
 
 def read_vocabulary(name: str) -> Vocabulary:
-    """The vocabulary of a folder, a GGUF file, or a name on the hub."""
+    """The vocabulary of a folder, a GGUF file, or a name on the hub.
+
+    Raises:
+        FileNotFoundError: a folder without a tokenizer.
+        InputError: a tokenizer that is not a fast one.
+        UnsupportedTokenizerError: one that cannot be read.
+    """
     path = Path(name).expanduser()
-    if path.is_file():
+    if path.exists():
         return Vocabulary.from_file(path)
-    if path.is_dir():
-        for file in _FILES:
-            if (path / file).is_file():
-                return Vocabulary.from_file(path / file)
-        raise InputError(
-            f"[anydraft.vllm] expected a target with one of {', '.join(_FILES)}, got none in {path}"
-        )
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(name)
