@@ -64,8 +64,8 @@ struct Rope {
   bool truncate = true;
   double attention_factor = 0;                    // 0: as the type says
   std::vector<double> short_factor, long_factor;  // longrope
-  std::vector<double>
-      frequency_factors;  // rope_freqs of a GGUF file: each frequency is divided by its own
+  // rope_freqs of a GGUF file: each frequency is divided by its own.
+  std::vector<double> frequency_factors;
 };
 
 struct LayerKind {
