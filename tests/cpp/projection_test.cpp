@@ -163,7 +163,7 @@ TEST(Projection, DistributionsInsideADrafterTokenAreTheBridgesToTheBit) {
 }
 
 // Tokens drawn one after another from the same row until its token has been spelt, as
-// draft/spelling_bridge.cpp draws them.
+// draft/bridge.cpp draws them.
 TEST(Projection, DrawsOnInsideADrafterToken) {
   const Bridged pair;
   const SamplingParams params = several_params()[1];

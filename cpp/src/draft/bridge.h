@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "draft/feeder.h"
@@ -60,7 +61,7 @@ class DraftBridge {
   virtual bool weighs_itself() const { return false; }
   // The nodes that wait for rows now. May throw what an encoder throws.
   virtual std::vector<int32_t> next_frontier() { return round_.tree.frontier(); }
-  virtual void finish() { round_.draft.tree = round_.tree; }  // the tree is complete
+  virtual void finish() { round_.draft.tree = round_.tree; }  // nothing more is drafted
   // The tree's nodes that the committed text went along, where it went along `path` of the draft.
   std::vector<int32_t> taken_path(const TokenIds& committed,
                                   const std::vector<int32_t>& path) const;
@@ -73,5 +74,21 @@ class DraftBridge {
 };
 
 std::unique_ptr<DraftBridge> make_bridge(DraftRound& round);
+std::unique_ptr<DraftBridge> make_sequence_bridge(DraftRound& round);
+
+// A draft's text in the target's tokens, without an unfinished character; none where the target
+// cannot spell it.
+TokenIds read_by(const Vocabulary& target, std::string_view draft);
+
+// How psi is made and read: the drafter's tokens are weighed by its own parameters (greedy ones are
+// weighed too), and what comes of it has their temperature alone, since filters are in it already.
+struct PsiSampling {
+  explicit PsiSampling(const SamplingParams& drafter) {
+    if (drafter.greedy()) return;
+    weighing = drafter;
+    of_psi.temperature = drafter.temperature;
+  }
+  SamplingParams weighing, of_psi;
+};
 
 }  // namespace anydraft

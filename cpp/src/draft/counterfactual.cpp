@@ -5,7 +5,7 @@
 #include <numeric>
 
 #include "anydraft/draft.h"
-#include "draft/string_bridge.h"
+#include "draft/bridge.h"
 #include "rows/draft_rows.h"
 #include "sampling/normalise.h"
 #include "sampling/row_sums.h"
