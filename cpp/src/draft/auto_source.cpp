@@ -16,7 +16,8 @@ constexpr int64_t kLongestWeighed = 8;  // tokens of a draft, where lengths choo
 
 AutoSource::AutoSource(const Pair& pair, const DraftRequest& request, DraftStats& stats,
                        DraftPolicy* policy)
-    : request_(request),
+    : pair_(pair),
+      request_(request),
       stats_(stats),
       policy_(policy),
       longest_(
@@ -26,10 +27,8 @@ AutoSource::AutoSource(const Pair& pair, const DraftRequest& request, DraftStats
       acceptance_(pair, request, longest_) {
   const auto cache = std::make_shared<DrafterCache>();
   const auto add = [&](Bridge bridge) {
-    candidates_.push_back({pair, nullptr});
-    Candidate& candidate = candidates_.back();
-    candidate.pair.options.bridge = bridge;
-    candidate.source = std::make_unique<ModelSource>(candidate.pair, request, stats, policy, cache);
+    candidates_.push_back(
+        {bridge, std::make_unique<ModelSource>(pair, bridge, request, stats, policy, cache)});
   };
   // Order breaks ties: SLEM first for greedy requests, else SLRS, which drafts from the drafter's
   // whole vocabulary.
@@ -63,8 +62,7 @@ void AutoSource::take(const RowsView& rows, int64_t first, RowBackend& backend) 
   if (!text && drawn_.empty()) text = "";  // a tree's root
   now().source->take(rows, first, backend);
   if (!text) return;
-  RowView row = rows.at(first);
-  row.cols = std::min<int64_t>(row.cols, now().pair.drafter->size());  // without padding
+  const RowView row = pair_.drafter_row(rows, first);
   if (backend.has_mass(row)) drawn_.push_back({std::move(*text), row});
 }
 
@@ -90,8 +88,9 @@ double AutoSource::worth(const Candidate& candidate) const {
   // Until it has drafted, a bridge is taken to call the drafter as the one that drafts does.
   const Candidate& known = candidate.planned > 0 ? candidate : now();
   const double calls = known.asked_share() * static_cast<double>(length_);
-  const double cost = round_cost(candidate.pair.options.draft_cost, calls, length_);
-  return (1 + acceptance_.accepted(candidate.pair.options.bridge, length_)) / cost;
+  const double cost = 1 + pair_.options.draft_cost * calls +
+                      kTokenCost * static_cast<double>(length_);
+  return (1 + acceptance_.accepted(candidate.bridge, length_)) / cost;
 }
 
 void AutoSource::report() {
@@ -99,7 +98,7 @@ void AutoSource::report() {
   for (size_t i = 0; i < candidates_.size(); ++i) {
     const Candidate& candidate = candidates_[i];
     BridgeStats& told = stats_.bridges[i];
-    told.bridge = candidate.pair.options.bridge;
+    told.bridge = candidate.bridge;
     told.acceptance = acceptance_.acceptance(told.bridge);
     told.worth = worth(candidate);
   }

@@ -7,7 +7,6 @@
 // own past counts, no clock, and never a target row of the round that is drafted.
 #pragma once
 
-#include <deque>
 #include <memory>
 #include <vector>
 
@@ -34,7 +33,7 @@ class AutoSource : public DraftSource {
 
  private:
   struct Candidate {
-    Pair pair;
+    Bridge bridge;
     std::unique_ptr<ModelSource> source;
     double calls = 0, planned = 0;  // of the drafter in its rounds; lengths of these
     double asked_share() const { return planned > 0 ? calls / planned : 1; }
@@ -45,10 +44,11 @@ class AutoSource : public DraftSource {
   double worth(const Candidate& candidate) const;
   void report();
 
+  const Pair& pair_;
   const DraftRequest& request_;
   DraftStats& stats_;
   DraftPolicy* policy_;
-  std::deque<Candidate> candidates_;  // stay where they are: sources refer to pairs
+  std::vector<Candidate> candidates_;
   size_t now_ = 0;
   int64_t longest_, length_;     // of a draft: at most; of this round
   int64_t calls_before_ = 0;     // of the drafter, when the round began

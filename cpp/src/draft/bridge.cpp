@@ -8,21 +8,22 @@ namespace anydraft {
 namespace {
 
 // A draft that is certain is kept most often where it is the likeliest text.
-SamplingParams drafter_sampling(const Pair& pair, const DraftRequest& request) {
+SamplingParams drafter_sampling(Bridge bridge, const DraftRequest& request) {
   SamplingParams greedy;
   greedy.temperature = 0;
-  const bool certain = info_of(pair.options.bridge).certain;
+  const bool certain = info_of(bridge).certain;
   return request.draft_sampling.value_or(certain ? greedy : request.sampling);
 }
 
 }  // namespace
 
-DraftRound::DraftRound(const Pair& of, const DraftRequest& asked, DraftStats& counts,
+DraftRound::DraftRound(const Pair& of, Bridge by, const DraftRequest& asked, DraftStats& counts,
                        std::shared_ptr<DrafterCache> cache)
     : pair(of),
+      bridge(by),
       request(asked),
       stats(counts),
-      sampling(drafter_sampling(of, asked)),
+      sampling(drafter_sampling(by, asked)),
       feeder(of, std::move(cache)) {}
 
 RandomKey DraftRound::key(int32_t number) const {
@@ -52,9 +53,8 @@ int32_t DraftRound::keep_row(Expansion& expansion) {
 
 DrawTask DraftBridge::task(int32_t, int32_t width, const RowView& row, int32_t number) const {
   DrawTask task = round_.task(row, round_.sampling, width, number);
-  const Pair& pair = round_.pair;
-  if (pair.across() && !info_of(pair.options.bridge).certain) {
-    task.projection = &pair.projection(false, pair.target->size(), row.cols);
+  if (round_.pair.across() && !info_of(round_.bridge).certain) {
+    task.projection = &round_.pair.projection(false, row.cols);
   }
   return task;
 }
@@ -158,7 +158,7 @@ class SpellingBridge : public DraftBridge {
   void start(const TokenIds&, int64_t) override { round_.draft.sampling = psi_.of_psi; }
   DrawTask task(int32_t node, int32_t width, const RowView& row, int32_t number) const override {
     DrawTask task = round_.task(row, psi_.of_psi, width, number);
-    task.projection = &round_.pair.projection(true, round_.pair.target->size(), row.cols);
+    task.projection = &round_.pair.projection(true, row.cols);
     task.weighing = psi_.weighing;
     task.place = place_of(node);
     return task;
@@ -187,7 +187,7 @@ TriePlace SpellingBridge::place_of(int32_t node) const {
 }  // namespace
 
 std::unique_ptr<DraftBridge> make_bridge(DraftRound& round) {
-  switch (round.pair.options.bridge) {
+  switch (round.bridge) {
     case Bridge::kSlem:
       return std::make_unique<StringBridge>(round);
     case Bridge::kSlrs:

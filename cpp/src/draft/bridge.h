@@ -13,7 +13,7 @@ namespace anydraft {
 
 // One round of drafting, which a source and its bridge share.
 struct DraftRound {
-  DraftRound(const Pair& pair, const DraftRequest& request, DraftStats& stats,
+  DraftRound(const Pair& pair, Bridge bridge, const DraftRequest& request, DraftStats& stats,
              std::shared_ptr<DrafterCache> cache);
 
   RandomKey key(int32_t number) const;
@@ -30,6 +30,7 @@ struct DraftRound {
   int32_t keep_row(Expansion& expansion);
 
   const Pair& pair;
+  const Bridge bridge;  // the pair's, or one that kAuto has chosen
   const DraftRequest& request;
   DraftStats& stats;
   SamplingParams sampling;  // the drafter's

@@ -83,7 +83,7 @@ double CounterfactualAcceptance::shared_prob(const RowView& row, SamplingParams 
   if (sampling_.greedy()) params = sampling_;
   DraftRow shared;
   shared.logits = row;
-  shared.projection = &pair_.projection(false, pair_.target->size(), row.cols);
+  shared.projection = &pair_.projection(false, row.cols);
   prepare(shared, params);
   detail::Distribution distribution = detail::unread_row(shared);
   if (token >= distribution.size ||

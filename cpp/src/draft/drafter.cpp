@@ -152,16 +152,15 @@ std::unique_ptr<DraftSource> make_source(const Pair& pair, const DraftRequest& r
     case Bridge::kSlem:
       break;
   }
-  return std::make_unique<ModelSource>(pair, request, stats, policy);
+  return std::make_unique<ModelSource>(pair, pair.options.bridge, request, stats, policy);
 }
 
-const ProjectionView& Pair::projection(bool spelt, int64_t target_vocab,
-                                       int64_t draft_vocab) const {
-  std::unique_ptr<const Projection>& kept = (*projections)[{spelt, target_vocab, draft_vocab}];
+const ProjectionView& Pair::projection(bool spelt, int64_t draft_vocab) const {
+  std::unique_ptr<const Projection>& kept = projections[{spelt, draft_vocab}];
   if (!kept && spelt) {
-    kept = std::make_unique<Projection>(*token_trie, drafter->size(), target_vocab, draft_vocab);
+    kept = std::make_unique<Projection>(*token_trie, drafter->size(), target->size(), draft_vocab);
   } else if (!kept) {
-    kept = std::make_unique<Projection>(*map, target_vocab, draft_vocab);
+    kept = std::make_unique<Projection>(*map, target->size(), draft_vocab);
   }
   return kept->view();
 }
@@ -201,7 +200,7 @@ Drafter::Drafter(std::shared_ptr<const Vocabulary> target,
                  std::shared_ptr<const VocabularyMap> map,
                  std::shared_ptr<const DraftTokenTrie> token_trie)
     : pair_(new Pair{std::move(target), std::move(drafter), std::move(map), std::move(token_trie),
-                     std::move(options)}) {
+                     std::move(options), {}}) {
   Pair& pair = *pair_;
   const auto& random = pair.options.random_source;
   cpu_ = std::make_unique<CpuBackend>(random ? random : std::make_shared<RandomSource>());

@@ -18,15 +18,16 @@ TreeShape shape_for(const DrafterOptions& options, int64_t remaining) {
   return shape;
 }
 
-ModelSource::ModelSource(const Pair& pair, const DraftRequest& request, DraftStats& stats,
-                         DraftPolicy* policy, std::shared_ptr<DrafterCache> cache)
-    : round_(pair, request, stats, std::move(cache)),
+ModelSource::ModelSource(const Pair& pair, Bridge bridge, const DraftRequest& request,
+                         DraftStats& stats, DraftPolicy* policy,
+                         std::shared_ptr<DrafterCache> cache)
+    : round_(pair, bridge, request, stats, std::move(cache)),
       bridge_(make_bridge(round_)),
       policy_(policy) {}
 
 void ModelSource::start(const TokenIds& committed, int64_t remaining) {
   round_.draft = {};
-  round_.draft.bridge = round_.pair.options.bridge;
+  round_.draft.bridge = round_.bridge;
   round_.draws = 0;
   round_.confidence = 1;
   round_.position = static_cast<uint32_t>(committed.size());
@@ -49,21 +50,13 @@ std::optional<std::string> ModelSource::drafted_text() const {
   return bridge_->text_to(frontier_[0]);
 }
 
-// Logits past the table (padding) are nobody's tokens.
-RowView ModelSource::row_of(const RowsView& rows, int64_t index) const {
-  const Pair& pair = round_.pair;
-  RowView row = rows.at(index);
-  row.cols = std::min<int64_t>(row.cols, (pair.across() ? pair.drafter : pair.target)->size());
-  return row;
-}
-
 void ModelSource::plan(const RowsView& rows, int64_t first, std::vector<DrawTask>& tasks) {
   const DraftTree& tree = round_.tree;
   const int32_t left = tree.most_nodes() - (tree.size() - 1);
   int32_t draws = round_.draws;
   for (size_t i = 0; i < frontier_.size(); ++i) {
     const int32_t node = frontier_[i], width = width_of(node, left);
-    const RowView row = row_of(rows, first + static_cast<int64_t>(i));
+    const RowView row = round_.pair.drafter_row(rows, first + static_cast<int64_t>(i));
     DrawTask task = bridge_->task(node, width, row, draws + 1);
     task.columns = rows.cols;
     task.inside = round_.chain ? tree.levels_below(node) - 1 : 0;
@@ -84,12 +77,11 @@ void ModelSource::take(const RowsView& rows, int64_t first, RowBackend& backend)
   }
   round_.backend = &backend;
   round_.draft.backend = &backend;
-  const bool nothing = says_nothing(rows, first);  // there is no certainty to look at then
-  const DraftPolicy::Step step =
-      nothing ? DraftPolicy::Step{true, false} : this->step(row_of(rows, first));
-  const bool mute = nothing || !step.draw;
-  for (size_t i = 0; i < frontier_.size() && !mute; ++i) {
-    const RowView row = row_of(rows, first + static_cast<int64_t>(i));
+  // Where a row says nothing there is no certainty to look at.
+  const DraftPolicy::Step step = says_nothing(rows, first) ? DraftPolicy::Step{false, false}
+                                                           : this->step(round_.pair.drafter_row(rows, first));
+  for (size_t i = 0; i < frontier_.size() && step.draw; ++i) {
+    const RowView row = round_.pair.drafter_row(rows, first + static_cast<int64_t>(i));
     drawn.push_back(draw_next(frontier_[i], row, draws, left));
   }
   ++round_.stats.draft_calls;
@@ -99,7 +91,7 @@ void ModelSource::take(const RowsView& rows, int64_t first, RowBackend& backend)
     const auto children = static_cast<int32_t>(drawn[i].children.size());
     add(expanded[i], std::move(drawn[i]));
     // Inside a drafter token the same row says what follows.
-    const RowView row = row_of(rows, first + static_cast<int64_t>(i));
+    const RowView row = round_.pair.drafter_row(rows, first + static_cast<int64_t>(i));
     for (int32_t node = tree.size() - children; node < tree.size(); ++node) {
       if (round_.feeder.token(node) >= 0 || !tree.may_grow(node)) continue;
       add(node, draw_next(node, row, draws, left));
@@ -108,7 +100,7 @@ void ModelSource::take(const RowsView& rows, int64_t first, RowBackend& backend)
   round_.draws = draws;
   frontier_.clear();
   if (step.draw) ends_.push_back(tree.size() - 1);
-  if (!mute && step.go_on) frontier_ = bridge_->next_frontier();
+  if (step.go_on) frontier_ = bridge_->next_frontier();
   if (frontier_.empty()) bridge_->finish();
 }
 
@@ -116,7 +108,7 @@ void ModelSource::take(const RowsView& rows, int64_t first, RowBackend& backend)
 // padding drafts no further. Rows without padding are an error then, as ever.
 bool ModelSource::says_nothing(const RowsView& rows, int64_t first) const {
   for (size_t i = 0; i < frontier_.size(); ++i) {
-    const RowView row = row_of(rows, first + static_cast<int64_t>(i));
+    const RowView row = round_.pair.drafter_row(rows, first + static_cast<int64_t>(i));
     if (row.cols < rows.cols && !round_.backend->has_mass(row)) return true;
   }
   return false;

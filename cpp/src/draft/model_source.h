@@ -12,7 +12,8 @@ namespace anydraft {
 
 class ModelSource : public DraftSource {
  public:
-  ModelSource(const Pair& pair, const DraftRequest& request, DraftStats& stats, DraftPolicy* policy,
+  ModelSource(const Pair& pair, Bridge bridge, const DraftRequest& request, DraftStats& stats,
+              DraftPolicy* policy,
               std::shared_ptr<DrafterCache> cache = std::make_shared<DrafterCache>());
 
   void start(const TokenIds& committed, int64_t remaining) override;
@@ -27,7 +28,6 @@ class ModelSource : public DraftSource {
   std::optional<std::string> drafted_text() const;
 
  private:
-  RowView row_of(const RowsView& rows, int64_t index) const;
   int32_t width_of(int32_t node, int32_t left) const;
   Expansion draw_next(int32_t node, const RowView& row, int32_t& draws, int32_t& left);
   void add(int32_t node, Expansion expansion);
@@ -38,7 +38,7 @@ class ModelSource : public DraftSource {
   std::unique_ptr<DraftBridge> bridge_;
   DraftPolicy* policy_;
   std::vector<int32_t> frontier_;  // nodes that wait for their children
-  std::vector<int32_t> ends_;      // of a chain: the last node of each row that was drawn from
+  std::vector<int32_t> ends_;      // of a chain: the last node when each row had been drawn from
 };
 
 }  // namespace anydraft

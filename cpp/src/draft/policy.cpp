@@ -23,24 +23,17 @@ constexpr double kPriorWeight = 3, kPriorAcceptance = 0.7;
 constexpr double kReadingCost = 0.1;  // of a prompt's token, in the drafter's calls: CPUs
 constexpr int64_t kUsualText = 256;   // few texts go on to the most they may
 
-template <size_t kCount>
-size_t grade_of(const Prior (&priors)[kCount], double value) {
-  size_t grade = 0;
-  while (grade + 1 < kCount && priors[grade + 1].from <= value) ++grade;
-  return grade;
-}
-
 }  // namespace
 
 DraftPolicy::DraftPolicy(const DrafterOptions& options)
     : costs_(options.row_costs),
       draft_cost_(info_of(options.bridge).model ? options.draft_cost : 0),
       longest_(options.draft_length),
-      all_{kPriorWeight * kPriorAcceptance, kPriorWeight},
+      all_{0, kPriorWeight * kPriorAcceptance, kPriorWeight},
       tokens_(kPriorCost * kPriorSpeed),
       cost_(kPriorCost) {
   for (const Prior& prior : info_of(options.bridge).model ? kCertainties : kAgreements) {
-    grades_.push_back({kPriorWeight * prior.acceptance, kPriorWeight});
+    grades_.push_back({prior.from, kPriorWeight * prior.acceptance, kPriorWeight});
   }
 }
 
@@ -53,7 +46,8 @@ bool DraftPolicy::begin(int64_t context, int64_t remaining, int64_t together) {
   }
   reach_ = 1;
   drawn_.clear();
-  drafting_ = !resting_ && pays_to_read(remaining);
+  const bool rests = draft_cost_ > 0 && balance_ < 0;
+  drafting_ = !rests && pays_to_read(remaining);
   return drafting_;
 }
 
@@ -108,15 +102,9 @@ double DraftPolicy::gain_beyond(double reach, int64_t rows) const {
   return best;
 }
 
-DraftPolicy::Step DraftPolicy::step(double certainty) {
-  return step_at_grade(grade_of(kCertainties, certainty));
-}
-
-DraftPolicy::Step DraftPolicy::step_agreed(int64_t agreed) {
-  return step_at_grade(grade_of(kAgreements, static_cast<double>(agreed)));
-}
-
-DraftPolicy::Step DraftPolicy::step_at_grade(size_t grade) {
+DraftPolicy::Step DraftPolicy::step(double sign) {
+  size_t grade = 0;
+  while (grade + 1 < grades_.size() && grades_[grade + 1].from <= sign) ++grade;
   const auto rows = static_cast<int64_t>(drawn_.size()) + 1;
   const double reach = reach_ * grades_[grade].acceptance();
   const double beyond = gain_beyond(reach, rows + 1);
@@ -156,7 +144,6 @@ void DraftPolicy::settle(int64_t tokens, int64_t rows, int64_t draft_calls) {
     balance_ += came - cost;
   }
   balance_ = std::min(balance_, kMostBalance);
-  resting_ = draft_cost_ > 0 && balance_ < 0;
 }
 
 int64_t DraftPolicy::usual_length() const {

@@ -13,9 +13,6 @@ namespace anydraft {
 // Of a round, in target calls on one row a request. A drafted token costs the target's call a
 // little: real models whose weights are read once for all of them measure 0.01 to 0.07.
 constexpr double kTokenCost = 0.05;
-inline double round_cost(double draft_cost, double draft_calls, int64_t drafted) {
-  return 1 + draft_cost * draft_calls + kTokenCost * static_cast<double>(drafted);
-}
 
 // A draft goes on while the tokens it is expected to add are worth more than their cost, at the
 // speed the request has. How likely a token is kept is known by grades: of the drafter's certainty
@@ -40,8 +37,9 @@ class DraftPolicy {
   // A round begins behind `context` tokens, of at most `remaining`, in a call that serves
   // `together` requests; may be called again before it is settled. False: it drafts nothing.
   bool begin(int64_t context, int64_t remaining, int64_t together);
-  Step step(double certainty);       // the next row of a chain, and its largest probability
-  Step step_agreed(int64_t agreed);  // the next token looked up, behind so many that agree
+  // The next row of a chain, and its largest probability; or the next token that is looked up, and
+  // how many before it agree.
+  Step step(double sign);
   // Of the round's steps that drew, the first `kept` were kept.
   void judge(int64_t kept);
   // The round: tokens that came, rows of the target's call, calls of the drafter.
@@ -51,11 +49,11 @@ class DraftPolicy {
 
  private:
   struct Grade {
+    double from;  // of the sign
     double kept, judged;
     double acceptance() const { return kept / judged; }
     void judge(bool was_kept);
   };
-  Step step_at_grade(size_t grade);
   double speed() const;
   double call_cost(int64_t rows) const;
   double target_cost(int64_t rows) const;
@@ -72,7 +70,7 @@ class DraftPolicy {
   int64_t together_ = 1;
   double balance_ = 0;  // tokens less costs of drafts, and what may be lost
   double length_ = 4;   // of recent drafts
-  bool resting_ = false, credited_ = false, drafting_ = false;
+  bool credited_ = false, drafting_ = false;
   int64_t untold_ = 0;  // tokens that came since the last draft
   int64_t unread_ = 0;  // of the prompt, where nothing was drafted yet
   double reach_ = 1;    // of the round: probability that all drawn so far are kept

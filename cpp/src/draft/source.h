@@ -3,7 +3,7 @@
 
 #include <map>
 #include <memory>
-#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "anydraft/drafter.h"
@@ -19,16 +19,20 @@ struct Pair {
   std::shared_ptr<const VocabularyMap> map;          // bridges across vocabularies
   std::shared_ptr<const DraftTokenTrie> token_trie;  // SLRS
   DrafterOptions options;
-  // Keyed by projection()'s arguments; shared by all copies of this pair.
-  using Projections =
-      std::map<std::tuple<bool, int64_t, int64_t>, std::unique_ptr<const Projection>>;
-  std::shared_ptr<Projections> projections = std::make_shared<Projections>();
+  // Keyed by projection()'s arguments.
+  mutable std::map<std::pair<bool, int64_t>, std::unique_ptr<const Projection>> projections;
 
   // How drafter rows of `draft_vocab` columns are read by target ids; kept once made. `spelt`: as
   // string-level rejection sampling does.
-  const ProjectionView& projection(bool spelt, int64_t target_vocab, int64_t draft_vocab) const;
+  const ProjectionView& projection(bool spelt, int64_t draft_vocab) const;
 
   bool across() const { return info_of(options.bridge).across; }
+  // Logits past the table (padding) are nobody's tokens.
+  RowView drafter_row(const RowsView& rows, int64_t index) const {
+    RowView row = rows.at(index);
+    row.cols = std::min<int64_t>(row.cols, (across() ? drafter : target)->size());
+    return row;
+  }
   // Of drafts that are drawn.
   Verifier verifier() const { return options.verifier.value_or(Verifier::kTraversal); }
   // Equal siblings are one node with several paths.

@@ -53,7 +53,7 @@ void TextSource::start(const TokenIds& committed, int64_t remaining) {
   for (int32_t token : found.tokens) {
     // A prompt may hold ids that the target has no logits for, which it cannot say either.
     if (token < 0 || token >= target_width_) break;
-    if (policy_ && !policy_->step_agreed(found.agreed++).draw) break;
+    if (policy_ && !policy_->step(static_cast<double>(found.agreed++)).draw) break;
     node = draft_.tree.add(node, token);
   }
 }
