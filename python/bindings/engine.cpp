@@ -236,8 +236,11 @@ void bind_engine_class(py::module_& module) {
           [](Engine& engine, TokenIds prompt, SamplingParams sampling,
              std::optional<SamplingParams> draft_sampling, int32_t max_tokens, TokenIds stop,
              uint32_t random_stream, const LogitChanges& changes, int32_t logprobs) {
-            return engine.add({std::move(prompt), sampling, draft_sampling, max_tokens,
-                               std::move(stop), random_stream, changes, logprobs});
+            return engine.add({{sampling, draft_sampling, std::move(stop), random_stream},
+                               std::move(prompt),
+                               max_tokens,
+                               changes,
+                               logprobs});
           },
           py::arg("prompt"), py::kw_only(), py::arg("sampling"),
           py::arg("draft_sampling") = py::none(), py::arg("max_tokens") = 256,

@@ -90,8 +90,8 @@ MUTATIONS = (
     Mutation(
         "settled with another path",
         STATE,
-        "drafter_.settle(id_, committed_, path);",
-        "drafter_.settle(id_, committed_, {});",
+        "drafter_.settle(id_, committed_, path, &rows_);",
+        "drafter_.settle(id_, committed_, {}, nullptr);",
         ("tests/python/test_session.py", INVARIANCE, BATCHED),
     ),
     Mutation(
@@ -119,8 +119,8 @@ MUTATIONS = (
     Mutation(
         "penalties see the text without the draft's path",
         STATE,
-        "output_at(tree, node)",
-        "output_at(tree, 0)",
+        "tree.path_to(node)) text",
+        "tree.path_to(0)) text",
         (PENALTIES,),
     ),
     Mutation(
@@ -133,8 +133,8 @@ MUTATIONS = (
     Mutation(
         "min_tokens is one short",
         "cpp/src/engine/logit_changes.cpp",
-        "static_cast<int64_t>(output.size()) < changes.min_tokens",
-        "static_cast<int64_t>(output.size()) + 1 < changes.min_tokens",
+        "static_cast<int64_t>(text.size() - prompt) < changes.min_tokens",
+        "static_cast<int64_t>(text.size() - prompt) + 1 < changes.min_tokens",
         (PENALTIES,),
     ),
     Mutation(

@@ -193,12 +193,10 @@ class Drafter {
   // What reads rows there; as feed() throws.
   RowBackend& rows_on(const Device& device);
 
-  // The target's rows of a draft, from `first` on, once `context` holds what came of it: the kept
-  // nodes `path` and one token more, or less where the text ended. Bridge kAuto learns from them.
-  void learn(int64_t id, const RowsView& rows, int64_t first, const TokenIds& context,
-             const std::vector<int32_t>& path);
-  // Which nodes of the draft were kept; `context` has one token more. Not needed before propose().
-  void settle(int64_t id, const TokenIds& context, const std::vector<int32_t>& path);
+  // Which nodes of the draft were kept; `context` has one token more. Not needed before propose(),
+  // but bridge kAuto learns from the target's rows of the draft.
+  void settle(int64_t id, const TokenIds& context, const std::vector<int32_t>& path,
+              const RowsView* target = nullptr);
 
  private:
   struct State;

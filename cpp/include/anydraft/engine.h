@@ -50,13 +50,10 @@ struct LogitChanges {
   void validate() const;  // throws Error(kValue)
 };
 
-struct Request {
+// `stop`: these ids are emitted. `seeded` is the engine's to say.
+struct Request : DraftRequest {
   TokenIds prompt;  // target ids, at least one
-  SamplingParams sampling;
-  std::optional<SamplingParams> draft_sampling;  // default: as sampling; greedy for SLEM
   int32_t max_tokens = 256;
-  TokenIds stop;               // ids that end the request; they are emitted
-  uint32_t random_stream = 0;  // the request number in the keys of its uniforms
   LogitChanges changes;
   int32_t logprobs = -1;  // of emitted tokens, and of so many likeliest ones; -1: none
 };

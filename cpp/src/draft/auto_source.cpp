@@ -66,17 +66,21 @@ void AutoSource::take(const RowsView& rows, int64_t first, RowBackend& backend) 
   if (backend.has_mass(row)) drawn_.push_back({std::move(*text), row});
 }
 
-void AutoSource::learn(const RowsView& target, int64_t first, const TokenIds& committed,
-                       const std::vector<int32_t>& path) {
-  if (drawn_.empty()) return;
+void AutoSource::settle(const TokenIds& committed, const std::vector<int32_t>& path,
+                        const RowsView* target) {
+  now().source->settle(committed, path, target);
+  if (target && !drawn_.empty()) learn(committed, path, *target);
+}
+
+void AutoSource::learn(const TokenIds& committed, const std::vector<int32_t>& path,
+                       const RowsView& target) {
   now().calls = kForget * now().calls + static_cast<double>(stats_.draft_calls - calls_before_);
   now().planned = kForget * now().planned + static_cast<double>(std::max<int64_t>(length_, 1));
   const TokenIds came(committed.begin() + static_cast<int64_t>(committed_before_), committed.end());
   std::vector<double> target_probs;
   for (size_t i = 0; i < came.size(); ++i) {
     const int64_t node = i == 0 ? 0 : path[i - 1];
-    const detail::Distribution distribution =
-        make_distribution(target, first + node, request_.sampling);
+    const detail::Distribution distribution = make_distribution(target, node, request_.sampling);
     target_probs.push_back(came[i] < distribution.size ? detail::mass(distribution, came[i]) : 0);
   }
   acceptance_.add(came, target_probs, drawn_);
@@ -88,8 +92,8 @@ double AutoSource::worth(const Candidate& candidate) const {
   // Until it has drafted, a bridge is taken to call the drafter as the one that drafts does.
   const Candidate& known = candidate.planned > 0 ? candidate : now();
   const double calls = known.asked_share() * static_cast<double>(length_);
-  const double cost = 1 + pair_.options.draft_cost * calls +
-                      kTokenCost * static_cast<double>(length_);
+  const double cost =
+      1 + pair_.options.draft_cost * calls + kTokenCost * static_cast<double>(length_);
   return (1 + acceptance_.accepted(candidate.bridge, length_)) / cost;
 }
 

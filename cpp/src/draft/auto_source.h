@@ -23,11 +23,8 @@ class AutoSource : public DraftSource {
   bool wants_model() const override { return now().source->wants_model(); }
   Feed feed() const override { return now().source->feed(); }
   void take(const RowsView& rows, int64_t first, RowBackend& backend) override;
-  void learn(const RowsView& target, int64_t first, const TokenIds& committed,
-             const std::vector<int32_t>& path) override;
-  void settle(const TokenIds& committed, const std::vector<int32_t>& path) override {
-    now().source->settle(committed, path);
-  }
+  void settle(const TokenIds& committed, const std::vector<int32_t>& path,
+              const RowsView* target) override;
   void failed() override { now().source->failed(); }
   const Draft& draft() const override { return now().source->draft(); }
 
@@ -41,6 +38,7 @@ class AutoSource : public DraftSource {
   Candidate& now() { return candidates_[now_]; }
   const Candidate& now() const { return candidates_[now_]; }
   void choose(int64_t remaining);
+  void learn(const TokenIds& committed, const std::vector<int32_t>& path, const RowsView& target);
   double worth(const Candidate& candidate) const;
   void report();
 

@@ -199,8 +199,12 @@ Drafter::Drafter(std::shared_ptr<const Vocabulary> target,
                  std::shared_ptr<const Vocabulary> drafter, DrafterOptions options,
                  std::shared_ptr<const VocabularyMap> map,
                  std::shared_ptr<const DraftTokenTrie> token_trie)
-    : pair_(new Pair{std::move(target), std::move(drafter), std::move(map), std::move(token_trie),
-                     std::move(options), {}}) {
+    : pair_(new Pair{std::move(target),
+                     std::move(drafter),
+                     std::move(map),
+                     std::move(token_trie),
+                     std::move(options),
+                     {}}) {
   Pair& pair = *pair_;
   const auto& random = pair.options.random_source;
   cpu_ = std::make_unique<CpuBackend>(random ? random : std::make_shared<RandomSource>());
@@ -364,16 +368,12 @@ std::exception_ptr Drafter::error(int64_t id) const { return state(id).error; }
 void Drafter::retry(int64_t id) { state(id).error = nullptr; }
 const DraftStats& Drafter::stats(int64_t id) const { return state(id).stats; }
 
-void Drafter::learn(int64_t id, const RowsView& rows, int64_t first, const TokenIds& context,
-                    const std::vector<int32_t>& path) {
-  state(id).source->learn(rows, first, context, path);
-}
-
-void Drafter::settle(int64_t id, const TokenIds& context, const std::vector<int32_t>& path) {
+void Drafter::settle(int64_t id, const TokenIds& context, const std::vector<int32_t>& path,
+                     const RowsView* target) {
   State& request = state(id);
   if (request.settled) return;
   request.settled = true;
-  request.source->settle(context, path);
+  request.source->settle(context, path, target);
   if (!request.policy) return;
   request.policy->settle(static_cast<int64_t>(path.size()) + 1, request.source->draft().tree.size(),
                          request.stats.draft_calls - request.calls_before);

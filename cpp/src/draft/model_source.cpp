@@ -78,8 +78,9 @@ void ModelSource::take(const RowsView& rows, int64_t first, RowBackend& backend)
   round_.backend = &backend;
   round_.draft.backend = &backend;
   // Where a row says nothing there is no certainty to look at.
-  const DraftPolicy::Step step = says_nothing(rows, first) ? DraftPolicy::Step{false, false}
-                                                           : this->step(round_.pair.drafter_row(rows, first));
+  const DraftPolicy::Step step = says_nothing(rows, first)
+                                     ? DraftPolicy::Step{false, false}
+                                     : this->step(round_.pair.drafter_row(rows, first));
   for (size_t i = 0; i < frontier_.size() && step.draw; ++i) {
     const RowView row = round_.pair.drafter_row(rows, first + static_cast<int64_t>(i));
     drawn.push_back(draw_next(frontier_[i], row, draws, left));
@@ -154,7 +155,8 @@ DraftPolicy::Step ModelSource::step(const RowView& row) {
   return step;
 }
 
-void ModelSource::settle(const TokenIds& committed, const std::vector<int32_t>& path) {
+void ModelSource::settle(const TokenIds& committed, const std::vector<int32_t>& path,
+                         const RowsView*) {
   const std::vector<int32_t> taken = bridge_->taken_path(committed, path);
   const auto kept = static_cast<int32_t>(taken.size());
   round_.feeder.settle(taken);

@@ -21,7 +21,8 @@ class ModelSource : public DraftSource {
   Feed feed() const override { return round_.feeder.feed(round_.tree, frontier_); }
   void plan(const RowsView& rows, int64_t first, std::vector<DrawTask>& tasks) override;
   void take(const RowsView& rows, int64_t first, RowBackend& backend) override;
-  void settle(const TokenIds& committed, const std::vector<int32_t>& path) override;
+  void settle(const TokenIds& committed, const std::vector<int32_t>& path,
+              const RowsView* target) override;
   void failed() override { round_.feeder.failed(); }
   const Draft& draft() const override { return round_.draft; }
   // The text drafted so far, behind which the next row is; none where the tree has branches.

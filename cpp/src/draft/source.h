@@ -54,9 +54,8 @@ class DraftSource {
   // The rows of the last feed(), from `first` on. Where reading a row throws, the same rows may be
   // taken again; where an encoder throws, the draft ends with what it has.
   virtual void take(const RowsView&, int64_t, RowBackend&) {}
-  // Drafter::learn and Drafter::settle.
-  virtual void learn(const RowsView&, int64_t, const TokenIds&, const std::vector<int32_t>&) {}
-  virtual void settle(const TokenIds&, const std::vector<int32_t>&) {}
+  // Drafter::settle.
+  virtual void settle(const TokenIds&, const std::vector<int32_t>&, const RowsView*) {}
   virtual void failed() {}  // a feed may have been carried out in part
 
   virtual const Draft& draft() const = 0;

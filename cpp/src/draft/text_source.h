@@ -11,12 +11,9 @@ class TextSource : public DraftSource {
   TextSource(const Pair& pair, DraftPolicy* policy)
       : pair_(pair), policy_(policy), target_width_(pair.target->size()) {}
   void start(const TokenIds& committed, int64_t remaining) override;
-  void settle(const TokenIds&, const std::vector<int32_t>& path) override {
+  void settle(const TokenIds&, const std::vector<int32_t>& path, const RowsView* target) override {
     if (policy_) policy_->judge(static_cast<int64_t>(path.size()));
-  }
-  void learn(const RowsView& target, int64_t, const TokenIds&,
-             const std::vector<int32_t>&) override {
-    target_width_ = std::max<int64_t>(target.cols, pair_.target->size());
+    if (target) target_width_ = std::max<int64_t>(target->cols, pair_.target->size());
   }
   const Draft& draft() const override { return draft_; }
 

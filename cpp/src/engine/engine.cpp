@@ -53,15 +53,15 @@ int64_t Engine::add(Request request) {
                            " tokens (the target's context), got " +
                            std::to_string(request.prompt.size()));
   }
-  const bool seeded = request.sampling.seed.has_value();
-  if (!seeded) {
+  request.seeded = request.sampling.seed.has_value();
+  if (!request.seeded) {
     std::random_device random;
     request.sampling.seed = uint64_t{random()} << 32 | random();
   }
   static std::atomic<int64_t> ids{0};
   const int64_t id = ids.fetch_add(2);  // the odd numbers are the drafter's caches
   requests_.emplace(id, std::make_unique<RequestState>(drafter_, options_, drafter_request(id),
-                                                       std::move(request), seeded));
+                                                       std::move(request)));
   return id;
 }
 

@@ -60,48 +60,42 @@ float& at(const ChangedRow& row, int32_t id, const char* of) {
                  " (the target's logits) in " + of + ", got " + std::to_string(id));
 }
 
-void penalise(const LogitChanges& changes, const TokenIds& prompt, const TokenIds& output,
+void penalise(const LogitChanges& changes, const TokenIds& text, size_t prompt,
               const ChangedRow& row) {
   const auto known = [&](int32_t id) { return id < row.cols; };  // a prompt may hold others
   if (changes.repetition_penalty != 1) {
     const auto by = static_cast<float>(changes.repetition_penalty);
-    std::set<int32_t> seen(prompt.begin(), prompt.end());
-    seen.insert(output.begin(), output.end());
-    for (int32_t id : seen) {
+    for (int32_t id : std::set<int32_t>(text.begin(), text.end())) {
       if (known(id))
         row.logits[id] = row.logits[id] > 0 ? row.logits[id] / by : row.logits[id] * by;
     }
   }
   if (changes.frequency_penalty == 0 && changes.presence_penalty == 0) return;
   std::map<int32_t, int32_t> counts;
-  for (int32_t id : output) ++counts[id];
+  for (size_t i = prompt; i < text.size(); ++i) ++counts[text[i]];
   for (const auto& [id, count] : counts) {
     const double off = changes.frequency_penalty * count + changes.presence_penalty;
     if (known(id)) row.logits[id] -= static_cast<float>(off);
   }
 }
 
-bool ends_with(const TokenIds& prompt, const TokenIds& output, const TokenIds& word) {
-  const size_t before = word.size() - 1, text = prompt.size() + output.size();
-  if (before > text) return false;
-  for (size_t i = 0; i < before; ++i) {
-    const size_t place = text - before + i;
-    const int32_t token = place < prompt.size() ? prompt[place] : output[place - prompt.size()];
-    if (token != word[i]) return false;
-  }
-  return true;
+// Whether all of a word but its last token ends the text.
+bool ends_with(const TokenIds& text, const TokenIds& word) {
+  const auto before = static_cast<int64_t>(word.size()) - 1;
+  return before <= static_cast<int64_t>(text.size()) &&
+         std::equal(word.begin(), word.end() - 1, text.end() - before);
 }
 
 }  // namespace
 
-void change_logits(const LogitChanges& changes, const TokenIds& prompt, const TokenIds& output,
+void change_logits(const LogitChanges& changes, const TokenIds& text, size_t prompt,
                    const TokenIds& stop, ChangedRow row) {
   for (const auto& [id, bias] : changes.logit_bias) at(row, id, "logit_bias") += bias;
-  penalise(changes, prompt, output, row);
+  penalise(changes, text, prompt, row);
   for (const TokenIds& word : changes.bad_words) {
-    if (ends_with(prompt, output, word)) at(row, word.back(), "bad_words") = -INFINITY;
+    if (ends_with(text, word)) at(row, word.back(), "bad_words") = -INFINITY;
   }
-  if (static_cast<int64_t>(output.size()) < changes.min_tokens) {
+  if (static_cast<int64_t>(text.size() - prompt) < changes.min_tokens) {
     for (int32_t id : stop) {
       if (id < row.cols) row.logits[id] = -INFINITY;
     }

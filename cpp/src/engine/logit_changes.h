@@ -13,9 +13,9 @@ struct ChangedRow {
   int64_t cols;
 };
 
-// `prompt` and `output` stand before the row; `stop` are the ids that min_tokens rules out. Throws
-// Error(kValue) for an id that the row has no logit for.
-void change_logits(const LogitChanges& changes, const TokenIds& prompt, const TokenIds& output,
+// `text` stands before the row, its first `prompt` tokens are the prompt; `stop` are the ids that
+// min_tokens rules out. Throws Error(kValue) for an id that the row has no logit for.
+void change_logits(const LogitChanges& changes, const TokenIds& text, size_t prompt,
                    const TokenIds& stop, ChangedRow row);
 
 // Log-probabilities of `token` and the `count` likeliest tokens. A greedy distribution says nothing

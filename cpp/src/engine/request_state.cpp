@@ -10,14 +10,13 @@
 namespace anydraft {
 
 Engine::RequestState::RequestState(Drafter& drafter, const EngineOptions& options, int64_t id,
-                                   Request request, bool seeded)
+                                   Request request)
     : drafter_(drafter),
       options_(options),
       id_(id),
       request_(std::move(request)),
       committed_(request_.prompt) {
-  drafter_.add(id_, {request_.sampling, request_.draft_sampling, request_.stop,
-                     request_.random_stream, seeded});
+  drafter_.add(id_, request_);
   finish_if_full();
 }
 
@@ -55,23 +54,19 @@ Feed Engine::RequestState::target_feed() const {
   return feed;
 }
 
-TokenIds Engine::RequestState::output_at(const DraftTree& tree, int32_t node) const {
-  TokenIds output(committed_.begin() + static_cast<int64_t>(request_.prompt.size()),
-                  committed_.end());
-  for (int32_t at : tree.path_to(node)) output.push_back(tree.tokens[at]);
-  return output;
-}
-
 // The rows of the tree as the request's options change them.
 RowsView Engine::RequestState::changed(const RowsView& rows, const DraftTree& tree) {
   if (!request_.changes.any()) return rows;
   changed_.resize(rows.rows * rows.cols);
+  TokenIds text = committed_;
   for (int32_t node = 0; node < tree.size(); ++node) {
+    text.resize(committed_.size());
+    for (int32_t at : tree.path_to(node)) text.push_back(tree.tokens[at]);
     float* logits = changed_.data() + node * rows.cols;
     for (int64_t i = 0; i < rows.cols; ++i) {
       logits[i] = detail::load(rows.row(node), rows.dtype, i);
     }
-    detail::change_logits(request_.changes, request_.prompt, output_at(tree, node), request_.stop,
+    detail::change_logits(request_.changes, text, request_.prompt.size(), request_.stop,
                           {logits, rows.cols});
   }
   return {changed_.data(), DType::kFloat32, rows.rows, rows.cols, rows.cols, rows.named_from};
@@ -149,12 +144,11 @@ void Engine::RequestState::commit() {
   logprobs.insert(logprobs.end(), told.begin(), told.end());
   emit(tokens);
   prepared_ = false;
-  const auto& stop = request_.stop;
-  if (std::find(stop.begin(), stop.end(), tokens.back()) != stop.end()) finish = Finish::kStop;
+  if (request_.stops(tokens.back())) finish = Finish::kStop;
   finish_if_full();
-  const std::vector<int32_t>& path = judgement_.result.accepted;
-  if (finish == Finish::kNot) drafter_.settle(id_, committed_, path);
-  drafter_.learn(id_, rows_, 0, committed_, path);
+  std::vector<int32_t> path = judgement_.result.accepted;
+  path.resize(tokens.size() - 1);  // where the text ended on it
+  drafter_.settle(id_, committed_, path, &rows_);
 }
 
 void Engine::RequestState::emit(const TokenIds& tokens) {

@@ -15,8 +15,7 @@ namespace anydraft {
 class Engine::RequestState {
  public:
   // Keeps references. `id`: the drafter's.
-  RequestState(Drafter& drafter, const EngineOptions& options, int64_t id, Request request,
-               bool seeded);
+  RequestState(Drafter& drafter, const EngineOptions& options, int64_t id, Request request);
 
   // Starts the next round where one is due, of a call that serves `together` requests; may throw
   // what an encoder throws, and be called again.
@@ -42,8 +41,6 @@ class Engine::RequestState {
  private:
   void finish_if_full();
   int64_t remaining() const;
-  // What is emitted at `node` of the tree: the output so far and the path to it.
-  TokenIds output_at(const DraftTree& tree, int32_t node) const;
   RowsView changed(const RowsView& rows, const DraftTree& tree);
   void ask(const RowsView& rows, int64_t first, const RowBackend& backend);
   TokenIds kept_tokens() const;
