@@ -38,10 +38,10 @@ const CounterfactualAcceptance::Row* row_at(const std::vector<CounterfactualAcce
 CounterfactualAcceptance::CounterfactualAcceptance(const Pair& pair, const DraftRequest& request,
                                                    int64_t longest)
     : pair_(pair), sampling_(request.draft_sampling.value_or(request.sampling)) {
-  for (int bridge = 0; bridge < kBridges; ++bridge) {
-    known_[bridge] = {std::vector<double>(longest + 1), kPriorTokens,
-                      kPriorTokens * kPriorAcceptance};
-    average(bridge);
+  for (Bridge bridge : {Bridge::kTli, Bridge::kSlrs, Bridge::kSlem}) {
+    Estimate& estimate = estimates_[bridge] = {
+        {}, std::vector<double>(longest + 1), kPriorTokens, kPriorTokens * kPriorAcceptance};
+    average(estimate);
   }
 }
 
@@ -51,21 +51,27 @@ void CounterfactualAcceptance::add(const TokenIds& came, const std::vector<doubl
   std::vector<size_t> starts{0};
   for (int32_t token : came) starts.push_back((text += pair_.target->token_bytes(token)).size());
   for (size_t i = 0; i < came.size(); ++i) {
-    Place& place = recent_.emplace_back();
-    if (recent_.size() > kRecent) recent_.pop_front();
-    const Row* row = row_at(rows, text, starts[i]);
-    if (!row) continue;
-    const SamplingParams params = readable(row->logits);
-    place[kTli] = {{ratio_of(shared_prob(row->logits, params, came[i]), target_probs[i]), 1}};
-    place[kSlrs] = spelt_steps(row->logits, params, came, target_probs, i);
-    place[kSlem] = likely_steps(text, starts[i + 1], came, i, *row, rows);
-    for (int bridge = 0; bridge < kBridges; ++bridge) {
-      if (place[bridge].empty()) continue;
-      known_[bridge].first += std::min(place[bridge][0].ratio, 1.0);
-      ++known_[bridge].asked;
+    Steps shared, spelt, likely;
+    if (const Row* row = row_at(rows, text, starts[i])) {
+      const SamplingParams params = readable(row->logits);
+      shared = {{ratio_of(shared_prob(row->logits, params, came[i]), target_probs[i]), 1}};
+      spelt = spelt_steps(row->logits, params, came, target_probs, i);
+      likely = likely_steps(text, starts[i + 1], came, i, *row, rows);
     }
+    estimates_[Bridge::kTli].add(std::move(shared));
+    estimates_[Bridge::kSlrs].add(std::move(spelt));
+    estimates_[Bridge::kSlem].add(std::move(likely));
   }
-  for (int bridge = 0; bridge < kBridges; ++bridge) average(bridge);
+  for (auto& [bridge, estimate] : estimates_) average(estimate);
+}
+
+void CounterfactualAcceptance::Estimate::add(Steps steps) {
+  if (!steps.empty()) {
+    first += std::min(steps[0].ratio, 1.0);
+    ++asked;
+  }
+  recent.push_back(std::move(steps));
+  if (recent.size() > kRecent) recent.pop_front();
 }
 
 // An estimate is made of any row that a greedy bridge takes, however large its logits are.
@@ -169,14 +175,14 @@ CounterfactualAcceptance::Steps CounterfactualAcceptance::likely_steps(
 }
 
 // Drafts count that would have begun where the drafter's row is known, and the prior's.
-void CounterfactualAcceptance::average(int bridge) {
-  std::vector<double>& mean = known_[bridge].mean;
+void CounterfactualAcceptance::average(Estimate& estimate) const {
+  std::vector<double>& mean = estimate.mean;
   double drafts = kPriorTokens, power = kPriorTokens;
   mean[0] = 0;
   for (size_t n = 1; n < mean.size(); ++n) mean[n] = power *= kPriorAcceptance;
-  for (size_t first = 0; first < recent_.size(); ++first) {
-    if (recent_[first][bridge].empty()) continue;
-    follow(bridge, first, {}, mean);
+  for (size_t first = 0; first < estimate.recent.size(); ++first) {
+    if (estimate.recent[first].empty()) continue;
+    follow(estimate, first, {}, mean);
     ++drafts;
   }
   for (double& tokens : mean) tokens /= drafts;
@@ -185,13 +191,13 @@ void CounterfactualAcceptance::average(int bridge) {
 
 // Adds, by its number, how likely each token is kept of a draft that has come to token `at`. What
 // is not known is kept as often as all are.
-void CounterfactualAcceptance::follow(int bridge, size_t at, Reach reach,
+void CounterfactualAcceptance::follow(const Estimate& estimate, size_t at, Reach reach,
                                       std::vector<double>& kept) const {
   const bool joint = traits_of(pair_.verifier()).has(kJoint);
-  const Steps usual{{acceptance_of(bridge), 1}};
+  const Steps usual{{estimate.acceptance(), 1}};
   while (reach.length + 1 < kept.size() && reach.weight > kSeldom) {
-    const bool unknown = at >= recent_.size() || recent_[at][bridge].empty();
-    const Steps& steps = unknown ? usual : recent_[at][bridge];
+    const bool unknown = at >= estimate.recent.size() || estimate.recent[at].empty();
+    const Steps& steps = unknown ? usual : estimate.recent[at];
     for (const Step& step : steps) {
       if (++reach.length == kept.size() || step.ratio <= 0) return;
       reach.product *= step.ratio;
@@ -202,7 +208,7 @@ void CounterfactualAcceptance::follow(int bridge, size_t at, Reach reach,
       Reach ended = reach;
       ended.weight *= step.ends;
       if (&step != &steps.back()) {
-        follow(bridge, at, ended, kept);
+        follow(estimate, at, ended, kept);
         reach.weight -= ended.weight;
       } else {
         reach = ended;
@@ -212,15 +218,11 @@ void CounterfactualAcceptance::follow(int bridge, size_t at, Reach reach,
 }
 
 double CounterfactualAcceptance::accepted(Bridge bridge, int64_t length) const {
-  const std::vector<double>& mean = known_[index_of(bridge)].mean;
+  const std::vector<double>& mean = estimates_.at(bridge).mean;
   if (bridge == Bridge::kSlem && said_ > 0) {
     length = std::lround(static_cast<double>(length) * likely_ / said_);
   }
   return mean[std::clamp<int64_t>(length, 0, static_cast<int64_t>(mean.size()) - 1)];
-}
-
-double CounterfactualAcceptance::acceptance_of(int bridge) const {
-  return known_[bridge].first / known_[bridge].asked;
 }
 
 }  // namespace anydraft

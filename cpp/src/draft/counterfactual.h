@@ -7,8 +7,8 @@
 // bridge drafted in fact; SLEM's would have where the drafter's likeliest tokens spell the token.
 #pragma once
 
-#include <array>
 #include <deque>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -34,28 +34,26 @@ class CounterfactualAcceptance {
   // over the recent text.
   double accepted(Bridge bridge, int64_t length) const;
   // Share of drafts whose first token would have been kept, over the whole text.
-  double acceptance(Bridge bridge) const { return acceptance_of(index_of(bridge)); }
+  double acceptance(Bridge bridge) const { return estimates_.at(bridge).acceptance(); }
 
  private:
-  enum { kTli, kSlrs, kSlem, kBridges };
-  static int index_of(Bridge bridge) {
-    return bridge == Bridge::kTli ? kTli : bridge == Bridge::kSlrs ? kSlrs : kSlem;
-  }
   struct Step {
     double ratio, ends;  // see above; probability that the drafter's token ends behind it
   };
   // Of a token and of those that the same draft may have behind it; empty: not known.
   using Steps = std::vector<Step>;
-  using Place = std::array<Steps, kBridges>;
   struct Reach {         // a draft on its way along the text
     size_t length = 0;   // tokens
     double weight = 1;   // probability that the drafter's tokens end where they did
     double product = 1;  // of the ratios
     double kept = 1;     // probability, given all that
   };
-  struct Known {
-    std::vector<double> mean;     // [longest + 1] by length, over the recent text
-    double asked = 0, first = 0;  // tokens, and those kept
+  struct Estimate {            // of a bridge
+    std::deque<Steps> recent;  // by token of the text
+    std::vector<double> mean;  // [longest + 1] by length, over the recent text
+    double asked, first;       // tokens, and those kept
+    void add(Steps steps);
+    double acceptance() const { return first / asked; }
   };
 
   SamplingParams readable(const RowView& row) const;
@@ -67,14 +65,12 @@ class CounterfactualAcceptance {
   int32_t likeliest(const RowView& row) const;
   Steps likely_steps(const std::string& text, size_t end, const TokenIds& came, size_t next,
                      const Row& row, const std::vector<Row>& rows);
-  void average(int bridge);
-  void follow(int bridge, size_t at, Reach reach, std::vector<double>& kept) const;
-  double acceptance_of(int bridge) const;
+  void average(Estimate& estimate) const;
+  void follow(const Estimate& estimate, size_t at, Reach reach, std::vector<double>& kept) const;
 
   const Pair& pair_;
-  SamplingParams sampling_;   // the drafter's
-  std::deque<Place> recent_;  // by token of the text
-  std::array<Known, kBridges> known_;
+  SamplingParams sampling_;  // the drafter's
+  std::map<Bridge, Estimate> estimates_;
   double said_ = 0, likely_ = 0;  // bytes of tokens, and of the drafter's likeliest ones there
 };
 
