@@ -152,5 +152,7 @@ def test_a_graph_that_differs_is_left_off(capture, why):
 
 
 def test_static_by_force_says_what_it_cannot():
-    with pytest.raises(ValueError, match="static=False or None"):
+    # Not compiled: that takes a minute where nothing is kept of an earlier run, and a compiler.
+    eager = torch.compiler.set_stance("force_eager")
+    with eager, pytest.raises(ValueError, match="static=False or None"):
         HfModel(llama(attn_implementation="flex_attention"), VOCABULARY, static=True)
