@@ -187,7 +187,7 @@ class Verification:
         sampling: Any,
         draft_logits: Any = None,
         draft_sampling: Any = None,
-        verifier: str = "top_down",
+        verifier: str = "traversal",
         paths: Any = None,
         uniforms: Uniforms | None = None,
         draft_distributions: Any = None,

@@ -68,7 +68,7 @@ struct CudaVerifyRequest {
   RowsView draft_logits;    // [rows, target vocabulary], or the drafter's with a map
   const DistributionParams* sampling = nullptr;        // [requests]
   const DistributionParams* draft_sampling = nullptr;  // [requests]
-  Verifier verifier = Verifier::kTopDown;
+  Verifier verifier = Verifier::kTraversal;
   UniformsView uniforms;
   // [rows of draft_logits], as sample_cuda_async writes them: the drafter's rows are then not read
   // to normalise them.

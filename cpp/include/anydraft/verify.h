@@ -133,7 +133,7 @@ struct VerifyRequest {
   const SamplingParams* sampling = nullptr;
   const SamplingParams* draft_sampling = nullptr;
   bool params_per_request = false;
-  Verifier verifier = Verifier::kTopDown;
+  Verifier verifier = Verifier::kTraversal;
   UniformsView uniforms;
   bool report_status = false;    // a request that fails says so, the others go on
   bool want_acceptance = false;  // fill VerifyResult::acceptance

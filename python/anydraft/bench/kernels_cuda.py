@@ -143,6 +143,7 @@ class _Chains:
             rows=torch.arange(nodes, dtype=torch.int32, device="cuda"),
             sampling=distribution_params([params] * requests, "cuda"),
             draft_logits=self.draft,
+            verifier="top_down",
             uniforms=Uniforms(seed=1),
             draft_distributions=sampler.distributions if kept_distributions else None,
             **options,
@@ -201,6 +202,7 @@ class _Hubs:
             rows=ints(list(range(nodes))),
             sampling=distribution_params([params], "cuda"),
             draft_logits=self.draft,
+            verifier="top_down",
             uniforms=Uniforms(seed=1),
         )
 
