@@ -126,7 +126,6 @@ class Drafter:
         table = draft_model.vocabulary.table if has_model else None
         self._core = _core.Drafter(target_vocabulary.table, table, options)
         self._numbers: dict[Hashable, int] = {}
-        self._seeds: dict[int, int | None] = {}
 
     def propose(
         self,
@@ -243,7 +242,6 @@ class Drafter:
         if number is None:
             return
         self._core.forget(number)
-        del self._seeds[number]
         if hasattr(self._model, "forget"):
             self._model.forget(number)
 
@@ -260,7 +258,6 @@ class Drafter:
         number = next(_CACHES)
         self._core.add(number, sampling=params, draft_sampling=draft_sampling, stop=stop)
         self._numbers[id] = number
-        self._seeds[number] = params.seed
 
     def _draft(self, number: int, width: int) -> Draft:
         import numpy as np
@@ -268,8 +265,7 @@ class Drafter:
         tokens, parents, named, paths, data, made = self._core.draft(number, width)
         logits = np.frombuffer(bytearray(data), np.float32).reshape(-1, width) if data else None
         proposals = [Proposal(kind, row) for kind, row in named]
-        seed = self._seeds[number]
-        sampling = SamplingParams(made.temperature, made.top_k, made.top_p, made.min_p, seed)
+        sampling = SamplingParams(made.temperature, made.top_k, made.top_p, made.min_p)
         return Draft(tokens, parents, proposals, paths, logits, sampling)
 
 
