@@ -163,7 +163,10 @@ class Drafter:
         new = [id for id in ids if id not in self._numbers]
         try:
             for id, one in zip(ids, params, strict=True):
-                self._add(id, one, draft_sampling, ends)
+                if id not in self._numbers:
+                    number = self._numbers[id] = next(_CACHES)
+                    own = one.with_seed()
+                    self._core.add(number, sampling=own, draft_sampling=draft_sampling, stop=ends)
             for id, text, left in zip(ids, texts, most, strict=True):
                 self._core.propose(self._numbers[id], text, left)
         except BaseException:
@@ -244,20 +247,6 @@ class Drafter:
         self._core.forget(number)
         if hasattr(self._model, "forget"):
             self._model.forget(number)
-
-    def _add(
-        self,
-        id: Hashable,
-        params: SamplingParams,
-        draft_sampling: SamplingParams | None,
-        stop: tuple[int, ...],
-    ) -> None:
-        if id in self._numbers:
-            return
-        params = params.with_seed()
-        number = next(_CACHES)
-        self._core.add(number, sampling=params, draft_sampling=draft_sampling, stop=stop)
-        self._numbers[id] = number
 
     def _draft(self, number: int, width: int) -> Draft:
         import numpy as np
