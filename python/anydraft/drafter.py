@@ -14,7 +14,7 @@ from anydraft.checks import MOST, UINT32, token_ids, whole_number, whole_numbers
 from anydraft.drafts import Proposal, Trees, TreeShape
 from anydraft.errors import InputError
 from anydraft.model import check_model, rows_of
-from anydraft.sampling import SamplingParams
+from anydraft.sampling import SamplingParams, check_draft, each_params
 from anydraft.text import Text
 from anydraft.verification import VerifyResult
 from anydraft.vocabulary import Vocabulary
@@ -155,9 +155,14 @@ class Drafter:
             InputError: lists that do not fit, an empty context.
             What the model raises: its caches are taken to be cut, and the call may be made again.
         """
-        params = [sampling] * len(ids) if isinstance(sampling, SamplingParams) else sampling
+        params = each_params(sampling, "Drafter", len(ids))
+        check_draft(draft_sampling, "Drafter")
         most = _lengths(remaining, len(ids))
-        _check_call(ids, contexts, params, most, draft_sampling)
+        if not len(ids) == len(contexts) == len(params) == len(most) == len(set(ids)):
+            raise InputError(
+                f"[Drafter] expected as many contexts, sampling and remaining as distinct ids, got "
+                f"{len(contexts)}, {len(params)}, {len(most)} and {len(set(ids))}"
+            )
         texts = [token_ids(context, "Drafter", "contexts") for context in contexts]
         ends = token_ids(stop, "Drafter", "stop")
         new = [id for id in ids if id not in self._numbers]
@@ -217,10 +222,7 @@ class Drafter:
         Raises:
             InputError: an id that is unknown, arrays that do not fit each other.
         """
-        params = [sampling] * len(ids) if isinstance(sampling, SamplingParams) else sampling
-        _check_params(params)
-        for one in params:
-            one.check_rows("Drafter.verify")
+        params = each_params(sampling, "Drafter.verify", len(ids), of_rows=True)
         try:
             numbers = [self._numbers[id] for id in ids]
         except KeyError as error:
@@ -256,29 +258,6 @@ class Drafter:
         proposals = [Proposal(kind, row) for kind, row in named]
         sampling = SamplingParams(made.temperature, made.top_k, made.top_p, made.min_p)
         return Draft(tokens, parents, proposals, paths, logits, sampling)
-
-
-def _check_call(
-    ids: Sequence[Hashable], contexts: Any, params: Any, remaining: Any, draft_sampling: Any
-) -> None:
-    _check_params(params)
-    if draft_sampling is not None:
-        if not isinstance(draft_sampling, SamplingParams):
-            raise InputError(
-                f"[Drafter] expected SamplingParams as draft_sampling, got {draft_sampling!r}"
-            )
-        draft_sampling.check_draft("Drafter")
-    if not len(ids) == len(contexts) == len(params) == len(remaining) == len(set(ids)):
-        raise InputError(
-            f"[Drafter] expected as many contexts, sampling and remaining as distinct ids, got "
-            f"{len(contexts)}, {len(params)}, {len(remaining)} and {len(set(ids))}"
-        )
-
-
-def _check_params(params: Any) -> None:
-    for one in params if isinstance(params, Sequence) else [params]:
-        if not isinstance(one, SamplingParams):
-            raise InputError(f"[Drafter] expected SamplingParams as sampling, got {one!r}")
 
 
 def _lengths(remaining: Any, count: int) -> list[int]:

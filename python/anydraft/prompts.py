@@ -58,7 +58,7 @@ def requests_of(
         strict=True,
     )
     for i, (prompt, params, most, processor) in enumerate(each):
-        check_sampling(params, "sampling")
+        check_sampling(params, "generate")
         params = params or default
         first = 0 if own else i * params.n
         yield prompt, params, most, processor, range(first, first + params.n)

@@ -20,7 +20,7 @@ from anydraft.penalties import LogitsProcessor, process_all
 from anydraft.placement import Placement, stays_on_device
 from anydraft.prompts import Prompt, is_list, prompt_ids, requests_of
 from anydraft.request import Event, RequestHandle
-from anydraft.sampling import SamplingParams, check_sampling
+from anydraft.sampling import SamplingParams, check_draft, check_sampling
 from anydraft.stops import Stop
 from anydraft.text import Text
 from anydraft.verification import current_stream
@@ -98,14 +98,12 @@ class SpeculativeSession:
         check_model(target, "target")
         if is_model(drafter):
             check_model(drafter, "drafter")
-        check_sampling(sampling, "sampling")
-        check_sampling(draft_sampling, "draft_sampling")
-        if draft_sampling is not None:
-            draft_sampling.check_draft("Session")
-            if not is_model(drafter):
-                raise InputError(
-                    f"[Session] expected a model as drafter with draft_sampling, got {drafter!r}"
-                )
+        check_sampling(sampling, "Session")
+        check_draft(draft_sampling, "Session")
+        if draft_sampling is not None and not is_model(drafter):
+            raise InputError(
+                f"[Session] expected a model as drafter with draft_sampling, got {drafter!r}"
+            )
         self.target = target
         self.drafter: Any = drafter
         self.sampling = sampling or SamplingParams()
@@ -235,7 +233,7 @@ class SpeculativeSession:
 
         `random_stream`: which of a seed's independent streams the request draws from.
         """
-        check_sampling(sampling, "sampling")
+        check_sampling(sampling, "stream")
         params = sampling or self.sampling
         if params.n != 1:
             raise InputError(f"[stream] expected n = 1, a stream each, got n = {params.n}")
