@@ -109,7 +109,7 @@ class Drafter:
         has_model = is_model(draft_model)
         if draft_model != "lookup" and not isinstance(draft_model, Text):
             check_model(draft_model, "draft_model")
-        if isinstance(draft_length, str):  # what "auto" learns from a host keeps to itself
+        if isinstance(draft_length, str):  # "auto" counts with the target's row_costs, not given
             raise InputError(f"[Drafter] expected draft_length >= 0, got {draft_length!r}")
         self.bridge, options = drafter_options(
             SimpleNamespace(vocabulary=target_vocabulary),
