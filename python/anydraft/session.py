@@ -208,8 +208,8 @@ class SpeculativeSession:
         each = requests_of(prompts, sampling, self.sampling, max_tokens, logits_processor)
         # All are started first: a prompt that cannot be costs nothing that was decoded.
         groups = [
-            [self._start(one, params, most, change, stream, **shared) for stream in streams]
-            for one, params, most, change, streams in each
+            [self.stream(one, random_stream=stream, **own, **shared) for stream in streams]
+            for one, own, streams in each
         ]
         self.runs = runs = [handle for group in groups for handle in group]
         self._finish(runs, batch_size)
@@ -237,8 +237,37 @@ class SpeculativeSession:
         params = sampling or self.sampling
         if params.n != 1:
             raise InputError(f"[stream] expected n = 1, a stream each, got n = {params.n}")
-        shared: dict[str, Any] = {"stop": stop, "specials": specials, "template": template}
-        return self._start(prompt, params, max_tokens, logits_processor, random_stream, **shared)
+        target = self.target
+        if logits_processor is not None and not callable(logits_processor):
+            raise InputError(f"[generate] expected a logits_processor, got {logits_processor!r}")
+        ids, strings = stops.of_request(target, params, stop)
+        changes = params.changes(target.vocabulary)
+        tokens = prompt_ids(target, prompt, specials=specials, **(template or {}))
+        most = params.max_tokens if max_tokens is None else max_tokens
+        most = min(whole_number(most, "generate", "max_tokens"), MOST)
+        if most < params.min_tokens:
+            raise InputError(
+                f"[generate] expected min_tokens <= max_tokens, got {params.min_tokens} and {most}"
+            )
+        id = self._engine.add(
+            tokens,
+            sampling=params,
+            draft_sampling=self.draft_sampling,
+            max_tokens=most,
+            stop=ids,
+            random_stream=whole_number(random_stream, "stream", "random_stream", 0, UINT32),
+            changes=changes,
+            logprobs=-1 if params.logprobs is None else params.logprobs,
+        )
+        asked = params.logprobs is not None
+        # From here on what the engine and the models keep of it goes with the handle.
+        handle = RequestHandle(self, id, tokens, logits_processor, strings, asked)
+        handle.in_memory = changes.any or asked
+        for model, cache in ((target, id), (self.drafter, id + 1)):
+            if hasattr(model, "open"):  # an encoder reads the prompt once
+                model.open(cache, prompt, target)
+        self.last = handle
+        return handle
 
     def report(self, path: str | Path, runs: Sequence[RequestHandle] | None = None) -> None:
         """Writes one HTML file of what was decoded: each token by its origin, and what it cost.
@@ -280,51 +309,6 @@ class SpeculativeSession:
             if handle.ended or handle.error is not None:
                 self._active.pop(handle.id, None)
         return events
-
-    def _start(
-        self,
-        prompt: Prompt,
-        params: SamplingParams,
-        max_tokens: int | None,
-        logits_processor: LogitsProcessor | None,
-        random_stream: int,
-        *,
-        stop: Stop | None,
-        specials: bool | None,
-        template: Mapping[str, Any] | None,
-    ) -> RequestHandle:
-        target = self.target
-        if logits_processor is not None and not callable(logits_processor):
-            raise InputError(f"[generate] expected a logits_processor, got {logits_processor!r}")
-        ids, strings = stops.of_request(target, params, stop)
-        changes = params.changes(target.vocabulary)
-        tokens = prompt_ids(target, prompt, specials=specials, **(template or {}))
-        most = params.max_tokens
-        if max_tokens is not None:
-            most = min(whole_number(max_tokens, "generate", "max_tokens"), MOST)
-        if most < params.min_tokens:
-            raise InputError(
-                f"[generate] expected min_tokens <= max_tokens, got {params.min_tokens} and {most}"
-            )
-        id = self._engine.add(
-            tokens,
-            sampling=params,
-            draft_sampling=self.draft_sampling,
-            max_tokens=most,
-            stop=ids,
-            random_stream=whole_number(random_stream, "stream", "random_stream", 0, UINT32),
-            changes=changes,
-            logprobs=-1 if params.logprobs is None else params.logprobs,
-        )
-        asked = params.logprobs is not None
-        # From here on what the engine and the models keep of it goes with the handle.
-        handle = RequestHandle(self, id, tokens, logits_processor, strings, asked)
-        handle.in_memory = changes.any or asked
-        for model, cache in ((target, id), (self.drafter, id + 1)):
-            if hasattr(model, "open"):  # an encoder reads the prompt once
-                model.open(cache, prompt, target)
-        self.last = handle
-        return handle
 
     def _finish(self, handles: Sequence[RequestHandle], batch_size: int) -> None:
         waiting = deque(handles)
