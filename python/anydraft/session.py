@@ -351,24 +351,20 @@ class SpeculativeSession:
         model = self.target if of_target else self.drafter
         started = time.perf_counter()
         try:
-            logits = rows_of(model, work.feeds)
-            logits = self._placement.place(logits, in_memory=in_memory)
-        except BaseException:
-            self._engine.failed(work)  # the model may have cut its cache already
-            raise
-        finally:
-            spent = time.perf_counter() - started
-            for handle in by_id.values():
-                if of_target:
-                    handle._stats.target_seconds += spent
-                else:
-                    handle._stats.draft_seconds += spent
-        try:
+            try:
+                logits = self._placement.place(rows_of(model, work.feeds), in_memory=in_memory)
+            finally:
+                spent = time.perf_counter() - started
+                for handle in by_id.values():
+                    if of_target:
+                        handle._stats.target_seconds += spent
+                    else:
+                        handle._stats.draft_seconds += spent
             if of_target:
                 logits = process_all(self._engine, work, by_id, logits)
             with current_stream(logits) as stream:
                 self._engine.feed(work, logits, stream)
-        except BaseException:  # an interrupt, or rows that cannot be read
+        except BaseException:  # an interrupt too: the model may have cut its cache
             self._engine.failed(work)
             raise
 
