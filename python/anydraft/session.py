@@ -259,10 +259,9 @@ class SpeculativeSession:
             changes=changes,
             logprobs=-1 if params.logprobs is None else params.logprobs,
         )
-        asked = params.logprobs is not None
         # From here on what the engine and the models keep of it goes with the handle.
-        handle = RequestHandle(self, id, tokens, logits_processor, strings, asked)
-        handle.in_memory = changes.any or asked
+        handle = RequestHandle(self, id, tokens, logits_processor, strings)
+        handle.in_memory = changes.any or params.logprobs is not None
         for model, cache in ((target, id), (self.drafter, id + 1)):
             if hasattr(model, "open"):  # an encoder reads the prompt once
                 model.open(cache, prompt, target)
