@@ -14,7 +14,7 @@ from anydraft.checks import MOST, UINT32, token_ids, whole_number, whole_numbers
 from anydraft.drafts import Proposal, Trees, TreeShape
 from anydraft.errors import InputError
 from anydraft.model import check_model, rows_of
-from anydraft.sampling import SamplingParams
+from anydraft.sampling import SamplingParams, check_draft, each_params
 from anydraft.text import Text
 from anydraft.verification import VerifyResult
 from anydraft.vocabulary import Vocabulary
@@ -109,7 +109,7 @@ class Drafter:
         has_model = is_model(draft_model)
         if draft_model != "lookup" and not isinstance(draft_model, Text):
             check_model(draft_model, "draft_model")
-        if isinstance(draft_length, str):  # what "auto" learns from a host keeps to itself
+        if isinstance(draft_length, str):  # "auto" counts with the target's row_costs, not given
             raise InputError(f"[Drafter] expected draft_length >= 0, got {draft_length!r}")
         self.bridge, options = drafter_options(
             SimpleNamespace(vocabulary=target_vocabulary),
@@ -126,7 +126,6 @@ class Drafter:
         table = draft_model.vocabulary.table if has_model else None
         self._core = _core.Drafter(target_vocabulary.table, table, options)
         self._numbers: dict[Hashable, int] = {}
-        self._seeds: dict[int, int | None] = {}
 
     def propose(
         self,
@@ -156,15 +155,23 @@ class Drafter:
             InputError: lists that do not fit, an empty context.
             What the model raises: its caches are taken to be cut, and the call may be made again.
         """
-        params = [sampling] * len(ids) if isinstance(sampling, SamplingParams) else sampling
+        params = each_params(sampling, "Drafter", len(ids))
+        check_draft(draft_sampling, "Drafter")
         most = _lengths(remaining, len(ids))
-        _check_call(ids, contexts, params, most, draft_sampling)
+        if not len(ids) == len(contexts) == len(params) == len(most) == len(set(ids)):
+            raise InputError(
+                f"[Drafter] expected as many contexts, sampling and remaining as distinct ids, got "
+                f"{len(contexts)}, {len(params)}, {len(most)} and {len(set(ids))}"
+            )
         texts = [token_ids(context, "Drafter", "contexts") for context in contexts]
         ends = token_ids(stop, "Drafter", "stop")
         new = [id for id in ids if id not in self._numbers]
         try:
             for id, one in zip(ids, params, strict=True):
-                self._add(id, one, draft_sampling, ends)
+                if id not in self._numbers:
+                    number = self._numbers[id] = next(_CACHES)
+                    own = one.with_seed()
+                    self._core.add(number, sampling=own, draft_sampling=draft_sampling, stop=ends)
             for id, text, left in zip(ids, texts, most, strict=True):
                 self._core.propose(self._numbers[id], text, left)
         except BaseException:
@@ -215,10 +222,7 @@ class Drafter:
         Raises:
             InputError: an id that is unknown, arrays that do not fit each other.
         """
-        params = [sampling] * len(ids) if isinstance(sampling, SamplingParams) else sampling
-        _check_params(params)
-        for one in params:
-            one.check_rows("Drafter.verify")
+        params = each_params(sampling, "Drafter.verify", len(ids), of_rows=True)
         try:
             numbers = [self._numbers[id] for id in ids]
         except KeyError as error:
@@ -243,24 +247,8 @@ class Drafter:
         if number is None:
             return
         self._core.forget(number)
-        del self._seeds[number]
         if hasattr(self._model, "forget"):
             self._model.forget(number)
-
-    def _add(
-        self,
-        id: Hashable,
-        params: SamplingParams,
-        draft_sampling: SamplingParams | None,
-        stop: tuple[int, ...],
-    ) -> None:
-        if id in self._numbers:
-            return
-        params = params.with_seed()
-        number = next(_CACHES)
-        self._core.add(number, sampling=params, draft_sampling=draft_sampling, stop=stop)
-        self._numbers[id] = number
-        self._seeds[number] = params.seed
 
     def _draft(self, number: int, width: int) -> Draft:
         import numpy as np
@@ -268,32 +256,8 @@ class Drafter:
         tokens, parents, named, paths, data, made = self._core.draft(number, width)
         logits = np.frombuffer(bytearray(data), np.float32).reshape(-1, width) if data else None
         proposals = [Proposal(kind, row) for kind, row in named]
-        seed = self._seeds[number]
-        sampling = SamplingParams(made.temperature, made.top_k, made.top_p, made.min_p, seed)
+        sampling = SamplingParams(made.temperature, made.top_k, made.top_p, made.min_p)
         return Draft(tokens, parents, proposals, paths, logits, sampling)
-
-
-def _check_call(
-    ids: Sequence[Hashable], contexts: Any, params: Any, remaining: Any, draft_sampling: Any
-) -> None:
-    _check_params(params)
-    if draft_sampling is not None:
-        if not isinstance(draft_sampling, SamplingParams):
-            raise InputError(
-                f"[Drafter] expected SamplingParams as draft_sampling, got {draft_sampling!r}"
-            )
-        draft_sampling.check_draft("Drafter")
-    if not len(ids) == len(contexts) == len(params) == len(remaining) == len(set(ids)):
-        raise InputError(
-            f"[Drafter] expected as many contexts, sampling and remaining as distinct ids, got "
-            f"{len(contexts)}, {len(params)}, {len(remaining)} and {len(set(ids))}"
-        )
-
-
-def _check_params(params: Any) -> None:
-    for one in params if isinstance(params, Sequence) else [params]:
-        if not isinstance(one, SamplingParams):
-            raise InputError(f"[Drafter] expected SamplingParams as sampling, got {one!r}")
 
 
 def _lengths(remaining: Any, count: int) -> list[int]:

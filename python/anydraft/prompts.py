@@ -46,8 +46,8 @@ def one_for_each(option: Any, count: int, name: str) -> list[Any]:
 
 def requests_of(
     prompts: Any, sampling: Any, default: SamplingParams, max_tokens: Any, processors: Any
-) -> Iterator[tuple[Any, SamplingParams, Any, Any, range]]:
-    """(prompt, parameters, most tokens, logits processor, random streams) of each prompt."""
+) -> Iterator[tuple[Any, dict[str, Any], range]]:
+    """Of each prompt: itself, options of `stream` for one text, the random streams of its texts."""
     count = len(prompts)
     own = isinstance(sampling, Sequence)  # these need no streams to tell draws apart
     each = zip(
@@ -58,10 +58,12 @@ def requests_of(
         strict=True,
     )
     for i, (prompt, params, most, processor) in enumerate(each):
-        check_sampling(params, "sampling")
+        check_sampling(params, "generate")
         params = params or default
-        first = 0 if own else i * params.n
-        yield prompt, params, most, processor, range(first, first + params.n)
+        texts, first = params.n, 0 if own else i * params.n
+        params = params if texts == 1 else params.replace(n=1)
+        given = {"sampling": params, "max_tokens": most, "logits_processor": processor}
+        yield prompt, given, range(first, first + texts)
 
 
 def prompt_ids(

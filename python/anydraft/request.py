@@ -181,7 +181,6 @@ class RequestHandle(Iterator[Event]):
         prompt: list[int],
         logits_processor: LogitsProcessor | None,
         stop_strings: StopStrings,
-        logprobs: bool = False,
     ) -> None:
         self.id = id
         self.prompt = prompt
@@ -200,7 +199,6 @@ class RequestHandle(Iterator[Event]):
         self._events: deque[Event] = deque()  # filled by one thread, emptied by another
         self._stops = stop_strings
         self._held = b""
-        self._asked_logprobs = logprobs
         self._stats = GenerationStats(
             bridge=session.bridge, draft_cost=session.draft_cost, row_costs=session.row_costs
         )
@@ -287,11 +285,12 @@ class RequestHandle(Iterator[Event]):
         last = self._reason not in (None, "error")
         if not new and not last:
             return
-        logprobs = self._logprobs(len(new))
+        told = self._engine.logprobs(self.id, len(self.tokens))  # none unless asked
         for i, (token, origin, source) in enumerate(new):
+            logprobs = TokenLogprobs(told[i].logprob, dict(told[i].top)) if told else None
             self.tokens.append(token)
             text = self._show(token, flush=last and i == len(new) - 1)
-            event = Event(text, (token,), origin, source, logprobs[i])
+            event = Event(text, (token,), origin, source, logprobs)
             self.history.append(event)
             self._events.append(event)
             self._stats.accepted += origin == "accepted"
@@ -315,10 +314,3 @@ class RequestHandle(Iterator[Event]):
         end = len(self._held) if flush else _core.complete_utf8(self._held)
         text, self._held = self._held[:end].decode("utf-8", "replace"), self._held[end:]
         return text
-
-    def _logprobs(self, count: int) -> list[TokenLogprobs | None]:
-        """Of the `count` tokens that have come."""
-        if not self._asked_logprobs or not count:
-            return [None] * count
-        new = self._engine.logprobs(self.id, len(self.tokens))
-        return [TokenLogprobs(one.logprob, dict(one.top)) for one in new]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from anydraft import _core, stops
@@ -178,19 +178,6 @@ class SamplingParams(_core.SamplingParams):
                 f"{', '.join(set_ones)} in the sampling parameters"
             )
 
-    def check_draft(self, where: str) -> None:
-        """Raises:
-        InputError: options that a drafter's parameters cannot have.
-        """
-        own = ("temperature", "top_k", "top_p", "min_p")
-        plain = SamplingParams(**{name: getattr(self, name) for name in own})._fields()
-        others = [name for name, value in self._fields().items() if value != plain[name]]
-        if others:
-            raise InputError(
-                f"[{where}] expected temperature, top_k, top_p and min_p alone in draft_sampling, "
-                f"got {', '.join(others)} too"
-            )
-
 
 _BY_TEXT: dict[str, Any] = {
     "min_tokens": 0,
@@ -254,9 +241,46 @@ def _rebuild(fields: dict[str, Any]) -> SamplingParams:
     return SamplingParams(**fields)
 
 
-def check_sampling(params: Any, name: str) -> None:
+def check_sampling(params: Any, where: str, name: str = "sampling") -> None:
     """Raises:
-    InputError: what is no `SamplingParams`.
+    InputError: what is neither `SamplingParams` nor None.
     """
     if params is not None and not isinstance(params, SamplingParams):
-        raise InputError(f"[Session] expected SamplingParams as {name}, got {params!r}")
+        raise InputError(f"[{where}] expected SamplingParams as {name}, got {params!r}")
+
+
+def check_draft(params: Any, where: str) -> None:
+    """Raises:
+    InputError: what is neither None nor parameters that a drafter can have.
+    """
+    check_sampling(params, where, "draft_sampling")
+    if params is None:
+        return
+    own = ("temperature", "top_k", "top_p", "min_p")
+    plain = SamplingParams(**{name: getattr(params, name) for name in own})._fields()
+    others = [name for name, value in params._fields().items() if value != plain[name]]
+    if others:
+        raise InputError(
+            f"[{where}] expected temperature, top_k, top_p and min_p alone in draft_sampling, "
+            f"got {', '.join(others)} too"
+        )
+
+
+def each_params(
+    params: Any, where: str, count: int = 1, *, of_rows: bool = False
+) -> list[SamplingParams]:
+    """A list with one for each, or one for all `count`.
+
+    of_rows: options that change logits by the text are refused.
+
+    Raises:
+        InputError: what is no `SamplingParams`.
+    """
+    several = isinstance(params, Iterable)
+    each = list(params) if several else [params]
+    for one in each:
+        if not isinstance(one, SamplingParams):
+            raise InputError(f"[{where}] expected SamplingParams as sampling, got {one!r}")
+        if of_rows:
+            one.check_rows(where)
+    return each if several else each * count

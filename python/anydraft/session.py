@@ -20,7 +20,7 @@ from anydraft.penalties import LogitsProcessor, process_all
 from anydraft.placement import Placement, stays_on_device
 from anydraft.prompts import Prompt, is_list, prompt_ids, requests_of
 from anydraft.request import Event, RequestHandle
-from anydraft.sampling import SamplingParams, check_sampling
+from anydraft.sampling import SamplingParams, check_draft, check_sampling
 from anydraft.stops import Stop
 from anydraft.text import Text
 from anydraft.verification import current_stream
@@ -98,14 +98,12 @@ class SpeculativeSession:
         check_model(target, "target")
         if is_model(drafter):
             check_model(drafter, "drafter")
-        check_sampling(sampling, "sampling")
-        check_sampling(draft_sampling, "draft_sampling")
-        if draft_sampling is not None:
-            draft_sampling.check_draft("Session")
-            if not is_model(drafter):
-                raise InputError(
-                    f"[Session] expected a model as drafter with draft_sampling, got {drafter!r}"
-                )
+        check_sampling(sampling, "Session")
+        check_draft(draft_sampling, "Session")
+        if draft_sampling is not None and not is_model(drafter):
+            raise InputError(
+                f"[Session] expected a model as drafter with draft_sampling, got {drafter!r}"
+            )
         self.target = target
         self.drafter: Any = drafter
         self.sampling = sampling or SamplingParams()
@@ -210,8 +208,8 @@ class SpeculativeSession:
         each = requests_of(prompts, sampling, self.sampling, max_tokens, logits_processor)
         # All are started first: a prompt that cannot be costs nothing that was decoded.
         groups = [
-            [self._start(one, params, most, change, stream, **shared) for stream in streams]
-            for one, params, most, change, streams in each
+            [self.stream(one, random_stream=stream, **own, **shared) for stream in streams]
+            for one, own, streams in each
         ]
         self.runs = runs = [handle for group in groups for handle in group]
         self._finish(runs, batch_size)
@@ -235,12 +233,40 @@ class SpeculativeSession:
 
         `random_stream`: which of a seed's independent streams the request draws from.
         """
-        check_sampling(sampling, "sampling")
+        check_sampling(sampling, "stream")
         params = sampling or self.sampling
         if params.n != 1:
             raise InputError(f"[stream] expected n = 1, a stream each, got n = {params.n}")
-        shared: dict[str, Any] = {"stop": stop, "specials": specials, "template": template}
-        return self._start(prompt, params, max_tokens, logits_processor, random_stream, **shared)
+        target = self.target
+        if logits_processor is not None and not callable(logits_processor):
+            raise InputError(f"[generate] expected a logits_processor, got {logits_processor!r}")
+        ids, strings = stops.of_request(target, params, stop)
+        changes = params.changes(target.vocabulary)
+        tokens = prompt_ids(target, prompt, specials=specials, **(template or {}))
+        most = params.max_tokens if max_tokens is None else max_tokens
+        most = min(whole_number(most, "generate", "max_tokens"), MOST)
+        if most < params.min_tokens:
+            raise InputError(
+                f"[generate] expected min_tokens <= max_tokens, got {params.min_tokens} and {most}"
+            )
+        id = self._engine.add(
+            tokens,
+            sampling=params,
+            draft_sampling=self.draft_sampling,
+            max_tokens=most,
+            stop=ids,
+            random_stream=whole_number(random_stream, "stream", "random_stream", 0, UINT32),
+            changes=changes,
+            logprobs=-1 if params.logprobs is None else params.logprobs,
+        )
+        # From here on what the engine and the models keep of it goes with the handle.
+        handle = RequestHandle(self, id, tokens, logits_processor, strings)
+        handle.in_memory = changes.any or params.logprobs is not None
+        for model, cache in ((target, id), (self.drafter, id + 1)):
+            if hasattr(model, "open"):  # an encoder reads the prompt once
+                model.open(cache, prompt, target)
+        self.last = handle
+        return handle
 
     def report(self, path: str | Path, runs: Sequence[RequestHandle] | None = None) -> None:
         """Writes one HTML file of what was decoded: each token by its origin, and what it cost.
@@ -283,51 +309,6 @@ class SpeculativeSession:
                 self._active.pop(handle.id, None)
         return events
 
-    def _start(
-        self,
-        prompt: Prompt,
-        params: SamplingParams,
-        max_tokens: int | None,
-        logits_processor: LogitsProcessor | None,
-        random_stream: int,
-        *,
-        stop: Stop | None,
-        specials: bool | None,
-        template: Mapping[str, Any] | None,
-    ) -> RequestHandle:
-        target = self.target
-        if logits_processor is not None and not callable(logits_processor):
-            raise InputError(f"[generate] expected a logits_processor, got {logits_processor!r}")
-        ids, strings = stops.of_request(target, params, stop)
-        changes = params.changes(target.vocabulary)
-        tokens = prompt_ids(target, prompt, specials=specials, **(template or {}))
-        most = params.max_tokens
-        if max_tokens is not None:
-            most = min(whole_number(max_tokens, "generate", "max_tokens"), MOST)
-        if most < params.min_tokens:
-            raise InputError(
-                f"[generate] expected min_tokens <= max_tokens, got {params.min_tokens} and {most}"
-            )
-        id = self._engine.add(
-            tokens,
-            sampling=params,
-            draft_sampling=self.draft_sampling,
-            max_tokens=most,
-            stop=ids,
-            random_stream=whole_number(random_stream, "stream", "random_stream", 0, UINT32),
-            changes=changes,
-            logprobs=-1 if params.logprobs is None else params.logprobs,
-        )
-        asked = params.logprobs is not None
-        # From here on what the engine and the models keep of it goes with the handle.
-        handle = RequestHandle(self, id, tokens, logits_processor, strings, asked)
-        handle.in_memory = changes.any or asked
-        for model, cache in ((target, id), (self.drafter, id + 1)):
-            if hasattr(model, "open"):  # an encoder reads the prompt once
-                model.open(cache, prompt, target)
-        self.last = handle
-        return handle
-
     def _finish(self, handles: Sequence[RequestHandle], batch_size: int) -> None:
         waiting = deque(handles)
         going: list[RequestHandle] = []
@@ -369,24 +350,20 @@ class SpeculativeSession:
         model = self.target if of_target else self.drafter
         started = time.perf_counter()
         try:
-            logits = rows_of(model, work.feeds)
-            logits = self._placement.place(logits, in_memory=in_memory)
-        except BaseException:
-            self._engine.failed(work)  # the model may have cut its cache already
-            raise
-        finally:
-            spent = time.perf_counter() - started
-            for handle in by_id.values():
-                if of_target:
-                    handle._stats.target_seconds += spent
-                else:
-                    handle._stats.draft_seconds += spent
-        try:
+            try:
+                logits = self._placement.place(rows_of(model, work.feeds), in_memory=in_memory)
+            finally:
+                spent = time.perf_counter() - started
+                for handle in by_id.values():
+                    if of_target:
+                        handle._stats.target_seconds += spent
+                    else:
+                        handle._stats.draft_seconds += spent
             if of_target:
                 logits = process_all(self._engine, work, by_id, logits)
             with current_stream(logits) as stream:
                 self._engine.feed(work, logits, stream)
-        except BaseException:  # an interrupt, or rows that cannot be read
+        except BaseException:  # an interrupt too: the model may have cut its cache
             self._engine.failed(work)
             raise
 

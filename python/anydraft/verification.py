@@ -13,7 +13,7 @@ from anydraft import _core
 from anydraft.checks import MOST, UINT32, whole_numbers
 from anydraft.drafts import Proposal, Trees, kind_number
 from anydraft.errors import InputError
-from anydraft.sampling import SamplingParams
+from anydraft.sampling import SamplingParams, each_params
 
 
 @dataclass(frozen=True)
@@ -164,8 +164,10 @@ def verify(
     """
     if on_error not in ("raise", "status"):
         raise InputError(f'[verify] expected on_error "raise" or "status", got {on_error!r}')
-    target_params = _each(sampling)
-    draft_params = target_params if draft_sampling is None else _each(draft_sampling)
+    target_params = each_params(sampling, "verify", of_rows=True)
+    draft_params = target_params
+    if draft_sampling is not None:
+        draft_params = each_params(draft_sampling, "verify", of_rows=True)
     count = len(trees.offsets) - 1
     if len(target_params) != len(draft_params):  # one for all beside one a request
         target_params = target_params * count if len(target_params) == 1 else target_params
@@ -269,15 +271,6 @@ def _flat(logits: Any, name: str, leading: list[int]) -> Any:
 
 def _keys(values: Sequence[int] | None, name: str) -> list[int] | None:
     return None if values is None else whole_numbers(values, "verify", name, UINT32)
-
-
-def _each(params: SamplingParams | Sequence[SamplingParams]) -> list[SamplingParams]:
-    each = list(params) if isinstance(params, Iterable) else [params]
-    for one in each:
-        if not isinstance(one, SamplingParams):
-            raise InputError(f"[verify] expected SamplingParams as sampling, got {one!r}")
-        one.check_rows("verify")
-    return each
 
 
 def _sparse(proposals: Sequence[Proposal]) -> tuple[list[int], list[int], list[float]] | None:

@@ -246,6 +246,8 @@ def test_drafters_that_cannot_be():
         Drafter(TARGET, model_for("tli"), draft_length="auto")
     with pytest.raises(InputError, match="alone in draft_sampling, got n too"):
         drafter("tli").propose([0], [[0]], PARAMS, 4, draft_sampling=SamplingParams(n=2))
+    with pytest.raises(InputError, match=r"\[Drafter\] .* SamplingParams as draft_sampling, got 0"):
+        drafter("tli").propose([0], [[0]], PARAMS, 4, draft_sampling=0)
 
 
 def test_auto_is_a_bridge_that_needs_no_target_rows():
@@ -377,7 +379,7 @@ def test_drafts_that_cannot_be_judged():
     ):
         with pytest.raises(InputError, match=told):
             one.verify(["a"], [2], rows, PARAMS, **{**keys, **wrong})
-    with pytest.raises(InputError, match="SamplingParams as sampling, got None"):
+    with pytest.raises(InputError, match=r"\[Drafter.verify\] .* as sampling, got None"):
         one.verify(["a"], [2], rows, None, **keys)
     with pytest.raises(InputError, match="token ids as stop, got"):
         one.propose(["b"], [[0]], PARAMS, 2, stop=["x"])

@@ -101,9 +101,11 @@ def test_prompts_may_be_arrays_as_tokenizers_return_them():
 
 
 def test_options_of_the_wrong_kind_are_refused():
-    with pytest.raises(InputError, match=r"SamplingParams as sampling, got 0\.5"):
+    with pytest.raises(InputError, match=r"\[generate\] .* SamplingParams as sampling, got 0\.5"):
         session().generate("a", sampling=0.5)
-    with pytest.raises(InputError, match="SamplingParams as draft_sampling"):
+    with pytest.raises(InputError, match=r"\[stream\] .* SamplingParams as sampling, got 0\.5"):
+        session().stream("a", sampling=0.5)
+    with pytest.raises(InputError, match=r"\[Session\] .* SamplingParams as draft_sampling"):
         session(draft_sampling=0.5)
     with pytest.raises(InputError, match=r"max_tokens >= 0, got 2\.5"):
         session().generate("a", max_tokens=2.5)
