@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, TypeGuard
 
 from anydraft import _core
-from anydraft.checks import MOST, number, row_costs_of, whole_number
+from anydraft.checks import MOST, number, row_costs_of, string, whole_number
 from anydraft.drafts import TreeShape, kind_number
 from anydraft.errors import InputError
 from anydraft.model import Model
@@ -156,7 +156,7 @@ def drafter_options(
         ),
         stop_rule=bridge.rule() if isinstance(bridge, Slrs) else _core.StopRule(),
         scheme=kind_number(scheme),
-        verifier=None if verifier == "auto" else verifier,
+        verifier=None if verifier == "auto" else string(verifier, "Session", "verifier"),
         draft_confidence=draft_confidence,
         draft_context=getattr(drafter, "context_length", None) or 0,
         expect=_expected(drafter, target.vocabulary) if name == "text" else None,

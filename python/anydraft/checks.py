@@ -53,6 +53,17 @@ def number(value: Any, where: str, name: str) -> float:
     return read
 
 
+def string(value: Any, where: str, name: str) -> str:
+    """A str.
+
+    Raises:
+        InputError: anything else.
+    """
+    if not isinstance(value, str):
+        raise InputError(f"[{where}] expected text as {name}, got {value!r}")
+    return value
+
+
 def token_ids(values: Any, where: str, name: str) -> tuple[int, ...]:
     """Ids in [0, 2^31), out of anything that can be iterated over.
 

@@ -23,7 +23,7 @@ PROPOSAL_KINDS = {
 
 def kind_number(kind: str) -> int:
     """The engine's number of a kind of distribution."""
-    if kind not in PROPOSAL_KINDS:
+    if not isinstance(kind, str) or kind not in PROPOSAL_KINDS:
         raise InputError(
             f"[Proposal] expected a kind out of {', '.join(PROPOSAL_KINDS)}, got {kind!r}"
         )

@@ -242,6 +242,8 @@ class SpeculativeSession:
             raise InputError(f"[generate] expected a logits_processor, got {logits_processor!r}")
         ids, strings = stops.of_request(target, params, stop)
         changes = params.changes(target.vocabulary)
+        if not isinstance(template, Mapping | None):
+            raise InputError(f"[generate] expected arguments by name as template, got {template!r}")
         tokens = prompt_ids(target, prompt, specials=specials, **(template or {}))
         most = params.max_tokens if max_tokens is None else max_tokens
         most = min(whole_number(most, "generate", "max_tokens"), MOST)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from anydraft import _core
-from anydraft.checks import MOST, UINT32, whole_numbers
+from anydraft.checks import MOST, UINT32, string, whole_numbers
 from anydraft.drafts import Proposal, Trees, kind_number
 from anydraft.errors import InputError
 from anydraft.sampling import SamplingParams, each_params
@@ -187,7 +187,7 @@ def verify(
             draft_logits,
             target_params,
             draft_params,
-            verifier,
+            string(verifier, "verify", "verifier"),
             seeds * count if len(seeds) == 1 else seeds,
             _keys(requests, "requests"),
             _keys(positions, "positions"),

@@ -24,6 +24,7 @@ from anydraft._core import (
     read_vocabulary,
     write_vocabulary,
 )
+from anydraft.checks import string, token_ids
 from anydraft.errors import InputError, UnsupportedTokenizerError, VocabularyError
 from anydraft.tokenizer_spec import describe
 from anydraft.vocabulary_files import TABLE_MAGIC, read_description, tokenizer_in
@@ -206,7 +207,7 @@ class Vocabulary:
             VocabularyError: bytes that the tokens cannot spell; an encoder of the caller's that
                 raises, or returns no ids.
         """
-        data = _utf8(text, "encode") if isinstance(text, str) else text
+        data = text if isinstance(text, bytes) else _utf8(text, "encode")
         if not specials or not (named := self.specials):
             return self.table.encode(data)
         longest_first = sorted((sign.encode() for sign in named), key=len, reverse=True)
@@ -236,11 +237,11 @@ class Vocabulary:
 
     def decode(self, ids: Sequence[int]) -> bytes:
         """Bytes of ids, specials left out."""
-        return self.table.decode(_ids(ids, "decode"))
+        return self.table.decode(token_ids(ids, "Vocabulary.decode", "ids"))
 
     def decode_as_owner(self, ids: Sequence[int], *, skip_specials: bool = False) -> str:
         """The text of the owner's library, U+FFFD where bytes are no UTF-8."""
-        kept = _ids(ids, "decode_as_owner")
+        kept = token_ids(ids, "Vocabulary.decode_as_owner", "ids")
         if self._owner is not None:
             text: str = self._owner.decode(kept, skip_specials)
             return text
@@ -281,20 +282,12 @@ def _checked(encoder: Callable[[str], list[int]], size: int) -> Callable[[str], 
 
 def _utf8(text: str, function: str) -> bytes:
     try:
-        return text.encode()
+        return string(text, f"Vocabulary.{function}", "text").encode()
     except UnicodeEncodeError as error:
         raise InputError(
             f"[Vocabulary.{function}] expected text without lone surrogates, got "
             f"U+{ord(text[error.start]):04X} at {error.start}"
         ) from error
-
-
-def _ids(ids: Sequence[int], function: str) -> list[int]:
-    kept = [operator.index(token) for token in ids]
-    wrong = [token for token in kept if not 0 <= token < 1 << 31]
-    if wrong:
-        raise InputError(f"[Vocabulary.{function}] expected ids in [0, 2^31), got {wrong[0]}")
-    return kept
 
 
 class VocabularyMap:

@@ -152,6 +152,11 @@ MODEL = constant(BOTH, [0.5, 0.5])
             lambda: session().generate("a", template={"tools": []}),
             "messages with template, got 'a'",
         ),
+        (lambda: session().generate("a", template=3), "arguments by name as template, got 3"),
+        (lambda: pair(verifier=3), "text as verifier, got 3"),
+        (lambda: pair(scheme=["a"]), "a kind out of one_hot"),
+        (lambda: MODEL.vocabulary.encode(3), "text as text, got 3"),
+        (lambda: MODEL.vocabulary.decode("a"), "token ids as ids, got 'a'"),
         (lambda: set_threads(10**8), "a count in \\[0, 1024\\] .*, got 100000000"),
         *(
             (lambda size=size: session().generate("a", batch_size=size), "batch_size >= 1, got")
