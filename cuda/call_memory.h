@@ -9,11 +9,15 @@
 
 namespace anydraft::detail {
 
+// Copied there before what comes later in the stream.
 class DeviceArray {
  public:
-  DeviceArray(const void* from, size_t bytes) {
+  DeviceArray(const void* from, size_t bytes, cudaStream_t stream) {
     check_cuda(cudaMalloc(&data_, bytes), "device memory");
-    check_cuda(cudaMemcpy(data_, from, bytes, cudaMemcpyHostToDevice), "upload");
+    const cudaError_t copied =
+        cudaMemcpyAsync(data_, from, bytes, cudaMemcpyHostToDevice, stream);
+    if (copied != cudaSuccess) cudaFree(data_);
+    check_cuda(copied, "upload");
   }
   ~DeviceArray() { cudaFree(data_); }
   DeviceArray(const DeviceArray&) = delete;

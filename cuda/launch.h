@@ -16,7 +16,7 @@ namespace anydraft::detail {
 inline void check_cuda(cudaError_t status, const char* what) {
   if (status == cudaSuccess) return;
   const bool absent = status == cudaErrorNoDevice || status == cudaErrorInsufficientDriver;
-  throw Error(absent ? ErrorKind::kCudaUnavailable : ErrorKind::kValue,
+  throw Error(absent ? ErrorKind::kCudaUnavailable : ErrorKind::kCuda,
               std::string("[cuda] ") + what + ": " + cudaGetErrorString(status));
 }
 
@@ -27,15 +27,25 @@ inline int device_attribute(cudaDeviceAttr attribute) {
   return value;
 }
 
+// Whether the code that was loaded of a kernel has clusters and waits for the kernel before it. A
+// new device may run old PTX, whose threads would then count across blocks that share nothing.
+template <class Kernel>
+bool has_clusters(Kernel kernel) {
+  cudaFuncAttributes attributes{};
+  check_cuda(cudaFuncGetAttributes(&attributes, kernel), "a kernel's code");
+  return attributes.ptxVersion >= 90 && device_attribute(cudaDevAttrComputeCapabilityMajor) >= 9;
+}
+
 // How many blocks work on each of `count` items: as many as the device's multiprocessors can take
 // at once, or `wanted`.
-inline int splits_for(int64_t count, int wanted) {
+template <class Kernel>
+int splits_for(Kernel kernel, int64_t count, int wanted) {
   const int processors = device_attribute(cudaDevAttrMultiProcessorCount);
   if (wanted != 0 && wanted != 1 && wanted != 2 && wanted != 4 && wanted != 8) {
     throw Error(ErrorKind::kValue,
                 "[cuda] expected 0, 1, 2, 4 or 8 splits, got " + std::to_string(wanted));
   }
-  if (device_attribute(cudaDevAttrComputeCapabilityMajor) < 9) return 1;
+  if (!has_clusters(kernel)) return 1;
   if (wanted > 0) return wanted;
   int splits = 8;
   while (splits > 1 && count * splits > processors) splits /= 2;
@@ -59,7 +69,7 @@ void launch(Kernel kernel, After after, int64_t blocks, int threads, int splits,
     attributes[count].id = cudaLaunchAttributeClusterDimension;
     attributes[count++].val.clusterDim = {static_cast<unsigned>(splits), 1, 1};
   }
-  if (after == After::kOwn && device_attribute(cudaDevAttrComputeCapabilityMajor) >= 9) {
+  if (after == After::kOwn && has_clusters(kernel)) {
     attributes[count].id = cudaLaunchAttributeProgrammaticStreamSerialization;
     attributes[count++].val.programmaticStreamSerializationAllowed = 1;
   }
@@ -77,7 +87,7 @@ constexpr int kThreads = 256;
 template <class Kernel, class Batch>
 void launch_blocks(Kernel kernel, After after, int64_t count, int wanted, void* stream,
                    const char* name, const Batch& batch) {
-  const int splits = splits_for(count, wanted);
+  const int splits = splits_for(kernel, count, wanted);
   launch(kernel, after, count * splits, kThreads, splits, stream, name, batch, splits);
 }
 

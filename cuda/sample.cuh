@@ -75,7 +75,7 @@ ANYDRAFT_HD double mass_spelt(BlockOps<Block>& ops, const Distribution& own,
     double* masses = ops.scratch().totals;
     ops.sync();
     for (int32_t i = first + ops.thread(); i < last; i += ops.threads()) {
-      masses[i - first] = token_trie.ids[i] < 0 ? 0 : mass(own, token_trie.ids[i]);
+      masses[i - first] = token_trie.ids[i] < 0 ? 0 : weighed_mass(own, token_trie.ids[i]);
     }
     ops.sync();
     for (int32_t i = first; i < last; ++i) sum += masses[i - first];
@@ -98,7 +98,7 @@ ANYDRAFT_HD int32_t stand_behind(BlockOps<Block>& ops, const Distribution& distr
   int32_t best = -1;
   double largest = -1;
   for (int32_t i = place.begin; i < middle; ++i) {
-    const double own_mass = token_trie.ids[i] < 0 ? 0 : mass(own, token_trie.ids[i]);
+    const double own_mass = token_trie.ids[i] < 0 ? 0 : weighed_mass(own, token_trie.ids[i]);
     if (own_mass > largest) largest = own_mass, best = token_trie.ids[i];
   }
   place = token_trie.root();

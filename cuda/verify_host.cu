@@ -127,24 +127,36 @@ VerifyResult verify_cuda(const VerifyRequest& request, void* stream) {
   result.offsets.push_back(0);
   result.status.assign(request.report_status ? requests : 0, {});
   if (requests == 0) return result;
+  std::vector<std::string> refused(requests);  // what the device does not look for
+  for (int64_t i = 0; i < requests && request.report_status; ++i) {
+    try {
+      detail::check_request(request, i);
+    } catch (const Error& error) {
+      refused[i] = error.what();
+    }
+  }
   HostCall call(request);
   call.run(static_cast<cudaStream_t>(stream));
   const CudaVerifyResult& got = call.got();
   for (int64_t i = 0; i < requests; ++i) {
-    const bool fine = got.status[i] == CudaStatus::kFine;
-    if (!fine) {
+    const bool fine = got.status[i] == CudaStatus::kFine && refused[i].empty();
+    if (!refused[i].empty()) {
+      result.status[i] = refused[i];
+    } else if (!fine) {
       const Error error = detail::error_of(got.status[i], i, got.where[i]);
       if (!request.report_status) throw error;
       result.status[i] = error.what();
     }
     const int32_t* path = got.accepted + request.trees.offsets[i];
-    result.accepted.insert(result.accepted.end(), path, path + got.counts[i]);
+    if (fine) result.accepted.insert(result.accepted.end(), path, path + got.counts[i]);
     result.offsets.push_back(static_cast<int32_t>(result.accepted.size()));
-    result.next_tokens.push_back(got.next_tokens[i]);
+    result.next_tokens.push_back(fine ? got.next_tokens[i] : -1);
     result.degenerate.push_back(fine && got.degenerate[i]);
+    for (int32_t node = request.trees.offsets[i];
+         got.acceptance && node < request.trees.offsets[i + 1]; ++node) {
+      result.acceptance.push_back(fine ? got.acceptance[node] : 0);
+    }
   }
-  if (got.acceptance)
-    result.acceptance.assign(got.acceptance, got.acceptance + request.trees.nodes());
   return result;
 }
 

@@ -6,6 +6,7 @@ from anydraft.bridges import Slrs
 from anydraft.drafter import Draft, Drafter
 from anydraft.drafts import Proposal, Trees, TreeShape, draw_children
 from anydraft.errors import (
+    CudaError,
     CudaUnavailableError,
     Error,
     InputError,
@@ -33,6 +34,7 @@ from anydraft.vocabulary import Vocabulary, VocabularyMap
 
 __all__ = [
     "AsyncSession",
+    "CudaError",
     "CudaUnavailableError",
     "Draft",
     "Drafter",

@@ -50,17 +50,17 @@ class Uniforms:
     pick: Any = None
     select: Any = None
 
-    def pointers(self, device: Any) -> list[int]:
+    def pointers(self, device: Any, requests: int, nodes: int) -> list[int]:
+        """Of tensors [requests] and [nodes], checked."""
         import torch
 
-        return [
-            _pointer(self.seeds, torch.int64, device, "seeds"),
-            _pointer(self.requests, torch.int32, device, "requests"),
-            _pointer(self.positions, torch.int32, device, "positions"),
-            _pointer(self.accept, torch.float64, device, "accept"),
-            _pointer(self.pick, torch.float64, device, "pick"),
-            _pointer(self.select, torch.float64, device, "select"),
-        ]
+        kinds = dict(seeds=torch.int64, requests=torch.int32, positions=torch.int32)
+        every = [(name, kind, requests) for name, kind in kinds.items()]
+        every += [(name, torch.float64, nodes) for name in ("accept", "pick", "select")]
+        for name, _, length in every:
+            if getattr(self, name) is not None:
+                _expect(getattr(self, name), name, [length])
+        return [_pointer(getattr(self, name), kind, device, name) for name, kind, _ in every]
 
 
 class Projection:
@@ -206,6 +206,12 @@ class Verification:
         _expect(parents, "parents", [nodes])
         _expect(kinds, "kinds", [nodes])
         _expect(rows, "rows", [nodes])
+        if paths is not None:
+            _expect(paths, "paths", [nodes])
+        if draft_logits is not None and draft_logits.device != device:
+            raise InputError(
+                f"[cuda] expected draft_logits on {device}, got them on {draft_logits.device}"
+            )
         draft_sampling = sampling if draft_sampling is None else draft_sampling
         for name, given in (("sampling", sampling), ("draft_sampling", draft_sampling)):
             _expect(given, name, [requests, _core.distribution_params_bytes()])
@@ -243,7 +249,7 @@ class Verification:
             _pointer(draft_sampling, uint8, device, "draft_sampling"),
             verifier,
             uniforms.seed,
-            uniforms.pointers(device),
+            uniforms.pointers(device, requests, nodes),
             [_pointer(draft_distributions, uint8, device, "draft_distributions"), *mapped],
             splits,
             lazy,
@@ -322,6 +328,8 @@ class Sampler:
 
         rows, device, uint8 = logits.shape[0], logits.device, torch.uint8
         _expect(sampling, "sampling", [rows, _core.distribution_params_bytes()])
+        if nodes is not None:
+            _expect(nodes, "nodes", [rows])
         self.tokens = torch.full((rows,), -1, dtype=torch.int64, device=device)
         self.status, self.drafter_ids = torch.zeros((2, rows), dtype=torch.int32, device=device)
         vocab = projection.target_vocab if projection else logits.shape[-1]
@@ -336,7 +344,7 @@ class Sampler:
             logits,
             _pointer(sampling, uint8, device, "sampling"),
             uniforms.seed,
-            uniforms.pointers(device),
+            uniforms.pointers(device, rows, rows),
             _pointer(nodes, torch.int32, device, "nodes"),
             purpose,
             splits,

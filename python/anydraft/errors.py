@@ -60,3 +60,11 @@ class CudaUnavailableError(Error, RuntimeError):
     >>> issubclass(CudaUnavailableError, RuntimeError)
     True
     """
+
+
+class CudaError(Error, RuntimeError):
+    """The device failed: no memory, a launch that was refused, a fault of work before.
+
+    >>> issubclass(CudaError, RuntimeError)
+    True
+    """

@@ -72,8 +72,10 @@ class Placement:
             self._decide(rows.device if on_cuda and not in_memory else None)
         if self.device is None or in_memory:
             return rows.cpu() if on_cuda else rows
-        if on_cuda or self._apart:
+        if rows.device == self.device if on_cuda else self._apart:
             return rows
+        if on_cuda:  # a model on another device: the engine reads the rows of one
+            return rows.to(self.device)
         import torch
 
         tensor = rows if isinstance(rows, torch.Tensor) else torch.utils.dlpack.from_dlpack(rows)
@@ -84,4 +86,7 @@ class Placement:
         if device is not None and self._copied:
             _log.info("rows are copied from %s to memory: %s", device, self._copied)
         elif device is not None:
-            self.device = device
+            import torch
+
+            here = torch.cuda.current_device() if device.index is None else device.index
+            self.device = torch.device("cuda", here)

@@ -11,7 +11,7 @@ namespace py = pybind11;
 // too; a failed import there surfaces as itself.
 static void raise(const Error& error) {
   static const char* const kNames[] = {"InputError", "VocabularyError", "UnsupportedTokenizerError",
-                                       "NonFiniteLogitsError", "CudaUnavailableError"};
+                                       "NonFiniteLogitsError", "CudaUnavailableError", "CudaError"};
   const py::object type =
       py::module_::import("anydraft.errors").attr(kNames[static_cast<int>(error.kind())]);
   // A message may quote bytes that are no text.

@@ -92,6 +92,7 @@ struct CallSite {
 };
 
 struct Module {
+  int capability = 0;  // that it was compiled for: 90
   std::vector<Instruction> code;
   std::vector<Function> functions;
   std::vector<CallSite> calls;

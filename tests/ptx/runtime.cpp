@@ -49,6 +49,8 @@ class Device {
                      size_t dynamic_shared, cudaStream_t stream, uint32_t cluster,
                      bool programmatic);
 
+  int target_of(const void* entry);  // capability that a kernel's code is for; 0: no such kernel
+
   GlobalMemory memory;
   Findings findings;
   std::unordered_map<const void*, Kernel> kernels;
@@ -96,6 +98,12 @@ const Function* Device::function_of(const Kernel& kernel) {
   return nullptr;
 }
 
+int Device::target_of(const void* entry) {
+  const auto found = kernels.find(entry);
+  const bool known = found != kernels.end() && function_of(found->second);
+  return known ? found->second.image->module->capability : 0;
+}
+
 // Limits of compute capability 9.0, without opting into more.
 const char* Device::invalid(const Launch& launch, size_t dynamic_shared, bool programmatic) {
   const Function& function = *launch.function;
@@ -105,7 +113,8 @@ const char* Device::invalid(const Launch& launch, size_t dynamic_shared, bool pr
   const uint32_t cluster = launch.cluster;
   if (cluster < 1 || cluster > kMostBlocks || launch.blocks % cluster != 0) return "the cluster";
   if (launch.parameters.size() > kParamSize) return "more than 4 KB of parameters";
-  if (capability() < 9 && (cluster > 1 || programmatic)) return "attributes of 9.0";
+  const bool old = capability() < 9 || launch.module->capability < 90;
+  if (old && (cluster > 1 || programmatic)) return "attributes of 9.0";
   return nullptr;
 }
 
@@ -279,6 +288,11 @@ cudaError_t cudaDeviceSynchronize() { return cudaStreamSynchronize(nullptr); }
 cudaError_t cudaGetDevice(int* device) {
   *device = 0;
   return cudaSuccess;
+}
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void* entry) {
+  *attributes = {};
+  attributes->ptxVersion = Device::get().target_of(entry);
+  return attributes->ptxVersion > 0 ? cudaSuccess : cudaErrorInvalidDeviceFunction;
 }
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
   if (attribute == cudaDevAttrComputeCapabilityMajor) {

@@ -5,7 +5,10 @@ namespace ptx {
 std::unique_ptr<Module> Translator::run() {
   while (!lex_.peek().empty()) {
     const string word = lex_.take();
-    if (word == ".version" || word == ".target" || word == ".address_size") {
+    if (word == ".target") {
+      module_->capability = std::stoi(lex_.take().substr(3));  // sm_90, sm_90a
+      lex_.line();
+    } else if (word == ".version" || word == ".address_size") {
       lex_.line();
     } else if (word == ".file") {
       file();

@@ -22,11 +22,12 @@ def numbers(tokens):
 class Pair:
     """A drafter that has a third of its target's tokens, some twice, and pairs of them."""
 
-    def __init__(self, size):
+    def __init__(self, size, more=0):
+        """more: ids of the drafter below all of these, by more copies of its first token."""
         own = [f"<{i}>" for i in range(0, size, 3)]
         pairs = [f"<{i}><{i % 7}>" for i in range(size // 2)]
         self.target = numbers([f"<{i}>" for i in range(size)])
-        self.drafter = numbers([*own[::-1], *own[:50], *pairs])
+        self.drafter = numbers([*own[:1] * more, *own[::-1], *own[:50], *pairs])
         self.vocab, self.draft_vocab = size + 5, self.drafter.size + 3
         self.map = _core.VocabularyMapTable(self.drafter.table, self.target.table)
 
@@ -111,10 +112,11 @@ def test_a_drafter_of_another_vocabulary(spelled, size):
 
 
 @on_device
-def test_drafter_tokens_are_spelt_to_their_end():
+@pytest.mark.parametrize("more", [0, 12], ids=["smaller", "larger than the target's"])
+def test_drafter_tokens_are_spelt_to_their_end(more):
     """Target tokens drawn one after another from the same rows until the drafter's token ends: they
     spell it, and whole drafter tokens have the drafter's own distribution."""
-    pair, rows = Pair(9), 4000
+    pair, rows = Pair(9, more), 4000
     logits = torch.randn(1, pair.draft_vocab, generator=torch.Generator().manual_seed(2))
     distribution = logits[0, : pair.drafter.size].double().softmax(-1)
     logits = logits.cuda().expand(rows, -1).contiguous()
@@ -163,3 +165,11 @@ def test_arguments_are_checked_without_a_device():
         Verification(ints, ints, offsets, rows, projection=pair.projection("cpu"), **distributions)
     with pytest.raises(InputError, match="places"):
         Verification(ints, ints, offsets, rows, places=torch.zeros(3, 3), **distributions)
+    for given in ({"accept": rows[0]}, {"requests": ints}, {"pick": rows[:, 0], "accept": ints}):
+        with pytest.raises(InputError, match=r"expected \w+ \[\d\], got"):
+            Verification(ints, ints, offsets, rows, uniforms=Uniforms(**given), **distributions)
+    with pytest.raises(InputError, match=r"paths \[3\], got \[2\]"):
+        Verification(ints, ints, offsets, rows, paths=ints[:2], **distributions)
+    with pytest.raises(InputError, match=r"nodes \[3\], got \[2\]"):
+        every = distribution_params([SamplingParams()] * 3, "cpu")
+        Sampler(rows, every, Uniforms(), nodes=ints[:2])

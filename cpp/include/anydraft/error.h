@@ -12,6 +12,7 @@ enum class ErrorKind {
   kUnsupportedTokenizer,  // a tokeniser component that is not supported, named
   kNonFiniteLogits,       // NaN or +inf in a row of logits, or a row without any mass
   kCudaUnavailable,       // no CUDA in this build, or no device
+  kCuda,                  // the device failed: memory, a launch, a fault of work before
 };
 
 class Error : public std::runtime_error {
