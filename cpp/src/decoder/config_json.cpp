@@ -58,42 +58,64 @@ class Reader : public Keys<InJson> {
   const Json& json_;
 };
 
+// Read where transformers reads it; 0: as the type says.
 double attention_factor(const Reader& in, const Rope& rope) {
+  if (rope.type != "yarn" && rope.type != "longrope") return 0;
+  if (in.find("attention_factor")) {
+    const double said = in.number("attention_factor", 0);
+    if (said == 0) fail("an attention_factor other than 0");
+    return said;
+  }
+  const double mscale = in.number("mscale", 0), all = in.number("mscale_all_dim", 0);
+  if (rope.type != "yarn" || mscale == 0 || all == 0) return 0;
   const auto scaled = [&](double by) {
     return rope.factor <= 1 ? 1 : 0.1 * by * std::log(rope.factor) + 1;
   };
-  const double mscale = in.number("mscale", 0), all = in.number("mscale_all_dim", 0);
-  if (in.find("attention_factor")) return in.number("attention_factor", 0);
-  return mscale != 0 && all != 0 ? scaled(mscale) / scaled(all) : 0;
+  return scaled(mscale) / scaled(all);
+}
+
+std::string rope_type(const Reader& in, bool phi3) {
+  std::string type = in.text("rope_type", in.text("type", "default"));
+  if (phi3 && (type == "su" || type == "yarn")) type = "longrope";  // its older names
+  for (const char* known : {"default", "linear", "dynamic", "llama3", "yarn", "longrope"}) {
+    if (type == known) return type;
+  }
+  fail("a rope type out of default, linear, dynamic, llama3, yarn, longrope, got " + type);
+}
+
+// Phi-3's heads turn in part. In the other families transformers ignores the factor with the
+// default type, and fails with the others.
+int64_t dimensions(const Rope& rope, double part, const DecoderConfig& config) {
+  if (!(part > 0 && part <= 1)) fail("partial_rotary_factor from 0 to 1");
+  if (config.architecture == "phi3") {
+    return static_cast<int64_t>(static_cast<double>(config.head_size) * part);
+  }
+  if (part != 1 && rope.type != "default") {
+    fail("no partial_rotary_factor with rope type " + rope.type + " in a " + config.architecture +
+         " model, got " + std::to_string(part));
+  }
+  return config.head_size;
 }
 
 const Json kNothing;
 
-// `parameters`: rope_parameters or the older rope_scaling, null where there is neither.
-Rope read_rope(const Reader& config, const Json* parameters, double theta, int64_t head_size,
-               int64_t context) {
+// `parameters`: rope_parameters or the older rope_scaling, null where there is neither. `beside`:
+// what stands beside them, and comes first for the original context.
+Rope read_rope(const Reader& beside, const Json* parameters, double theta,
+               const DecoderConfig& config) {
   const Reader in(parameters ? *parameters : kNothing);
   if (parameters && !parameters->is(Json::Kind::kObject)) fail("an object of rope parameters");
+  const bool phi3 = config.architecture == "phi3";
+  const auto context = static_cast<double>(config.context);
   Rope rope;
-  rope.type = in.text("rope_type", in.text("type", "default"));
-  bool known = false;
-  for (const char* type : {"default", "linear", "dynamic", "llama3", "yarn", "longrope"}) {
-    known |= rope.type == type;
-  }
-  if (!known)
-    fail("a rope type out of default, linear, dynamic, llama3, yarn, longrope, got " + rope.type);
-  rope.theta = in.number("rope_theta", config.number("rope_theta", theta));
-  const double part = in.number("partial_rotary_factor", config.number("partial_rotary_factor", 1));
-  if (!(part > 0 && part <= 1)) fail("partial_rotary_factor from 0 to 1");
-  rope.dimensions = static_cast<int64_t>(static_cast<double>(head_size) * part);
-  rope.original_context =
-      config.number("original_max_position_embeddings",
-                    in.number("original_max_position_embeddings", static_cast<double>(context)));
-  if (rope.type == "yarn") {  // transformers prefers what stands beside the other parameters
-    rope.original_context = in.number("original_max_position_embeddings", rope.original_context);
-  }
+  rope.type = rope_type(in, phi3);
+  rope.theta = in.number("rope_theta", beside.number("rope_theta", theta));
+  const double part = in.number("partial_rotary_factor", beside.number("partial_rotary_factor", 1));
+  rope.dimensions = dimensions(rope, part, config);
+  const char* const original = "original_max_position_embeddings";
+  rope.original_context = beside.number(original, phi3 ? 4096 : in.number(original, context));
   rope.factor = in.number("factor", rope.type == "longrope" || rope.type == "yarn"
-                                        ? static_cast<double>(context) / rope.original_context
+                                        ? context / rope.original_context
                                         : 1);
   rope.low_freq_factor = in.number("low_freq_factor", 1);
   rope.high_freq_factor = in.number("high_freq_factor", 4);
@@ -113,12 +135,16 @@ void read_ropes(const Reader& in, const Family& family, DecoderConfig& config) {
   if (!said) parameters = in.find("rope_scaling");
   const Json* full = parameters ? parameters->find("full_attention") : nullptr;
   const Json* local = parameters ? parameters->find("sliding_attention") : nullptr;
-  config.rope =
-      read_rope(in, full ? full : parameters, family.theta, config.head_size, config.context);
-  config.local_rope = config.rope;
-  if (config.architecture != "gemma3_text") return;
+  if (full) parameters = full;
+  if (config.architecture != "gemma3_text") {
+    config.rope = config.local_rope = read_rope(in, parameters, family.theta, config);
+    return;
+  }
+  // Of what stands beside its parameters transformers reads the bases alone.
+  const Reader none(kNothing);
+  config.rope = read_rope(none, parameters, in.number("rope_theta", family.theta), config);
   const double theta = in.number("rope_local_base_freq", 10000);
-  config.local_rope = read_rope(Reader(kNothing), local, theta, config.head_size, config.context);
+  config.local_rope = read_rope(none, local, theta, config);
 }
 
 void read_window(const Reader& in, const Family& family, DecoderConfig& config) {
