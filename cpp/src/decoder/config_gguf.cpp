@@ -7,16 +7,6 @@
 namespace anydraft::detail {
 namespace {
 
-struct InFile {
-  const GgufFile& file;
-  std::string architecture;
-  const GgufValue* operator()(const std::string& key) const {
-    const bool whole = key.rfind("general.", 0) == 0 || key.rfind("tokenizer.", 0) == 0;
-    return file.find(whole ? key : architecture + '.' + key);
-  }
-};
-using Reader = Keys<InFile>;
-
 std::vector<double> factors(const GgufFile& file, const std::string& name) {
   const Tensor* tensor = find_tensor(file.tensors(), name + ".weight");
   std::vector<double> all;
@@ -28,7 +18,7 @@ std::vector<double> factors(const GgufFile& file, const std::string& name) {
   return all;
 }
 
-Rope read_rope(const Reader& in, const GgufFile& file, const DecoderConfig& config, double theta) {
+Rope read_rope(const Entries& in, const GgufFile& file, const DecoderConfig& config, double theta) {
   Rope rope;
   rope.theta = in.number("rope.freq_base", theta);
   rope.dimensions = in.whole("rope.dimension_count", config.head_size);
@@ -57,7 +47,7 @@ Rope read_rope(const Reader& in, const GgufFile& file, const DecoderConfig& conf
   return rope;
 }
 
-void read_gemma(const Reader& in, DecoderConfig& config) {
+void read_gemma(const Entries& in, DecoderConfig& config) {
   for (const char* key : {"final_logit_softcapping", "attn_logit_softcapping"}) {
     if (in.find(key)) in.fail("no soft-capped logits");
   }
@@ -80,8 +70,9 @@ void read_gemma(const Reader& in, DecoderConfig& config) {
 
 DecoderConfig config_of(const GgufFile& file) {
   const std::string& path = file.file().path();
-  const std::string name = Reader({file, ""}, path).text("general.architecture", "");
-  const Reader in({file, name}, path);
+  const Entries top(file.metadata(), path);
+  const std::string name = top.text("general.architecture", "");
+  const Entries in(file.metadata(), path, name + '.');
   DecoderConfig config;
   config.architecture = name;
   const bool gemma = name == "gemma3", neighbours = name == "llama" || name == "smollm3";
@@ -123,7 +114,7 @@ DecoderConfig config_of(const GgufFile& file) {
       config.kinds[static_cast<size_t>(i)].turns = false;
   }
   for (const char* role : {"eos", "eot", "eom"}) {
-    const int64_t id = in.whole(std::string("tokenizer.ggml.") + role + "_token_id", -1);
+    const int64_t id = top.whole(std::string("tokenizer.ggml.") + role + "_token_id", -1);
     if (id >= 0 && id <= INT32_MAX) config.stop_tokens.push_back(static_cast<int32_t>(id));
   }
   check(config);

@@ -28,38 +28,10 @@ constexpr Family kFamilies[] = {
     {"phi3", 10000, 1e-5, 32, 0, 0, 4096, 0, Windows::kAlways},
 };
 
-struct InJson {
-  const Json& json;
-  const Json* operator()(const std::string& key) const { return json.find(key); }
-};
-
-class Reader : public Keys<InJson> {
- public:
-  explicit Reader(const Json& json) : Keys({json}, "config.json"), json_(json) {}
-
-  using Keys::whole;
-  int64_t whole(const std::string& key, int64_t missing, int64_t null) const {
-    return whole(key, json_.member(key) ? null : missing);
-  }
-  std::vector<double> numbers(const std::string& key) const {
-    std::vector<double> all;
-    const Json* value = find(key);
-    if (!value) return all;
-    for (const Json& item : value->items()) {
-      if (item.number()) all.push_back(*item.number());
-    }
-    if (!value->is(Json::Kind::kArray) || all.size() != value->items().size()) {
-      fail(key + " as numbers");
-    }
-    return all;
-  }
-
- private:
-  const Json& json_;
-};
+Entries entries_of(const Json& json) { return {json, "config.json"}; }
 
 // Read where transformers reads it; 0: as the type says.
-double attention_factor(const Reader& in, const Rope& rope) {
+double attention_factor(const Entries& in, const Rope& rope) {
   if (rope.type != "yarn" && rope.type != "longrope") return 0;
   if (in.find("attention_factor")) {
     const double said = in.number("attention_factor", 0);
@@ -74,7 +46,7 @@ double attention_factor(const Reader& in, const Rope& rope) {
   return scaled(mscale) / scaled(all);
 }
 
-std::string rope_type(const Reader& in, bool phi3) {
+std::string rope_type(const Entries& in, bool phi3) {
   std::string type = in.text("rope_type", in.text("type", "default"));
   if (phi3 && (type == "su" || type == "yarn")) type = "longrope";  // its older names
   for (const char* known : {"default", "linear", "dynamic", "llama3", "yarn", "longrope"}) {
@@ -101,9 +73,9 @@ const Json kNothing;
 
 // `parameters`: rope_parameters or the older rope_scaling, null where there is neither. `beside`:
 // what stands beside them, and comes first for the original context.
-Rope read_rope(const Reader& beside, const Json* parameters, double theta,
+Rope read_rope(const Entries& beside, const Json* parameters, double theta,
                const DecoderConfig& config) {
-  const Reader in(parameters ? *parameters : kNothing);
+  const Entries in = entries_of(parameters ? *parameters : kNothing);
   if (parameters && !parameters->is(Json::Kind::kObject)) fail("an object of rope parameters");
   const bool phi3 = config.architecture == "phi3";
   const auto context = static_cast<double>(config.context);
@@ -128,7 +100,7 @@ Rope read_rope(const Reader& beside, const Json* parameters, double theta,
   return rope;
 }
 
-void read_ropes(const Reader& in, const Family& family, DecoderConfig& config) {
+void read_ropes(const Entries& in, const Family& family, DecoderConfig& config) {
   const Json* parameters = in.find("rope_parameters");
   const bool said =
       parameters && !(parameters->is(Json::Kind::kObject) && parameters->members().empty());
@@ -141,20 +113,20 @@ void read_ropes(const Reader& in, const Family& family, DecoderConfig& config) {
     return;
   }
   // Of what stands beside its parameters transformers reads the bases alone.
-  const Reader none(kNothing);
+  const Entries none = entries_of(kNothing);
   config.rope = read_rope(none, parameters, in.number("rope_theta", family.theta), config);
   const double theta = in.number("rope_local_base_freq", 10000);
   config.local_rope = read_rope(none, local, theta, config);
 }
 
-void read_window(const Reader& in, const Family& family, DecoderConfig& config) {
+void read_window(const Entries& in, const Family& family, DecoderConfig& config) {
   const bool windows =
       family.windows == Windows::kAlways ||
       (family.windows == Windows::kWhereUsed && in.truth("use_sliding_window", false));
   if (windows) config.window = in.whole("sliding_window", family.window, 0);
 }
 
-void read_turns(const Reader& in, DecoderConfig& config) {
+void read_turns(const Entries& in, DecoderConfig& config) {
   const std::vector<double> turns = in.numbers("no_rope_layers");
   const int64_t step = std::max<int64_t>(in.whole("no_rope_layer_interval", 4), 1);
   for (size_t i = 0; i < config.kinds.size(); ++i) {
@@ -171,7 +143,7 @@ bool slides(const Json& type) {
   return name == "sliding_attention";
 }
 
-void read_slides(const Reader& in, DecoderConfig& config) {
+void read_slides(const Entries& in, DecoderConfig& config) {
   const std::string& name = config.architecture;
   const bool alike = name == "llama" || name == "mistral" || name == "phi3";
   const Json* types = alike ? nullptr : in.find("layer_types");
@@ -190,7 +162,7 @@ void read_slides(const Reader& in, DecoderConfig& config) {
   }
 }
 
-void read_kinds(const Reader& in, const Family& family, DecoderConfig& config) {
+void read_kinds(const Entries& in, const Family& family, DecoderConfig& config) {
   if (config.layers < 1 || config.layers > 1 << 20) fail("num_hidden_layers from 1 to 2^20");
   config.kinds.assign(static_cast<size_t>(config.layers), {});
   read_window(in, family, config);
@@ -198,7 +170,7 @@ void read_kinds(const Reader& in, const Family& family, DecoderConfig& config) {
   read_slides(in, config);
 }
 
-void read_gemma(const Reader& in, DecoderConfig& config) {
+void read_gemma(const Entries& in, DecoderConfig& config) {
   if (in.find("final_logit_softcapping") || in.find("attn_logit_softcapping")) {
     fail("a model without soft-capped logits");
   }
@@ -224,7 +196,7 @@ void add_stops(const Json* value, std::vector<int32_t>& stops) {
 
 DecoderConfig config_of(const Json& json, const Json* generation) {
   const Json* text_config = json.find("text_config");  // beside a vision tower's, say
-  const Reader in(text_config ? *text_config : json);
+  const Entries in = entries_of(text_config ? *text_config : json);
   DecoderConfig config;
   config.architecture = in.text("model_type", "");
   const Family* family = nullptr;
