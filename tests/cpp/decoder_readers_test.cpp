@@ -73,22 +73,20 @@ class Files : public ::testing::Test {
 
 TEST_F(Files, AGgufIsReadAsItWasWritten) {
   const std::string path = folder_.write(
-      "model.gguf",
-      testing::llama_gguf()
-          .entry("list", 9,
-                 bytes_of<uint32_t>(8) + bytes_of<uint64_t>(2) + Gguf::text("ab") + Gguf::text(""))
-          .entry("numbers", 9, bytes_of<uint32_t>(1) + bytes_of<uint64_t>(2) + "\x01\xFF")
-          .entry("int8", 1, "\xFE")
-          .entry("uint8", 0, "\xFE")
-          .entry("int16", 3, bytes_of<int16_t>(-300))
-          .entry("int32", 5, bytes_of<int32_t>(-70000))
-          .entry("int64", 11, bytes_of<int64_t>(-5000000000))
-          .entry("uint64", 10, bytes_of<uint64_t>(5000000000))
-          .entry("beyond", 10, bytes_of<uint64_t>(uint64_t{1} << 63))
-          .entry("rounded", 11, bytes_of<int64_t>((int64_t{1} << 53) + 1))
-          .entry("long", 9, bytes_of<uint32_t>(0) + bytes_of<uint64_t>(2000) + std::string(2000, 1))
-          .entry("float64", 12, bytes_of<double>(0.1))
-          .build());
+      "model.gguf", testing::llama_gguf()
+                        .list("list", 8, 2, Gguf::text("ab") + Gguf::text(""))
+                        .list("numbers", 1, 2, "\x01\xFF")
+                        .entry("int8", 1, "\xFE")
+                        .entry("uint8", 0, "\xFE")
+                        .entry("int16", 3, bytes_of<int16_t>(-300))
+                        .entry("int32", 5, bytes_of<int32_t>(-70000))
+                        .entry("int64", 11, bytes_of<int64_t>(-5000000000))
+                        .entry("uint64", 10, bytes_of<uint64_t>(5000000000))
+                        .entry("beyond", 10, bytes_of<uint64_t>(uint64_t{1} << 63))
+                        .entry("rounded", 11, bytes_of<int64_t>((int64_t{1} << 53) + 1))
+                        .list("long", 0, 2000, std::string(2000, 1))
+                        .entry("float64", 12, bytes_of<double>(0.1))
+                        .build());
   const detail::GgufFile file(path);
   EXPECT_EQ(file.metadata().find("general.architecture")->text(), "llama");
   EXPECT_EQ(file.metadata().find("llama.context_length")->whole(), 300);

@@ -32,6 +32,13 @@ Rope read_rope(const Entries& in, const GgufFile& file, const DecoderConfig& con
   if (rope.factor == 0) rope.factor = 1;
   rope.original_context =
       in.number("rope.scaling.original_context_length", static_cast<double>(config.context));
+  // Converters mean all of transformers' factor by the first, readers a share of theirs or nothing.
+  for (const char* key : {"rope.scaling.yarn_attn_factor", "rope.scaling.yarn_log_multiplier"}) {
+    if (in.find(key)) in.fail(std::string("no ") + key);
+  }
+  if (in.number("rope.scaling.yarn_ext_factor", 1) != 1) {
+    in.fail("rope.scaling.yarn_ext_factor as 1, or none");
+  }
   rope.beta_fast = in.number("rope.scaling.yarn_beta_fast", 32);
   rope.beta_slow = in.number("rope.scaling.yarn_beta_slow", 1);
   rope.attention_factor = in.number("rope.scaling.attn_factor", 0);
@@ -47,6 +54,26 @@ Rope read_rope(const Entries& in, const GgufFile& file, const DecoderConfig& con
   return rope;
 }
 
+// Layers slide but each `pattern`th, or as a list says of each.
+void read_slides(const Entries& in, DecoderConfig& config) {
+  const char* const key = "attention.sliding_window_pattern";
+  const Json* said = in.find(key);
+  if (!said || !said->is(Json::Kind::kArray)) {
+    const int64_t pattern = in.whole(key, 6);  // 0: all slide
+    for (int64_t i = 0; i < config.layers; ++i) {
+      config.kinds[static_cast<size_t>(i)].slides = pattern == 0 || (i + 1) % pattern != 0;
+    }
+    return;
+  }
+  const std::vector<Json>& items = said->items();
+  if (items.size() != config.kinds.size()) in.fail(std::string(key) + " for each layer");
+  for (size_t i = 0; i < items.size(); ++i) {
+    const std::optional<bool> slides = items[i].truth();
+    if (!slides) in.fail(std::string(key) + " as true or false for each layer");
+    config.kinds[i].slides = *slides;
+  }
+}
+
 void read_gemma(const Entries& in, DecoderConfig& config) {
   for (const char* key : {"final_logit_softcapping", "attn_logit_softcapping"}) {
     if (in.find(key)) in.fail("no soft-capped logits");
@@ -60,10 +87,7 @@ void read_gemma(const Entries& in, DecoderConfig& config) {
   config.local_rope = {};
   config.local_rope.theta = in.number("rope.freq_base_swa", 10000);
   config.local_rope.dimensions = config.rope.dimensions;
-  const int64_t pattern = in.whole("attention.sliding_window_pattern", 6);  // 0: all slide
-  for (int64_t i = 0; i < config.layers; ++i) {
-    config.kinds[static_cast<size_t>(i)].slides = pattern == 0 || (i + 1) % pattern != 0;
-  }
+  if (config.window != 0) read_slides(in, config);
 }
 
 }  // namespace
@@ -71,6 +95,10 @@ void read_gemma(const Entries& in, DecoderConfig& config) {
 DecoderConfig config_of(const GgufFile& file) {
   const std::string& path = file.file().path();
   const Entries top(file.metadata(), path);
+  if (const int64_t parts = top.whole("split.count", 1); parts > 1) {
+    top.fail("a model in one file (llama-gguf-split --merge joins them), got one of " +
+             std::to_string(parts) + " parts");
+  }
   const std::string name = top.text("general.architecture", "");
   const Entries in(file.metadata(), path, name + '.');
   DecoderConfig config;
