@@ -175,6 +175,24 @@ TEST_F(GgufConfig, FactorsOfYarnThatWriterAndReaderTakeDifferentlyAreRefused) {
   }
 }
 
+TEST_F(GgufConfig, AnEndOfTurnIsFoundByItsTextWhereTheFileNamesNone) {
+  const std::string tokens = testing::Gguf::text("<eos>") + testing::Gguf::text("a") +
+                             testing::Gguf::text("<|end|>") + testing::Gguf::text("<end_of_turn>");
+  const auto stops = [&](std::vector<std::pair<std::string, uint32_t>> ids) {
+    const DecoderConfig config = of_type("gemma3", [&](testing::Gguf& file) {
+      for (const auto& [role, id] : ids) file.whole("tokenizer.ggml." + role + "_token_id", id);
+      file.list("tokenizer.ggml.tokens", 8, 4, tokens);
+    });
+    return config.stop_tokens;
+  };
+  using Ids = std::vector<int32_t>;
+  EXPECT_EQ(stops({{"eos", 0}}), (Ids{0, 2, 3}));
+  EXPECT_EQ(stops({{"eos", 3}}), (Ids{3, 2}));
+  EXPECT_EQ(stops({{"eos", 0}, {"eot", 1}}), (Ids{0, 1}));
+  EXPECT_EQ(stops({{"eos", 0}, {"eom", 0}}), (Ids{0}));
+  EXPECT_EQ(stops({}), (Ids{2, 3}));
+}
+
 TEST_F(GgufConfig, APartOfAModelIsRefused) {
   const auto part = [&](uint16_t count) {
     return of_type("llama", [&](testing::Gguf& file) {

@@ -90,6 +90,23 @@ void read_gemma(const Entries& in, DecoderConfig& config) {
   if (config.window != 0) read_slides(in, config);
 }
 
+// Files that name no end of a turn, as Gemma's and Phi's, have it among their tokens; its texts are
+// those of anydraft/tokenizer_spec.py.
+std::vector<int32_t> read_stops(const Entries& in, const GgufFile& file) {
+  std::vector<int32_t> stops;
+  const auto add = [&](int64_t id) {
+    const bool known = std::find(stops.begin(), stops.end(), id) != stops.end();
+    if (!known && id >= 0 && id <= INT32_MAX) stops.push_back(static_cast<int32_t>(id));
+  };
+  for (const char* key : {"eos_token_id", "eot_token_id", "eom_token_id"}) add(in.whole(key, -1));
+  if (in.find("eot_token_id") || in.find("eom_token_id")) return stops;
+  for (const int32_t id :
+       file.tokens_with({"<|im_end|>", "<end_of_turn>", "<|eot_id|>", "<|end|>"})) {
+    add(id);
+  }
+  return stops;
+}
+
 }  // namespace
 
 DecoderConfig config_of(const GgufFile& file) {
@@ -141,10 +158,7 @@ DecoderConfig config_of(const GgufFile& file) {
     for (int64_t i = 3; i < config.layers; i += 4)
       config.kinds[static_cast<size_t>(i)].turns = false;
   }
-  for (const char* role : {"eos", "eot", "eom"}) {
-    const int64_t id = top.whole(std::string("tokenizer.ggml.") + role + "_token_id", -1);
-    if (id >= 0 && id <= INT32_MAX) config.stop_tokens.push_back(static_cast<int32_t>(id));
-  }
+  config.stop_tokens = read_stops(Entries(file.metadata(), path, "tokenizer.ggml."), file);
   check(config);
   return config;
 }

@@ -1,5 +1,6 @@
 #include "decoder/gguf.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string_view>
@@ -33,7 +34,7 @@ constexpr uint8_t kBytes[] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
 // Goes through the bytes of a header; each read checks what is left.
 class Cursor {
  public:
-  explicit Cursor(const MappedFile& file) : file_(file) {}
+  explicit Cursor(const MappedFile& file, uint64_t at = 0) : file_(file), at_(at) {}
 
   [[noreturn]] void fail(const std::string& expected) const {
     throw Error(ErrorKind::kValue, "[GgufFile] expected " + expected + " at byte " +
@@ -64,7 +65,7 @@ class Cursor {
 
  private:
   const MappedFile& file_;
-  uint64_t at_ = 0;
+  uint64_t at_;
 };
 
 GgufType read_type(Cursor& in) {
@@ -168,6 +169,7 @@ GgufFile::GgufFile(const std::string& path) : file_(std::make_shared<MappedFile>
   Json::Members members;
   for (uint64_t i = 0; i < entries; ++i) {
     std::string key(in.text("a key"));
+    if (key == "tokenizer.ggml.tokens") tokens_at_ = in.at();
     members.emplace_back(std::move(key), read_value(in));
   }
   std::optional<Json> metadata = Json::object(std::move(members));
@@ -194,6 +196,20 @@ GgufFile::GgufFile(const std::string& path) : file_(std::make_shared<MappedFile>
     add_tensor(tensors_, std::move(name), std::move(tensor));
   }
   check_overlaps(tensors_);
+}
+
+std::vector<int32_t> GgufFile::tokens_with(const std::vector<std::string_view>& texts) const {
+  std::vector<int32_t> ids;
+  if (tokens_at_ == 0) return ids;
+  Cursor in(*file_, tokens_at_);
+  if (read_type(in) != GgufType::kArray || read_type(in) != GgufType::kText) return ids;
+  const uint64_t count = std::min<uint64_t>(in.count(8, "an array's length"), INT32_MAX);
+  for (uint64_t id = 0; id < count; ++id) {
+    const std::string_view text = in.text("a text");
+    if (std::find(texts.begin(), texts.end(), text) == texts.end()) continue;
+    ids.push_back(static_cast<int32_t>(id));
+  }
+  return ids;
 }
 
 }  // namespace anydraft::detail

@@ -2,8 +2,11 @@
 // checked against the file's size before anything is made of it.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "decoder/json.h"
 #include "decoder/model_file.h"
@@ -19,10 +22,13 @@ class GgufFile {
   const Tensors& tensors() const { return tensors_; }
   // An object. Long lists have no items there: Python reads them, in gguf_metadata.py.
   const Json& metadata() const { return metadata_; }
+  // Ids of the tokens with one of these texts, ascending.
+  std::vector<int32_t> tokens_with(const std::vector<std::string_view>& texts) const;
 
  private:
   std::shared_ptr<MappedFile> file_;
   Json metadata_;
+  uint64_t tokens_at_ = 0;  // where the value tokenizer.ggml.tokens begins; 0: none
   Tensors tensors_;
 };
 
