@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "anydraft/error.h"
+#include "vocab/unicode.h"
 
 namespace anydraft::detail {
 
@@ -149,15 +150,6 @@ class JsonReader {
     at_ += 4;
     return code;
   }
-  static void append_utf8(std::string& text, uint32_t code) {
-    const int more = code < 0x80 ? 0 : code < 0x800 ? 1 : code < 0x10000 ? 2 : 3;
-    static constexpr uint8_t kLead[] = {0, 0xC0, 0xE0, 0xF0};
-    text += static_cast<char>(kLead[more] | (code >> (6 * more)));
-    for (int i = more - 1; i >= 0; --i) {
-      text += static_cast<char>(0x80 | ((code >> (6 * i)) & 0x3F));
-    }
-  }
-
   std::string_view text_;
   const std::string& what_;
   size_t at_ = 0;
