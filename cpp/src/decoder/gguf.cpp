@@ -157,7 +157,8 @@ Entry read_entry(Cursor& in) {
 
 }  // namespace
 
-GgufFile::GgufFile(const std::string& path) : file_(std::make_shared<MappedFile>(path)) {
+GgufFile::GgufFile(const std::string& path)
+    : file_(std::make_shared<MappedFile>(path, refuse_file)) {
   Cursor in(*file_);
   if (in.number<uint32_t>("GGUF's mark") != 0x46554747) in.fail("GGUF's mark");
   const auto version = in.number<uint32_t>("a version");
