@@ -59,7 +59,8 @@ class Entries {
   std::string where_, prefix_;
 };
 
-// Rotary positions; the names are those of config.json.
+// Rotary positions. `theta`, `dimensions` and `original_context` are config.json's rope_theta,
+// partial_rotary_factor (of a head) and original_max_position_embeddings; the others its own names.
 struct Rope {
   std::string type = "default";  // linear, dynamic, llama3, yarn, longrope
   double theta = 10000, factor = 1;

@@ -1,4 +1,5 @@
-// JSON as the files beside a model's weights hold it: RFC 8259, read strictly, without duplicates.
+// JSON as the files beside a model's weights hold it: RFC 8259, without duplicates. Texts may have
+// bytes that are no UTF-8, which are taken as they are. The metadata of GGUF files become such too.
 #pragma once
 
 #include <cstdint>
