@@ -12,6 +12,7 @@ from typing import Any
 from anydraft.errors import UnsupportedTokenizerError, VocabularyError
 from anydraft.gguf_metadata import read_metadata
 from anydraft.gguf_splits import PRE_TOKENIZERS
+from anydraft.tokenizer_spec import TURN_ENDS
 
 Json = dict[str, Any]
 
@@ -21,7 +22,9 @@ _SIGN = "▁"
 
 
 def describe_gguf(path: Path, pre: str | None = None) -> tuple[Json, Json]:
-    """The description of a GGUF file's tokeniser, and its roles as in a tokenizer_config.json.
+    """The description of a GGUF file's tokeniser, and its roles.
+
+    The roles are as in a tokenizer_config.json; with "end_tokens", the texts of all that end one.
 
     pre: the name of the pre-tokeniser, where the file is too old to say it.
 
@@ -74,11 +77,17 @@ def _describe(metadata: Json, pre: str | None) -> tuple[Json, Json]:
 
 
 def _roles(own: Json) -> Json:
-    roles = {}
-    for role, name in _ROLES.items():
+    def text(name: str) -> str | None:
         token = own.get(f"{name}_token_id")
-        if isinstance(token, int) and 0 <= token < len(own["tokens"]):
-            roles[f"{role}_token"] = own["tokens"][token]
+        known = isinstance(token, int) and 0 <= token < len(own["tokens"])
+        return own["tokens"][token] if known else None
+
+    roles: Json = {f"{role}_token": said for role, name in _ROLES.items() if (said := text(name))}
+    ends = [text("eos"), text("eot"), text("eom")]
+    # Gemma's and Phi's files name no end of a turn. gpt-oss goes on behind its <|end|>.
+    if not any(ends[1:]) and "<|return|>" not in own["tokens"]:
+        ends += (end for end in TURN_ENDS if end in own["tokens"])
+    roles["end_tokens"] = list(dict.fromkeys(end for end in ends if end))
     return roles
 
 

@@ -17,6 +17,7 @@ Json = dict[str, Any]
 
 SIGN = "▁"
 
+TURN_ENDS = ("<|im_end|>", "<end_of_turn>", "<|eot_id|>", "<|end|>")
 # Texts of special tokens by role, as the known families write them.
 _ROLES: dict[str, tuple[str, ...]] = {
     "bos": ("<s>", "<bos>", "<|begin_of_text|>", "<|startoftext|>", "<｜begin▁of▁sentence｜>"),
@@ -24,7 +25,7 @@ _ROLES: dict[str, tuple[str, ...]] = {
     "pad": ("<pad>", "<|pad|>", "[PAD]", "<|finetune_right_pad_id|>"),
     "unk": ("<unk>", "[UNK]", "<|unk|>"),
     "turn_start": ("<|im_start|>", "<start_of_turn>", "<|start_header_id|>"),
-    "turn_end": ("<|im_end|>", "<end_of_turn>", "<|eot_id|>", "<|end|>"),
+    "turn_end": TURN_ENDS,
 }
 _NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED, _BYTE = range(1, 7)
 _NO_ID = 0xFFFFFFFF
@@ -360,8 +361,7 @@ def _roles(specials: dict[str, int], config: Json) -> dict[str, list[int]]:
             roles[name].append(specials[text])
     entry = config.get("eos_token")
     text = entry.get("content") if isinstance(entry, dict) else entry
-    if text in specials:
-        roles["end"] = [specials[text]]
+    roles["end"] = [specials[end] for end in config.get("end_tokens", [text]) if end in specials]
     return {name: ids for name, ids in roles.items() if ids}
 
 

@@ -193,7 +193,8 @@ class Vocabulary:
         """Ids of a role; empty where unknown.
 
         The roles: bos, eos, pad, unk, turn_start, turn_end, and end (what the tokeniser's own files
-        say ends a text, whatever that token looks like).
+        say ends a text, whatever that token looks like; with turn_end for a GGUF file that names no
+        end of a turn).
         """
         return tuple(self.table.role(name))
 

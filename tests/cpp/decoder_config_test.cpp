@@ -135,11 +135,73 @@ TEST_F(GgufConfig, AWindowIsOfTheLayersThatItsFamilySaysOrRefused) {
     file.whole("gemma3.attention.sliding_window_pattern", 3);
   });
   EXPECT_EQ(sliding(config), (std::vector<int>{0, 1, 3, 4, 6, 7}));
+  for (const DecoderConfig& none :
+       {windowed("gemma3", 0), of_type("gemma3", [](testing::Gguf&) {})}) {
+    EXPECT_TRUE(sliding(none).empty());
+  }
   for (const char* type : {"llama", "smollm3", "qwen2", "qwen3"}) {
     expect_refused("attention.sliding_window", [&] { windowed(type, 16); });
     EXPECT_TRUE(sliding(windowed(type, 0)).empty());
     EXPECT_TRUE(sliding(windowed(type, 300)).empty());  // no text is longer
   }
+}
+
+TEST_F(GgufConfig, APatternMayBeAListOfLayers) {
+  const auto listed = [&](uint32_t type, const std::string& items) {
+    return of_type("gemma3", [&](testing::Gguf& file) {
+      file.whole("gemma3.attention.sliding_window", 16);
+      file.list("gemma3.attention.sliding_window_pattern", type, items.size(), items);
+    });
+  };
+  const std::string layers("\1\0\1\1\0\0\0\1", 8);
+  EXPECT_EQ(sliding(listed(7, layers)), (std::vector<int>{0, 2, 3, 7}));
+  expect_refused("sliding_window_pattern for each layer", [&] { listed(7, layers + '\1'); });
+  expect_refused("as true or false for each layer", [&] { listed(0, layers); });
+  expect_refused("sliding_window_pattern for each layer", [&] { listed(7, std::string(2000, 1)); });
+}
+
+TEST_F(GgufConfig, FactorsOfYarnThatWriterAndReaderTakeDifferentlyAreRefused) {
+  const auto scaled = [&](const std::string& key, float value) {
+    return of_type("qwen2", [&](testing::Gguf& file) {
+      file.said("qwen2.rope.scaling.type", "yarn").number("qwen2.rope.scaling.factor", 4);
+      file.number("qwen2.rope.scaling." + key, value);
+    });
+  };
+  EXPECT_EQ(scaled("yarn_ext_factor", 1).rope.attention_factor, 0);
+  EXPECT_FLOAT_EQ(static_cast<float>(scaled("attn_factor", 0.5f).rope.attention_factor),
+                  0.5f * 1.1386294f);
+  for (const char* key : {"yarn_attn_factor", "yarn_ext_factor", "yarn_log_multiplier"}) {
+    expect_refused(std::string("rope.scaling.") + key, [&] { scaled(key, 1.25f); });
+  }
+}
+
+TEST_F(GgufConfig, AnEndOfTurnIsFoundByItsTextWhereTheFileNamesNone) {
+  const std::string tokens = testing::Gguf::text("<eos>") + testing::Gguf::text("a") +
+                             testing::Gguf::text("<|end|>") + testing::Gguf::text("<end_of_turn>");
+  const auto stops = [&](std::vector<std::pair<std::string, uint32_t>> ids) {
+    const DecoderConfig config = of_type("gemma3", [&](testing::Gguf& file) {
+      for (const auto& [role, id] : ids) file.whole("tokenizer.ggml." + role + "_token_id", id);
+      file.list("tokenizer.ggml.tokens", 8, 4, tokens);
+    });
+    return config.stop_tokens;
+  };
+  using Ids = std::vector<int32_t>;
+  EXPECT_EQ(stops({{"eos", 0}}), (Ids{0, 2, 3}));
+  EXPECT_EQ(stops({{"eos", 3}}), (Ids{3, 2}));
+  EXPECT_EQ(stops({{"eos", 0}, {"eot", 1}}), (Ids{0, 1}));
+  EXPECT_EQ(stops({{"eos", 0}, {"eom", 0}}), (Ids{0}));
+  EXPECT_EQ(stops({}), (Ids{2, 3}));
+}
+
+TEST_F(GgufConfig, APartOfAModelIsRefused) {
+  const auto part = [&](uint16_t count) {
+    return of_type("llama", [&](testing::Gguf& file) {
+      file.entry("split.count", 2, testing::bytes_of(count));
+    });
+  };
+  EXPECT_EQ(part(1).layers, 8);
+  expect_refused("a model in one file (llama-gguf-split --merge joins them), got one of 3 parts",
+                 [&] { part(3); });
 }
 
 }  // namespace

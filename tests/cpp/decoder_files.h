@@ -65,6 +65,9 @@ class Gguf {
   Gguf& said(const std::string& key, const std::string& value) {
     return entry(key, 8, text(value));
   }
+  Gguf& list(const std::string& key, uint32_t type, uint64_t count, const std::string& items) {
+    return entry(key, 9, bytes_of(type) + bytes_of(count) + items);
+  }
   Gguf& tensor(const FloatTensor& tensor) {
     infos_ += text(tensor.name) + bytes_of<uint32_t>(static_cast<uint32_t>(tensor.shape.size()));
     for (auto length = tensor.shape.rbegin(); length != tensor.shape.rend(); ++length) {

@@ -3,6 +3,7 @@
 
 #include <cstring>
 #include <new>
+#include <string>
 #include <vector>
 
 #include "anydraft/decoder.h"
@@ -136,6 +137,23 @@ TEST(DecoderPass, RequestsTakeTheirCachesInTurns) {
   }
   model.forward({chain(text, 30, 5, 0)});  // cut, and grown again behind the cut
   EXPECT_TRUE(same_bits(model.forward({chain({text.begin() + 20, text.end()}, 20, 5)}), alone));
+}
+
+TEST(DecoderPass, SlotsToKeepAreNotNegative) {
+  const testing::ScratchFolder folder;
+  testing::write_llama_folder(folder);
+  Decoder model(folder.path());
+  for (const int64_t keep : {int64_t{-1}, INT64_MIN}) {
+    Feed feed = chain({5}, 0, 1);
+    feed.keep = keep;
+    try {
+      model.forward({feed});
+      ADD_FAILURE() << "expected an error for " << keep;
+    } catch (const Error& error) {
+      const std::string part = "slots to keep, got " + std::to_string(keep);
+      EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << error.what();
+    }
+  }
 }
 
 // Wherever memory runs out, no cache claims tokens that were not computed.

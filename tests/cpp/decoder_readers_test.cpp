@@ -42,6 +42,8 @@ TEST(JsonReader, ReadsWhatTheStandardSays) {
   EXPECT_EQ(json.find("a")->items()[4].truth(), false);
   EXPECT_EQ(json.find("b\n")->text(), "\xC3\xA9\xF0\x9F\x98\x80\"");
   EXPECT_EQ(json.find("c"), nullptr);
+  EXPECT_EQ(Json::parse("9007199254740991", "[test]").whole(), 9007199254740991);
+  EXPECT_EQ(Json::parse("9007199254740993", "[test]").whole(), std::nullopt);  // rounded to even
 }
 
 TEST(JsonReader, RefusesEverythingElse) {
@@ -71,24 +73,24 @@ class Files : public ::testing::Test {
 
 TEST_F(Files, AGgufIsReadAsItWasWritten) {
   const std::string path = folder_.write(
-      "model.gguf",
-      testing::llama_gguf()
-          .entry("list", 9,
-                 bytes_of<uint32_t>(8) + bytes_of<uint64_t>(2) + Gguf::text("ab") + Gguf::text(""))
-          .entry("numbers", 9, bytes_of<uint32_t>(1) + bytes_of<uint64_t>(2) + "\x01\xFF")
-          .entry("int8", 1, "\xFE")
-          .entry("uint8", 0, "\xFE")
-          .entry("int16", 3, bytes_of<int16_t>(-300))
-          .entry("int32", 5, bytes_of<int32_t>(-70000))
-          .entry("int64", 11, bytes_of<int64_t>(-5000000000))
-          .entry("uint64", 10, bytes_of<uint64_t>(5000000000))
-          .entry("beyond", 10, bytes_of<uint64_t>(uint64_t{1} << 63))
-          .entry("float64", 12, bytes_of<double>(0.1))
-          .build());
+      "model.gguf", testing::llama_gguf()
+                        .list("list", 8, 2, Gguf::text("ab") + Gguf::text(""))
+                        .list("numbers", 1, 2, "\x01\xFF")
+                        .entry("int8", 1, "\xFE")
+                        .entry("uint8", 0, "\xFE")
+                        .entry("int16", 3, bytes_of<int16_t>(-300))
+                        .entry("int32", 5, bytes_of<int32_t>(-70000))
+                        .entry("int64", 11, bytes_of<int64_t>(-5000000000))
+                        .entry("uint64", 10, bytes_of<uint64_t>(5000000000))
+                        .entry("beyond", 10, bytes_of<uint64_t>(uint64_t{1} << 63))
+                        .entry("rounded", 11, bytes_of<int64_t>((int64_t{1} << 53) + 1))
+                        .list("long", 0, 2000, std::string(2000, 1))
+                        .entry("float64", 12, bytes_of<double>(0.1))
+                        .build());
   const detail::GgufFile file(path);
-  EXPECT_EQ(file.find("general.architecture")->text(), "llama");
-  EXPECT_EQ(file.find("llama.context_length")->whole(), 300);
-  EXPECT_EQ(file.find("llama.context_length")->text(), std::nullopt);
+  EXPECT_EQ(file.metadata().find("general.architecture")->text(), "llama");
+  EXPECT_EQ(file.metadata().find("llama.context_length")->whole(), 300);
+  EXPECT_EQ(file.metadata().find("llama.context_length")->text(), std::nullopt);
   for (const auto& [key, number] :
        std::initializer_list<std::pair<const char*, int64_t>>{{"int8", -2},
                                                               {"uint8", 254},
@@ -96,12 +98,17 @@ TEST_F(Files, AGgufIsReadAsItWasWritten) {
                                                               {"int32", -70000},
                                                               {"int64", -5000000000},
                                                               {"uint64", 5000000000}}) {
-    EXPECT_EQ(file.find(key)->whole(), number) << key;
-    EXPECT_EQ(file.find(key)->number(), static_cast<double>(number)) << key;
+    EXPECT_EQ(file.metadata().find(key)->whole(), number) << key;
+    EXPECT_EQ(file.metadata().find(key)->number(), static_cast<double>(number)) << key;
   }
-  EXPECT_EQ(file.find("float64")->number(), 0.1);
-  for (const char* key : {"beyond", "float64", "numbers", "list", "general.architecture"}) {
-    EXPECT_EQ(file.find(key)->whole(), std::nullopt) << key;
+  EXPECT_EQ(file.metadata().find("float64")->number(), 0.1);
+  EXPECT_EQ(file.metadata().find("list")->items()[0].text(), "ab");
+  EXPECT_EQ(file.metadata().find("numbers")->items()[1].whole(), -1);
+  EXPECT_TRUE(file.metadata().find("long")->is(Json::Kind::kArray));
+  EXPECT_TRUE(file.metadata().find("long")->items().empty());  // a tokeniser's, say
+  for (const char* key :
+       {"beyond", "rounded", "long", "float64", "numbers", "list", "general.architecture"}) {
+    EXPECT_EQ(file.metadata().find(key)->whole(), std::nullopt) << key;
   }
   const detail::Tensor* tensor = find_tensor(file.tensors(), "blk.1.ffn_down.weight");
   ASSERT_NE(tensor, nullptr);

@@ -19,7 +19,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   uint64_t seen = 0;
   try {
     const GgufFile file(path);
-    for (const auto& [key, value] : file.metadata()) {
+    for (const auto& [key, value] : file.metadata().members()) {
       seen += value.number().value_or(0) > 1;
       for (const char byte : value.text().value_or("")) seen += static_cast<uint8_t>(byte);
     }

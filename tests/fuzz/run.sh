@@ -29,12 +29,12 @@ compile() {
   $1 ${2/-fsanitize=fuzzer,/-fsanitize=fuzzer-no-link,} -c "$4" -o "$3/$(basename "$4" .cpp).o"
 }
 export -f compile
-printf '%s\n' cpp/src/vocab/*.cpp tests/fuzz/fuzz_*.cpp $main |
+sources="cpp/src/base/mapped_file.cpp $(echo cpp/src/vocab/*.cpp) $main"
+printf '%s\n' $sources tests/fuzz/fuzz_*.cpp |
   xargs -P "${JOBS:-2}" -I{} bash -c 'compile "$@"' - "$compiler" "$flags" $out {}
 for target in table encode; do
-  objects=$(printf '%s\n' cpp/src/vocab/*.cpp tests/fuzz/fuzz_$target.cpp $main)
-  $compiler $flags $(for file in $objects; do echo $out/$(basename "$file" .cpp).o; done) \
-    -o $out/fuzz_$target
+  objects=$(for file in $sources fuzz_$target.cpp; do echo $out/$(basename "$file" .cpp).o; done)
+  $compiler $flags $objects -o $out/fuzz_$target
 done
 
 export ANYDRAFT_FUZZ_TABLES=$PWD/$out/tables

@@ -9,6 +9,7 @@ mkdir -p $out
 flags="-std=c++17 -O1 -g -fno-omit-frame-pointer -Icpp/include -Icpp/src -ffp-contract=off"
 flags="$flags -fno-sanitize-recover=all -fsanitize=address,undefined"
 readers="json matrix_ggml model_file gguf safetensors config config_json config_gguf"
+readers="$readers ../base/mapped_file ../vocab/unicode"
 for target in gguf safetensors; do
   g++ $flags $(printf 'cpp/src/decoder/%s.cpp ' $readers) tests/fuzz/fuzz_$target.cpp \
     tests/fuzz/plain_main.cpp -o $out/fuzz_$target

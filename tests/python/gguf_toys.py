@@ -67,6 +67,8 @@ def write(
             writer.add_tensor(f"rope_factors_{kind}.weight", factors)
     if architecture == "gemma3":
         writer.add_sliding_window(config.sliding_window)
+        slides = [kind == "sliding_attention" for kind in config.layer_types]
+        writer.add_sliding_window_pattern(slides)
         writer.add_attention_scale(config.query_pre_attn_scalar**-0.5)
     for name, weight in model.state_dict().items():
         if name == "lm_head.weight" and config.tie_word_embeddings:

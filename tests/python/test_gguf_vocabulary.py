@@ -91,6 +91,25 @@ def test_byte_level(level, tmp_path):
     assert chat.ids(vocabulary, [{"role": "user", "content": "a"}])[0] == 1
 
 
+def test_what_ends_a_text(level, tmp_path):
+    file = tmp_path / "x.gguf"
+    pairs = pairs_of(level, "gpt2", pre="gpt-2")
+
+    def ends(**own):
+        file.write_bytes(gguf(pairs | {f"tokenizer.ggml.{k}": v for k, v in own.items()}))
+        return Vocabulary.from_file(file).role("end")
+
+    bos, turn_end = level.token_to_id("<s>"), level.token_to_id("<|im_end|>")
+    assert ends(eos_token_id=bos) == (bos, turn_end)  # by its text: the file names no end of a turn
+    assert ends(eos_token_id=turn_end) == (turn_end,)
+    assert ends() == (turn_end,)
+    for role in ("eot", "eom"):
+        assert ends(eos_token_id=turn_end, **{f"{role}_token_id": bos}) == (turn_end, bos)
+    tokens, kinds = (pairs[f"tokenizer.ggml.{key}"] for key in ("tokens", "token_type"))
+    gpt_oss = {"tokens": [*tokens, "<|return|>"], "token_type": [*kinds, 3]}
+    assert ends(eos_token_id=len(tokens), **gpt_oss) == (len(tokens),)
+
+
 def test_sentencepiece(tmp_path):
     owner = families.llama_style()
     file = tmp_path / "x.gguf"

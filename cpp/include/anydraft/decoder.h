@@ -59,8 +59,10 @@ class Decoder {
   Decoder& operator=(Decoder&&) noexcept;
 
   int64_t vocab_size() const;
-  int64_t context_length() const;                   // in tokens; later positions are refused
-  const std::vector<int32_t>& stop_tokens() const;  // ids that end a text, as the files say
+  int64_t context_length() const;  // in tokens; later positions are refused
+  // Ids that end a text, as the files say. Where a GGUF file names an end of texts alone, the ends
+  // of chat turns among its tokens too, which go by their texts.
+  const std::vector<int32_t>& stop_tokens() const;
   std::string description() const;  // one line: architecture, weights, bytes a step reads
   // Of keys and values for a token of a text. They are taken in pages of 64 tokens.
   int64_t cache_bytes_per_token() const;

@@ -79,8 +79,8 @@ class ItemWork {
         const View view(job_, row(r));
         if (p < view.first_page() || p * kPageSlots > view.last()) continue;
         const int64_t pair = (item_.row + r) * job_.heads + item_.head;
-        ops_.scores(job_.queries + pair * padded(size_), item_.heads, size_, keys,
-                    store.shape().half, scores(r) + (p - first_page_) * kPageSlots, stride_);
+        ops_.scores[store.shape().half](job_.queries + pair * padded(size_), item_.heads, size_,
+                                        keys, scores(r) + (p - first_page_) * kPageSlots, stride_);
       }
     }
   }
@@ -122,8 +122,9 @@ class ItemWork {
   }
   void weigh(int64_t r, const float* weights, const uint8_t* values, int64_t slot, int64_t count) {
     const PageStore& store = *job_.store;
-    ops_.weigh(weights, stride_, item_.heads, values + slot % kPageSlots * store.value_stride(),
-               store.shape().half, count, padded(size_), sums(r));
+    ops_.weigh[store.shape().half](weights, stride_, item_.heads,
+                                   values + slot % kPageSlots * store.value_stride(), count,
+                                   padded(size_), sums(r));
   }
 
   void finish(int64_t r) {

@@ -17,7 +17,7 @@ struct PassRow {
   int32_t token;
   int64_t slot, position;
   int64_t prefix;
-  size_t extras_begin, extras_end;  // in Pass::extras
+  size_t extras_begin, extras_end;  // in AttentionJob::extras
   int64_t logits;                   // where its logits go; -1: not wanted
 };
 

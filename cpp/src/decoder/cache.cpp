@@ -100,12 +100,13 @@ void RequestCache::check(const Feed& feed) const {
       feed.rows < 0 || feed.rows > static_cast<int64_t>(count)) {
     fail(feed, "tokens, with a position and a parent for each, and at most as many rows");
   }
+  if (feed.keep < 0) fail(feed, "slots to keep, got " + std::to_string(feed.keep));
   int64_t last = feed.keep - 1;
   for (const int32_t slot : feed.keep_also) {
     if (slot <= last) fail(feed, "slots to keep that ascend");
     last = slot;
   }
-  if (feed.keep < 0 || last >= size()) {
+  if (last >= size()) {
     fail(feed, "slots to keep below " + std::to_string(size()) + ", got " + std::to_string(last));
   }
   const Cut cut{feed};

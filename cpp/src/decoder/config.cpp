@@ -4,6 +4,19 @@
 
 namespace anydraft::detail {
 
+std::vector<double> Entries::numbers(const std::string& key) const {
+  std::vector<double> all;
+  const Json* value = find(key);
+  if (!value) return all;
+  for (const Json& item : value->items()) {
+    if (item.number()) all.push_back(*item.number());
+  }
+  if (!value->is(Json::Kind::kArray) || all.size() != value->items().size()) {
+    fail(key + " as numbers");
+  }
+  return all;
+}
+
 void check(const DecoderConfig& config) {
   const auto require = [&](bool right, const char* expected) {
     if (!right) fail(expected + (" in a " + config.architecture) + " model's configuration");

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -11,49 +12,55 @@
 
 namespace anydraft::detail {
 
-// Reads by key what `find` has, a GgufValue* or Json*: null where there is none. Errors name the
-// key and `where`.
-template <class Find>
-class Keys {
+// Reads members of an object; those that are null are absent. Keys stand behind `prefix`; errors
+// name the key and `where`.
+class Entries {
  public:
-  Keys(Find find, std::string where) : find_(std::move(find)), where_(std::move(where)) {}
+  Entries(const Json& json, std::string where, std::string prefix = "")
+      : json_(json), where_(std::move(where)), prefix_(std::move(prefix)) {}
 
-  auto find(const std::string& key) const { return find_(key); }
+  const Json* find(const std::string& key) const { return json_.find(prefix_ + key); }
   [[noreturn]] void fail(const std::string& expected) const {
     detail::fail(expected + " in " + where_);
   }
   int64_t whole(const std::string& key, int64_t otherwise) const {
-    return read(key, otherwise, "a whole number", [](auto* value) { return value->whole(); });
+    return read(key, otherwise, "a whole number", &Json::whole);
+  }
+  int64_t whole(const std::string& key, int64_t missing, int64_t null) const {
+    return whole(key, json_.member(prefix_ + key) ? null : missing);
   }
   int64_t whole(const std::string& key) const {
     if (!find(key)) fail(key);
     return whole(key, 0);
   }
   double number(const std::string& key, double otherwise) const {
-    return read(key, otherwise, "a number", [](auto* value) { return value->number(); });
+    return read(key, otherwise, "a number", &Json::number);
   }
   bool truth(const std::string& key, bool otherwise) const {
-    return read(key, otherwise, "true or false", [](auto* value) { return value->truth(); });
+    return read(key, otherwise, "true or false", &Json::truth);
   }
   std::string text(const std::string& key, const std::string& otherwise) const {
-    return read(key, otherwise, "a text", [](auto* value) { return value->text(); });
+    return read(key, otherwise, "a text", &Json::text);
   }
+  std::vector<double> numbers(const std::string& key) const;  // empty where absent
 
  private:
-  template <class T, class Read>
-  T read(const std::string& key, const T& otherwise, const char* kind, Read read) const {
-    const auto* value = find(key);
+  template <class T, class Said>
+  T read(const std::string& key, const T& otherwise, const char* kind,
+         std::optional<Said> (Json::*read_as)() const) const {
+    const Json* value = find(key);
     if (!value) return otherwise;
-    const auto said = read(value);
+    const std::optional<Said> said = (value->*read_as)();
     if (!said) fail(key + " as " + kind);
     return T(*said);
   }
 
-  Find find_;
-  std::string where_;
+  const Json& json_;
+  std::string where_, prefix_;
 };
 
-// Rotary positions; the names are those of config.json.
+// Rotary positions. `theta`, `dimensions` and `original_context` are config.json's rope_theta,
+// partial_rotary_factor (of a head) and original_max_position_embeddings; the others its own names.
 struct Rope {
   std::string type = "default";  // linear, dynamic, llama3, yarn, longrope
   double theta = 10000, factor = 1;

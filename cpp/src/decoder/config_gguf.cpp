@@ -7,16 +7,6 @@
 namespace anydraft::detail {
 namespace {
 
-struct InFile {
-  const GgufFile& file;
-  std::string architecture;
-  const GgufValue* operator()(const std::string& key) const {
-    const bool whole = key.rfind("general.", 0) == 0 || key.rfind("tokenizer.", 0) == 0;
-    return file.find(whole ? key : architecture + '.' + key);
-  }
-};
-using Reader = Keys<InFile>;
-
 std::vector<double> factors(const GgufFile& file, const std::string& name) {
   const Tensor* tensor = find_tensor(file.tensors(), name + ".weight");
   std::vector<double> all;
@@ -28,7 +18,7 @@ std::vector<double> factors(const GgufFile& file, const std::string& name) {
   return all;
 }
 
-Rope read_rope(const Reader& in, const GgufFile& file, const DecoderConfig& config, double theta) {
+Rope read_rope(const Entries& in, const GgufFile& file, const DecoderConfig& config, double theta) {
   Rope rope;
   rope.theta = in.number("rope.freq_base", theta);
   rope.dimensions = in.whole("rope.dimension_count", config.head_size);
@@ -42,6 +32,13 @@ Rope read_rope(const Reader& in, const GgufFile& file, const DecoderConfig& conf
   if (rope.factor == 0) rope.factor = 1;
   rope.original_context =
       in.number("rope.scaling.original_context_length", static_cast<double>(config.context));
+  // Converters mean all of transformers' factor by the first, readers a share of theirs or nothing.
+  for (const char* key : {"rope.scaling.yarn_attn_factor", "rope.scaling.yarn_log_multiplier"}) {
+    if (in.find(key)) in.fail(std::string("no ") + key);
+  }
+  if (in.number("rope.scaling.yarn_ext_factor", 1) != 1) {
+    in.fail("rope.scaling.yarn_ext_factor as 1, or none");
+  }
   rope.beta_fast = in.number("rope.scaling.yarn_beta_fast", 32);
   rope.beta_slow = in.number("rope.scaling.yarn_beta_slow", 1);
   rope.attention_factor = in.number("rope.scaling.attn_factor", 0);
@@ -57,7 +54,27 @@ Rope read_rope(const Reader& in, const GgufFile& file, const DecoderConfig& conf
   return rope;
 }
 
-void read_gemma(const Reader& in, DecoderConfig& config) {
+// Layers slide but each `pattern`th, or as a list says of each.
+void read_slides(const Entries& in, DecoderConfig& config) {
+  const char* const key = "attention.sliding_window_pattern";
+  const Json* said = in.find(key);
+  if (!said || !said->is(Json::Kind::kArray)) {
+    const int64_t pattern = in.whole(key, 6);  // 0: all slide
+    for (int64_t i = 0; i < config.layers; ++i) {
+      config.kinds[static_cast<size_t>(i)].slides = pattern == 0 || (i + 1) % pattern != 0;
+    }
+    return;
+  }
+  const std::vector<Json>& items = said->items();
+  if (items.size() != config.kinds.size()) in.fail(std::string(key) + " for each layer");
+  for (size_t i = 0; i < items.size(); ++i) {
+    const std::optional<bool> slides = items[i].truth();
+    if (!slides) in.fail(std::string(key) + " as true or false for each layer");
+    config.kinds[i].slides = *slides;
+  }
+}
+
+void read_gemma(const Entries& in, DecoderConfig& config) {
   for (const char* key : {"final_logit_softcapping", "attn_logit_softcapping"}) {
     if (in.find(key)) in.fail("no soft-capped logits");
   }
@@ -70,18 +87,37 @@ void read_gemma(const Reader& in, DecoderConfig& config) {
   config.local_rope = {};
   config.local_rope.theta = in.number("rope.freq_base_swa", 10000);
   config.local_rope.dimensions = config.rope.dimensions;
-  const int64_t pattern = in.whole("attention.sliding_window_pattern", 6);  // 0: all slide
-  for (int64_t i = 0; i < config.layers; ++i) {
-    config.kinds[static_cast<size_t>(i)].slides = pattern == 0 || (i + 1) % pattern != 0;
+  if (config.window != 0) read_slides(in, config);
+}
+
+// Files that name no end of a turn, as Gemma's and Phi's, have it among their tokens; its texts are
+// those of anydraft/tokenizer_spec.py.
+std::vector<int32_t> read_stops(const Entries& in, const GgufFile& file) {
+  std::vector<int32_t> stops;
+  const auto add = [&](int64_t id) {
+    const bool known = std::find(stops.begin(), stops.end(), id) != stops.end();
+    if (!known && id >= 0 && id <= INT32_MAX) stops.push_back(static_cast<int32_t>(id));
+  };
+  for (const char* key : {"eos_token_id", "eot_token_id", "eom_token_id"}) add(in.whole(key, -1));
+  if (in.find("eot_token_id") || in.find("eom_token_id")) return stops;
+  for (const int32_t id :
+       file.tokens_with({"<|im_end|>", "<end_of_turn>", "<|eot_id|>", "<|end|>"})) {
+    add(id);
   }
+  return stops;
 }
 
 }  // namespace
 
 DecoderConfig config_of(const GgufFile& file) {
   const std::string& path = file.file().path();
-  const std::string name = Reader({file, ""}, path).text("general.architecture", "");
-  const Reader in({file, name}, path);
+  const Entries top(file.metadata(), path);
+  if (const int64_t parts = top.whole("split.count", 1); parts > 1) {
+    top.fail("a model in one file (llama-gguf-split --merge joins them), got one of " +
+             std::to_string(parts) + " parts");
+  }
+  const std::string name = top.text("general.architecture", "");
+  const Entries in(file.metadata(), path, name + '.');
   DecoderConfig config;
   config.architecture = name;
   const bool gemma = name == "gemma3", neighbours = name == "llama" || name == "smollm3";
@@ -122,10 +158,7 @@ DecoderConfig config_of(const GgufFile& file) {
     for (int64_t i = 3; i < config.layers; i += 4)
       config.kinds[static_cast<size_t>(i)].turns = false;
   }
-  for (const char* role : {"eos", "eot", "eom"}) {
-    const int64_t id = in.whole(std::string("tokenizer.ggml.") + role + "_token_id", -1);
-    if (id >= 0 && id <= INT32_MAX) config.stop_tokens.push_back(static_cast<int32_t>(id));
-  }
+  config.stop_tokens = read_stops(Entries(file.metadata(), path, "tokenizer.ggml."), file);
   check(config);
   return config;
 }

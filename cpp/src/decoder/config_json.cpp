@@ -28,72 +28,66 @@ constexpr Family kFamilies[] = {
     {"phi3", 10000, 1e-5, 32, 0, 0, 4096, 0, Windows::kAlways},
 };
 
-struct InJson {
-  const Json& json;
-  const Json* operator()(const std::string& key) const { return json.find(key); }
-};
+Entries entries_of(const Json& json) { return {json, "config.json"}; }
 
-class Reader : public Keys<InJson> {
- public:
-  explicit Reader(const Json& json) : Keys({json}, "config.json"), json_(json) {}
-
-  using Keys::whole;
-  int64_t whole(const std::string& key, int64_t missing, int64_t null) const {
-    return whole(key, json_.member(key) ? null : missing);
+// Read where transformers reads it; 0: as the type says.
+double attention_factor(const Entries& in, const Rope& rope) {
+  if (rope.type != "yarn" && rope.type != "longrope") return 0;
+  if (in.find("attention_factor")) {
+    const double said = in.number("attention_factor", 0);
+    if (said == 0) fail("an attention_factor other than 0");
+    return said;
   }
-  std::vector<double> numbers(const std::string& key) const {
-    std::vector<double> all;
-    const Json* value = find(key);
-    if (!value) return all;
-    for (const Json& item : value->items()) {
-      if (item.number()) all.push_back(*item.number());
-    }
-    if (!value->is(Json::Kind::kArray) || all.size() != value->items().size()) {
-      fail(key + " as numbers");
-    }
-    return all;
-  }
-
- private:
-  const Json& json_;
-};
-
-double attention_factor(const Reader& in, const Rope& rope) {
+  const double mscale = in.number("mscale", 0), all = in.number("mscale_all_dim", 0);
+  if (rope.type != "yarn" || mscale == 0 || all == 0) return 0;
   const auto scaled = [&](double by) {
     return rope.factor <= 1 ? 1 : 0.1 * by * std::log(rope.factor) + 1;
   };
-  const double mscale = in.number("mscale", 0), all = in.number("mscale_all_dim", 0);
-  if (in.find("attention_factor")) return in.number("attention_factor", 0);
-  return mscale != 0 && all != 0 ? scaled(mscale) / scaled(all) : 0;
+  return scaled(mscale) / scaled(all);
+}
+
+std::string rope_type(const Entries& in, bool phi3) {
+  std::string type = in.text("rope_type", in.text("type", "default"));
+  if (phi3 && (type == "su" || type == "yarn")) type = "longrope";  // its older names
+  for (const char* known : {"default", "linear", "dynamic", "llama3", "yarn", "longrope"}) {
+    if (type == known) return type;
+  }
+  fail("a rope type out of default, linear, dynamic, llama3, yarn, longrope, got " + type);
+}
+
+// Phi-3's heads turn in part. In the other families transformers ignores the factor with the
+// default type, and fails with the others.
+int64_t dimensions(const Rope& rope, double part, const DecoderConfig& config) {
+  if (!(part > 0 && part <= 1)) fail("partial_rotary_factor from 0 to 1");
+  if (config.architecture == "phi3") {
+    return static_cast<int64_t>(static_cast<double>(config.head_size) * part);
+  }
+  if (part != 1 && rope.type != "default") {
+    fail("no partial_rotary_factor with rope type " + rope.type + " in a " + config.architecture +
+         " model, got " + std::to_string(part));
+  }
+  return config.head_size;
 }
 
 const Json kNothing;
 
-// `parameters`: rope_parameters or the older rope_scaling, null where there is neither.
-Rope read_rope(const Reader& config, const Json* parameters, double theta, int64_t head_size,
-               int64_t context) {
-  const Reader in(parameters ? *parameters : kNothing);
+// `parameters`: rope_parameters or the older rope_scaling, null where there is neither. `beside`:
+// what stands beside them, and comes first for the original context.
+Rope read_rope(const Entries& beside, const Json* parameters, double theta,
+               const DecoderConfig& config) {
+  const Entries in = entries_of(parameters ? *parameters : kNothing);
   if (parameters && !parameters->is(Json::Kind::kObject)) fail("an object of rope parameters");
+  const bool phi3 = config.architecture == "phi3";
+  const auto context = static_cast<double>(config.context);
   Rope rope;
-  rope.type = in.text("rope_type", in.text("type", "default"));
-  bool known = false;
-  for (const char* type : {"default", "linear", "dynamic", "llama3", "yarn", "longrope"}) {
-    known |= rope.type == type;
-  }
-  if (!known)
-    fail("a rope type out of default, linear, dynamic, llama3, yarn, longrope, got " + rope.type);
-  rope.theta = in.number("rope_theta", config.number("rope_theta", theta));
-  const double part = in.number("partial_rotary_factor", config.number("partial_rotary_factor", 1));
-  if (!(part > 0 && part <= 1)) fail("partial_rotary_factor from 0 to 1");
-  rope.dimensions = static_cast<int64_t>(static_cast<double>(head_size) * part);
-  rope.original_context =
-      config.number("original_max_position_embeddings",
-                    in.number("original_max_position_embeddings", static_cast<double>(context)));
-  if (rope.type == "yarn") {  // transformers prefers what stands beside the other parameters
-    rope.original_context = in.number("original_max_position_embeddings", rope.original_context);
-  }
+  rope.type = rope_type(in, phi3);
+  rope.theta = in.number("rope_theta", beside.number("rope_theta", theta));
+  const double part = in.number("partial_rotary_factor", beside.number("partial_rotary_factor", 1));
+  rope.dimensions = dimensions(rope, part, config);
+  const char* const original = "original_max_position_embeddings";
+  rope.original_context = beside.number(original, phi3 ? 4096 : in.number(original, context));
   rope.factor = in.number("factor", rope.type == "longrope" || rope.type == "yarn"
-                                        ? static_cast<double>(context) / rope.original_context
+                                        ? context / rope.original_context
                                         : 1);
   rope.low_freq_factor = in.number("low_freq_factor", 1);
   rope.high_freq_factor = in.number("high_freq_factor", 4);
@@ -106,29 +100,33 @@ Rope read_rope(const Reader& config, const Json* parameters, double theta, int64
   return rope;
 }
 
-void read_ropes(const Reader& in, const Family& family, DecoderConfig& config) {
+void read_ropes(const Entries& in, const Family& family, DecoderConfig& config) {
   const Json* parameters = in.find("rope_parameters");
   const bool said =
       parameters && !(parameters->is(Json::Kind::kObject) && parameters->members().empty());
   if (!said) parameters = in.find("rope_scaling");
   const Json* full = parameters ? parameters->find("full_attention") : nullptr;
   const Json* local = parameters ? parameters->find("sliding_attention") : nullptr;
-  config.rope =
-      read_rope(in, full ? full : parameters, family.theta, config.head_size, config.context);
-  config.local_rope = config.rope;
-  if (config.architecture != "gemma3_text") return;
+  if (full) parameters = full;
+  if (config.architecture != "gemma3_text") {
+    config.rope = config.local_rope = read_rope(in, parameters, family.theta, config);
+    return;
+  }
+  // Of what stands beside its parameters transformers reads the bases alone.
+  const Entries none = entries_of(kNothing);
+  config.rope = read_rope(none, parameters, in.number("rope_theta", family.theta), config);
   const double theta = in.number("rope_local_base_freq", 10000);
-  config.local_rope = read_rope(Reader(kNothing), local, theta, config.head_size, config.context);
+  config.local_rope = read_rope(none, local, theta, config);
 }
 
-void read_window(const Reader& in, const Family& family, DecoderConfig& config) {
+void read_window(const Entries& in, const Family& family, DecoderConfig& config) {
   const bool windows =
       family.windows == Windows::kAlways ||
       (family.windows == Windows::kWhereUsed && in.truth("use_sliding_window", false));
   if (windows) config.window = in.whole("sliding_window", family.window, 0);
 }
 
-void read_turns(const Reader& in, DecoderConfig& config) {
+void read_turns(const Entries& in, DecoderConfig& config) {
   const std::vector<double> turns = in.numbers("no_rope_layers");
   const int64_t step = std::max<int64_t>(in.whole("no_rope_layer_interval", 4), 1);
   for (size_t i = 0; i < config.kinds.size(); ++i) {
@@ -145,7 +143,7 @@ bool slides(const Json& type) {
   return name == "sliding_attention";
 }
 
-void read_slides(const Reader& in, DecoderConfig& config) {
+void read_slides(const Entries& in, DecoderConfig& config) {
   const std::string& name = config.architecture;
   const bool alike = name == "llama" || name == "mistral" || name == "phi3";
   const Json* types = alike ? nullptr : in.find("layer_types");
@@ -164,7 +162,7 @@ void read_slides(const Reader& in, DecoderConfig& config) {
   }
 }
 
-void read_kinds(const Reader& in, const Family& family, DecoderConfig& config) {
+void read_kinds(const Entries& in, const Family& family, DecoderConfig& config) {
   if (config.layers < 1 || config.layers > 1 << 20) fail("num_hidden_layers from 1 to 2^20");
   config.kinds.assign(static_cast<size_t>(config.layers), {});
   read_window(in, family, config);
@@ -172,7 +170,7 @@ void read_kinds(const Reader& in, const Family& family, DecoderConfig& config) {
   read_slides(in, config);
 }
 
-void read_gemma(const Reader& in, DecoderConfig& config) {
+void read_gemma(const Entries& in, DecoderConfig& config) {
   if (in.find("final_logit_softcapping") || in.find("attn_logit_softcapping")) {
     fail("a model without soft-capped logits");
   }
@@ -198,7 +196,7 @@ void add_stops(const Json* value, std::vector<int32_t>& stops) {
 
 DecoderConfig config_of(const Json& json, const Json* generation) {
   const Json* text_config = json.find("text_config");  // beside a vision tower's, say
-  const Reader in(text_config ? *text_config : json);
+  const Entries in = entries_of(text_config ? *text_config : json);
   DecoderConfig config;
   config.architecture = in.text("model_type", "");
   const Family* family = nullptr;

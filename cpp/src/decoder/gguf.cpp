@@ -1,11 +1,32 @@
 #include "decoder/gguf.h"
 
-#include <cstring>
+#include <algorithm>
+#include <cstdint>
+#include <optional>
+#include <string_view>
+#include <utility>
+#include <vector>
 
 #include "anydraft/error.h"
 
 namespace anydraft::detail {
 namespace {
+
+enum class GgufType : uint32_t {
+  kUint8,
+  kInt8,
+  kUint16,
+  kInt16,
+  kUint32,
+  kInt32,
+  kFloat32,
+  kBool,
+  kText,
+  kArray,
+  kUint64,
+  kInt64,
+  kFloat64
+};
 
 // Bytes of a number of each GgufType; 0: of no fixed size.
 constexpr uint8_t kBytes[] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
@@ -13,7 +34,7 @@ constexpr uint8_t kBytes[] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
 // Goes through the bytes of a header; each read checks what is left.
 class Cursor {
  public:
-  explicit Cursor(const MappedFile& file) : file_(file) {}
+  explicit Cursor(const MappedFile& file, uint64_t at = 0) : file_(file), at_(at) {}
 
   [[noreturn]] void fail(const std::string& expected) const {
     throw Error(ErrorKind::kValue, "[GgufFile] expected " + expected + " at byte " +
@@ -44,7 +65,7 @@ class Cursor {
 
  private:
   const MappedFile& file_;
-  uint64_t at_ = 0;
+  uint64_t at_;
 };
 
 GgufType read_type(Cursor& in) {
@@ -53,17 +74,58 @@ GgufType read_type(Cursor& in) {
   return static_cast<GgufType>(type);
 }
 
-GgufValue read_value(Cursor& in) {
-  GgufValue value;
-  value.type = read_type(in);
-  value.is_array = value.type == GgufType::kArray;
-  if (value.is_array) value.type = read_type(in);
-  if (value.type == GgufType::kArray) in.fail("no array of arrays");
-  const uint8_t each = kBytes[static_cast<int>(value.type)];
-  const uint64_t count = value.is_array ? in.count(each ? each : 8, "an array's length") : 1;
-  value.data = in.take(each * count, "a value");
-  for (uint64_t i = 0; each == 0 && i < count; ++i) in.text("a text");
-  return value;
+double read_number(Cursor& in, GgufType type) {
+  switch (type) {
+    case GgufType::kUint8:
+      return in.number<uint8_t>("a value");
+    case GgufType::kInt8:
+      return in.number<int8_t>("a value");
+    case GgufType::kUint16:
+      return in.number<uint16_t>("a value");
+    case GgufType::kInt16:
+      return in.number<int16_t>("a value");
+    case GgufType::kUint32:
+      return in.number<uint32_t>("a value");
+    case GgufType::kInt32:
+      return in.number<int32_t>("a value");
+    case GgufType::kUint64:
+      return static_cast<double>(in.number<uint64_t>("a value"));
+    case GgufType::kInt64:
+      return static_cast<double>(in.number<int64_t>("a value"));
+    case GgufType::kFloat32:
+      return in.number<float>("a value");
+    default:
+      return in.number<double>("a value");
+  }
+}
+
+Json read_one(Cursor& in, GgufType type) {
+  if (type == GgufType::kText) return Json(std::string(in.text("a text")));
+  if (type == GgufType::kBool) return Json(in.number<uint8_t>("a value") != 0);
+  return Json(read_number(in, type));
+}
+
+// A list with an item for each layer is kept; a tokeniser's would take a hundred bytes an item.
+Json read_array(Cursor& in) {
+  constexpr uint64_t kMostKept = 1024;
+  const GgufType type = read_type(in);
+  if (type == GgufType::kArray) in.fail("no array of arrays");
+  const uint8_t each = kBytes[static_cast<int>(type)];
+  const uint64_t count = in.count(each ? each : 8, "an array's length");
+  std::vector<Json> items;
+  if (count <= kMostKept) {
+    for (uint64_t i = 0; i < count; ++i) items.push_back(read_one(in, type));
+  } else if (each > 0) {
+    in.take(each * count, "a value");
+  } else {
+    for (uint64_t i = 0; i < count; ++i) in.text("a text");
+  }
+  return Json(std::move(items));
+}
+
+Json read_value(Cursor& in) {
+  const GgufType type = read_type(in);
+  return type == GgufType::kArray ? read_array(in) : read_one(in, type);
 }
 
 struct Entry {
@@ -95,39 +157,8 @@ Entry read_entry(Cursor& in) {
 
 }  // namespace
 
-std::optional<int64_t> GgufValue::whole() const {
-  const size_t bytes = kBytes[static_cast<int>(type)];
-  if (is_array || bytes == 0 || type == GgufType::kFloat32 || type == GgufType::kFloat64 ||
-      type == GgufType::kBool) {
-    return std::nullopt;
-  }
-  int64_t number = 0;
-  std::memcpy(&number, data, bytes);  // little-endian: the low bytes
-  const bool is_signed = type == GgufType::kInt8 || type == GgufType::kInt16 ||
-                         type == GgufType::kInt32 || type == GgufType::kInt64;
-  if (is_signed && bytes < 8 && number >> (8 * bytes - 1) != 0) number -= int64_t{1} << 8 * bytes;
-  if (!is_signed && number < 0) return std::nullopt;
-  return number;
-}
-
-std::optional<double> GgufValue::number() const {
-  if (!is_array && type == GgufType::kFloat32) return read_as<float>(data);
-  if (!is_array && type == GgufType::kFloat64) return read_as<double>(data);
-  const std::optional<int64_t> number = whole();
-  return number ? std::optional<double>(static_cast<double>(*number)) : std::nullopt;
-}
-
-std::optional<bool> GgufValue::truth() const {
-  return !is_array && type == GgufType::kBool ? std::optional(*data != 0) : std::nullopt;
-}
-
-std::optional<std::string_view> GgufValue::text() const {
-  if (is_array || type != GgufType::kText) return std::nullopt;
-  const auto length = static_cast<size_t>(read_as<uint64_t>(data));
-  return std::string_view(reinterpret_cast<const char*>(data + 8), length);
-}
-
-GgufFile::GgufFile(const std::string& path) : file_(std::make_shared<MappedFile>(path)) {
+GgufFile::GgufFile(const std::string& path)
+    : file_(std::make_shared<MappedFile>(path, refuse_file)) {
   Cursor in(*file_);
   if (in.number<uint32_t>("GGUF's mark") != 0x46554747) in.fail("GGUF's mark");
   const auto version = in.number<uint32_t>("a version");
@@ -136,13 +167,17 @@ GgufFile::GgufFile(const std::string& path) : file_(std::make_shared<MappedFile>
   }
   const uint64_t tensors = in.count(24, "a number of tensors");
   const uint64_t entries = in.count(13, "a number of entries");
+  Json::Members members;
   for (uint64_t i = 0; i < entries; ++i) {
     std::string key(in.text("a key"));
-    const GgufValue value = read_value(in);
-    if (!metadata_.emplace(std::move(key), value).second) in.fail("keys that differ");
+    if (key == "tokenizer.ggml.tokens") tokens_at_ = in.at();
+    members.emplace_back(std::move(key), read_value(in));
   }
+  std::optional<Json> metadata = Json::object(std::move(members));
+  if (!metadata) in.fail("keys that differ");
+  metadata_ = std::move(*metadata);
   int64_t alignment = 32;
-  if (const GgufValue* said = find("general.alignment")) {
+  if (const Json* said = metadata_.find("general.alignment")) {
     alignment = said->whole().value_or(0);
     if (alignment < 1 || alignment > 65536 || (alignment & (alignment - 1)) != 0) {
       in.fail("general.alignment as a power of two up to 65536");
@@ -164,9 +199,18 @@ GgufFile::GgufFile(const std::string& path) : file_(std::make_shared<MappedFile>
   check_overlaps(tensors_);
 }
 
-const GgufValue* GgufFile::find(const std::string& key) const {
-  const auto at = metadata_.find(key);
-  return at == metadata_.end() ? nullptr : &at->second;
+std::vector<int32_t> GgufFile::tokens_with(const std::vector<std::string_view>& texts) const {
+  std::vector<int32_t> ids;
+  if (tokens_at_ == 0) return ids;
+  Cursor in(*file_, tokens_at_);
+  if (read_type(in) != GgufType::kArray || read_type(in) != GgufType::kText) return ids;
+  const uint64_t count = std::min<uint64_t>(in.count(8, "an array's length"), INT32_MAX);
+  for (uint64_t id = 0; id < count; ++id) {
+    const std::string_view text = in.text("a text");
+    if (std::find(texts.begin(), texts.end(), text) == texts.end()) continue;
+    ids.push_back(static_cast<int32_t>(id));
+  }
+  return ids;
 }
 
 }  // namespace anydraft::detail

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "anydraft/error.h"
+#include "vocab/unicode.h"
 
 namespace anydraft::detail {
 
@@ -45,55 +46,41 @@ class JsonReader {
   Json read(int depth) {
     if (depth > kDeepest) fail("at most 64 levels");
     skip_spaces();
-    Json value;
-    if (take("null")) return value;
     if (peek() == '{') return read_object(depth);
     if (peek() == '[') return read_array(depth);
-    if (peek() == '"') {
-      value.kind_ = Json::Kind::kText;
-      value.text_ = read_text();
-    } else if (take("true") || take("false")) {
-      value.kind_ = Json::Kind::kBool;
-      value.number_ = text_[at_ - 2] == 'u';  // true, not false
-    } else {
-      value.kind_ = Json::Kind::kNumber;
-      value.number_ = read_number();
-    }
-    return value;
+    if (peek() == '"') return Json(read_text());
+    if (take("null")) return Json();
+    if (take("true")) return Json(true);
+    if (take("false")) return Json(false);
+    return Json(read_number());
   }
 
   Json read_array(int depth) {
-    Json value;
-    value.kind_ = Json::Kind::kArray;
+    std::vector<Json> items;
     ++at_;
-    if (take_sign(']')) return value;
-    do value.items_.push_back(read(depth + 1));
+    if (take_sign(']')) return Json(std::move(items));
+    do items.push_back(read(depth + 1));
     while (take_sign(','));
     if (!take_sign(']')) fail("a ']'");
-    return value;
+    return Json(std::move(items));
   }
 
   Json read_object(int depth) {
-    Json value;
-    value.kind_ = Json::Kind::kObject;
+    Json::Members members;
     ++at_;
-    if (take_sign('}')) return value;
-    do {
-      skip_spaces();
-      if (peek() != '"') fail("a key");
-      std::string key = read_text();
-      if (!take_sign(':')) fail("a ':'");
-      value.members_.emplace_back(std::move(key), read(depth + 1));
-    } while (take_sign(','));
-    if (!take_sign('}')) fail("a '}'");
-    auto& members = value.members_;
-    const auto by_key = [](const auto& a, const auto& b) { return a.first < b.first; };
-    const auto same = [](const auto& a, const auto& b) { return a.first == b.first; };
-    std::sort(members.begin(), members.end(), by_key);
-    if (std::adjacent_find(members.begin(), members.end(), same) != members.end()) {
-      fail("keys that differ");
+    if (!take_sign('}')) {
+      do {
+        skip_spaces();
+        if (peek() != '"') fail("a key");
+        std::string key = read_text();
+        if (!take_sign(':')) fail("a ':'");
+        members.emplace_back(std::move(key), read(depth + 1));
+      } while (take_sign(','));
+      if (!take_sign('}')) fail("a '}'");
     }
-    return value;
+    std::optional<Json> value = Json::object(std::move(members));
+    if (!value) fail("keys that differ");
+    return std::move(*value);
   }
 
   double read_number() {
@@ -163,19 +150,23 @@ class JsonReader {
     at_ += 4;
     return code;
   }
-  static void append_utf8(std::string& text, uint32_t code) {
-    const int more = code < 0x80 ? 0 : code < 0x800 ? 1 : code < 0x10000 ? 2 : 3;
-    static constexpr uint8_t kLead[] = {0, 0xC0, 0xE0, 0xF0};
-    text += static_cast<char>(kLead[more] | (code >> (6 * more)));
-    for (int i = more - 1; i >= 0; --i) {
-      text += static_cast<char>(0x80 | ((code >> (6 * i)) & 0x3F));
-    }
-  }
-
   std::string_view text_;
   const std::string& what_;
   size_t at_ = 0;
 };
+
+std::optional<Json> Json::object(Members members) {
+  const auto by_key = [](const auto& a, const auto& b) { return a.first < b.first; };
+  const auto same = [](const auto& a, const auto& b) { return a.first == b.first; };
+  std::sort(members.begin(), members.end(), by_key);
+  if (std::adjacent_find(members.begin(), members.end(), same) != members.end()) {
+    return std::nullopt;
+  }
+  Json made;
+  made.kind_ = Kind::kObject;
+  made.members_ = std::move(members);
+  return made;
+}
 
 Json Json::parse(std::string_view text, const std::string& what) {
   return JsonReader(text, what).document();
@@ -183,7 +174,7 @@ Json Json::parse(std::string_view text, const std::string& what) {
 
 std::optional<int64_t> Json::whole() const {
   const bool fits =
-      is(Kind::kNumber) && std::fabs(number_) <= 0x1p53 && number_ == std::floor(number_);
+      is(Kind::kNumber) && std::fabs(number_) < 0x1p53 && number_ == std::floor(number_);
   return fits ? std::optional(static_cast<int64_t>(number_)) : std::nullopt;
 }
 

@@ -107,7 +107,7 @@ WeightMatrix WeightMatrix::rounded(GgmlType type, const void* raw, int64_t outpu
   if (!given || !given->is_float()) refuse("rounded", "weights in F32, F16 or BF16", "others");
   if ((layout.is_float() && format == WeightFormat::kFloat16) ||
       (!layout.is_float() && format > WeightFormat::kI8Row)) {
-    refuse("from_float", "a u4 or i8 format, bfloat16 or float32", name_of(format));
+    refuse("rounded", "a u4 or i8 format, bfloat16 or float32", name_of(format));
   }
   WeightMatrix matrix(format, outputs, inputs);
   const auto pack = [&](int64_t o, int64_t first, int64_t count, int lane, uint8_t* block) {
@@ -121,7 +121,7 @@ WeightMatrix WeightMatrix::rounded(GgmlType type, const void* raw, int64_t outpu
       values[k] = read_float(*given->format, row + (first + k) * given->bytes);
     }
     if (!std::all_of(values, values + count, [](float w) { return std::isfinite(w); })) {
-      refuse("from_float", "finite weights", "others in output " + std::to_string(o));
+      refuse("rounded", "finite weights", "others in output " + std::to_string(o));
     }
     if (layout.is_float()) {
       for (int64_t k = 0; k < count; ++k) {

@@ -15,6 +15,7 @@ namespace anydraft::detail {
 // u4: w = code * scale + offset by group of 32, 64 or 128 inputs (scale and offset in float16).
 // i8: w = code * scale by group (float16 scale) or by row (float32 scale).
 // Those of GGUF files hold exactly the file's values, in the file's size.
+// Of the integers' formats those that `rounded` makes come first, up to kI8Row.
 enum class WeightFormat {
   kU4Group32,  // also Q4_1
   kU4Group64,

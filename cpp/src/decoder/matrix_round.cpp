@@ -12,7 +12,7 @@ namespace {
 uint16_t float16_of(float x) {
   if (std::fabs(x) > 65504) {
     throw Error(ErrorKind::kValue,
-                "[WeightMatrix::from_float] expected scales and offsets below 65504 for float16, "
+                "[WeightMatrix::rounded] expected scales and offsets below 65504 for float16, "
                 "got weights beyond");
   }
   // Scaled, float32's exponent and subnormals are float16's.

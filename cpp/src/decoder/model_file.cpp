@@ -1,38 +1,13 @@
 #include "decoder/model_file.h"
 
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
 
 namespace anydraft::detail {
 
-MappedFile::MappedFile(const std::string& path) : path_(path) {
-  const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (file < 0) fail("a readable file, got " + path + ": " + std::strerror(errno));
-  struct stat about;
-  const bool plain = ::fstat(file, &about) == 0 && S_ISREG(about.st_mode) && about.st_size > 0;
-  void* bytes = MAP_FAILED;
-  if (plain) {
-    size_ = static_cast<uint64_t>(about.st_size);
-    bytes = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file, 0);
-  }
-  ::close(file);
-  if (bytes == MAP_FAILED) fail("a file with content, got " + path);
-  data_ = static_cast<const uint8_t*>(bytes);
-}
-
-MappedFile::~MappedFile() { ::munmap(const_cast<uint8_t*>(data_), size_); }
-
-void MappedFile::release(const uint8_t* from, uint64_t bytes) const {
-  const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
-  const uintptr_t begin = (reinterpret_cast<uintptr_t>(from) + page - 1) / page * page;
-  const uintptr_t end = (reinterpret_cast<uintptr_t>(from) + bytes) / page * page;
-  if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+void refuse_file(const std::string& path, int error) {
+  if (error == 0) fail("a file with content, got " + path);
+  fail("a readable file, got " + path + ": " + std::strerror(error));
 }
 
 bool measure(const std::vector<int64_t>& shape, const ElementType& type, uint64_t* bytes) {

@@ -1,4 +1,4 @@
-// The tensors of a model's files, which stay mapped: nothing is read before it is used.
+// The tensors of a model's files, which stay mapped.
 #pragma once
 
 #include <cstddef>
@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "anydraft/error.h"
+#include "base/mapped_file.h"
 #include "decoder/matrix.h"
 
 namespace anydraft::detail {
@@ -18,25 +19,7 @@ namespace anydraft::detail {
   throw Error(ErrorKind::kValue, "[Decoder] expected " + expected);
 }
 
-// A file's bytes. It must not be cut short while it is mapped.
-class MappedFile {
- public:
-  explicit MappedFile(const std::string& path);  // throws Error(kValue) where it cannot be read
-  ~MappedFile();
-  MappedFile(const MappedFile&) = delete;
-  MappedFile& operator=(const MappedFile&) = delete;
-
-  const std::string& path() const { return path_; }
-  const uint8_t* data() const { return data_; }
-  uint64_t size() const { return size_; }
-  // These bytes are not needed soon: they no longer count as this process's memory.
-  void release(const uint8_t* from, uint64_t bytes) const;
-
- private:
-  std::string path_;
-  const uint8_t* data_ = nullptr;
-  uint64_t size_ = 0;
-};
+[[noreturn]] void refuse_file(const std::string& path, int error);  // of a MappedFile
 
 struct Tensor {
   const ElementType* type = nullptr;

@@ -20,17 +20,18 @@ struct RowOps {
   void (*gate)(float* gate, const float* up, int64_t size, bool gelu);
   void (*add)(float* to, const float* x, int64_t size);
 
+  // scores and weigh are of caches of float32 and of bfloat16, [0] and [1].
   // Products of queries [heads][padded(size)] with the keys [size][kPageSlots] of a page, to
   // out [heads][stride].
-  void (*scores)(const float* queries, int64_t heads, int64_t size, const void* keys, bool half,
-                 float* out, int64_t stride);
+  void (*scores[2])(const float* queries, int64_t heads, int64_t size, const void* keys, float* out,
+                    int64_t stride);
   // scores[i] = 2^(scale * (score - the largest)); returns their sum. Writes up to 15 zeros behind
   // them.
   float (*exponentials)(float* scores, int64_t count, float scale);
   // sums[heads][size] += weights[heads][stride] times values [count][size], one after another. The
   // size is a multiple of 16.
-  void (*weigh)(const float* weights, int64_t stride, int64_t heads, const void* values, bool half,
-                int64_t count, int64_t size, float* sums);
+  void (*weigh[2])(const float* weights, int64_t stride, int64_t heads, const void* values,
+                   int64_t count, int64_t size, float* sums);
 };
 
 const RowOps& row_ops();  // those of kernels() (rows/kernels.h)

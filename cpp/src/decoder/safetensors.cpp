@@ -44,12 +44,12 @@ Tensor read_tensor(const std::string& name, const Json& entry, const MappedFile&
 }  // namespace
 
 Json read_json(const std::string& path) {
-  const MappedFile file(path);
+  const MappedFile file(path, refuse_file);
   return Json::parse({reinterpret_cast<const char*>(file.data()), file.size()}, "[" + path + "]");
 }
 
 void SafetensorsFolder::read(const std::string& path) {
-  files_.push_back(std::make_unique<MappedFile>(path));
+  files_.push_back(std::make_unique<MappedFile>(path, refuse_file));
   const MappedFile& file = *files_.back();
   uint64_t length = 0;
   if (file.size() >= 8) std::memcpy(&length, file.data(), 8);

@@ -12,28 +12,6 @@
 namespace anydraft::detail {
 namespace {
 
-// A layer's parts, as GGUF files and as safetensors name them.
-struct Part {
-  const char *gguf, *folder;
-};
-constexpr Part kAttentionNorm{"attn_norm", "input_layernorm"};
-constexpr Part kQueries{"attn_q", "self_attn.q_proj"};
-constexpr Part kKeys{"attn_k", "self_attn.k_proj"};
-constexpr Part kValues{"attn_v", "self_attn.v_proj"};
-constexpr Part kAll{"attn_qkv", "self_attn.qkv_proj"};
-constexpr Part kOutput{"attn_output", "self_attn.o_proj"};
-constexpr Part kQueryNorm{"attn_q_norm", "self_attn.q_norm"};
-constexpr Part kKeyNorm{"attn_k_norm", "self_attn.k_norm"};
-constexpr Part kFeedForwardNorm{"ffn_norm", "post_attention_layernorm"};
-constexpr Part kGate{"ffn_gate", "mlp.gate_proj"};
-constexpr Part kUp{"ffn_up", "mlp.up_proj"};
-constexpr Part kGateUp{"ffn_up", "mlp.gate_up_proj"};
-constexpr Part kDown{"ffn_down", "mlp.down_proj"};
-// Gemma's, which also has a norm behind attention and one behind the feed-forward part.
-constexpr Part kPostAttention{"post_attention_norm", "post_attention_layernorm"};
-constexpr Part kPreFeedForward{"ffn_norm", "pre_feedforward_layernorm"};
-constexpr Part kPostFeedForward{"post_ffw_norm", "post_feedforward_layernorm"};
-
 class Loader {
  public:
   Loader(const Tensors& tensors, const DecoderConfig& config, DecoderWeights kind, bool gguf)
@@ -68,13 +46,11 @@ class Loader {
   }
 
  private:
-  std::string name(int64_t layer, const Part& part) const {
-    return (gguf_ ? "blk." : prefix_ + "layers.") + std::to_string(layer) + '.' +
-           (gguf_ ? part.gguf : part.folder);
+  bool has(const std::string& name) const {
+    return find_tensor(tensors_, name + ".weight") != nullptr;
   }
-  bool has(int64_t layer, const Part& part) const {
-    return find_tensor(tensors_, name(layer, part) + ".weight") != nullptr;
-  }
+  // What the names of layers' tensors begin with.
+  std::string layers() const { return gguf_ ? "blk." : prefix_ + "layers."; }
   const Tensor& tensor(const std::string& name) const {
     const Tensor* found = find_tensor(tensors_, name);
     if (!found) fail("a tensor " + name);
@@ -83,9 +59,9 @@ class Loader {
   }
   // A part of a layer that has been passed over would make another model of it.
   void refuse_unused() const {
-    const std::string layers = gguf_ ? "blk." : prefix_ + "layers.";
+    const std::string start = layers();
     for (const auto& [name, tensor] : tensors_) {
-      const bool of_layer = name.compare(0, layers.size(), layers) == 0;
+      const bool of_layer = name.compare(0, start.size(), start) == 0;
       const bool made = name.size() > 8 && name.compare(name.size() - 8, 8, "inv_freq") == 0;
       if (of_layer && !made && used_.count(&tensor) == 0) {
         fail("no tensor " + name + " in a " + config_.architecture + " model");
@@ -97,34 +73,44 @@ class Loader {
     const int64_t hidden = config_.hidden, wide = config_.intermediate;
     const int64_t queries = config_.heads * config_.head_size;
     const int64_t keys = config_.kv_heads * config_.head_size;
+    const std::string stem = layers() + std::to_string(i) + '.';
+    const auto at = [&](const char* gguf, const char* folder) {
+      return stem + (gguf_ ? gguf : folder);
+    };
+    const bool gemma = config_.post_norms;  // also norms what attention and feed-forward give
     LayerWeights layer;
-    layer.attention_norm = norm(name(i, kAttentionNorm), hidden);
-    layer.feed_forward_norm =
-        norm(name(i, config_.post_norms ? kPreFeedForward : kFeedForwardNorm), hidden);
+    layer.attention_norm = norm(at("attn_norm", "input_layernorm"), hidden);
+    const char* const before = gemma ? "pre_feedforward_layernorm" : "post_attention_layernorm";
+    layer.feed_forward_norm = norm(at("ffn_norm", before), hidden);
     if (config_.head_norms) {
-      layer.query_norm = norm(name(i, kQueryNorm), config_.head_size);
-      layer.key_norm = norm(name(i, kKeyNorm), config_.head_size);
+      layer.query_norm = norm(at("attn_q_norm", "self_attn.q_norm"), config_.head_size);
+      layer.key_norm = norm(at("attn_k_norm", "self_attn.k_norm"), config_.head_size);
     }
-    if (config_.post_norms) {
-      layer.post_attention_norm = norm(name(i, kPostAttention), hidden);
-      layer.post_feed_forward_norm = norm(name(i, kPostFeedForward), hidden);
+    if (gemma) {
+      layer.post_attention_norm =
+          norm(at("post_attention_norm", "post_attention_layernorm"), hidden);
+      layer.post_feed_forward_norm =
+          norm(at("post_ffw_norm", "post_feedforward_layernorm"), hidden);
     }
     auto& parts = layer.queries_keys_values;
-    if (has(i, kAll)) {
-      parts.push_back(linear(name(i, kAll), queries + 2 * keys, hidden, paired(queries + keys)));
+    const std::string all = at("attn_qkv", "self_attn.qkv_proj");
+    if (has(all)) {
+      parts.push_back(linear(all, queries + 2 * keys, hidden, paired(queries + keys)));
     } else {
-      parts.push_back(linear(name(i, kQueries), queries, hidden, paired(queries)));
-      parts.push_back(linear(name(i, kKeys), keys, hidden, paired(keys)));
-      parts.push_back(linear(name(i, kValues), keys, hidden));
+      parts.push_back(linear(at("attn_q", "self_attn.q_proj"), queries, hidden, paired(queries)));
+      parts.push_back(linear(at("attn_k", "self_attn.k_proj"), keys, hidden, paired(keys)));
+      parts.push_back(linear(at("attn_v", "self_attn.v_proj"), keys, hidden));
     }
-    layer.attention_output.push_back(linear(name(i, kOutput), hidden, queries));
-    if (has(i, kGate)) {
-      layer.gate_up.push_back(linear(name(i, kGate), wide, hidden));
-      layer.gate_up.push_back(linear(name(i, kUp), wide, hidden));
+    layer.attention_output.push_back(
+        linear(at("attn_output", "self_attn.o_proj"), hidden, queries));
+    const std::string gate = at("ffn_gate", "mlp.gate_proj");
+    if (has(gate)) {
+      layer.gate_up.push_back(linear(gate, wide, hidden));
+      layer.gate_up.push_back(linear(at("ffn_up", "mlp.up_proj"), wide, hidden));
     } else {
-      layer.gate_up.push_back(linear(name(i, kGateUp), 2 * wide, hidden));
+      layer.gate_up.push_back(linear(at("ffn_up", "mlp.gate_up_proj"), 2 * wide, hidden));
     }
-    layer.down.push_back(linear(name(i, kDown), hidden, wide));
+    layer.down.push_back(linear(at("ffn_down", "mlp.down_proj"), hidden, wide));
     return layer;
   }
   int64_t paired(int64_t rows) const { return config_.pairs_of_neighbours ? rows : 0; }

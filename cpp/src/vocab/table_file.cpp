@@ -1,8 +1,6 @@
 #include "vocab/table_file.h"
 
 #include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -12,6 +10,7 @@
 
 #include "anydraft/error.h"
 #include "anydraft/vocabulary_file.h"
+#include "base/mapped_file.h"
 #include "vocab/checksum.h"
 
 namespace anydraft {
@@ -29,11 +28,6 @@ uint64_t checksum_of(const char* file, size_t size) {
 namespace {
 
 constexpr size_t kAlignment = 64;
-#ifdef MAP_POPULATE
-constexpr int kPopulate = MAP_POPULATE;  // every page is wanted for the checksum
-#else
-constexpr int kPopulate = 0;
-#endif
 static_assert(sizeof(FileHeader) == kAlignment && sizeof(FileSection) == 24);
 
 [[noreturn]] void refuse(const std::string& path, const std::string& expected) {
@@ -88,36 +82,16 @@ int write_all(int descriptor, const std::string& content) {
 
 // ---- Reading
 
-struct Mapping {
-  const char* data = nullptr;
-  size_t size = 0;
-
-  explicit Mapping(const std::string& path) {
-    const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    if (descriptor < 0) system_failure("read_vocabulary", path, errno);
-    struct stat status;
-    if (::fstat(descriptor, &status) == 0 && S_ISREG(status.st_mode)) {
-      size = static_cast<size_t>(status.st_size);
-      void* pages = size > 0
-                        ? ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE | kPopulate, descriptor, 0)
-                        : MAP_FAILED;
-      if (pages != MAP_FAILED) data = static_cast<const char*>(pages);
-    }
-    ::close(descriptor);
-    if (data == nullptr) refuse(path, "an exported vocabulary");
-  }
-  Mapping(const Mapping&) = delete;
-  Mapping& operator=(const Mapping&) = delete;
-  ~Mapping() {
-    if (data != nullptr) ::munmap(const_cast<char*>(data), size);
-  }
-};
+[[noreturn]] void refuse_file(const std::string& path, int error) {
+  if (error != 0) system_failure("read_vocabulary", path, error);
+  refuse(path, "an exported vocabulary");
+}
 
 // Everything that can be known without looking into the arrays.
-void check_header(const Mapping& file, const std::string& path, uint32_t sections) {
+void check_header(const MappedFile& file, const std::string& path, uint32_t sections) {
   FileHeader header;
-  if (file.size < sizeof(header)) refuse(path, "an exported vocabulary");
-  std::memcpy(&header, file.data, sizeof(header));
+  if (file.size() < sizeof(header)) refuse(path, "an exported vocabulary");
+  std::memcpy(&header, file.data(), sizeof(header));
   if (std::memcmp(header.magic, kMagic, sizeof(kMagic)) != 0) {
     refuse(path, "an exported vocabulary");
   }
@@ -130,36 +104,38 @@ void check_header(const Mapping& file, const std::string& path, uint32_t section
     refuse(path, "a vocabulary of format " + std::to_string(kFileVersion) + ", not the older " +
                      std::to_string(header.version) + " (export it again)");
   }
-  if (header.size != file.size) {
+  if (header.size != file.size()) {
     refuse(path, "all " + std::to_string(header.size) + " bytes of the vocabulary, not " +
-                     std::to_string(file.size) + " (cut off or grown)");
+                     std::to_string(file.size()) + " (cut off or grown)");
   }
-  if (header.checksum != checksum_of(file.data, file.size)) {
+  const char* const bytes = reinterpret_cast<const char*>(file.data());
+  if (header.checksum != checksum_of(bytes, file.size())) {
     refuse(path, "an undamaged vocabulary (its checksum differs)");
   }
   const size_t arrays = sizeof(header) + sections * sizeof(FileSection);
-  if (header.sections != sections || arrays > file.size) {
+  if (header.sections != sections || arrays > file.size()) {
     refuse(path, std::to_string(sections) + " arrays in the vocabulary");
   }
 }
 
 template <typename T>
-void view(const Mapping& file, const std::string& path, size_t section, const char* name,
+void view(const MappedFile& file, const std::string& path, size_t section, const char* name,
           Array<T>& array) {
   FileSection entry;
-  std::memcpy(&entry, file.data + sizeof(FileHeader) + section * sizeof(entry), sizeof(entry));
+  std::memcpy(&entry, file.data() + sizeof(FileHeader) + section * sizeof(entry), sizeof(entry));
   if (entry.element_size != sizeof(T) || entry.offset % kAlignment != 0 ||
-      entry.offset > file.size || entry.count > (file.size - entry.offset) / sizeof(T)) {
+      entry.offset > file.size() || entry.count > (file.size() - entry.offset) / sizeof(T)) {
     refuse(path, std::string("array ") + name + " inside the vocabulary");
   }
-  array.data = reinterpret_cast<const T*>(file.data + entry.offset);
+  array.data = reinterpret_cast<const T*>(file.data() + entry.offset);
   array.size = entry.count;
 }
 
 }  // namespace
 
 OwnedTables read_tables(const std::string& path) {
-  const auto file = std::make_shared<const Mapping>(path);
+  // Every page is wanted for the checksum.
+  const auto file = std::make_shared<const MappedFile>(path, refuse_file, true);
   Tables tables;
   uint32_t sections = 0;
   each_array(tables, [&](const char*, const auto&) { ++sections; });
