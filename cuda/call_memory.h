@@ -14,8 +14,7 @@ class DeviceArray {
  public:
   DeviceArray(const void* from, size_t bytes, cudaStream_t stream) {
     check_cuda(cudaMalloc(&data_, bytes), "device memory");
-    const cudaError_t copied =
-        cudaMemcpyAsync(data_, from, bytes, cudaMemcpyHostToDevice, stream);
+    const cudaError_t copied = cudaMemcpyAsync(data_, from, bytes, cudaMemcpyHostToDevice, stream);
     if (copied != cudaSuccess) cudaFree(data_);
     check_cuda(copied, "upload");
   }

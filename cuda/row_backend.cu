@@ -83,9 +83,8 @@ CudaDraftRow CudaBackend::row_on_device(const RowView& row, const ProjectionView
   on_device.spelt = projection->spelt;
   auto& map = maps_[projection->map];
   if (!map) {
-    map = std::make_unique<detail::DeviceArray>(projection->map,
-                                                projection->map_size * sizeof(int32_t),
-                                                memory_.stream());
+    map = std::make_unique<detail::DeviceArray>(
+        projection->map, projection->map_size * sizeof(int32_t), memory_.stream());
   }
   on_device.map = static_cast<const int32_t*>(map->data());
   return on_device;

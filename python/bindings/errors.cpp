@@ -10,8 +10,9 @@ namespace py = pybind11;
 // The exception classes live in anydraft.errors (Python), so that they can inherit from ValueError
 // too; a failed import there surfaces as itself.
 static void raise(const Error& error) {
-  static const char* const kNames[] = {"InputError", "VocabularyError", "UnsupportedTokenizerError",
-                                       "NonFiniteLogitsError", "CudaUnavailableError", "CudaError"};
+  static const char* const kNames[] = {
+      "InputError",           "VocabularyError",      "UnsupportedTokenizerError",
+      "NonFiniteLogitsError", "CudaUnavailableError", "CudaError"};
   const py::object type =
       py::module_::import("anydraft.errors").attr(kNames[static_cast<int>(error.kind())]);
   // A message may quote bytes that are no text.
