@@ -54,7 +54,7 @@ class Uniforms:
         """Of tensors [requests] and [nodes], checked."""
         import torch
 
-        kinds = dict(seeds=torch.int64, requests=torch.int32, positions=torch.int32)
+        kinds = {"seeds": torch.int64, "requests": torch.int32, "positions": torch.int32}
         every = [(name, kind, requests) for name, kind in kinds.items()]
         every += [(name, torch.float64, nodes) for name in ("accept", "pick", "select")]
         for name, _, length in every:
