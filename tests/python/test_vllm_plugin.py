@@ -19,7 +19,6 @@ from anydraft.vllm import batch_drafter, checks, compat, proposer
 from anydraft.vllm.batch_drafter import CERTAIN, Ask, BatchDrafter
 from anydraft.vllm.judging import Judged, judge
 from anydraft.vllm.options import Options
-from anydraft.vllm.request_params import read_params, seed_of
 from anydraft.vllm.row_requests import RowRequests
 from anydraft.vllm.target import target_vocabulary
 
@@ -205,24 +204,6 @@ def test_bad_rows_of_the_target_end_no_service(caplog):
     requests = [Judged([], None, greedy, 3), Judged([], None, greedy, 3)]
     assert judge(rows, requests, None, "block")[0] == [1]
     assert "no distribution" in caplog.text
-
-
-def test_parameters_of_requests():
-    given = {"temperature": 0.7, "top_k": -1, "top_p": 0.9, "min_p": 0.0, "seed": -3}
-    given |= {"max_tokens": 5, "logit_bias": None, "structured_outputs": None}
-    given["extra_args"] = {"anydraft_min_p": 0.1, "anydraft_logit_bias": [7, 1.5]}
-    params = read_params(SimpleNamespace(**given), 11)
-    assert params.target == SamplingParams(0.7, 0, 0.9, seed=2**64 - 3)
-    assert params.drafter == params.target.replace(min_p=0.1)
-    assert (params.min_p, params.logit_bias, params.max_tokens) == (0.1, {7: 1.5}, 5)
-    plain = given | {"extra_args": None, "seed": None}
-    assert read_params(SimpleNamespace(**plain), 11).target.seed == 11
-    grammar = read_params(SimpleNamespace(**plain | {"structured_outputs": object()}), 11)
-    assert grammar.drafter.greedy and not grammar.target.greedy
-    assert read_params(SimpleNamespace(**plain | {"temperature": 1e-6}), 1).target.greedy
-    with pytest.raises(InputError, match="anydraft_logit_bias"):
-        read_params(SimpleNamespace(**plain | {"extra_args": {"anydraft_logit_bias": "7"}}), 1)
-    assert len({seed_of(seed, rank, i) for seed in (0, 1) for rank in (0, 1) for i in (0, 1)}) == 8
 
 
 @pytest.mark.parametrize(
