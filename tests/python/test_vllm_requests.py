@@ -66,6 +66,7 @@ def test_the_rest_of_a_request_s_options_holds(caplog):
     assert len(caplog.records) == 1 and f"ids in [0, {SIZE}), got {SIZE}" in caplog.text
     caplog.clear()
     assert read(extra_args={MIN_P: "0.5", BIAS: []}, min_p=0.25).min_p == 0.5
+    assert 1 - 1e-12 < read(extra_args={MIN_P: 1}).min_p < 1  # the likeliest alone
     assert read(extra_args={BIAS: [3.0, 1]}).logit_bias == {3: 1.0}
     assert not caplog.records
     assert read(extra_args={MIN_P: "much"}, min_p=0.25).min_p == 0.25

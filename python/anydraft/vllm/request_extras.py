@@ -11,6 +11,7 @@ from typing import Any
 
 MIN_P, LOGIT_BIAS = "anydraft_min_p", "anydraft_logit_bias"
 _LARGEST = 3.4e38  # of a float32, as the rows are
+_MOST_MIN_P = math.nextafter(1, 0)  # vLLM takes 1, our engine what is below: the same to a float32
 _TOLD = 3  # most mistakes that are spelt out: a client may send thousands
 
 
@@ -56,7 +57,7 @@ def _read_min_p(given: Any, extras: Extras) -> None:
     if number is None or not 0 <= number <= 1:
         extras.wrong.append(f"{MIN_P}: expected a number in [0, 1], got {reprlib.repr(given)}")
     else:
-        extras.min_p = number
+        extras.min_p = min(number, _MOST_MIN_P)
 
 
 def _pairs(given: Any, extras: Extras) -> Iterable[tuple[Any, Any]]:
