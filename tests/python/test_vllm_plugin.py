@@ -16,7 +16,7 @@ from anydraft import Error, InputError, SamplingParams, Vocabulary, VocabularyEr
 from anydraft.cli import main
 from anydraft.testing import chi_square
 from anydraft.vllm import batch_drafter, checks, compat, proposer
-from anydraft.vllm.batch_drafter import CERTAIN, Ask, BatchDrafter
+from anydraft.vllm.batch_drafter import CERTAIN, Ask, BatchDrafter, choose_bridge
 from anydraft.vllm.judging import Judged, judge
 from anydraft.vllm.options import Options
 from anydraft.vllm.row_requests import RowRequests
@@ -236,6 +236,14 @@ def test_options_that_cannot_be(model, options, told):
         proposer.Proposer(config(options))
 
 
+@pytest.mark.parametrize("drafter", [TARGET, DRAFTER], ids=["equal", "others"])
+def test_slrs_needs_the_worker_whatever_the_vocabularies(drafter):
+    options = Options("m", bridge="slrs")
+    with pytest.raises(InputError, match="worker_cls of anydraft"):
+        choose_bridge(options, TARGET, drafter, exact=False)
+    assert choose_bridge(options, TARGET, drafter, exact=True) == "slrs"
+
+
 def test_options_are_checked_where_no_one_reads_them():
     with pytest.raises(InputError, match="got 'draft_confidence, verifier'"):
         Options("lookup", draft_confidence=0.9, verifier="traversal")
@@ -300,6 +308,45 @@ def test_hooks_that_differ_are_named(monkeypatch):
     assert "vllm.hook(metadata, logits) instead of (metadata, draft_probs, logits)" in str(
         told.value
     )
+
+
+@pytest.fixture
+def stock(monkeypatch):
+    """vLLM's module of its own sampler, whose temperatures are lost as in the CPU build 0.32.0."""
+    platforms, sampler = (
+        ModuleType("vllm.platforms"),
+        ModuleType("vllm.v1.sample.rejection_sampler"),
+    )
+    platforms.current_platform = SimpleNamespace(is_cpu=lambda: True)
+    sampler.expand_batch_to_tokens = lambda values, ends, count, **_: torch.zeros(count)
+    for fake in (platforms, sampler):
+        monkeypatch.setitem(sys.modules, fake.__name__, fake)
+    return sampler
+
+
+def test_a_sampler_that_loses_temperatures_is_refused(stock):
+    with pytest.raises(compat.UnsupportedVllmError, match=r"takes \[0.0, 0.0, 0.0\]"):
+        compat.check_stock_sampler()
+
+
+def test_requests_that_draw_beside_greedy_only(model, stock, caplog):
+    """They have their temperatures, and top-p, and are told of once; vLLM's warm-up is not."""
+    host = Host({"drafter": "m", "greedy_only": True}, exact=False)
+    given, ends = torch.tensor([0.7, 0.0, 1.3]), torch.tensor([2, 2, 5], dtype=torch.int32)
+    for drafting in (False, True):
+        if drafting:
+            host.add(0, (0, 1, 2, 0), temperature=0)
+            while not host.drafted[0]:
+                host.step([0])
+        for _ in range(2):
+            spread = stock.expand_batch_to_tokens(given, ends, 5, replace_from=0, replace_to=1)
+            assert torch.equal(spread, given[[0, 0, 2, 2, 2]])
+        told = [(record.name, record.levelname) for record in caplog.records]
+        assert told == [("anydraft", "ERROR")] * drafting
+    greedy = stock.expand_batch_to_tokens(given, ends + torch.tensor([0, 1, 1]), 6, 0, 1)
+    assert greedy.dtype == given.dtype and greedy[2] == 1  # of a greedy one: as it was
+    top_k = stock.expand_batch_to_tokens(torch.tensor([4, 0, 2], dtype=torch.int32), ends, 5)
+    assert top_k.tolist() == [4, 4, 2, 2, 2] and top_k.dtype == torch.int32
 
 
 def test_no_vllm_is_said(monkeypatch):
