@@ -189,8 +189,8 @@ def guard_greedy_only(is_serving: Callable[[], bool]) -> None:
         if is_serving() and not told:
             told.append(True)
             _log.error(
-                "a request draws although the option greedy_only says that none does: it has its "
-                "distribution, but not on purpose; a worker_cls of anydraft is for such requests"
+                "a request draws although the option greedy_only says that none does: a function "
+                "in place of vLLM's keeps its distribution; use a worker_cls of anydraft instead"
             )
         values = values.where(values != replace_from, replace_to)
         counts = ends.diff(prepend=ends.new_zeros(1))
