@@ -16,10 +16,9 @@ from anydraft import Error, InputError, SamplingParams, Vocabulary, VocabularyEr
 from anydraft.cli import main
 from anydraft.testing import chi_square
 from anydraft.vllm import batch_drafter, checks, compat, proposer
-from anydraft.vllm.batch_drafter import CERTAIN, Ask, BatchDrafter
+from anydraft.vllm.batch_drafter import CERTAIN, Ask, BatchDrafter, choose_bridge
 from anydraft.vllm.judging import Judged, judge
 from anydraft.vllm.options import Options
-from anydraft.vllm.request_params import read_params, seed_of
 from anydraft.vllm.row_requests import RowRequests
 from anydraft.vllm.target import target_vocabulary
 
@@ -207,24 +206,6 @@ def test_bad_rows_of_the_target_end_no_service(caplog):
     assert "no distribution" in caplog.text
 
 
-def test_parameters_of_requests():
-    given = {"temperature": 0.7, "top_k": -1, "top_p": 0.9, "min_p": 0.0, "seed": -3}
-    given |= {"max_tokens": 5, "logit_bias": None, "structured_outputs": None}
-    given["extra_args"] = {"anydraft_min_p": 0.1, "anydraft_logit_bias": [7, 1.5]}
-    params = read_params(SimpleNamespace(**given), 11)
-    assert params.target == SamplingParams(0.7, 0, 0.9, seed=2**64 - 3)
-    assert params.drafter == params.target.replace(min_p=0.1)
-    assert (params.min_p, params.logit_bias, params.max_tokens) == (0.1, {7: 1.5}, 5)
-    plain = given | {"extra_args": None, "seed": None}
-    assert read_params(SimpleNamespace(**plain), 11).target.seed == 11
-    grammar = read_params(SimpleNamespace(**plain | {"structured_outputs": object()}), 11)
-    assert grammar.drafter.greedy and not grammar.target.greedy
-    assert read_params(SimpleNamespace(**plain | {"temperature": 1e-6}), 1).target.greedy
-    with pytest.raises(InputError, match="anydraft_logit_bias"):
-        read_params(SimpleNamespace(**plain | {"extra_args": {"anydraft_logit_bias": "7"}}), 1)
-    assert len({seed_of(seed, rank, i) for seed in (0, 1) for rank in (0, 1) for i in (0, 1)}) == 8
-
-
 @pytest.mark.parametrize(
     ("options", "told"),
     [
@@ -253,6 +234,14 @@ def test_parameters_of_requests():
 def test_options_that_cannot_be(model, options, told):
     with pytest.raises(InputError, match=told):
         proposer.Proposer(config(options))
+
+
+@pytest.mark.parametrize("drafter", [TARGET, DRAFTER], ids=["equal", "others"])
+def test_slrs_needs_the_worker_whatever_the_vocabularies(drafter):
+    options = Options("m", bridge="slrs")
+    with pytest.raises(InputError, match="worker_cls of anydraft"):
+        choose_bridge(options, TARGET, drafter, exact=False)
+    assert choose_bridge(options, TARGET, drafter, exact=True) == "slrs"
 
 
 def test_options_are_checked_where_no_one_reads_them():
@@ -319,6 +308,45 @@ def test_hooks_that_differ_are_named(monkeypatch):
     assert "vllm.hook(metadata, logits) instead of (metadata, draft_probs, logits)" in str(
         told.value
     )
+
+
+@pytest.fixture
+def stock(monkeypatch):
+    """vLLM's module of its own sampler, whose temperatures are lost as in the CPU build 0.32.0."""
+    platforms, sampler = (
+        ModuleType("vllm.platforms"),
+        ModuleType("vllm.v1.sample.rejection_sampler"),
+    )
+    platforms.current_platform = SimpleNamespace(is_cpu=lambda: True)
+    sampler.expand_batch_to_tokens = lambda values, ends, count, **_: torch.zeros(count)
+    for fake in (platforms, sampler):
+        monkeypatch.setitem(sys.modules, fake.__name__, fake)
+    return sampler
+
+
+def test_a_sampler_that_loses_temperatures_is_refused(stock):
+    with pytest.raises(compat.UnsupportedVllmError, match=r"takes \[0.0, 0.0, 0.0\]"):
+        compat.check_stock_sampler()
+
+
+def test_requests_that_draw_beside_greedy_only(model, stock, caplog):
+    """They have their temperatures, and top-p, and are told of once; vLLM's warm-up is not."""
+    host = Host({"drafter": "m", "greedy_only": True}, exact=False)
+    given, ends = torch.tensor([0.7, 0.0, 1.3]), torch.tensor([2, 2, 5], dtype=torch.int32)
+    for drafting in (False, True):
+        if drafting:
+            host.add(0, (0, 1, 2, 0), temperature=0)
+            while not host.drafted[0]:
+                host.step([0])
+        for _ in range(2):
+            spread = stock.expand_batch_to_tokens(given, ends, 5, replace_from=0, replace_to=1)
+            assert torch.equal(spread, given[[0, 0, 2, 2, 2]])
+        told = [(record.name, record.levelname) for record in caplog.records]
+        assert told == [("anydraft", "ERROR")] * drafting
+    greedy = stock.expand_batch_to_tokens(given, ends + torch.tensor([0, 1, 1]), 6, 0, 1)
+    assert greedy.dtype == given.dtype and greedy[2] == 1  # of a greedy one: as it was
+    top_k = stock.expand_batch_to_tokens(torch.tensor([4, 0, 2], dtype=torch.int32), ends, 5)
+    assert top_k.tolist() == [4, 4, 2, 2, 2] and top_k.dtype == torch.int32
 
 
 def test_no_vllm_is_said(monkeypatch):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from engines import run, speculative
+from engines import run, speculative, start
 from tiny import SIZE, Exact, write_model
 
 from anydraft.testing import chi_square
@@ -43,34 +43,32 @@ def pair(tmp_path_factory):
     ]
 
 
-def job(pair, bridge):
+def job(pair, bridge, cases=CASES, *, worker=True):
     """Requests that are counted, and among them others of all lengths, so that batches are
     ragged."""
     runs = []
-    for case in CASES:
+    for case in cases:
         prompts, params = [], []
         for i in range(COUNT):
             prompts.append({"prompt_token_ids": PROMPT})
-            params.append({**BASE, **CASES[case], "seed": i})
+            params.append({**BASE, **cases[case], "seed": i})
             if i % 10 == 0:
                 prompts.append({"prompt_token_ids": [1] * (1 + i % 7)})
                 params.append({"max_tokens": 1 + i % 11, "ignore_eos": True, "temperature": 0})
         runs.append({"prompts": prompts, "params": params})
     options = {"bridge": bridge}
-    return {"engine": speculative(*pair, 3, worker=True, options=options, **ENGINE), "runs": runs}
+    return {"engine": speculative(*pair, 3, worker=worker, options=options, **ENGINE), "runs": runs}
 
 
-@pytest.mark.parametrize("bridge", ["tli", "slrs", "slem"])
-def test_first_three_tokens(pair, bridge):
-    results = run(job(pair, bridge))
+def check_first_three_tokens(pair, bridge, cases, results):
     exact = Exact(pair[0], PROMPT)
-    for case, result in zip(CASES, results, strict=True):
+    for case, result in zip(cases, results, strict=True):
         counted = [text for i, text in enumerate(result["tokens"]) if i % 11 != 1]
         assert len(counted) == COUNT
         counts = np.zeros((SIZE,) * 3)
         for text in counted:
             counts[tuple(text[:3])] += 1
-        joint = exact.joint(CASES[case])
+        joint = exact.joint(cases[case])
         told = chi_square(*(torch.from_numpy(x.flatten()) for x in (counts, joint)))
         accepted = result["counters"]["spec_decode_num_accepted_tokens"]
         print(
@@ -78,6 +76,23 @@ def test_first_three_tokens(pair, bridge):
         )
         assert told.p_value > 1e-3, case
         assert accepted > 300
+
+
+@pytest.mark.parametrize("bridge", ["tli", "slrs", "slem"])
+def test_first_three_tokens(pair, bridge):
+    check_first_three_tokens(pair, bridge, CASES, run(job(pair, bridge)))
+
+
+def test_requests_that_draw_beside_greedy_only(pair):
+    """vLLM's own sampler, with the function in it that greedy_only puts there."""
+    cases = {
+        "plain": {"temperature": 0.7},
+        "filters": {"temperature": 1.3, "top_k": 5, "top_p": 0.9},
+    }
+    status, results, printed = start(job(pair, "slem", cases, worker=False))
+    assert status == 0, printed[-6000:]
+    assert printed.count("a request draws although the option greedy_only") == 1
+    check_first_three_tokens(pair, "slem", cases, results)
 
 
 def test_seeds_reproduce(pair):

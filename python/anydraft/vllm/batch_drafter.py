@@ -193,17 +193,17 @@ def choose_bridge(
     """
     if drafter is None:
         return "lookup" if options.text_function is None else "text"
+    if options.bridge == "slrs" and not exact:
+        raise InputError(
+            '[anydraft.vllm] expected a worker_cls of anydraft with bridge "slrs", whose drafts '
+            "are drawn, got vLLM's own sampler: see `anydraft vllm-config`"
+        )
     if drafter == target:
         return "same" if options.bridge == "auto" else options.bridge
     if VocabularyMap(drafter, target).shared == 0:
         raise VocabularyError(
             "[anydraft.vllm] expected vocabularies that share tokens, got none in common: "
             f"{options.drafter!r} cannot draft for this target"
-        )
-    if options.bridge == "slrs" and not exact:
-        raise InputError(
-            '[anydraft.vllm] expected a worker_cls of anydraft with bridge "slrs", whose drafts '
-            "are drawn, got vLLM's own sampler: see `anydraft vllm-config`"
         )
     if options.bridge == "auto":
         return "tli" if exact else "slem"

@@ -7,7 +7,7 @@ import importlib
 import inspect
 import logging
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from anydraft.errors import Error
@@ -123,6 +123,7 @@ OTHERS = {
 # How the runner calls `propose` of a custom class.
 PROPOSE_CALL = (3, ["slot_mappings"])
 _RUNNER = "vllm.v1.worker.gpu_model_runner.GPUModelRunner.propose_draft_token_ids"
+_STOCK_SAMPLER = "vllm.v1.sample.rejection_sampler"
 
 
 class UnsupportedVllmError(Error, RuntimeError):
@@ -160,21 +161,56 @@ def check_stock_sampler() -> None:
     Raises:
         UnsupportedVllmError: the vLLM that is installed does so.
     """
-    platforms = importlib.import_module("vllm.platforms")
-    if not platforms.current_platform.is_cpu():
-        return
-    import torch
-
-    sampler = importlib.import_module("vllm.v1.sample.rejection_sampler")
-    ends = torch.tensor([2, 3], dtype=torch.int32)
-    spread = sampler.expand_batch_to_tokens(torch.tensor([0.5, 2.0]), ends, 3)
-    if spread.tolist() != [0.5, 0.5, 2.0]:
+    spread = _wrong_spread()
+    if spread is not None:
         raise UnsupportedVllmError(
             "[anydraft.vllm] expected a sampler of vLLM that is exact behind drafts, got this CPU "
-            f"build, which takes {spread.tolist()} for temperatures [0.5, 0.5, 2.0]: use "
+            f"build, which takes {spread} for temperatures [0.5, 0.5, 2.0]: use "
             "worker_cls anydraft.vllm.cpu_worker.CpuWorker, or the option greedy_only where all "
             "requests are greedy"
         )
+
+
+def guard_greedy_only(is_serving: Callable[[], bool]) -> None:
+    """Where `check_stock_sampler` would refuse, another function takes the place of the one that is
+    wrong. vLLM calls it for steps with requests that draw alone: such a request, against what
+    greedy_only says, has its own temperature, and is told of once.
+
+    Args:
+        is_serving: vLLM warms up with requests that draw; nothing is told of those.
+    """
+    if _wrong_spread() is None:
+        return
+    told = list[bool]()
+
+    def spread(
+        values: Any, ends: Any, num_tokens: int, replace_from: int = 0, replace_to: int = 0
+    ) -> Any:
+        if is_serving() and not told:
+            told.append(True)
+            _log.error(
+                "a request draws although the option greedy_only says that none does: a function "
+                "in place of vLLM's keeps its distribution; use a worker_cls of anydraft instead"
+            )
+        values = values.where(values != replace_from, replace_to)
+        counts = ends.diff(prepend=ends.new_zeros(1))
+        return values.repeat_interleave(counts, output_size=num_tokens)
+
+    sampler: Any = importlib.import_module(_STOCK_SAMPLER)
+    sampler.expand_batch_to_tokens = spread
+
+
+def _wrong_spread() -> list[float] | None:
+    """What vLLM's sampler takes for the temperatures 0.5, 0.5, 2; None: those."""
+    platforms = importlib.import_module("vllm.platforms")
+    if not platforms.current_platform.is_cpu():
+        return None
+    import torch
+
+    sampler = importlib.import_module(_STOCK_SAMPLER)
+    ends = torch.tensor([2, 3], dtype=torch.int32)
+    spread = sampler.expand_batch_to_tokens(torch.tensor([0.5, 2.0]), ends, 3).tolist()
+    return None if spread == [0.5, 0.5, 2.0] else list(spread)
 
 
 def parameters(hook: Any) -> list[str]:

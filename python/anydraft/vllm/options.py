@@ -33,7 +33,8 @@ class Options:
         cache_tokens: most tokens of text, of all requests together, that the drafter keeps caches
             of. Requests beyond it are served without drafts.
         greedy_only: all requests are greedy: vLLM's own sampler may then be one that is not exact
-            (its CPU build 0.32.0).
+            (its CPU build 0.32.0). One that draws after all is judged rightly, with an error in
+            the log.
     """
 
     drafter: str

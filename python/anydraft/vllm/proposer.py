@@ -42,8 +42,12 @@ class Proposer:
     def __init__(self, vllm_config: Any) -> None:
         compat.check()
         self.options = checks.read_options(vllm_config)
-        if not checks.is_exact(vllm_config) and not self.options.greedy_only:
-            compat.check_stock_sampler()
+        self._has_drafted = False
+        if not checks.is_exact(vllm_config):
+            if self.options.greedy_only:
+                compat.guard_greedy_only(lambda: self._has_drafted)
+            else:
+                compat.check_stock_sampler()
         target = target_vocabulary(vllm_config.model_config)
         self.num_tokens = int(vllm_config.speculative_config.num_speculative_tokens)
         self._longest = int(vllm_config.model_config.max_model_len)
@@ -118,6 +122,7 @@ class Proposer:
             self.drafts.pop(ask.id, None)
             if draft is not None:
                 drafted[row] = draft.chain
+                self._has_drafted = True
                 self.drafts[ask.id] = len(ask.context), draft
         return drafted
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import logging
 from dataclasses import dataclass
 from typing import Any
 
-from anydraft.errors import InputError
+from anydraft.checks import MOST
 from anydraft.sampling import SamplingParams
+from anydraft.vllm.request_extras import read_extras
 
+_log = logging.getLogger("anydraft")
 _GREEDY = 1e-5  # below it a temperature is 0 for vLLM
+_HOTTEST = 1e30  # where vLLM lets an infinite one through: all tokens are as likely there
 
 
 @dataclass(frozen=True)
@@ -32,28 +35,32 @@ class RequestParams:
     max_tokens: int | None
 
 
-def read_params(params: Any, seed: int) -> RequestParams:
+def read_params(params: Any, seed: int, name: str, vocab_size: int) -> RequestParams:
     """From vLLM's `SamplingParams`.
 
     vLLM refuses min_p and logit_bias beside speculation. So they may also come in `extra_args`, as
-    "anydraft_min_p" and "anydraft_logit_bias" ({id: bias}, or [id, bias, id, bias, ...]).
+    "anydraft_min_p" and "anydraft_logit_bias" ({id: bias}, or [id, bias, id, bias, ...]). What is
+    wrong in them is left out with a warning.
 
     Args:
         seed: of a request that has none of its own.
+        name: of the request, for the warning.
+        vocab_size: columns of the target's rows.
     """
-    extra = params.extra_args or {}
-    min_p = float(extra.get("anydraft_min_p", params.min_p or 0.0))
+    extras = read_extras(params, vocab_size)
+    if extras.wrong:
+        _log.warning("request %r goes on without what is wrong in it: %s", name, extras.told)
     greedy = params.temperature < _GREEDY
     own = seed if params.seed is None else params.seed % 2**64
-    temperature = 0.0 if greedy else max(1e-4, params.temperature)
-    top_k = max(0, params.top_k or 0)
+    temperature = 0.0 if greedy else min(max(1e-4, params.temperature), _HOTTEST)
+    top_k = min(max(0, params.top_k or 0), MOST)
     target = SamplingParams(temperature, top_k, params.top_p, seed=own)
-    drafter = SamplingParams(temperature, top_k, params.top_p, min_p, seed=own)
+    drafter = SamplingParams(temperature, top_k, params.top_p, extras.min_p, seed=own)
     if params.structured_outputs is not None:
         # A grammar cuts drafts where their tokens do not fit. That is lossless for certain drafts.
         drafter = SamplingParams(temperature=0, seed=own)
-    bias = _bias(extra.get("anydraft_logit_bias", params.logit_bias))
-    return RequestParams(target, drafter, 0.0 if greedy else min_p, bias, params.max_tokens)
+    min_p = 0.0 if greedy else extras.min_p
+    return RequestParams(target, drafter, min_p, extras.logit_bias, params.max_tokens)
 
 
 def seed_of(engine_seed: int, rank: int, number: int) -> int:
@@ -61,16 +68,3 @@ def seed_of(engine_seed: int, rank: int, number: int) -> int:
     requests came before."""
     text = f"anydraft/{engine_seed}/{rank}/{number}".encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
-
-
-def _bias(given: Any) -> dict[int, float]:
-    if not given:
-        return {}
-    if isinstance(given, Mapping):
-        return {int(token): float(by) for token, by in given.items()}
-    if isinstance(given, Sequence) and not isinstance(given, str) and len(given) % 2 == 0:
-        return {int(token): float(by) for token, by in zip(given[::2], given[1::2], strict=True)}
-    raise InputError(
-        "[anydraft.vllm] expected anydraft_logit_bias {id: bias} or [id, bias, ...], got "
-        f"{given!r}"
-    )

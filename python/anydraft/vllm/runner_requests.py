@@ -6,6 +6,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from anydraft.checks import MOST
 from anydraft.vllm.batch_drafter import Ask
 from anydraft.vllm.request_params import RequestParams, read_params, seed_of
 
@@ -30,9 +31,14 @@ class RunnerRequests:
         runner: vLLM's model runner: `input_batch` has the rows, `requests` all that have not
             ended.
         engine_seed, rank: of the engine, and its data parallel rank.
+
+    Attributes:
+        vocab_size: columns of the target's rows. The sampler, which sees them, says it before it
+            asks for a request.
     """
 
     def __init__(self, runner: Any, engine_seed: int, rank: int) -> None:
+        self.vocab_size = MOST
         self._runner = runner
         self._key = engine_seed, rank
         self._known: dict[str, tuple[Any, Known]] = {}  # with vLLM's parameters they were read from
@@ -43,7 +49,8 @@ class RunnerRequests:
         given = self._runner.requests[id].sampling_params
         source, known = self._known.get(id, (None, None))
         if known is None or source is not given:
-            params = read_params(given, seed_of(*self._key, self._count))
+            seed = seed_of(*self._key, self._count)
+            params = read_params(given, seed, id, self.vocab_size)
             known = Known(self._count, params)
             self._count += 1
             self._known[id] = given, known

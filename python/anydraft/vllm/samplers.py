@@ -45,6 +45,7 @@ class StepSampler:
         Args:
             logits: [sum of len(drafted) + 1, vocab], the requests' rows in order.
         """
+        self._requests.vocab_size = logits.shape[-1]
         known = [self._requests.known(id) for id in self._runner.input_batch.req_ids]
         params = [one.params for one in known]
         rows = change_rows(logits.float(), drafted, params, metadata)
