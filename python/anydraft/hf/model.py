@@ -215,12 +215,14 @@ class HfModel:
             )
 
     def _groups(self, feeds: Sequence[Feed]) -> list[list[Feed]]:
-        """Feeds to run in one pass: those of several requests with `together` tokens at most."""
-        groups, remaining = list[list[Feed]](), 0
+        """Feeds to run in one pass: those of several requests with `together` tokens at most, on
+        one side of the rotary border."""
+        groups, remaining, side = list[list[Feed]](), 0, False
         for feed in feeds:
             new = len(feed.tokens)
             alone = borders.crosses(feed, self._border)
-            if new <= remaining and not alone:
+            before, side = side, borders.beyond(feed, self._border)
+            if new <= remaining and not alone and side == before:
                 groups[-1].append(feed)
                 remaining -= new
             else:
