@@ -20,6 +20,13 @@ _REFUSED = {
     "MoshiForCausalLM": "its window is kept by its cache alone, which cannot be cut back then",
 }
 _PIECES = ((0, 7), (7, 11), (11, 12), (12, 13))  # a prompt, several tokens behind it, single ones
+# The text's limit by the names that configurations have for it.
+_LIMITS = (
+    "max_target_positions",
+    "max_position_embeddings",
+    "max_decoder_position_embeddings",  # LED
+    "max_seq_len",  # MPT
+)
 _LAST = 3  # rows of a prompt that are asked for without those before them
 
 
@@ -140,7 +147,7 @@ def context_length(config: Any) -> int | None:
     Raises:
         InputError: a limit that is none.
     """
-    for name in ("max_target_positions", "max_position_embeddings"):
+    for name in _LIMITS:
         limit = getattr(config, name, None)
         if limit is None or limit == -1:  # -1: XLNet's word for none
             continue

@@ -154,7 +154,7 @@ class HfModel:
             if joined:
                 self._check_rows(decoder)
                 return decoder
-            self._not_static = "it takes no mask of four dimensions"
+            self._not_static = f"it takes no mask of four dimensions ({decoder.alone_because})"
         except InputError as error:
             self._not_static = str(error)
         return None
@@ -165,7 +165,8 @@ class HfModel:
         if explicit and not joined:
             raise InputError(
                 f"[HfModel] expected together=False or None, got True: {type(self.model).__name__} "
-                "takes no mask that would keep several requests apart"
+                "takes no mask that would keep several requests apart "
+                f"({self._decoder.alone_because})"
             )
 
     def _check_rows(self, decoder: Any) -> None:
