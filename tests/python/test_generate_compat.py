@@ -168,7 +168,7 @@ def test_a_model_is_freed_while_its_speculative_lives(model):
     custom = Speculative("lookup", vocabulary=VOCABULARY)
     model.generate(PROMPT, custom_generate=custom, do_sample=False, max_new_tokens=4)
     target = weakref.ref(model._anydraft_targets.by_user[custom])
-    # Copies begin anew, and what was read for a drafter is not theirs.
+    # Copies begin without, and have targets of their own.
     for again in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
         assert not again._anydraft_targets.by_user
         again.generate(PROMPT, custom_generate=custom, do_sample=False, max_new_tokens=4)
