@@ -7,9 +7,10 @@ logits and stopping criteria; these decide here too, so what is drawn has the di
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from anydraft.bridges import is_model
@@ -54,7 +55,8 @@ class Speculative:
             is given.
         options: of the `SpeculativeSession`.
 
-    transformers hands no `streamer` on to a custom generate; `speculate` does.
+    transformers hands no `streamer` on to a custom generate; `speculate` does. Models decode in
+    evaluation mode, and are handed back in the mode that they were in.
 
     Raises (when called):
         InputError: beams, outputs beside the sequences, and whatever else cannot be obeyed.
@@ -66,7 +68,6 @@ class Speculative:
         self._drafter = drafter
         self._read = {"tokenizer": tokenizer, "vocabulary": vocabulary}
         self._options = options
-        self._targets: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 
     def __call__(
         self,
@@ -79,13 +80,35 @@ class Speculative:
         **model_kwargs: Any,
     ) -> Any:
         """As transformers calls a custom generate; the sequences [batch, length]."""
+        _refuse(generation_config, logits_processor, model_kwargs, streamer, len(input_ids))
+        mask = model_kwargs.get("attention_mask")
+        drafter = self._drafter
+        with _evaluating(model, drafter, getattr(drafter, "model", None)):
+            return self._generated(
+                model,
+                (input_ids, mask),
+                logits_processor,
+                stopping_criteria,
+                generation_config,
+                streamer,
+            )
+
+    def _generated(
+        self,
+        model: Any,
+        inputs: tuple[Any, Any],
+        logits_processor: Any,
+        stopping_criteria: Any,
+        generation_config: Any,
+        streamer: Any,
+    ) -> Any:
+        """inputs: ids [batch, length] and their mask, or None."""
         import torch
 
-        _refuse(generation_config, logits_processor, model_kwargs, streamer, len(input_ids))
+        input_ids, mask = inputs
         sample = bool(generation_config.do_sample)
         session = self._session(model, generation_config, sample)
         ends, most, others = _read_criteria(stopping_criteria, input_ids.shape[1])
-        mask = model_kwargs.get("attention_mask")
         rows = []
         for i, ids in enumerate(input_ids):
             prompt = ids if mask is None else ids[mask[i] != 0]
@@ -112,8 +135,9 @@ class Speculative:
     def _session(self, model: Any, config: Any, sample: bool) -> SpeculativeSession:
         from anydraft import hf
 
-        if model not in self._targets:
-            self._targets[model] = hf.load(model, **self._read)
+        known = _targets_of(model)
+        if self not in known:
+            known[self] = hf.load(model, **self._read)
         if isinstance(self._drafter, str) and self._drafter != "lookup":
             self._drafter = hf.load(self._drafter)
         if hasattr(self._drafter, "generate"):  # a model of transformers
@@ -124,7 +148,7 @@ class Speculative:
         draft = SamplingParams(**{name: value for name, value in given.items() if value})
         draws = sample and is_model(self._drafter)
         options = {"draft_sampling": draft if draws else None, **self._options}
-        return SpeculativeSession(self._targets[model], self._drafter, **options)
+        return SpeculativeSession(known[self], self._drafter, **options)
 
 
 def speculate(model: Any, drafter: Any, **options: Any) -> Any:
@@ -146,6 +170,40 @@ def speculate(model: Any, drafter: Any, **options: Any) -> Any:
 
     model.generate = generate
     return model
+
+
+class _Targets:
+    """A model's targets by the `Speculative` that uses them.
+
+    They lie on the model: a table elsewhere would keep it, since a target holds its model. Copies
+    of the model begin without.
+    """
+
+    def __init__(self) -> None:
+        self.by_user: weakref.WeakKeyDictionary[Speculative, Any] = weakref.WeakKeyDictionary()
+
+    def __reduce__(self) -> Any:
+        return _Targets, ()
+
+
+def _targets_of(model: Any) -> weakref.WeakKeyDictionary[Speculative, Any]:
+    held = model.__dict__.setdefault("_anydraft_targets", _Targets())
+    by_user: weakref.WeakKeyDictionary[Speculative, Any] = held.by_user
+    return by_user
+
+
+@contextlib.contextmanager
+def _evaluating(*models: Any) -> Iterator[None]:
+    """Models in evaluation mode, and afterwards each of their layers in its own again."""
+    layers = [layer for model in models if hasattr(model, "modules") for layer in model.modules()]
+    training = [layer for layer in layers if layer.training]
+    for layer in training:
+        layer.training = False
+    try:
+        yield
+    finally:
+        for layer in training:
+            layer.training = True
 
 
 class _Row:

@@ -19,6 +19,7 @@ RIGHT = [
     ("Gemma3ForCausalLM", True),  # windows
     ("RobertaForCausalLM", True),  # positions counted from the padding
     ("BloomForCausalLM", False),  # no positions
+    ("GPTNeoForCausalLM", False),  # a window that goes by slots
     ("DeepseekV32ForCausalLM", False),  # an index beside keys and values
     ("Lfm2ForCausalLM", False),  # convolutions
     ("Qwen3NextForCausalLM", False),  # gated delta

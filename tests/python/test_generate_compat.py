@@ -1,6 +1,9 @@
 """`generate` of transformers, speculated: what it gives by itself, or a refusal by name."""
 
 import copy
+import gc
+import pickle
+import weakref
 
 import pytest
 from toys import letters
@@ -139,3 +142,41 @@ def test_what_cannot_be_is_refused_by_name(model, options, told):
     custom = Speculative("lookup", vocabulary=VOCABULARY)
     with pytest.raises(InputError, match=told):
         model.generate(PROMPT, custom_generate=custom, max_new_tokens=4, **options)
+
+
+def test_models_are_handed_back_in_their_own_mode(model):
+    model.config.attention_dropout = 0.9
+    for layer in model.model.layers:
+        layer.self_attn.attention_dropout = 0.9
+    plain = model.eval().generate(PROMPT, do_sample=False, max_new_tokens=12)
+    drafter = hf_toys.llama().train()
+    custom = Speculative(drafter, vocabulary=VOCABULARY)
+    model.train()
+    model.lm_head.eval()  # a part that is kept as it is
+    modes = [layer.training for layer in model.modules()]
+    for _ in range(2):  # the first call reads the models
+        made = model.generate(PROMPT, custom_generate=custom, do_sample=False, max_new_tokens=12)
+        assert made.tolist() == plain.tolist()
+        assert [layer.training for layer in model.modules()] == modes
+        assert all(layer.training for layer in drafter.modules())
+    with pytest.raises(InputError):
+        model.generate(PROMPT, custom_generate=custom, attention_mask=PROMPT * 0, max_new_tokens=4)
+    assert [layer.training for layer in model.modules()] == modes
+
+
+def test_a_model_is_freed_while_its_speculative_lives(model):
+    custom = Speculative("lookup", vocabulary=VOCABULARY)
+    model.generate(PROMPT, custom_generate=custom, do_sample=False, max_new_tokens=4)
+    target = weakref.ref(model._anydraft_targets.by_user[custom])
+    # Copies begin without, and have targets of their own.
+    for again in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert not again._anydraft_targets.by_user
+        again.generate(PROMPT, custom_generate=custom, do_sample=False, max_new_tokens=4)
+        assert again._anydraft_targets.by_user[custom].model is again
+    gone = weakref.ref(again)
+    del again
+    gc.collect()
+    assert gone() is None
+    del custom
+    gc.collect()
+    assert target() is None

@@ -27,6 +27,7 @@ from hf_toys import (  # noqa: E402
 )
 
 from anydraft import InputError, hf  # noqa: E402
+from anydraft.hf import checks  # noqa: E402
 
 
 @pytest.mark.parametrize("pack", [False, True])
@@ -197,6 +198,42 @@ def test_missing_models_say_where_they_were_looked_for(
 
 
 ROOT = pathlib.Path(__file__).parents[2]
+
+
+def test_a_window_that_goes_by_slots_takes_chains_alone() -> None:
+    def gpt_neo(kind: str, **more: Any) -> Any:
+        sizes = {"hidden_size": 48, "num_layers": 2, "num_heads": 4, "intermediate_size": 64}
+        kinds: list[Any] = [[["global", kind], 1]]
+        config = transformers.GPTNeoConfig(
+            vocab_size=VOCAB, attention_types=kinds, bos_token_id=1, eos_token_id=2, **sizes, **more
+        )
+        return transformers.GPTNeoForCausalLM(config).eval()
+
+    tree = feed([5, 6, 7])
+    tree.parents, tree.positions = [-1, 0, 0], [0, 1, 1]
+    built = gpt_neo("local")
+    text = random_tokens(300)  # the window is 256
+    assert_close(hf.HfModel(built, VOCABULARY)([feed(text)]), fresh(built, text))
+    with pytest.raises(InputError, match="got a tree: this model's window of 256 tokens goes by"):
+        hf.HfModel(built, VOCABULARY)([tree])
+    for way in ("together", "static"):
+        with pytest.raises(InputError, match=f"{way}=False or None.*window of 256 tokens"):
+            hf.HfModel(built, VOCABULARY, **{way: True})
+    for other in (gpt_neo("global"), gpt_neo("local", max_position_embeddings=256)):
+        hf.HfModel(other, VOCABULARY, together=True)([tree])
+
+
+def test_the_limit_of_a_text_has_several_names() -> None:
+    mpt = transformers.MptConfig(
+        d_model=32, n_heads=4, n_layers=1, max_seq_len=24, vocab_size=VOCAB
+    )
+    model = hf.HfModel(transformers.MptForCausalLM(mpt).eval(), VOCABULARY)
+    assert model.context_length == 24
+    led = transformers.LEDConfig(max_decoder_position_embeddings=40)
+    assert checks.context_length(led) == 40
+    # Where a model has none: relative positions, or states.
+    for none in (transformers.T5Config(), transformers.MambaConfig()):
+        assert checks.context_length(none) is None
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "python/anydraft/hf").glob("*.py")), ids=str)

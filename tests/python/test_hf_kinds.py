@@ -174,6 +174,23 @@ def test_rows_before_the_rotary_border_do_not_see_what_lies_beyond() -> None:
             assert_close(got[rows[place]][None], row)
 
 
+@pytest.mark.parametrize("way", ["together", "static"])
+def test_texts_on_different_sides_of_the_rotary_border_share_no_pass(way: str) -> None:
+    built = longrope()
+    model = hf.load(built, vocabulary=VOCABULARY, pack=False, **{way: True})
+    passes: list[int] = []
+    built.register_forward_hook(lambda *_: passes.append(1))
+    # Below, beyond and below; the border is at 20.
+    texts = [random_tokens(length, seed=length) for length in (6, 30, 9, 8)]
+    for i, text in enumerate(texts):
+        model([feed(text, request=i, rows=1)])
+    new, before = [[5, 6, 7], [8, 9], [10], [11, 12]], len(passes)
+    got = model([feed(n, len(texts[i]), request=i) for i, n in enumerate(new)])
+    assert len(passes) - before == 3  # the last two share one
+    expected = [fresh(built, texts[i] + n)[-len(n) :] for i, n in enumerate(new)]
+    assert_close(got, torch.cat(expected))
+
+
 def test_dynamic_angles_end_at_their_border() -> None:
     rope = {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}
     model = wrap(llama(rope_parameters=rope, max_position_embeddings=24))

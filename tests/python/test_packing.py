@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -11,13 +13,22 @@ from hf_toys import (  # noqa: E402
     BUILDERS,
     assert_close,
     build,
+    feed,
     fresh,
     llama,
     one_thread,  # noqa: F401
     random_tokens,
+    wrap,
 )
 
+from anydraft import InputError  # noqa: E402
+from anydraft.hf import packing  # noqa: E402
 from anydraft.hf.packing import PackedLinear, pack_linears  # noqa: E402
+from tests.models import tiny  # noqa: E402
+
+
+def tiny_text(count: int) -> list[int]:
+    return [5 + token % 50 for token in random_tokens(count)]
 
 
 def test_packed_linear_equals_linear() -> None:
@@ -84,3 +95,53 @@ def test_generate_runs_on_packed_models(name: str) -> None:
     inputs = {"input_ids": prompt[:1], "attention_mask": torch.ones_like(prompt[:1])}
     expected = stock.generate(**inputs, **options)
     assert torch.equal(packed.generate(**inputs, assistant_model=assistant, **options), expected)
+
+
+def shared_keys() -> Any:
+    """A Gemma 4 whose last layers read the keys of earlier ones."""
+    layers = {"num_hidden_layers": 12, "num_kv_shared_layers": 6}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, size in layers.items():
+            patch.setitem(tiny._SIZES, name, size)
+        return tiny.build("Gemma4ForCausalLM", tiny.causal_classes()["Gemma4ForCausalLM"])
+
+
+def test_last_rows_of_a_packed_model_with_shared_keys() -> None:
+    stock, packed = shared_keys(), wrap(pack_linears(shared_keys()))
+    text = tiny_text(18)
+    assert_close(packed([feed(text, rows=3)]), fresh(stock, text)[-3:])
+
+
+@pytest.mark.parametrize("name", ["DeepseekV32ForCausalLM", "GlmMoeDsaForCausalLM"])
+def test_packed_models_with_sparse_attention(name: str) -> None:
+    stock, packed = (tiny.build(name, tiny.causal_classes()[name]) for _ in range(2))
+    text = tiny_text(30)  # more than the index picks
+    assert_close(fresh(pack_linears(packed), text), fresh(stock, text))
+
+
+def test_the_attention_is_left_to_models_that_ask_for_its_name() -> None:
+    kinds = tiny.causal_classes()
+    for name, left in (("LlamaForCausalLM", False), ("FalconForCausalLM", True)):
+        packed = pack_linears(tiny.build(name, kinds[name]))
+        assert (packed.config._attn_implementation == "sdpa") == left
+    namespace = {"__name__": "nowhere"}  # code that cannot be read
+    exec("from torch import nn\nclass Odd(nn.Linear): pass", namespace)
+    model = llama()
+    model.add_module("odd", namespace["Odd"](4, 4))
+    assert pack_linears(model).config._attn_implementation == "sdpa"
+
+
+def test_attention_that_is_handed_more_than_a_mask_is_refused() -> None:
+    states, mask = torch.zeros(1, 2, 3, 4), torch.zeros(1, 1, 3, 3)
+    module, given = torch.nn.Identity(), {"sliding_window": 8, "sinks": None}
+    packing._grouped_attention(module, states, states, states, mask, **given)
+    with pytest.raises(InputError, match=r"got indices, sinks from Identity: .* pack=False"):
+        packing._grouped_attention(module, states, states, states, mask, indices=1, sinks=2)
+
+
+def test_a_model_that_loses_causality_in_its_last_rows_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(packing, "_asks_for_sdpa", lambda _: False)
+    with pytest.raises(InputError, match="expected a model that gives the same logits"):
+        wrap(pack_linears(shared_keys()))

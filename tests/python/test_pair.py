@@ -12,7 +12,7 @@ transformers = pytest.importorskip("transformers")
 from test_cli import save_model  # noqa: E402
 from toys import constant, letters  # noqa: E402
 
-from anydraft import SamplingParams, cli, theory  # noqa: E402
+from anydraft import InputError, SamplingParams, cli, theory  # noqa: E402
 from anydraft.cli import pair  # noqa: E402
 
 
@@ -69,6 +69,19 @@ def test_easy_tokens_come_in_runs():
     tli = pair.Measured("tli", 0.8, 1.0, 0.0, texts)
     assert tli.rounds(2) == (2 + 3 + 2, (2 + 2) + (2 + 1 + 0) + (2 + 0))
     assert tli.rounds(4) == (2 + 3 + 2, (4 + 0) + (2 + 1 + 0) + (3 + 0))
+
+
+@pytest.mark.parametrize("limit", [None, 2])
+def test_texts_that_end_at_once_are_refused(limit):
+    """By the end of the text, and by a limit of the model's."""
+    target = constant(letters(b"a", b"b"), [float(limit is not None), float(limit is None)])
+    target.stop_tokens, target.context_length = [1], limit
+    sampling, prompts = SamplingParams(seed=0), ["aa", "aa"]
+    with pytest.raises(InputError, match=r"\[pair\] expected prompts whose texts go on"):
+        pair.measure_bridge(target, target, "same", prompts, sampling, 8)
+    measured = pair.Measured("same", 0.0, 1.0, 0.0, ((True,),))
+    with pytest.raises(InputError, match=r"\[pair\] expected prompts whose texts go on"):
+        pair.check(target, target, measured, 2, prompts, sampling, 8)
 
 
 def test_command_line(tmp_path, capsys):

@@ -195,6 +195,8 @@ def measure_bridge(
         # Nobody asked the drafter for the bonus behind a draft that was right: it is as likely so.
         texts.append(tuple(origin != "recovered" for origin in origins))
         stats.append(stream.generation.stats)
+    if max(map(len, texts), default=0) < 2:
+        raise _too_short()
     drafted, accepted = sum(s.drafted for s in stats), sum(s.accepted for s in stats)
     judged = accepted + sum(text.count(False) for text in texts)
     spent = sum(s.seconds - s.draft_seconds - s.target_seconds for s in stats)
@@ -229,14 +231,23 @@ def check(
     for prompt in prompts:
         for rate, which in zip(rates, (session, plain), strict=True):
             stream = which.stream(prompt, max_tokens=new_tokens)
-            next(stream)  # the prompt's own call
+            next(stream, None)  # the prompt's own call
             first = stream.generation.stats
             for _ in stream:
                 pass
             last = stream.generation.stats
             rate[0] += last.tokens - first.tokens
             rate[1] += last.seconds - first.seconds
+    if not all(tokens and seconds for tokens, seconds in rates):
+        raise _too_short()
     return rates[0][0] / rates[0][1] / (rates[1][0] / rates[1][1])
+
+
+def _too_short() -> InputError:
+    return InputError(
+        "[pair] expected prompts whose texts go on, so that there is something to draft, got texts "
+        "that all end at their first token: give others by --prompt"
+    )
 
 
 def _session(

@@ -2,8 +2,8 @@
 
 "longrope" takes other angles for a whole call as soon as one of its tokens stands beyond the length
 the model was first trained on, so a draft beyond that border would change the rows before it: such
-a call is split there. "dynamic" angles change with every length beyond the border, and with what
-was decoded before: texts end there.
+a call is split there, and texts on different sides share no call. "dynamic" angles change with
+every length beyond the border, and with what was decoded before: texts end there.
 """
 
 from __future__ import annotations
@@ -40,6 +40,11 @@ def crosses(feed: Feed, border: int | None) -> bool:
     if border is None:
         return False
     return min(feed.positions) < border <= max(feed.positions)
+
+
+def beyond(feed: Feed, border: int | None) -> bool:
+    """Whether a feed reaches beyond the border, and so takes all of its pass there."""
+    return border is not None and max(feed.positions) >= border
 
 
 def split(part: Part, border: int) -> Iterator[Part]:

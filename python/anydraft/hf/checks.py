@@ -20,6 +20,14 @@ _REFUSED = {
     "MoshiForCausalLM": "its window is kept by its cache alone, which cannot be cut back then",
 }
 _PIECES = ((0, 7), (7, 11), (11, 12), (12, 13))  # a prompt, several tokens behind it, single ones
+# The text's limit by the names that configurations have for it.
+_LIMITS = (
+    "max_target_positions",
+    "max_position_embeddings",
+    "max_decoder_position_embeddings",  # LED
+    "max_seq_len",  # MPT
+)
+_LAST = 3  # rows of a prompt that are asked for without those before them
 
 
 def check_rows(
@@ -90,13 +98,22 @@ def _error(decoder: Any, config: Any) -> tuple[float, float]:
         new = tokens[start:end]
         rows.append(decoder([Part(new, positions, parents, len(new), slots, cache)]))
         slots.add(positions, parents)
+    rows.append(_last_rows(decoder, tokens))
     expected = decoder.whole(tokens, decoder.trial_cache())
-    error = relative_error(torch.cat(rows).float(), expected)
+    error = relative_error(torch.cat(rows).float(), torch.cat((expected, expected[-_LAST:])))
     if error <= _NOISE:
         return error, 1.0  # nothing to weigh it against: a pass less
     first = _PIECES[0][1]
     alone = decoder.whole(tokens[first:], decoder.trial_cache())
     return error, relative_error(alone, expected[first:])
+
+
+def _last_rows(decoder: Any, tokens: list[int]) -> torch.Tensor:
+    """The last rows of a prompt, asked for alone: some models then drop tokens on the way."""
+    count = len(tokens)
+    chain = range(count), range(-1, count - 1)
+    rows: torch.Tensor = decoder([Part(tokens, *chain, _LAST, Slots(), decoder.trial_cache())])
+    return rows
 
 
 def is_quantised(model: Any) -> bool:
@@ -130,7 +147,7 @@ def context_length(config: Any) -> int | None:
     Raises:
         InputError: a limit that is none.
     """
-    for name in ("max_target_positions", "max_position_embeddings"):
+    for name in _LIMITS:
         limit = getattr(config, name, None)
         if limit is None or limit == -1:  # -1: XLNet's word for none
             continue

@@ -154,7 +154,7 @@ class HfModel:
             if joined:
                 self._check_rows(decoder)
                 return decoder
-            self._not_static = "it takes no mask of four dimensions"
+            self._not_static = f"it takes no mask of four dimensions ({decoder.alone_because})"
         except InputError as error:
             self._not_static = str(error)
         return None
@@ -165,7 +165,8 @@ class HfModel:
         if explicit and not joined:
             raise InputError(
                 f"[HfModel] expected together=False or None, got True: {type(self.model).__name__} "
-                "takes no mask that would keep several requests apart"
+                "takes no mask that would keep several requests apart "
+                f"({self._decoder.alone_because})"
             )
 
     def _check_rows(self, decoder: Any) -> None:
@@ -215,12 +216,14 @@ class HfModel:
             )
 
     def _groups(self, feeds: Sequence[Feed]) -> list[list[Feed]]:
-        """Feeds to run in one pass: those of several requests with `together` tokens at most."""
-        groups, remaining = list[list[Feed]](), 0
+        """Feeds to run in one pass: those of several requests with `together` tokens at most, on
+        one side of the rotary border."""
+        groups, remaining, side = list[list[Feed]](), 0, False
         for feed in feeds:
             new = len(feed.tokens)
             alone = borders.crosses(feed, self._border)
-            if new <= remaining and not alone:
+            before, side = side, borders.beyond(feed, self._border)
+            if new <= remaining and not alone and side == before:
                 groups[-1].append(feed)
                 remaining -= new
             else:

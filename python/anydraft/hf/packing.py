@@ -8,6 +8,10 @@ spends around its products: three projections in place of one, copies of keys an
 
 from __future__ import annotations
 
+import ast
+import functools
+import inspect
+import sys
 from typing import Any
 
 import torch
@@ -16,6 +20,24 @@ from torch import nn
 from anydraft.errors import InputError
 
 ATTENTION = "anydraft_sdpa"  # the name of `_grouped_attention` in transformers
+# What models hand to an attention function that stock "sdpa" pays no heed to once there is a mask.
+_WITHOUT_EFFECT = {
+    "is_causal",
+    "position_ids",
+    "cache_position",
+    "sliding_window",
+    "use_cache",
+    "deterministic",
+    "output_attentions",
+    "output_hidden_states",
+    "output_router_logits",
+    "num_items_in_batch",
+    "cu_seq_lens_q",
+    "cu_seq_lens_k",
+    "max_length_q",
+    "max_length_k",
+    "seq_idx",
+}
 _TOGETHER = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))  # products of one input
 
 
@@ -162,15 +184,49 @@ def _fuse_projections(parent: nn.Module, names: tuple[str, ...], rows_hint: int)
 
 
 def _use_grouped_attention(model: nn.Module) -> None:
-    """Switches a transformers model from its "sdpa" attention to `_grouped_attention`."""
+    """Switches a transformers model from its "sdpa" attention to `_grouped_attention`, where no
+    code of the model's asks for that name: such code would compute something else."""
     config = getattr(model, "config", None)
-    if getattr(config, "_attn_implementation", None) != "sdpa":
+    if getattr(config, "_attn_implementation", None) != "sdpa" or _asks_for_sdpa(model):
         return
     from transformers import AttentionInterface, AttentionMaskInterface
 
     AttentionInterface.register(ATTENTION, _grouped_attention)
     AttentionMaskInterface.register(ATTENTION, _float_mask)
     model.set_attn_implementation(ATTENTION)  # type: ignore[operator]
+
+
+def _asks_for_sdpa(model: nn.Module) -> bool:
+    """Whether a file that defines the model's layers has the word "sdpa" in its code."""
+    classes = {base for module in model.modules() for base in type(module).__mro__}
+    return any(_says_sdpa(name) for name in {kind.__module__ for kind in classes} if _is_own(name))
+
+
+def _is_own(module: str) -> bool:
+    """Whether a module is of the model, not of the libraries below it."""
+    package, _, rest = module.partition(".")
+    if package == "transformers":
+        return rest.startswith("models.")
+    return package not in ("builtins", "torch", "typing", "abc", "anydraft")
+
+
+@functools.cache
+def _says_sdpa(module: str) -> bool:
+    try:
+        tree = ast.parse(inspect.getsource(sys.modules[module]))
+    except (KeyError, OSError, TypeError, SyntaxError):  # nobody can tell
+        return True
+    # A parameter's default compares nothing: the vision towers of Qwen-VL have one.
+    defaults = {
+        id(default)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.arguments)
+        for default in (*node.defaults, *node.kw_defaults)
+    }
+    return any(
+        isinstance(node, ast.Constant) and node.value == "sdpa" and id(node) not in defaults
+        for node in ast.walk(tree)
+    )
 
 
 def _grouped_attention(
@@ -187,6 +243,9 @@ def _grouped_attention(
 
     query [batch, heads, new, head_dim], key and value [batch, kv_heads, kept + new, head_dim],
     attention_mask [batch, 1, new, kept + new] -> [batch, new, heads, head_dim].
+
+    Raises:
+        InputError: it is handed something that may have to change the result.
     """
     if attention_mask is None or kwargs.get("position_bias") is not None:
         from transformers.integrations.sdpa_attention import sdpa_attention_forward
@@ -195,6 +254,12 @@ def _grouped_attention(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
         return stock
+    given = {name for name, value in kwargs.items() if value is not None}
+    if unknown := sorted(given - _WITHOUT_EFFECT):
+        raise InputError(
+            f"[pack_linears] expected attention by masks alone, got {', '.join(unknown)} from "
+            f"{type(module).__name__}: load the model with pack=False"
+        )
     output = nn.functional.scaled_dot_product_attention(
         query, key, value, attention_mask, dropout, scale=scaling, enable_gqa=True
     )

@@ -132,6 +132,7 @@ class RecurrentDecoder(StockDecoder):
 
     def join_requests(self, tokens: int) -> bool:
         """Padding would decay a state: each request has a pass of its own."""
+        self.alone_because = "padding would decay its recurrent state"
         return False
 
     def _forward(self, part: Part) -> torch.Tensor:
