@@ -19,7 +19,8 @@ class Model(Protocol):
     tensor on a CUDA device stays there where the session's rows are read there.
 
     May also have `context_length` (int | None); `stop_tokens` (ids that end a text beside the
-    vocabulary's eos and turn_end); `chat(messages) -> ids`; `forget(request)`, told when a
+    vocabulary's eos and turn_end); `input_size` (how many ids it can be fed, where its vocabulary
+    has more: such prompts are refused); `chat(messages) -> ids`; `forget(request)`, told when a
     request's cache is no longer wanted; `row_costs` (what a call on n rows costs, by n, in any
     unit that target and drafter share); `reuses_rows`.
 

@@ -227,3 +227,7 @@ def test_a_configuration_that_is_wrong_is_bad_input(tmp_path: pathlib.Path) -> N
     (tmp_path / "config.json").write_text('{"model_type": "no such type"}')
     with pytest.raises(InputError, match="no such type"):
         hf.load(tmp_path)
+
+
+def test_it_says_how_many_ids_it_can_be_fed() -> None:
+    assert wrap(llama()).input_size == VOCAB

@@ -88,6 +88,11 @@ class HfModel:
             return rows[0] if len(rows) == 1 else torch.cat(rows)
 
     @property
+    def input_size(self) -> int:
+        """How many ids it can be fed; its vocabulary may have more."""
+        return self._embeddings
+
+    @property
     def stop_tokens(self) -> list[int]:
         """Ids that end a text by the model's generation_config.json."""
         return rules.eos_tokens(self.model)

@@ -1,0 +1,60 @@
+"""Prompts that would harm others: ids that the model has no rows for, templates of a client's."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import httpx
+import pytest
+
+from anydraft import InputError
+from anydraft.prompts import prompt_ids
+from tests.serve.tiny import Running, Tiny, wait_for
+
+LONG = {"model": "tiny", "prompt": "x", "max_tokens": 200, "ignore_eos": True, "temperature": 0}
+LAST = "<|python_tag|>"  # the vocabulary's last id
+
+
+class Narrow(Tiny):
+    """Its vocabulary has one id more than it has rows, as Gemma 3's has."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.input_size = self.vocabulary.size - 1
+
+    def __call__(self, feeds: Any) -> Any:
+        if any(token >= self.input_size for feed in feeds for token in feed.tokens):
+            raise InputError("no such row")
+        return super().__call__(feeds)[:, : self.input_size]
+
+
+def test_a_prompt_that_the_model_has_no_row_for_ends_nobody_elses_request() -> None:
+    with Running(Narrow(slow=0.005), drafter=None) as running:
+        url = running.address + "/v1/"
+        others: list[httpx.Response] = []
+
+        def other() -> None:
+            others.append(httpx.post(url + "completions", json=LONG, timeout=30))
+
+        threads = [threading.Thread(target=other) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        assert wait_for(lambda: running.serving.streams.active == 2)
+        last = running.session.target.vocabulary.specials[LAST]
+        for prompt in (LAST, [last], ["x", LAST], [[1], [last]]):
+            told = httpx.post(url + "completions", json={**LONG, "prompt": prompt})
+            assert told.status_code == 400 and told.json()["error"]["param"] == "prompt", told.text
+        chat = {"model": "tiny", "messages": [{"role": "user", "content": LAST}]}
+        told = httpx.post(url + "chat/completions", json=chat)
+        assert told.status_code == 400 and f"[0, {last})" in told.text
+        for thread in threads:
+            thread.join()
+        assert [answer.status_code for answer in others] == [200, 200]
+
+
+def test_models_say_which_ids_they_can_be_fed() -> None:
+    model = Narrow()
+    with pytest.raises(InputError, match="in \\[0, 260\\), got 260"):
+        prompt_ids(model, LAST, specials=True)
+    assert prompt_ids(Tiny(), LAST, specials=True) == [260]
