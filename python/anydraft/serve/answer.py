@@ -19,7 +19,7 @@ from anydraft.errors import InputError
 from anydraft.request import Event
 from anydraft.sampling import SamplingParams
 from anydraft.serve.admission import Admission
-from anydraft.serve.errors import ApiError
+from anydraft.serve.errors import ApiError, out_of_time
 from anydraft.serve.http import until_gone
 from anydraft.serve.metrics import Metrics
 from anydraft.serve.options import ServerOptions
@@ -52,6 +52,7 @@ class Answer(Response):
         *,
         cost: int,
         stream: bool,
+        started: float,
     ) -> None:
         super().__init__()
         self._serving, self._style, self._choices = serving, style, choices
@@ -59,7 +60,7 @@ class Answer(Response):
         self._send: Send | None = None
         self._begun = False
         self._sending_since: float | None = None
-        self._started = time.perf_counter()
+        self._started = started  # before its prompt was read
         self._first_token: float | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -96,8 +97,7 @@ class Answer(Response):
             if now >= end:
                 work.cancel()
                 await asyncio.wait((work,))
-                told = f"no answer within {options.request_timeout:g} seconds"
-                await self._refuse(ApiError(504, told, code="timeout"))
+                await self._refuse(out_of_time(options.request_timeout))
                 return "timeout"
 
     async def _outcome(self, work: asyncio.Future[None]) -> str:

@@ -53,3 +53,8 @@ class ApiError(Exception):
 
     def encoded(self) -> bytes:
         return json.dumps(self.body, ensure_ascii=False).encode("utf-8", "replace")
+
+
+def out_of_time(seconds: float) -> ApiError:
+    """A request had its time."""
+    return ApiError(504, f"no answer within {seconds:g} seconds", code="timeout")
