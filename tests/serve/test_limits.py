@@ -19,6 +19,10 @@ import pytest
 from tests.serve.tiny import Running, Tiny, wait_for
 
 ROOT = Path(__file__).parents[2]
+CHUNKED = (
+    b"POST /v1/completions HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer k\r\n"
+    b"content-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
+)
 LONG = {"model": "tiny", "prompt": "x", "temperature": 0, "max_tokens": 3000, "stream": True}
 
 
@@ -34,6 +38,15 @@ def connect(running: Running, data: bytes) -> socket.socket:
     sock.settimeout(20)
     sock.sendall(data)
     return sock
+
+
+def told_now(sock: socket.socket) -> bytes:
+    """What has come already, soon."""
+    sock.settimeout(0.005)
+    try:
+        return sock.recv(1 << 16)
+    except TimeoutError:
+        return b""
 
 
 def closed(sock: socket.socket) -> bytes:
@@ -130,6 +143,44 @@ def test_half_a_head_is_not_waited_for_for_ever(part: bytes) -> None:
             assert closed(sock) == b""
         with connect(running, b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n" + part) as sock:
             assert b'"ok"' in closed(sock)  # nor behind a whole one
+
+
+@pytest.mark.parametrize(
+    ("begin", "more", "status"),
+    [
+        (b"GET /", b"a" * 4096, b" 431 "),
+        (b"GET /health HTTP/1.1\r\nhost: localhost\r\nx: ", b"a" * 4096, b" 431 "),
+        (b"GET /health HTTP/1.1\r\nhost: localhost\r\n", b"x: y\r\n" * 999, b" 431 "),
+        # The lines behind a body, and what may stand beside the size of a part of it.
+        (CHUNKED + b"1\r\n{\r\n0\r\n", b"x: y\r\n" * 999, b" 431 "),
+        (CHUNKED + b"1;", b"a" * 4096, b" 431 "),
+    ],
+)
+def test_a_head_without_end_is_cut(begin: bytes, more: bytes, status: bytes) -> None:
+    """Before any key is looked at; as it comes, or all at once."""
+    with Running(Tiny(), api_keys=("k",)) as running:
+        with connect(running, begin) as sock:
+            sent, told = 0, b""
+            try:
+                while sent < 8 << 20 and not told:
+                    sock.sendall(more)
+                    sent += len(more)
+                    told = told_now(sock)
+            except ConnectionError:
+                pass
+            assert sent < 1 << 20
+            assert status in told or not told  # a reset may overtake it
+        with connect(running, b"GET /health HTTP/1.1\r\nhost: localhost\r\n") as sock:
+            sock.sendall(b"x: " + b"a" * (60 << 10) + b"\r\n\r\n")
+            assert b" 200 " in sock.recv(1 << 16)
+        assert running.is_clean()
+
+
+def test_a_whole_head_that_is_too_long() -> None:
+    head = b"GET /health HTTP/1.1\r\nhost: localhost\r\n" + b"x: %b\r\n" % (b"y" * 990) * 70
+    with Running(Tiny()) as running:
+        with connect(running, head + b"\r\n") as sock:
+            assert b" 431 " in closed(sock)
 
 
 def test_half_a_body_is_not_waited_for_either() -> None:
