@@ -16,6 +16,8 @@ from typing import Any
 import httpx
 import pytest
 
+from anydraft.serve.errors import ApiError
+from anydraft.serve.schema import ChatRequest, CompletionRequest, read
 from tests.serve.tiny import Running, Tiny, wait_for
 
 ROOT = Path(__file__).parents[2]
@@ -193,6 +195,49 @@ def test_half_a_body_is_not_waited_for_either() -> None:
         with connect(running, request(LONG, length=10**9)) as sock:
             assert b" 413 " in closed(sock)
         assert running.is_clean()
+
+
+OK = {"model": "tiny", "prompt": "x", "max_tokens": 1}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "param"),
+    [
+        ({"prompt": [{}] * 450000}, "prompt"),
+        ({"allowed_token_ids": ["a"] * 400000}, "allowed_token_ids"),
+        ({"stop": [1] * 600000}, "stop"),
+        ({"messages": [1] * 600000}, "messages"),
+        ({"tools": [{}] * 450000, "messages": [{}]}, "tools"),
+        ({"logit_bias": dict.fromkeys(map(str, range(140000)), "x")}, None),
+        (dict.fromkeys((f"f{i}" for i in range(140000)), 0), None),
+    ],
+    ids=["prompt", "ids", "stop", "messages", "tools", "bias", "unknown"],
+)
+def test_a_wrong_body_costs_little_more_than_one_that_is_right(
+    wrong: dict[str, Any], param: str | None
+) -> None:
+    """Of two MiB; what it takes on the event loop stops all others."""
+    kind = ChatRequest if "messages" in wrong else CompletionRequest
+    body = json.dumps({**({} if "messages" in wrong else OK), "model": "tiny", **wrong}).encode()
+    started = time.process_time()
+    json.loads(body)
+    plain = time.process_time() - started
+    with pytest.raises(ApiError) as raised:
+        read(kind, body)
+    assert raised.value.status == 400 and raised.value.param == param
+    assert time.process_time() - started < 10 * plain + 0.2
+
+
+def test_strings_that_are_sought_are_few_and_short(running: Running) -> None:
+    url = running.address + "/v1/completions"
+    for name in ("stop", "bad_words"):
+        for value in (["z"] * 65, ["z" * 1025]):
+            told = httpx.post(url, json={**OK, name: value})
+            assert told.status_code == 400 and told.json()["error"]["param"] == name
+            assert "at most" in told.text
+        assert httpx.post(url, json={**OK, name: ["z" * 1024] * 64}).status_code == 200
+    told = httpx.post(url, json={**OK, "stop": "z" * 1025})
+    assert told.status_code == 400 and "at most 1024" in told.text
 
 
 def test_a_request_has_its_time() -> None:
