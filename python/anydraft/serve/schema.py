@@ -55,7 +55,8 @@ class Request(_Strict):
     # vLLM's
     top_k: int | None = None
     min_p: Number | None = None
-    repetition_penalty: Number | None = None
+    # Beyond these, logits overflow or nothing is left of them.
+    repetition_penalty: Annotated[Number, Field(ge=0.01, le=100)] | None = None
     min_tokens: int | None = None
     ignore_eos: bool | None = None
     stop_token_ids: List[int] | None = None
