@@ -121,9 +121,10 @@ class _Endpoints:
         started = time.perf_counter()
         asked = await self._asked(request, ChatRequest)
         prompt, most = await self._in_time(started, self._prompts.chat(asked))
+        names = frozenset(tool.function.name for tool in asked.tools or ())
         form = self._prompts.tool_format if self._prompts.uses_tools(asked) else "none"
         choices = [
-            Choice(i, prompt, None if form == "none" else ToolSplitter(form))
+            Choice(i, prompt, None if form == "none" else ToolSplitter(form, names))
             for i in range(asked.n or 1)
         ]
         return self._answer(asked, choices, most, started)
