@@ -85,3 +85,4 @@ def test_a_terminal_does_not_obey_the_model(monkeypatch: pytest.MonkeyPatch, col
         assert (shown == said) == kept
         assert kept or not {*shown} & {"\x1b", "\x07", "\x9b", "\x7f", "\r"}
         assert "\tb\n" in shown
+        assert (for_stdout(said) == said) == kept  # of texts that come whole, from `generate`
