@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any, Protocol
 
 from anydraft._core import Feed
@@ -64,6 +65,21 @@ def rows_of(model: Any, feeds: list[Feed]) -> Any:
     import torch
 
     return torch.utils.dlpack.from_dlpack(rows).clone()
+
+
+def draft_rows_of(drafter: Any, feeds: list[Feed]) -> Any:
+    """As `rows_of` of a drafter. One that has no row for an id of its vocabulary, say, of a target
+    that reads images too, gets another id: drafts may be bad, and a call serves many requests."""
+    rows = getattr(drafter, "input_size", None)
+    if rows is not None and rows < drafter.vocabulary.size:
+        feeds = [feed if max(feed.tokens, default=0) < rows else _fed(feed, rows) for feed in feeds]
+    return rows_of(drafter, feeds)
+
+
+def _fed(feed: Feed, rows: int) -> Any:
+    names = ("request", "positions", "parents", "keep", "rows")
+    tokens = [token if token < rows else 0 for token in feed.tokens]
+    return SimpleNamespace(tokens=tokens, **{name: getattr(feed, name) for name in names})
 
 
 def check_model(model: Any, role: str) -> None:

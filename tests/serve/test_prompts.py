@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from anydraft import InputError
+from anydraft import InputError, SamplingParams, SpeculativeSession
 from anydraft.chat import ChatTemplate
 from anydraft.prompts import prompt_ids
 from tests.serve.tiny import Running, Tiny, wait_for
@@ -114,3 +114,13 @@ def test_what_fails_before_it_is_decoded_is_counted_too() -> None:
         assert chat(running).status_code == 500
         counted = httpx.get(running.address + "/metrics").text
         assert 'anydraft_responses_total{status="500"} 1.0' in counted
+
+
+def test_a_drafter_that_has_no_row_for_an_id_of_the_target_fails_nobody() -> None:
+    """Its drafts may be worse: the text is the target's own."""
+    greedy = SamplingParams(temperature=0, max_tokens=20)
+    prompt = f"x{LAST}y"
+    plain = SpeculativeSession(Tiny()).generate(prompt, specials=True, sampling=greedy)
+    session = SpeculativeSession(Tiny(), Narrow())
+    made = session.generate(prompt, specials=True, sampling=greedy)
+    assert made.tokens == plain.tokens and made.stats.drafted > 0
