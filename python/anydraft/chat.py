@@ -19,6 +19,12 @@ from anydraft.vocabulary import Vocabulary
 Json = dict[str, Any]
 _ROLES = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
 _REASONING = ("reasoning_content", "thinking", "reasoning")  # names of the same thing
+# Arguments of transformers' apply_chat_template that are not the template's: a caller who gives one
+# means something by it, so none is taken for a variable of the template.
+TOKENISING = (
+    "chat_template", "tokenize", "sanitize_control_tokens", "padding", "truncation", "max_length",
+    "return_tensors", "return_dict", "return_assistant_tokens_mask", "tokenizer_kwargs",
+)  # fmt: skip
 _TAG = "<anydraft continues here> "  # its space shows whether the template trims
 
 

@@ -13,7 +13,7 @@ from anydraft.bridges import Bridge, drafter_options, is_model, settled_bridge
 from anydraft.checks import MOST, UINT32, token_ids, whole_number, whole_numbers
 from anydraft.drafts import Proposal, Trees, TreeShape
 from anydraft.errors import InputError
-from anydraft.model import check_model, rows_of
+from anydraft.model import check_model, draft_rows_of
 from anydraft.sampling import SamplingParams, check_draft, each_params
 from anydraft.text import Text
 from anydraft.verification import VerifyResult
@@ -181,7 +181,7 @@ class Drafter:
         numbers = [self._numbers[id] for id in ids]
         while feeds := self._core.next(numbers):
             try:
-                logits = rows_of(self._model, feeds)
+                logits = draft_rows_of(self._model, feeds)
                 logits = logits.cpu() if hasattr(logits, "cpu") else logits
                 self._core.feed(feeds, logits)
             except BaseException:

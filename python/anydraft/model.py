@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any, Protocol
 
 from anydraft._core import Feed
@@ -19,7 +20,8 @@ class Model(Protocol):
     tensor on a CUDA device stays there where the session's rows are read there.
 
     May also have `context_length` (int | None); `stop_tokens` (ids that end a text beside the
-    vocabulary's eos and turn_end); `chat(messages) -> ids`; `forget(request)`, told when a
+    vocabulary's eos and turn_end); `input_size` (how many ids it can be fed, where its vocabulary
+    has more: such prompts are refused); `chat(messages) -> ids`; `forget(request)`, told when a
     request's cache is no longer wanted; `row_costs` (what a call on n rows costs, by n, in any
     unit that target and drafter share); `reuses_rows`.
 
@@ -63,6 +65,21 @@ def rows_of(model: Any, feeds: list[Feed]) -> Any:
     import torch
 
     return torch.utils.dlpack.from_dlpack(rows).clone()
+
+
+def draft_rows_of(drafter: Any, feeds: list[Feed]) -> Any:
+    """As `rows_of` of a drafter. One that has no row for an id of its vocabulary, say, of a target
+    that reads images too, gets another id: drafts may be bad, and a call serves many requests."""
+    rows = getattr(drafter, "input_size", None)
+    if rows is not None and rows < drafter.vocabulary.size:
+        feeds = [feed if max(feed.tokens, default=0) < rows else _fed(feed, rows) for feed in feeds]
+    return rows_of(drafter, feeds)
+
+
+def _fed(feed: Feed, rows: int) -> Any:
+    names = ("request", "positions", "parents", "keep", "rows")
+    tokens = [token if token < rows else 0 for token in feed.tokens]
+    return SimpleNamespace(tokens=tokens, **{name: getattr(feed, name) for name in names})
 
 
 def check_model(model: Any, role: str) -> None:

@@ -111,6 +111,11 @@ class NativeModel:
         return self._decoder.vocab_size
 
     @property
+    def input_size(self) -> int:
+        """How many ids it can be fed; its vocabulary may have more."""
+        return self._decoder.vocab_size
+
+    @property
     def description(self) -> str:
         """One line: the architecture, what the weights are and what a step reads of them."""
         return self._decoder.description

@@ -87,15 +87,22 @@ def prompt_ids(
     if not text and not is_list(prompt) and len(prompt) and isinstance(prompt[0], Mapping):
         if not hasattr(model, "chat"):
             raise InputError("[generate] expected text or ids: this target has no chat template")
-        return list(model.chat(prompt, **template))
+        return _known(model, list(model.chat(prompt, **template)))
     if template:
         raise InputError(f"[generate] expected chat messages with template, got {prompt!r}")
     if text:
-        return _text_ids(model.vocabulary, prompt, specials)
-    ids, size = token_ids(prompt, "generate", "a prompt"), model.vocabulary.size
+        return _known(model, _text_ids(model.vocabulary, prompt, specials))
+    return _known(model, list(token_ids(prompt, "generate", "a prompt")))
+
+
+def _known(model: Any, ids: list[int]) -> list[int]:
+    """The ids, if the model can be fed all of them: a tokenizer may name more than it has rows for
+    (Gemma 3's <image_soft_token>), and a call that fails would fail for all requests it serves."""
+    size = model.vocabulary.size
+    size = min(size, getattr(model, "input_size", size))
     if max(ids, default=0) >= size:
         raise InputError(f"[generate] expected prompt tokens in [0, {size}), got {max(ids)}")
-    return list(ids)
+    return ids
 
 
 def _text_ids(vocabulary: Vocabulary, text: str, specials: bool | None) -> list[int]:

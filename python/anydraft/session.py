@@ -15,7 +15,7 @@ from anydraft.checks import MOST, UINT32, whole_number
 from anydraft.drafts import TreeShape
 from anydraft.errors import InputError
 from anydraft.loading import Backend, loaded
-from anydraft.model import Model, check_model, rows_of
+from anydraft.model import Model, check_model, draft_rows_of, rows_of
 from anydraft.penalties import LogitsProcessor, process_all
 from anydraft.placement import Placement, stays_on_device
 from anydraft.prompts import Prompt, is_list, prompt_ids, requests_of
@@ -349,11 +349,11 @@ class SpeculativeSession:
 
     def _serve(self, work: _core.Work, by_id: dict[int, RequestHandle], *, in_memory: bool) -> None:
         of_target = work.model == "target"
-        model = self.target if of_target else self.drafter
+        call, model = (rows_of, self.target) if of_target else (draft_rows_of, self.drafter)
         started = time.perf_counter()
         try:
             try:
-                logits = self._placement.place(rows_of(model, work.feeds), in_memory=in_memory)
+                logits = self._placement.place(call(model, work.feeds), in_memory=in_memory)
             finally:
                 spent = time.perf_counter() - started
                 for handle in by_id.values():

@@ -167,6 +167,32 @@ def test_chat_gives_specials_as_special_ids() -> None:
     assert model.chat([{"role": "user", "content": "hi you"}]) == [1, 3, 5, 6, 2, 4]
 
 
+def test_chat_templates_have_bounds_and_take_their_own_arguments_alone() -> None:
+    """As those of native models: a server's clients give arguments too."""
+    model = hf.load(llama(), tokenizer=_tokenizer(), vocabulary=VOCABULARY)
+    chat = [{"role": "user", "content": "hi"}]
+    endless = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
+    with pytest.raises(InputError, match=r"ChatTemplate\.render"):
+        model.chat(chat, chat_template=endless)
+    for name in ("truncation", "max_length", "padding", "return_tensors", "tokenizer_kwargs"):
+        with pytest.raises(InputError, match=f"{name}, which is of apply_chat_template"):
+            model.chat(chat, **{name: 1})
+    assert model.chat(chat, add_generation_prompt=False) == [1, 3, 5, 2]
+    assert model.chat(chat, chat_template="{{ bos_token }}you") == [1, 6]
+    model.tokenizer.chat_template = {"default": "hi", "tool_use": "you"}
+    assert model.chat(chat) == [5] and model.chat(chat, chat_template="tool_use") == [6]
+
+    def user(hi: str) -> None:
+        """Says hi.
+
+        Args:
+            hi: to whom.
+        """
+
+    model.tokenizer.chat_template["tool_use"] = "{{ tools[0].function.name }}"
+    assert model.chat(chat, tools=[user]) == [3]
+
+
 def test_load_folder(tmp_path: pathlib.Path) -> None:
     built = llama()
     built.to(torch.bfloat16).save_pretrained(tmp_path)
@@ -264,3 +290,7 @@ def test_a_configuration_that_is_wrong_is_bad_input(tmp_path: pathlib.Path) -> N
     (tmp_path / "config.json").write_text('{"model_type": "no such type"}')
     with pytest.raises(InputError, match="no such type"):
         hf.load(tmp_path)
+
+
+def test_it_says_how_many_ids_it_can_be_fed() -> None:
+    assert wrap(llama()).input_size == VOCAB

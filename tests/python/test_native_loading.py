@@ -100,6 +100,7 @@ def test_names_that_are_no_model_say_so(llama, tmp_path, monkeypatch):
             native.load(llama, row_costs=costs)
     monkeypatch.setenv("HOME", str(Path(llama).parent))
     assert native.load(f"~/{Path(llama).name}").vocab_size == native.load(llama).vocab_size
+    assert (model := native.load(llama)).input_size == model.vocab_size
 
 
 def test_auto_leaves_to_transformers_what_it_cannot_read(llama, gpt2, tmp_path, monkeypatch):

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from anydraft import SpeculativeSession, VocabularyError, cli
+from anydraft import Event, SpeculativeSession, VocabularyError, cli
 from anydraft.cli import chat as command
+from anydraft.cli.terminal import TextStream, for_stdout
 from tests.serve.tiny import Tiny
 
 
@@ -66,3 +67,22 @@ def test_a_turn_that_is_refused_ends_no_chat(
     assert "refused: no" in told.err and "not this" in told.err and "nowhere" in told.err
     assert session.last is not None
     assert b"not this" not in session.target.vocabulary.decode(session.last.prompt)
+
+
+@pytest.mark.parametrize("colour", [False, True])
+def test_a_terminal_does_not_obey_the_model(monkeypatch: pytest.MonkeyPatch, colour: bool) -> None:
+    """Escape sequences write to the clipboard, among other things. A file has the text as it is."""
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    said = "a\x1b]52;c;ZXZpbA==\x07\x9b2J\x7f\r\tb\n"
+    for stream, kept in ((Terminal(), False), (io.StringIO(), True)):
+        monkeypatch.setattr("sys.stdout", stream)
+        TextStream(colour=colour and not kept).write(Event(said, (1,), "bonus"))
+        shown = stream.getvalue().removeprefix("\x1b[36m").removesuffix("\x1b[0m")
+        assert (shown == said) == kept
+        assert kept or not {*shown} & {"\x1b", "\x07", "\x9b", "\x7f", "\r"}
+        assert "\tb\n" in shown
+        assert (for_stdout(said) == said) == kept  # of texts that come whole, from `generate`

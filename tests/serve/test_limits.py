@@ -16,16 +16,22 @@ from typing import Any
 import httpx
 import pytest
 
+from anydraft.serve.errors import ApiError
+from anydraft.serve.schema import ChatRequest, CompletionRequest, read
 from tests.serve.tiny import Running, Tiny, wait_for
 
 ROOT = Path(__file__).parents[2]
+CHUNKED = (
+    b"POST /v1/completions HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer k\r\n"
+    b"content-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
+)
 LONG = {"model": "tiny", "prompt": "x", "temperature": 0, "max_tokens": 3000, "stream": True}
 
 
 def request(body: dict[str, Any], *, length: int | None = None) -> bytes:
     data = json.dumps(body).encode()
     length = len(data) if length is None else length
-    head = "POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+    head = "POST /v1/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
     return f"{head}content-length: {length}\r\n\r\n".encode() + data
 
 
@@ -34,6 +40,15 @@ def connect(running: Running, data: bytes) -> socket.socket:
     sock.settimeout(20)
     sock.sendall(data)
     return sock
+
+
+def told_now(sock: socket.socket) -> bytes:
+    """What has come already, soon."""
+    sock.settimeout(0.005)
+    try:
+        return sock.recv(1 << 16)
+    except TimeoutError:
+        return b""
 
 
 def closed(sock: socket.socket) -> bytes:
@@ -123,13 +138,50 @@ def test_a_slow_reader_holds_itself_back_and_is_cut_off_at_last() -> None:
         sock.close()
 
 
-@pytest.mark.parametrize("part", [b"", b"POST /v1/comp", b"GET / HTTP/1.1\r\nhost: x\r\n"])
+@pytest.mark.parametrize("part", [b"", b"POST /v1/comp", b"GET / HTTP/1.1\r\nhost: localhost\r\n"])
 def test_half_a_head_is_not_waited_for_for_ever(part: bytes) -> None:
     with Running(Tiny(), read_timeout=0.5) as running:
         with connect(running, part) as sock:
             assert closed(sock) == b""
-        with connect(running, b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n" + part) as sock:
+        with connect(running, b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n" + part) as sock:
             assert b'"ok"' in closed(sock)  # nor behind a whole one
+
+
+@pytest.mark.parametrize(
+    ("begin", "more", "status"),
+    [
+        (b"GET /", b"a" * 4096, b" 431 "),
+        (b"GET /health HTTP/1.1\r\nhost: localhost\r\nx: ", b"a" * 4096, b" 431 "),
+        (b"GET /health HTTP/1.1\r\nhost: localhost\r\n", b"x: y\r\n" * 999, b" 431 "),
+        # The lines behind a body, and what may stand beside the size of a part of it.
+        (CHUNKED + b"1\r\n{\r\n0\r\n", b"x: y\r\n" * 999, b" 431 "),
+        (CHUNKED + b"1;", b"a" * 4096, b" 431 "),
+    ],
+)
+def test_a_head_without_end_is_cut(begin: bytes, more: bytes, status: bytes) -> None:
+    """Before any key is looked at; as it comes, or all at once."""
+    with Running(Tiny(), api_keys=("k",)) as running:
+        with connect(running, begin) as sock:
+            sent, told = 0, b""
+            try:
+                while sent < 8 << 20 and not told:
+                    sock.sendall(more)
+                    sent += len(more)
+                    told = told_now(sock)
+            except ConnectionError:
+                pass
+            assert sent < 1 << 20
+            assert status in told or not told  # a reset may overtake it
+        with connect(running, b"GET /health HTTP/1.1\r\nhost: localhost\r\n") as sock:
+            sock.sendall(b"x: " + b"a" * (60 << 10) + b"\r\n\r\n")
+            assert b" 200 " in sock.recv(1 << 16)
+        assert running.is_clean()
+
+
+def test_a_whole_head_that_is_too_long() -> None:
+    head = b"GET /health HTTP/1.1\r\nhost: localhost\r\n" + b"x: %b\r\n" % (b"y" * 990) * 70
+    with Running(Tiny()) as running, connect(running, head + b"\r\n") as sock:
+        assert b" 431 " in closed(sock)
 
 
 def test_half_a_body_is_not_waited_for_either() -> None:
@@ -142,6 +194,49 @@ def test_half_a_body_is_not_waited_for_either() -> None:
         with connect(running, request(LONG, length=10**9)) as sock:
             assert b" 413 " in closed(sock)
         assert running.is_clean()
+
+
+OK = {"model": "tiny", "prompt": "x", "max_tokens": 1}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "param"),
+    [
+        ({"prompt": [{}] * 450000}, "prompt"),
+        ({"allowed_token_ids": ["a"] * 400000}, "allowed_token_ids"),
+        ({"stop": [1] * 600000}, "stop"),
+        ({"messages": [1] * 600000}, "messages"),
+        ({"tools": [{}] * 450000, "messages": [{}]}, "tools"),
+        ({"logit_bias": dict.fromkeys(map(str, range(140000)), "x")}, None),
+        (dict.fromkeys((f"f{i}" for i in range(140000)), 0), None),
+    ],
+    ids=["prompt", "ids", "stop", "messages", "tools", "bias", "unknown"],
+)
+def test_a_wrong_body_costs_little_more_than_one_that_is_right(
+    wrong: dict[str, Any], param: str | None
+) -> None:
+    """Of two MiB; what it takes on the event loop stops all others."""
+    kind = ChatRequest if "messages" in wrong else CompletionRequest
+    body = json.dumps({**({} if "messages" in wrong else OK), "model": "tiny", **wrong}).encode()
+    started = time.process_time()
+    json.loads(body)
+    plain = time.process_time() - started
+    with pytest.raises(ApiError) as raised:
+        read(kind, body)
+    assert raised.value.status == 400 and raised.value.param == param
+    assert time.process_time() - started < 10 * plain + 0.2
+
+
+def test_strings_that_are_sought_are_few_and_short(running: Running) -> None:
+    url = running.address + "/v1/completions"
+    for name in ("stop", "bad_words"):
+        for value in (["z"] * 65, ["z" * 1025]):
+            told = httpx.post(url, json={**OK, name: value})
+            assert told.status_code == 400 and told.json()["error"]["param"] == name
+            assert "at most" in told.text
+        assert httpx.post(url, json={**OK, name: ["z" * 1024] * 64}).status_code == 200
+    told = httpx.post(url, json={**OK, "stop": "z" * 1025})
+    assert told.status_code == 400 and "at most 1024" in told.text
 
 
 def test_a_request_has_its_time() -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from anydraft import InputError
 from anydraft.serve import ServerOptions
+from anydraft.serve.hosts import known_hosts
 from tests.serve.tiny import Running, Tiny
 
 OK: dict[str, Any] = {"model": "tiny", "prompt": "x", "max_tokens": 1}
@@ -41,6 +42,10 @@ BODIES: list[tuple[Any, str | None]] = [
     ({**OK, "logit_bias": {"1": "x"}}, "logit_bias"),
     ({**OK, "stop": [""]}, None),
     ({**OK, "bad_words": ["\ud800"]}, None),
+    ({**OK, "allowed_token_ids": [257], "min_tokens": 1}, None),  # the end, which may not come
+    ({**OK, "allowed_token_ids": [9], "stop_token_ids": [9], "min_tokens": 1}, None),
+    ({**OK, "repetition_penalty": 1e-300}, "repetition_penalty"),
+    ({**OK, "repetition_penalty": 1e300}, "repetition_penalty"),
     ({**OK, "prompt": []}, "prompt"),
     ({**OK, "prompt": [[]]}, "prompt"),
     ({**OK, "prompt": [1, 10**6]}, "prompt"),
@@ -149,6 +154,7 @@ def test_the_page_is_told_of_chats_where_a_model_of_transformers_has_a_template(
         ({"api_keys": ("SECRET", "")}, "api_keys as texts that are not empty"),
         ({"api_keys": (b"SECRET",)}, "api_keys as texts"),
         ({"cors_origins": "http://x"}, "cors_origins as a tuple of texts, got a str"),
+        ({"allowed_hosts": "x"}, "allowed_hosts as a tuple of texts, got a str"),
         ({"max_active": 1.5}, "max_active >= 1, got 1.5"),
         ({"max_queue": True}, "max_queue >= 0, got True"),
         ({"cache_bytes": "1"}, "cache_bytes >= 1, got '1'"),
@@ -177,7 +183,7 @@ def test_keys(locked: Running) -> None:
     def status(header: bytes | None) -> int:
         with socket.create_connection(("127.0.0.1", locked.port)) as sock:
             line = b"" if header is None else b"authorization: " + header + b"\r\n"
-            sock.sendall(b"GET /v1/models HTTP/1.1\r\nhost: x\r\n" + line + b"\r\n")
+            sock.sendall(b"GET /v1/models HTTP/1.1\r\nhost: localhost\r\n" + line + b"\r\n")
             return int(sock.recv(1 << 16).split()[1])
 
     wrong = (
@@ -201,3 +207,31 @@ def test_cors_where_it_is_wanted(locked: Running) -> None:
 
     assert allowed("https://ours") == "https://ours"
     assert allowed("https://elsewhere") is None
+
+
+def test_a_server_of_this_machine_answers_to_its_own_names_alone() -> None:
+    """A page whose name leads here is of our own origin to its browser."""
+
+    def statuses(running: Running, names: list[str]) -> list[int]:
+        url = running.address + "/v1/models"
+        return [httpx.get(url, headers={"host": name}).status_code for name in names]
+
+    own = ["localhost", "localhost:1", "LOCALHOST.", "127.0.0.1:8000", "[::1]:8000", "[::1]"]
+    others = ["evil.example", "evil.example:8000", "localhost.evil.example", "127.0.0.1.evil", ""]
+    with Running(Tiny()) as running:
+        assert statuses(running, own) == [200] * len(own)
+        assert statuses(running, others) == [403] * len(others)
+        told = post(running, OK, host="evil.example", origin="http://evil.example")
+        assert told.status_code == 403 and told.json()["error"]["code"] == "host_not_allowed"
+        assert httpx.get(running.address, headers={"host": "evil.example"}).status_code == 403
+    with Running(Tiny(), allowed_hosts=("Ours.example",)) as running:
+        assert statuses(running, ["ours.example:443", "evil.example"]) == [200, 403]
+
+
+def test_names_are_free_where_the_address_is() -> None:
+    assert known_hosts("0.0.0.0", ()) is None
+    named = known_hosts("0.0.0.0", ("ours",))
+    assert named is not None and "ours" in named
+    for host in ("127.0.0.1", "127.0.0.2", "::1", "localhost"):
+        names = known_hosts(host, ())
+        assert names is not None and host in names

@@ -18,7 +18,7 @@ from anydraft.cli.session import (
     make_session,
     sampling_of,
 )
-from anydraft.cli.terminal import legend, say, wants_colour
+from anydraft.cli.terminal import for_stdout, legend, say, wants_colour
 
 
 def add(commands: Any) -> None:
@@ -95,7 +95,7 @@ def _together(args: argparse.Namespace, session: SpeculativeSession, prompts: li
         print(json.dumps(result, ensure_ascii=False))
         return 130 if interrupted else 0
     for i, generation in enumerate(generations):
-        print(f"--- prompt {i + 1}\n{generation.text}")
+        print(f"--- prompt {i + 1}\n{for_stdout(generation.text)}")
     say("\n" + stats_table(generations))
     if interrupted:
         say("interrupted")

@@ -40,6 +40,14 @@ def add(commands: Any) -> None:
         "machine do not see",
     )
     option("--cors-origin", action="append", default=[], metavar="ORIGIN", help="default: none")
+    option(
+        "--allowed-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a name that requests may be for, say, a proxy's (default: this machine's own; where "
+        "--host is not of this machine alone: any)",
+    )
     option("--max-active", type=int, default=16, metavar="N", help="texts decoded at a time")
     option("--max-queue", type=int, default=128, metavar="N", help="further requests get 429")
     option(
@@ -79,6 +87,7 @@ def run(args: argparse.Namespace) -> int:
         drafter_name=_short(args.drafter),
         api_keys=_keys(args.api_key),
         cors_origins=tuple(args.cors_origin),
+        allowed_hosts=tuple(args.allowed_host),
         max_active=args.max_active,
         max_queue=args.max_queue,
         cache_bytes=None

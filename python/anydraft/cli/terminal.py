@@ -10,8 +10,10 @@ from typing import TextIO
 from anydraft import Event
 
 _COLOURS = {"accepted": "32", "recovered": "33", "bonus": "36"}
-# A model may write escape sequences; a terminal that is being coloured must not obey them.
-_CONTROLS = {i: "\N{REPLACEMENT CHARACTER}" for i in (*range(32), 127) if chr(i) not in "\n\t"}
+# A model may write escape sequences, which a terminal must not obey; C1's are among them.
+_CONTROLS = {
+    i: "\N{REPLACEMENT CHARACTER}" for i in (*range(32), *range(127, 160)) if chr(i) not in "\n\t"
+}
 
 
 def say(line: str, *, end: str = "\n") -> None:
@@ -25,9 +27,19 @@ def wants_colour(stream: TextIO) -> bool:
     return stream.isatty() and not dumb
 
 
+def harmless(text: str) -> str:
+    """Without control characters, for a terminal."""
+    return text.translate(_CONTROLS)
+
+
+def for_stdout(text: str) -> str:
+    """As it is, or harmless where stdout is a terminal."""
+    return harmless(text) if sys.stdout.isatty() else text
+
+
 def paint(text: str, origin: str) -> str:
     """Text in the colour of its origin, for a terminal."""
-    return f"\033[{_COLOURS[origin]}m{text.translate(_CONTROLS)}\033[0m" if text else ""
+    return f"\033[{_COLOURS[origin]}m{harmless(text)}\033[0m" if text else ""
 
 
 class TextStream:
@@ -40,7 +52,8 @@ class TextStream:
 
     def write(self, event: Event) -> None:
         """Show one token."""
-        print(paint(event.text, event.origin) if self._colour else event.text, end="", flush=True)
+        text = for_stdout(event.text)
+        print(paint(text, event.origin) if self._colour else text, end="", flush=True)
 
     def end(self) -> None:
         """Close the last line."""

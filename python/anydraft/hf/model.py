@@ -15,6 +15,7 @@ from anydraft.hf.slots import Part, Slots
 from anydraft.hf.snapshots import RecurrentDecoder
 from anydraft.hf.static import StaticDecoder
 from anydraft.hf.stock import StockDecoder
+from anydraft.hf.templates import template_ids
 
 _TOGETHER = 512  # tokens that several requests may have in one pass; a prompt of more goes alone
 
@@ -88,6 +89,11 @@ class HfModel:
             return rows[0] if len(rows) == 1 else torch.cat(rows)
 
     @property
+    def input_size(self) -> int:
+        """How many ids it can be fed; its vocabulary may have more."""
+        return self._embeddings
+
+    @property
     def stop_tokens(self) -> list[int]:
         """Ids that end a text by the model's generation_config.json."""
         return rules.eos_tokens(self.model)
@@ -110,26 +116,10 @@ class HfModel:
     def chat(self, messages: Sequence[Mapping[str, Any]], **arguments: Any) -> list[int]:
         """The ids of chat messages under the model's template, up to where the answer begins.
 
-        `arguments`: of the template: tools=, continue_final_message=, and its own.
+        `arguments`: of the template: tools=, continue_final_message=, chat_template= in place of
+        the tokenizer's, and its own.
         """
-        if self.tokenizer is None or not self.tokenizer.chat_template:
-            raise InputError(
-                "[HfModel.chat] expected a tokenizer with a chat template, got none: give text"
-            )
-        # The template's text is tokenised with its specials recognised, and none added to them.
-        try:
-            ids = self.tokenizer.apply_chat_template(
-                [dict(message) for message in messages],
-                add_generation_prompt=not arguments.get("continue_final_message", False),
-                tokenize=True,
-                return_dict=False,
-                **arguments,
-            )
-        except Exception as error:  # whatever the template raises
-            raise InputError(
-                f"[HfModel.chat] expected messages that the template takes, got {error!r}"
-            ) from error
-        return [int(token) for token in ids]
+        return template_ids(self.tokenizer, messages, arguments)
 
     def _new_decoder(self) -> Any:
         """transformers' own pass, compared with itself."""

@@ -15,11 +15,11 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from anydraft.async_session import AsyncSession
-from anydraft.errors import InputError
+from anydraft.errors import InputError, NonFiniteLogitsError
 from anydraft.request import Event
 from anydraft.sampling import SamplingParams
 from anydraft.serve.admission import Admission
-from anydraft.serve.errors import ApiError
+from anydraft.serve.errors import ApiError, out_of_time
 from anydraft.serve.http import until_gone
 from anydraft.serve.metrics import Metrics
 from anydraft.serve.options import ServerOptions
@@ -52,6 +52,7 @@ class Answer(Response):
         *,
         cost: int,
         stream: bool,
+        started: float,
     ) -> None:
         super().__init__()
         self._serving, self._style, self._choices = serving, style, choices
@@ -59,7 +60,7 @@ class Answer(Response):
         self._send: Send | None = None
         self._begun = False
         self._sending_since: float | None = None
-        self._started = time.perf_counter()
+        self._started = started  # before its prompt was read
         self._first_token: float | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -96,8 +97,7 @@ class Answer(Response):
             if now >= end:
                 work.cancel()
                 await asyncio.wait((work,))
-                told = f"no answer within {options.request_timeout:g} seconds"
-                await self._refuse(ApiError(504, told, code="timeout"))
+                await self._refuse(out_of_time(options.request_timeout))
                 return "timeout"
 
     async def _outcome(self, work: asyncio.Future[None]) -> str:
@@ -110,6 +110,10 @@ class Answer(Response):
             await self._refuse(ApiError(400, str(error)))
             return "400"
         except Exception as error:
+            if _none_left(error, self._sampling):
+                told = "allowed_token_ids, bad_words and min_tokens leave no token to go on with"
+                await self._refuse(ApiError(400, told, code="invalid_value"))
+                return "400"
             log.error("%s: %s", self._style.id, told_for_log(error, self._serving.options))
             await self._refuse(ApiError(500, f"the model failed: {type(error).__name__}"))
             return "500"
@@ -229,6 +233,12 @@ async def _all(calls: Any) -> AsyncGenerator[list[asyncio.Future[None]], None]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _none_left(error: Exception, sampling: SamplingParams) -> bool:
+    """Whether what a request allows is empty, rather than that the model gave no logits."""
+    masks = sampling.allowed_token_ids is not None or bool(sampling.bad_words)
+    return masks and isinstance(error, NonFiniteLogitsError) and "everywhere" in str(error)
 
 
 def told_for_log(error: BaseException, options: ServerOptions) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
@@ -19,7 +20,7 @@ from anydraft.loading import describe
 from anydraft.page import live_page
 from anydraft.serve.admission import Admission
 from anydraft.serve.answer import Answer, Serving, told_for_log
-from anydraft.serve.errors import ApiError
+from anydraft.serve.errors import ApiError, out_of_time
 from anydraft.serve.http import check_key, read_body
 from anydraft.serve.logprobs import TokenTexts
 from anydraft.serve.memory import CacheCost, free_memory
@@ -34,6 +35,7 @@ from anydraft.serve.tools import ToolSplitter
 from anydraft.session import SpeculativeSession
 
 log = logging.getLogger("anydraft.serve")
+Read = TypeVar("Read")
 
 
 def create_app(session: SpeculativeSession, options: ServerOptions | None = None) -> FastAPI:
@@ -105,24 +107,27 @@ class _Endpoints:
 
     async def completions(self, request: Request) -> Response:
         """Texts that go on from prompts."""
+        started = time.perf_counter()
         asked = await self._asked(request, CompletionRequest)
-        prompts, most = await self._prompts.completion(asked)
+        prompts, most = await self._in_time(started, self._prompts.completion(asked))
         count = asked.n or 1
         choices = [
             Choice(i * count + j, prompt) for i, prompt in enumerate(prompts) for j in range(count)
         ]
-        return self._answer(asked, choices, most)
+        return self._answer(asked, choices, most, started)
 
     async def chat(self, request: Request) -> Response:
         """Answers in a chat."""
+        started = time.perf_counter()
         asked = await self._asked(request, ChatRequest)
-        prompt, most = await self._prompts.chat(asked)
+        prompt, most = await self._in_time(started, self._prompts.chat(asked))
+        names = frozenset(tool.function.name for tool in asked.tools or ())
         form = self._prompts.tool_format if self._prompts.uses_tools(asked) else "none"
         choices = [
-            Choice(i, prompt, None if form == "none" else ToolSplitter(form))
+            Choice(i, prompt, None if form == "none" else ToolSplitter(form, names))
             for i in range(asked.n or 1)
         ]
-        return self._answer(asked, choices, most)
+        return self._answer(asked, choices, most, started)
 
     async def models(self, request: Request) -> dict[str, Any]:
         """The one model."""
@@ -175,11 +180,22 @@ class _Endpoints:
             log.info("asked: %s", asked.model_dump_json(exclude_unset=True))
         return asked
 
-    def _answer(self, asked: Asked, choices: list[Choice], most: int) -> Response:
+    async def _in_time(self, started: float, reading: Coroutine[Any, Any, Read]) -> Read:
+        """A prompt, read within the request's time: others may stand before it."""
+        most = self._options.request_timeout
+        try:
+            return await asyncio.wait_for(reading, started + most - time.perf_counter())
+        except asyncio.TimeoutError:
+            raise out_of_time(most) from None
+
+    def _answer(self, asked: Asked, choices: list[Choice], most: int, started: float) -> Response:
         cost = sum(self._cost.of(len(choice.prompt) + most) for choice in choices)
         style = Style(asked, self._options.name, self._texts)
         sampling = sampling_of(asked, most)
-        return Answer(self._serving, style, choices, sampling, cost=cost, stream=asked.stream)
+        return Answer(
+            self._serving, style, choices, sampling,
+            cost=cost, stream=asked.stream, started=started,
+        )  # fmt: skip
 
     async def _refused(self, _: Request, error: Any) -> Response:
         if not isinstance(error, ApiError):
@@ -189,6 +205,7 @@ class _Endpoints:
 
     async def _failed(self, _: Request, error: Exception) -> Response:
         log.error("%s", told_for_log(error, self._options))
+        self._serving.metrics.responses.labels("500").inc()
         return JSONResponse(ApiError(500, "the server failed").body, 500)
 
     def _described(self) -> dict[str, Any]:

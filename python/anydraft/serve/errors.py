@@ -9,6 +9,7 @@ from typing import Any
 _TYPES = {
     400: "invalid_request_error",
     401: "authentication_error",
+    403: "permission_error",
     404: "not_found_error",
     405: "invalid_request_error",
     408: "timeout_error",
@@ -53,3 +54,8 @@ class ApiError(Exception):
 
     def encoded(self) -> bytes:
         return json.dumps(self.body, ensure_ascii=False).encode("utf-8", "replace")
+
+
+def out_of_time(seconds: float) -> ApiError:
+    """A request had its time."""
+    return ApiError(504, f"no answer within {seconds:g} seconds", code="timeout")

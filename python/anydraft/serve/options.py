@@ -20,6 +20,9 @@ class ServerOptions:
         drafter_name: what the page calls the drafter.
         api_keys: one of them must come as "Authorization: Bearer KEY"; none: anybody may ask.
         cors_origins: web pages of other origins that may ask; none by default.
+        allowed_hosts: names, without ports, that requests may be addressed to, beside the server's
+            own. At a loopback address these are all, so that no web page can ask by a name of its
+            own that leads here; at another address all names are taken, unless some are given.
         max_active: texts decoded at a time; `n` texts of a request count as n.
         max_queue: requests that wait for a place; further ones get 429.
         cache_bytes: of the models' caches together; None: half of the memory that is free.
@@ -38,6 +41,7 @@ class ServerOptions:
     drafter_name: str = ""
     api_keys: tuple[str, ...] = ()
     cors_origins: tuple[str, ...] = ()
+    allowed_hosts: tuple[str, ...] = ()
     max_active: int = 16
     max_queue: int = 128
     cache_bytes: int | None = None
@@ -80,7 +84,8 @@ class ServerOptions:
         if not isinstance(self.drafter_name, str):
             raise InputError(f"[serve] expected drafter_name as a text, got {self.drafter_name!r}")
         # What a key was is told to nobody: an error goes to a log.
-        for name, many in (("api_keys", self.api_keys), ("cors_origins", self.cors_origins)):
+        for name in ("api_keys", "cors_origins", "allowed_hosts"):
+            many = getattr(self, name)
             if not isinstance(many, tuple | list):  # the letters of a text are texts too
                 kind = type(many).__name__
                 raise InputError(f"[serve] expected {name} as a tuple of texts, got a {kind}")

@@ -7,16 +7,22 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from anydraft.chat import TOKENISING
 from anydraft.errors import Error, InputError, UnsupportedTokenizerError
 from anydraft.prompts import prompt_ids
 from anydraft.serve.errors import ApiError
 from anydraft.serve.messages import messages_of
 from anydraft.serve.options import ToolFormat
-from anydraft.serve.schema import ChatRequest, CompletionRequest
+from anydraft.serve.schema import ChatRequest, CompletionRequest, Json
 from anydraft.serve.tools import format_of
 
 _COMPLETION_TOKENS = 16  # OpenAI's default
-_RESERVED = ("messages", "tools", "documents", "tokenize", "return_dict")
+# Not the template's own: names of what renders it, and of the function of transformers that does.
+_RESERVED = {
+    "self", "model", "prompt", "specials", "vocabulary", "messages", "template", "tools",
+    "documents", "conversation", *TOKENISING,
+}  # fmt: skip
+_SWITCHES = ("add_generation_prompt", "continue_final_message")
 
 
 class PromptReader:
@@ -58,12 +64,7 @@ class PromptReader:
         """As `completion`."""
         messages = messages_of(asked.messages)
         template = dict(asked.chat_template_kwargs or {})
-        for name in _RESERVED:
-            if name in template:
-                raise ApiError(
-                    400, f"chat_template_kwargs.{name} is not supported",
-                    param="chat_template_kwargs",
-                )  # fmt: skip
+        _check_template(template)
         if self.uses_tools(asked):
             if self.tool_format == "none":
                 raise ApiError(400, "the model's chat template takes no tools", param="tools")
@@ -111,6 +112,18 @@ class PromptReader:
                 code="context_length_exceeded",
             )
         return min(self._default, left) if wanted is None else wanted
+
+
+def _check_template(arguments: Json) -> None:
+    """Raises:
+    ApiError: 400, what would go to something else than the template."""
+    for name, value in arguments.items():
+        wrong = "is not supported" if name in _RESERVED else None
+        if name in _SWITCHES and not isinstance(value, bool):
+            wrong = "must be true or false"
+        if wrong:
+            told = f"chat_template_kwargs.{name} {wrong}"
+            raise ApiError(400, told, param="chat_template_kwargs")
 
 
 def _takes_chats(target: Any) -> bool:

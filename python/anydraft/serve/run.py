@@ -14,6 +14,7 @@ from fastapi import FastAPI
 
 from anydraft.serve.answer import Serving
 from anydraft.serve.connection import protocol_class
+from anydraft.serve.hosts import KnownHosts, known_hosts
 
 _SWITCH = 0.0005  # seconds: the loop waits for the engine's thread no longer than this
 
@@ -47,8 +48,9 @@ def make_server(
     """A server with the limits of the app's options; arguments as of `run`."""
     serving: Serving = app.state.serving
     options = serving.options
+    names = known_hosts(host, options.allowed_hosts)
     config = uvicorn.Config(
-        app,
+        app if names is None else KnownHosts(app, names),
         host=host,
         port=port,
         http=protocol_class(options.read_timeout, options.write_timeout),

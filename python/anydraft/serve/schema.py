@@ -15,6 +15,16 @@ from anydraft.serve.errors import ApiError
 Json: TypeAlias = dict[str, Any]
 Asked = TypeVar("Asked", bound="Request")
 Number: TypeAlias = Annotated[float, Field(allow_inf_nan=False)]
+# An item that is wrong ends the check of its list: one error for each of a million items, told at
+# the end, costs a thousand times what the body does.
+_Item = TypeVar("_Item")
+List: TypeAlias = Annotated[list[_Item], Field(fail_fast=True)]
+# Each is looked for in each token's text, or spelt in the model's tokens: they cost as much as a
+# call of the model where there are many of them.
+MOST_STRINGS, MOST_LETTERS = 64, 1024
+_MOST_WRONG = 1000  # to tell one of them, pydantic words them all
+Sought: TypeAlias = Annotated[str, Field(max_length=MOST_LETTERS)]
+Strings: TypeAlias = Annotated[list[Sought], Field(max_length=MOST_STRINGS, fail_fast=True)]
 
 
 class _Strict(BaseModel):
@@ -37,7 +47,7 @@ class Request(_Strict):
     temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
     top_p: Annotated[Number, Field(gt=0, le=1)] | None = None
     seed: Annotated[int, Field(ge=-(2**63), lt=2**64)] | None = None
-    stop: str | list[str] | None = None
+    stop: Sought | Strings | None = None
     presence_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
     frequency_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
     logit_bias: dict[str, Number] | None = None
@@ -45,12 +55,13 @@ class Request(_Strict):
     # vLLM's
     top_k: int | None = None
     min_p: Number | None = None
-    repetition_penalty: Number | None = None
+    # Beyond these, logits overflow or nothing is left of them.
+    repetition_penalty: Annotated[Number, Field(ge=0.01, le=100)] | None = None
     min_tokens: int | None = None
     ignore_eos: bool | None = None
-    stop_token_ids: list[int] | None = None
-    bad_words: list[str] | None = None
-    allowed_token_ids: list[int] | None = None
+    stop_token_ids: List[int] | None = None
+    bad_words: Strings | None = None
+    allowed_token_ids: List[int] | None = None
     # ours: the origin of each token beside the text
     origins: bool = False
 
@@ -58,7 +69,7 @@ class Request(_Strict):
 class CompletionRequest(Request):
     """`POST /v1/completions`."""
 
-    prompt: str | list[str] | list[int] | list[list[int]]
+    prompt: str | List[str] | List[int] | List[List[int]]
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     echo: Literal[False] | None = None
     best_of: Literal[1] | None = None
@@ -84,11 +95,11 @@ class ResponseFormat(_Strict):
 class ChatRequest(Request):
     """`POST /v1/chat/completions`."""
 
-    messages: Annotated[list[Json], Field(min_length=1)]
+    messages: Annotated[list[Json], Field(min_length=1, fail_fast=True)]
     max_completion_tokens: Annotated[int, Field(ge=0)] | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
-    tools: list[Tool] | None = None
+    tools: List[Tool] | None = None
     tool_choice: Literal["none", "auto"] | None = None
     parallel_tool_calls: Literal[True] | None = None
     response_format: ResponseFormat | None = None
@@ -106,13 +117,16 @@ def read(kind: type[Asked], body: bytes) -> Asked:
     try:
         return kind.model_validate_json(body)
     except ValidationError as error:
+        if error.error_count() > _MOST_WRONG:
+            told = f"expected fields as /openapi.json says, got {error.error_count()} that differ"
+            raise ApiError(400, told, code="invalid_value") from None
         raise _refusal(kind, body, error.errors(include_url=False)) from None
     except RecursionError:
         raise ApiError(400, "expected JSON, got one that is nested too deeply") from None
 
 
 def _refusal(kind: type[BaseModel], body: bytes, wrong: list[Any]) -> ApiError:
-    first = wrong[0]
+    first = _telling(wrong)
     where = [str(part) for part in first["loc"]]
     field = where[0] if where else None
     if first["type"] == "json_invalid":
@@ -131,6 +145,13 @@ def _refusal(kind: type[BaseModel], body: bytes, wrong: list[Any]) -> ApiError:
     return ApiError(400, told, param=field, code="invalid_value")
 
 
+def _telling(wrong: list[Any]) -> Any:
+    """The first error; of a field of several types that of the type which came, if it is told."""
+    same = (item for item in wrong if item["loc"][:1] == wrong[0]["loc"][:1])
+    return next((item for item in same if item["type"] not in _OTHER_TYPE), wrong[0])
+
+
+_OTHER_TYPE = ("string_type", "list_type", "int_type")
 _NOT_YET = {
     "response_format": 'only {"type": "text"} is supported: the text is not constrained',
     "tool_choice": 'only "none" and "auto" are supported: no call can be forced',

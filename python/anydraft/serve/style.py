@@ -18,7 +18,7 @@ from anydraft.serve.tools import ToolCall, ToolSplitter
 
 _dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _REASONS = {"stop": "stop", "length": "length", "context": "length"}
-_MARKERS = ("<tool_call>", "</tool_call>", "[TOOL_CALLS]", "[ARGS]", "<|python_tag|>")
+_MARKERS = ("<tool_call>", "</tool_call>", "[TOOL_CALLS]", "[CALL_ID]", "[ARGS]", "<|python_tag|>")
 
 
 @dataclass
