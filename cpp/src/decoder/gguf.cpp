@@ -106,14 +106,16 @@ Json read_one(Cursor& in, GgufType type) {
 }
 
 // A list with an item for each layer is kept; a tokeniser's would take a hundred bytes an item.
-Json read_array(Cursor& in) {
+// `room`: how many items of the file's lists may be kept yet.
+Json read_array(Cursor& in, uint64_t& room) {
   constexpr uint64_t kMostKept = 1024;
   const GgufType type = read_type(in);
   if (type == GgufType::kArray) in.fail("no array of arrays");
   const uint8_t each = kBytes[static_cast<int>(type)];
   const uint64_t count = in.count(each ? each : 8, "an array's length");
   std::vector<Json> items;
-  if (count <= kMostKept) {
+  if (count <= std::min(kMostKept, room)) {
+    room -= count;
     for (uint64_t i = 0; i < count; ++i) items.push_back(read_one(in, type));
   } else if (each > 0) {
     in.take(each * count, "a value");
@@ -123,9 +125,9 @@ Json read_array(Cursor& in) {
   return Json(std::move(items));
 }
 
-Json read_value(Cursor& in) {
+Json read_value(Cursor& in, uint64_t& room) {
   const GgufType type = read_type(in);
-  return type == GgufType::kArray ? read_array(in) : read_one(in, type);
+  return type == GgufType::kArray ? read_array(in, room) : read_one(in, type);
 }
 
 struct Entry {
@@ -168,10 +170,11 @@ GgufFile::GgufFile(const std::string& path)
   const uint64_t tensors = in.count(24, "a number of tensors");
   const uint64_t entries = in.count(13, "a number of entries");
   Json::Members members;
+  uint64_t room = 1 << 16;
   for (uint64_t i = 0; i < entries; ++i) {
     std::string key(in.text("a key"));
     if (key == "tokenizer.ggml.tokens") tokens_at_ = in.at();
-    members.emplace_back(std::move(key), read_value(in));
+    members.emplace_back(std::move(key), read_value(in, room));
   }
   std::optional<Json> metadata = Json::object(std::move(members));
   if (!metadata) in.fail("keys that differ");
