@@ -275,6 +275,7 @@ def main() -> None:
     rows, survived = [], 0
     with tempfile.TemporaryDirectory() as folder:
         copy = (options.copy or Path(folder)).resolve()
+        copy.mkdir(parents=True, exist_ok=True)
         if not (copy / "build").exists():
             configure(copy)
         for mutation in MUTATIONS:
