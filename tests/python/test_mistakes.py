@@ -5,6 +5,7 @@ import math
 import pickle
 import threading
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -281,8 +282,11 @@ def test_ids_without_an_embedding_are_named(folder):
 
     wide = Vocabulary.from_bytes([b"a"] * 97, encoder=lambda text: [0] * len(text))
     target = hf.load(folder, vocabulary=wide)
-    with pytest.raises(ValueError, match=r"token ids < 96 \(embeddings\), got 96"):
+    with pytest.raises(InputError, match=r"prompt tokens in \[0, 96\), got 96"):
         SpeculativeSession(target).generate([5, 96])
+    feed = SimpleNamespace(request=0, tokens=[96], positions=[0], parents=[-1], keep=[], rows=1)
+    with pytest.raises(InputError, match=r"token ids < 96 \(embeddings\), got 96"):
+        target([feed])  # of a host that feeds it by itself
 
 
 def test_a_model_that_is_read_is_packed_where_that_pays(folder):
