@@ -113,7 +113,7 @@ class NativeModel:
     @property
     def input_size(self) -> int:
         """How many ids it can be fed; its vocabulary may have more."""
-        return self._decoder.vocab_size
+        return self.vocab_size
 
     @property
     def description(self) -> str:

@@ -84,7 +84,7 @@ def table_behind(words: str) -> list[list[str]]:
 
 
 def test_nats_are_means_and_errors_of_the_file() -> None:
-    file = ROOT / "bench" / "results" / "e2e-2026-11-21-sampled-law.json"
+    file = ROOT / "bench" / "results" / "e2e-2026-11-21-sampled-distribution.json"
     nats = json.loads(file.read_text())["nats"]
     names, _, figures = table_behind("mean and its error):")
     for name, figure in zip(names, figures, strict=True):

@@ -75,8 +75,8 @@ def test_extra_passes_are_few() -> None:
     held = 0
     for _ in range(200):
         model([feed(text_of(5, seed=held), keep=held, request=1)])
-        coins = torch.rand(4, generator=random) < 0.7
-        held += 1 + int(coins.long().cumprod(0).sum())
+        kept = torch.rand(4, generator=random) < 0.7
+        held += 1 + int(kept.long().cumprod(0).sum())
     passes, extra = (now - then for now, then in zip(model.passes, before, strict=True))
     assert passes == 200 + extra
     assert extra < passes / 8
