@@ -72,7 +72,7 @@ async def ask(port: int, body: bytes, path: str = "completions", *, most: int = 
     """(status, text, chunks); `most`: chunks after which the client goes."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
-        head = f"POST /v1/{path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+        head = f"POST /v1/{path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
         head += f"connection: close\r\ncontent-length: {len(body)}\r\n\r\n"
         writer.write(head.encode() + body)
         status = int((await reader.readline()).split()[1])
@@ -98,7 +98,7 @@ async def ask(port: int, body: bytes, path: str = "completions", *, most: int = 
 
 async def metrics(port: int) -> dict[str, float]:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+    writer.write(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
     lines = (await reader.read()).decode().splitlines()
     writer.close()
     pairs = (line.rsplit(" ", 1) for line in lines if line.startswith("anydraft_"))

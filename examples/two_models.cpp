@@ -37,7 +37,8 @@ static void decode(char** args) {
   size_t shown = 0;
   for (auto work = engine.next(); work.model != anydraft::ModelRole::kIdle; work = engine.next()) {
     const bool of_target = work.model == anydraft::ModelRole::kTarget;
-    engine.feed(work, (of_target ? target : drafter).forward(work.feeds).rows());
+    const anydraft::Logits logits = (of_target ? target : drafter).forward(work.feeds);
+    engine.feed(work, logits.rows(), logits.numbers());  // held until they have been judged
     for (; shown < engine.emitted(id).size(); ++shown) {
       std::fputs(vocabulary->decode({engine.emitted(id)[shown].token}).c_str(), stdout);
     }

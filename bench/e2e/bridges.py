@@ -4,7 +4,7 @@ speed.
     python bench/e2e/bridges.py [--repeats N] [--pair NAME] [--method NAME] [--out FILE]
 
 Three ordered pairs, three kinds of prompts, sampled at T = 0.6 and 1. No clock but for the cost of
-the models' calls, which is measured first (or given) and stated. Writes JSON after every run, in
+the models' calls, which is measured first and stated. Writes JSON after every run, in
 the end a Markdown table and a plot beside it; begun again with the same --out it goes on where it
 was.
 """
@@ -81,7 +81,7 @@ def main() -> int:
     args = _parser().parse_args()
     set_threads(args.threads)
     settings = {"new_tokens": args.new_tokens, "draft_length": args.draft_length}
-    result: dict[str, Any] = {"machine": machine(), **settings, "costs": {}, "runs": []}
+    result: dict[str, Any] = {"machine": machine(args.threads), **settings, "costs": {}, "runs": []}
     if args.out.exists():
         result = json.loads(args.out.read_text(encoding="utf-8"))
         if any(result[name] != value for name, value in settings.items()):

@@ -3,48 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
-import subprocess
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
 
+from anydraft.bench import timing
+
 Pair = dict[str, Any]
 
 
-def machine() -> dict[str, Any]:
-    """Where this ran, and what of."""
-    cpu = next(
-        (
-            line.split(":", 1)[1].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if line.startswith("model name")
-        ),
-        platform.processor(),
-    )
-    return {
-        "cpu": cpu,
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "capability": torch.backends.cpu.get_cpu_capability(),
-        "load_at_start": os.getloadavg()[0],
-        "commit": _commit(),
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in ("torch", "transformers", "tokenizers")},
-    }
-
-
-def _commit() -> str:
-    folder = Path(__file__).parent
-    git = ["git", "-C", str(folder)]
-    commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True)
-    changed = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True)
-    return commit.stdout.strip() + (" with changes" if changed.stdout.strip() else "")
+def machine(threads: int | None = None) -> dict[str, Any]:
+    """Where this ran, and what of; `threads`: torch's unless given."""
+    about = timing.machine(threads or torch.get_num_threads())
+    return {**about, "capability": torch.backends.cpu.get_cpu_capability()}
 
 
 def add(pairs: list[Pair], pair: Pair) -> None:

@@ -171,7 +171,7 @@ void mapped_round(const Models& models, const ProjectionView& projection,
   verify(all, chain.result);
 }
 
-void compare(const char* name, const Models& models, bool spelt) {
+bool compare(const char* name, const Models& models, bool spelt) {
   const Projection by_bytes(models.map, models.vocab, models.draft_vocab);
   const Projection by_spelling(models.token_trie, models.drafter.size(), models.vocab,
                                models.draft_vocab);
@@ -197,9 +197,10 @@ void compare(const char* name, const Models& models, bool spelt) {
       name, static_cast<long long>(models.vocab), static_cast<long long>(models.draft_vocab),
       projection.map[0], before, after, before / after, accepted / 65.0,
       equal ? "equal tokens" : "TOKENS DIFFER");
+  return equal;
 }
 
-void compare_batch(int64_t vocab) {
+bool compare_batch(int64_t vocab) {
   constexpr int64_t kRequests = 8, kNodes = kRequests * (kDepth + 1);
   std::mt19937_64 random(3);
   std::normal_distribution<float> normal(0, 3);
@@ -268,6 +269,7 @@ void compare_batch(int64_t vocab) {
       "%.2f x, %s\n",
       static_cast<long long>(vocab), single, batched, single / batched,
       alone == together ? "equal tokens" : "TOKENS DIFFER");
+  return alone == together;
 }
 
 }  // namespace
@@ -275,7 +277,7 @@ void compare_batch(int64_t vocab) {
 
 int main() {
   const anydraft::Models models(262144, 151936);
-  anydraft::compare("tli", models, false);
-  anydraft::compare("slrs", models, true);
-  anydraft::compare_batch(151936);
+  const bool equal[] = {anydraft::compare("tli", models, false),
+                        anydraft::compare("slrs", models, true), anydraft::compare_batch(151936)};
+  return equal[0] && equal[1] && equal[2] ? 0 : 1;
 }

@@ -35,7 +35,7 @@ def main() -> int:
     parser.add_argument("--tokens", type=int, default=20480)
     parser.add_argument("--ids", type=Path, help="token ids as JSON: read, or made by ours")
     parser.add_argument("--only", choices=("ours", "llama.cpp"))
-    parser.add_argument("--out", type=Path, help="add to this JSON file")
+    parser.add_argument("--out", type=Path, help="a JSON file that this script wrote, or a new one")
     args = parser.parse_args()
     ids = token_ids(args)
     sides = {"ours": ours, "llama.cpp": llama_cpp}
@@ -49,8 +49,9 @@ def main() -> int:
                 continue
             results.append(measure(name, version, logits, ids, args.model))
     if args.out:
-        known = json.loads(args.out.read_text("utf-8")) if args.out.exists() else []
-        args.out.write_text(json.dumps(known + results, indent=1) + "\n", "utf-8")
+        known = json.loads(args.out.read_text("utf-8"))["results"] if args.out.exists() else []
+        told = {"text": " ".join(__doc__.split("\n\n")[2].split()), "results": known + results}
+        args.out.write_text(json.dumps(told, indent=1) + "\n", "utf-8")
     return 0
 
 
@@ -117,6 +118,12 @@ def windows(ids: list[int]) -> Iterator[list[int]]:
         yield ids[start : start + WINDOW]
 
 
+def _cpu() -> str:
+    lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
 def measure(
     name: str, version: str, logits: Callable[[list[int]], Any], ids: list[int], path: Path
 ) -> dict[str, Any]:
@@ -139,6 +146,8 @@ def measure(
         "tokens_scored": count,
         "seconds": round(time.perf_counter() - started, 1),
         "python": platform.python_version(),
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "cpu": f"{_cpu()}, {os.cpu_count()} cores",
     }
     print(json.dumps(result), flush=True)
     return result

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import itertools
 import json
 import subprocess
 import sys
@@ -26,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import vocabularies
 
-from anydraft import SamplingParams, SpeculativeSession, Vocabulary
+from anydraft import SamplingParams, SpeculativeSession, Vocabulary, threads
 
 PAIRS = {"gemma3 <- smollm2": ("gemma3", "smollm2"), "smollm2 <- gemma3": ("smollm2", "gemma3")}
 BRIDGES = ("tli", "slrs", "auto")
@@ -34,7 +35,7 @@ PROMPT, TOKENS, POOL, TURNS = " the quick brown fox", 64, 32, 5
 
 
 class Pool:
-    """A model of ready rows: that of the last token's id and its position."""
+    """A model of ready rows: which one goes by the token's position."""
 
     def __init__(self, vocabulary: Any, likely: list[int]) -> None:
         self.vocabulary, self.seconds = vocabulary, 0.0
@@ -92,7 +93,7 @@ def measured() -> dict[str, dict[str, float]]:
                 sampling = SamplingParams(temperature=1.0, seed=turn)
                 made = session.generate(PROMPT, sampling=sampling, **{most: TOKENS})
                 spent = time.perf_counter() - began - sum(model.seconds for model in models)
-                if turn:  # the first one makes tables and rooms
+                if turn:  # the first one makes the tables and buffers
                     times.append(1e6 * spent / made.stats.target_calls)
                     calls, tokens = calls + made.stats.target_calls, tokens + made.stats.tokens
             result[pair][bridge] = round(median(times), 1)
@@ -110,27 +111,23 @@ def main() -> None:
     parser.add_argument("--beside", metavar="PYTHON", help="another environment's Python")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
+    told: dict[str, Any] = {"unit": "microseconds a round"}
     if not args.beside:
-        print(json.dumps(measured(), indent=1))
-        return
-    told: dict[str, Any] = {"unit": "microseconds a round", "here": [], "beside": []}
-    for _ in range(7):
-        told["here"].append(in_process(sys.executable))
-        told["beside"].append(in_process(args.beside))
-    told["ratio"] = {
-        pair: {
-            bridge: round(
-                median(one[pair][bridge] for one in told["beside"])
-                / median(one[pair][bridge] for one in told["here"]),
-                2,
+        told = measured()  # what `in_process` reads
+    else:
+        turns = [(in_process(sys.executable), in_process(args.beside)) for _ in range(7)]
+        told["here"], told["beside"] = (list(side) for side in zip(*turns, strict=True))
+        told["ratio"] = ratio = {pair: dict.fromkeys(BRIDGES, 0.0) for pair in PAIRS}
+        for pair, bridge in itertools.product(PAIRS, BRIDGES):
+            here, beside = (
+                median(one[pair][bridge] for one in told[s]) for s in ("here", "beside")
             )
-            for bridge in BRIDGES
-        }
-        for pair in PAIRS
-    }
-    print(json.dumps(told["ratio"], indent=1))
+            ratio[pair][bridge] = round(beside / here, 2)
+    print(json.dumps(told.get("ratio", told), indent=1))
     if args.json:
-        args.json.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+        from anydraft.bench.timing import machine  # an older anydraft may have none
+
+        args.json.write_text(json.dumps({"machine": machine(threads()), **told}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -3,8 +3,9 @@
 import json
 
 import pytest
+import torch
 
-from anydraft import SamplingParams
+from anydraft import SamplingParams, Vocabulary, stateless
 from anydraft.bench import kernels_cpu, timing
 from anydraft.cli import main
 
@@ -33,6 +34,24 @@ def test_a_wrong_distribution_ends_the_bench(monkeypatch):
     monkeypatch.setattr(kernels_cpu, "probs", lambda rows, _: real(rows, other))
     with pytest.raises(AssertionError, match="distribution at vocab 1000"):
         kernels_cpu._check(1000, "float32", SamplingParams(temperature=0.8), 3.0)
+
+
+def test_tokens_that_come_with_the_prompt_are_not_decoding():
+    """Drafts are judged with the prompt: a first call that keeps them all makes five tokens."""
+    from anydraft.bench.decode import Method, Ours, summary
+
+    letters = Vocabulary.from_bytes([b"a", b"b"], encoder=lambda text: [ord(c) - 97 for c in text])
+    model = stateless(lambda ids: torch.nn.functional.one_hot(1 - ids, 2) * 9.0, letters)
+    ours = Ours(model, {"self": model}, SamplingParams(temperature=0))
+    drafting = Method("self 4", "self", {"bridge": "same", "draft_length": 4})
+    plain = ours.run(Method("plain", ""), 0, [0], 10)
+    drafted = ours.run(drafting, 0, [0], 10)
+    assert plain.tokens == drafted.tokens and (plain.first, drafted.first) == (1, 5)
+    assert drafted.speed == 5 / drafted.decoding and plain.speed == 9 / plain.decoding
+    # A text that is there when the prompt is read has no speed, and spoils no other's.
+    short = ours.run(drafting, 1, [0], 3), ours.run(Method("plain", ""), 1, [0], 3)
+    assert short[0].first == 3 and short[0].speed == 0
+    assert summary([plain, drafted, *short])["methods"]["plain"]["prompts"] == 2
 
 
 def test_pooled_decoding_counts_all_that_was_chosen():

@@ -2,7 +2,7 @@
 //
 //   Decoder model("model.gguf");
 //   Logits logits = model.forward(work.feeds);
-//   session.feed(logits.rows());
+//   engine.feed(work, logits.rows(), logits.numbers());
 //
 // Families: Llama, SmolLM2 and 3, Mistral, Qwen2, Qwen2.5, Qwen3, Gemma 3, Phi-3. The bits of a
 // token's logits depend on the weights and on the tokens before it in its text, and on nothing

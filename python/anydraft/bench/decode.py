@@ -32,9 +32,10 @@ class Run:
     """One method on one prompt.
 
     Attributes:
-        prefill: seconds of the models' first calls, which read the prompt; both models'.
-        decoding: all other seconds; they make `tokens` - 1 tokens.
+        prefill: seconds until the prompt was read and its first tokens were there.
+        decoding: seconds behind that.
         outside: seconds that no model's call took.
+        first: tokens that came with the prompt: more than one where they had been drafted.
     """
 
     method: str
@@ -46,11 +47,13 @@ class Run:
     target_calls: int
     drafted: int = 0
     accepted: int = 0
+    first: int = 1
 
     @property
     def speed(self) -> float:
-        """Tokens a second of decoding."""
-        return (len(self.tokens) - 1) / self.decoding if self.decoding > 0 else 0.0
+        """Tokens a second of decoding; 0 where all came with the prompt."""
+        decoded = len(self.tokens) - self.first
+        return decoded / self.decoding if decoded > 0 and self.decoding > 0 else 0.0
 
 
 def methods(drafter: str, same_vocabulary: bool) -> list[Method]:
@@ -80,12 +83,16 @@ def methods(drafter: str, same_vocabulary: bool) -> list[Method]:
 
 
 class TimedModel:
-    """A model whose calls are timed, the first one of a request apart."""
+    """A model whose calls are timed.
+
+    Attributes:
+        seconds, calls: of all of them.
+        read: `time.perf_counter()` at the end of the first.
+    """
 
     def __init__(self, model: Any) -> None:
         self._model = model
-        self._known: set[int] = set()
-        self.first = self.rest = 0.0
+        self.seconds = self.read = 0.0
         self.calls = 0
 
     def __getattr__(self, name: str) -> Any:
@@ -94,13 +101,10 @@ class TimedModel:
     def __call__(self, feeds: Any) -> Any:
         start = time.perf_counter()
         logits = self._model(feeds)
-        seconds = time.perf_counter() - start
+        end = time.perf_counter()
         self.calls += 1
-        if all(feed.request in self._known for feed in feeds):
-            self.rest += seconds
-        else:
-            self._known |= {feed.request for feed in feeds}
-            self.first += seconds
+        self.seconds += end - start
+        self.read = self.read or end
         return logits
 
 
@@ -127,22 +131,24 @@ class Ours:
         session = SpeculativeSession(target, drafter, sampling=self.sampling, **method.options)
         start = time.perf_counter()
         made = session.generate(list(prompt), max_tokens=tokens)
-        seconds = time.perf_counter() - start
+        end = time.perf_counter()
         timed = [target, drafter] if isinstance(drafter, TimedModel) else [target]
-        first = sum(model.first for model in timed)
-        outside = seconds - first - sum(model.rest for model in timed)
-        stats = made.stats
+        outside = end - start - sum(model.seconds for model in timed)
+        stats, events = made.stats, session.runs[0].history
+        # A round ends with the token that the target itself draws.
+        rounds = [at + 1 for at, event in enumerate(events) if event.origin != "accepted"]
         session.step()  # the models forget the request
         return Run(
             method.name,
             number,
             made.tokens,
-            first,
-            seconds - first,
-            outside,
-            target.calls,
-            stats.drafted,
-            stats.accepted,
+            prefill=target.read - start,
+            decoding=end - target.read,
+            outside=outside,
+            target_calls=target.calls,
+            drafted=stats.drafted,
+            accepted=stats.accepted,
+            first=min([*rounds, len(events)]),
         )
 
 
@@ -288,11 +294,11 @@ def _row(own: dict[int, Run]) -> dict[str, Any]:
 
 
 def _ratios(own: dict[int, Run], other: dict[int, Run]) -> list[float]:
-    """Of each prompt."""
+    """Of each prompt of which both decoded something behind their first tokens."""
     return [
         round(own[n].speed / other[n].speed, 3)
         for n in own
-        if n in other and len(own[n].tokens) > 1
+        if n in other and own[n].speed > 0 and other[n].speed > 0
     ]
 
 

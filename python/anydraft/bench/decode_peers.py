@@ -65,7 +65,8 @@ class Peer:
         self._process.stdin.write(json.dumps(asked) + "\n")
         self._process.stdin.flush()
         told = self._answer()
-        return Run(self.name, number, told["tokens"], told["prefill"], told["decoding"], 0.0, 0)
+        seconds = told["prefill"], told["decoding"]
+        return Run(self.name, number, told["tokens"], *seconds, 0.0, 0, first=told["first"])
 
     def close(self) -> None:
         """Ends the process."""

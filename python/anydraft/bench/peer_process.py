@@ -2,8 +2,9 @@
 
 It imports nothing of this package, so that any Python with the library will do. Arguments: the
 library, and its options as JSON. Each line of input is {"prompt": ids, "tokens": n, "ends": ids};
-each line of output {"tokens": ids, "prefill": seconds, "decoding": seconds}. The first line says
-{"version": ...}, or {"error": ...} for what cannot be run here.
+each line of output {"tokens": ids, "first": how many of them came with the prompt, "prefill":
+seconds, "decoding": seconds}. The first line says {"version": ...}, or {"error": ...} for what
+cannot be run here.
 """
 
 from __future__ import annotations
@@ -56,8 +57,8 @@ def timed(generate: Generate, prompt: list[int], tokens: int, ends: list[int]) -
         if len(made) == tokens or made[-1] in ends:
             break
     if isinstance(coming, _Told):
-        return {"tokens": made, "prefill": coming.prefill, "decoding": coming.decoding}
-    return {"tokens": made, "prefill": first - start, "decoding": last - first}
+        return {"tokens": made, **coming.told}
+    return {"tokens": made, "first": 1, "prefill": first - start, "decoding": last - first}
 
 
 # ---- llama.cpp ----------------------------------------------------------------------------------
@@ -88,6 +89,8 @@ def llama_cpp(options: dict[str, Any]) -> tuple[Generate, str]:
 
     def generate(prompt: list[int], tokens: int, ends: list[int]) -> Iterator[int]:
         model.reset()
+        if options["mode"] == "draft":
+            draft.read(prompt)
         yield from model.generate(prompt, temp=0.0, reset=False)
 
     return generate, str(library.__version__)
@@ -98,6 +101,11 @@ def _llama_cpp_drafter(model: Any) -> Any:
     from llama_cpp.llama_speculative import LlamaDraftModel
 
     class Greedy(LlamaDraftModel):  # type: ignore[misc]
+        def read(self, prompt: list[int]) -> None:
+            """Before the first draft, so that it counts as prefill."""
+            model.reset()
+            model.eval(prompt)
+
         def __call__(self, input_ids: Any, /, **_: Any) -> Any:
             known, text = model.input_ids[: model.n_tokens], np.asarray(input_ids)
             shorter = min(len(known), len(text) - 1)
@@ -164,8 +172,9 @@ def _openvino_folder(options: dict[str, Any]) -> str:
 class _Told(Iterator[int]):
     """Tokens that came in one piece, with the times that the library gives."""
 
-    def __init__(self, tokens: list[int], prefill: float, decoding: float) -> None:
-        self.prefill, self.decoding, self._tokens = prefill, decoding, iter(tokens)
+    def __init__(self, tokens: list[int], prefill: float, decoding: float, first: int = 1) -> None:
+        self.told = {"first": first, "prefill": prefill, "decoding": decoding}
+        self._tokens = iter(tokens)
 
     def __next__(self) -> int:
         return next(self._tokens)
@@ -175,7 +184,7 @@ class _Told(Iterator[int]):
 
 
 def transformers(options: dict[str, Any]) -> tuple[Generate, str]:
-    """Options: target and drafter (folders), threads; mode: plain, lookup, draft."""
+    """Options: target and drafter (folders), threads; mode: plain, draft."""
     import torch
     import transformers as library
 
@@ -185,8 +194,6 @@ def transformers(options: dict[str, Any]) -> tuple[Generate, str]:
         return library.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).eval()
 
     model, more = load(options["target"]), dict[str, Any]()
-    if options["mode"] == "lookup":
-        more["prompt_lookup_num_tokens"] = 10
     if options["mode"] == "draft":
         more["assistant_model"] = load(options["drafter"])
         names = {"tokenizer": options["target"], "assistant_tokenizer": options["drafter"]}
@@ -197,12 +204,12 @@ def transformers(options: dict[str, Any]) -> tuple[Generate, str]:
     class Streamer:
         def __init__(self) -> None:
             self.first = 0.0
-            self.calls = 0
+            self.tokens = self.calls = 0
 
         def put(self, ids: Any) -> None:
             self.calls += 1  # the first call has the prompt
             if self.calls == 2:
-                self.first = time.perf_counter()
+                self.first, self.tokens = time.perf_counter(), ids.numel()
 
         def end(self) -> None:
             pass
@@ -222,7 +229,8 @@ def transformers(options: dict[str, Any]) -> tuple[Generate, str]:
             )
         seconds = time.perf_counter() - start
         first = streamer.first - start
-        return _Told(made[0, len(prompt) :].tolist(), first, seconds - first)
+        new = made[0, len(prompt) :].tolist()
+        return _Told(new, first, seconds - first, streamer.tokens)
 
     return generate, str(library.__version__)
 

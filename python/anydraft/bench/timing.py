@@ -89,12 +89,19 @@ def _version(name: str) -> str | None:
 
 
 def _commit() -> str | None:
-    """Of the clone this file lies in; None for an installed package."""
-    git = ["git", "-C", str(Path(__file__).parent)]
+    """Of the clone that this file or its environment lies in; None where there is none. Changed are
+    sources, not results that the last measurement has written."""
+    here = str(Path(__file__).parent)
     if not which("git"):
         return None
-    commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True)
-    if commit.returncode:
-        return None
-    changed = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True)
-    return commit.stdout.strip() + (" with changes" if changed.stdout.strip() else "")
+
+    def git(*words: str) -> str:
+        told = subprocess.run(["git", "-C", here, *words], capture_output=True, text=True)
+        return "" if told.returncode else told.stdout.strip()
+
+    root = git("rev-parse", "--show-toplevel")
+    if not root or not (Path(root) / "python" / "anydraft").is_dir():
+        return None  # another project's
+    sources = ("--untracked-files=no", "--", ":/", ":(top,exclude)bench/results")
+    changes = git("status", "--porcelain", *sources)
+    return git("rev-parse", "HEAD") + (" with changes" if changes else "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from anydraft import SamplingParams, _core, probs
+from anydraft import SamplingParams, _core
 from anydraft.bridges import CERTAIN
 
 # Gap of the two best logits below which a batched and a single forward may disagree; for a
@@ -96,23 +96,29 @@ def first_difference(left: list[int], right: list[int]) -> int | None:
 
 def tie_gap(model: Any, text: list[int], pair: tuple[int, int], sampling: SamplingParams) -> float:
     """How near `pair` is to a tie after `text`, by one forward pass without a cache."""
+    import numpy as np
+
     row = next_logits(model, text)
     if sampling.temperature == 0:
         return float(row.max() - row[list(pair)].min())
     # Draws go through the distribution in the order of ids: each token has an interval of its mass.
-    distribution = probs(row[None], sampling)[0].double()
-    ends = distribution.cumsum(0)
+    distribution = np.empty_like(row)
+    _core.write_probs(row[None], sampling, distribution[None])
+    ends = distribution.cumsum(dtype=np.float64)
     uniform = _core.uniform(sampling.seed or 0, 0, len(text), 0, _PURPOSE_TARGET)
     bounds = [(float(ends[t] - distribution[t]), float(ends[t])) for t in pair]
     return float(max(max(low - uniform, uniform - high, 0.0) for low, high in bounds))
 
 
 def next_logits(model: Any, text: list[int]) -> Any:
-    """The logits [vocab] after `text`."""
+    """The logits [vocab] after `text`, as numpy.float32."""
+    import numpy as np
+
     size = len(text)
     feed = Feed(list(text), list(range(size)), list(range(-1, size - 1)))
     try:
-        return model([feed])[0].float().cpu()
+        row = model([feed])[0]
+        return row.float().cpu().numpy() if hasattr(row, "cpu") else np.array(row, np.float32)
     finally:
         if hasattr(model, "forget"):
             model.forget(feed.request)

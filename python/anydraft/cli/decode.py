@@ -55,7 +55,7 @@ def add(kinds: Any) -> None:
         "--tune", type=int, default=3, metavar="N", help="the first N prompts choose the methods"
     )
     option("--range", default="3:23", metavar="A:B", help="prompts that are measured")
-    option("--each", type=int, metavar="N", help="measure the first N of each kind of prompts")
+    option("--each", type=int, metavar="N", help="measure N of each kind, behind the tuned")
     option("--method", action="append", metavar="NAME", help="these alone, without tuning")
     option("--turns", type=int, default=1, metavar="N", help="runs a prompt; their median counts")
     option("--tokens", type=int, default=64, metavar="N")
@@ -103,7 +103,9 @@ def _numbers(args: argparse.Namespace, names: list[str]) -> list[int]:
         kinds: dict[str, list[int]] = {}
         for number, name in enumerate(names):
             kinds.setdefault(decode.kind_of(name), []).append(number)
-        return [number for numbers in kinds.values() for number in numbers[: args.each]]
+        tuned = 0 if args.method else args.tune  # no prompt is measured that methods were chosen on
+        behind = [[n for n in numbers if n >= tuned] for numbers in kinds.values()]
+        return [number for numbers in behind for number in numbers[: args.each]]
     first, last = (int(part) for part in args.range.split(":"))
     if not (0 <= args.tune <= first < last <= len(names) or (args.method and first < last)):
         raise InputError(
