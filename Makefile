@@ -16,7 +16,7 @@
 #   make fuzz         table reader and encoders under ASan and UBSan, FUZZ_SECONDS each
 #   make docs         the site, in build/site-docs
 #   make audit        the verification steps of other packages, in an environment of their own
-#   make bench        end-to-end measurements
+#   make bench        sessions on models of transformers, and its own assisted generation
 #   make bench-decode the native decoder's whole texts, other libraries beside it: bench/decode_all.sh
 #   make gpu          CUDA build, tests, sanitizers, kernel bench: the system's Python, no network
 #   make wheel        dist/: the wheel for other machines, every CUDA architecture where nvcc is; sdist
@@ -87,7 +87,7 @@ $(STAMP)-test: $(STAMP)-run
 	@echo "== .venv: test tools"
 	$(PIP) install 'pytest>=9,<10' 'hypothesis>=6,<7' 'scipy>=1.15' \
 	  'tokenizers==0.23.3' 'jinja2>=3.1.6' 'sentencepiece==0.2.3' 'protobuf==7.36.*' 'tiktoken==0.12.0' \
-	  'pybind11-stubgen==3.0.0'
+	  'pybind11-stubgen==3.0.0' 'matplotlib>=3.9'
 	@touch $@
 
 # The server, the client that drives it in tests, and what drives the system's Chromium.

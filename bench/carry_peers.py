@@ -5,8 +5,7 @@
 FlashInfer's package wants much that such a machine lacks, so its sampling kernels are compiled
 here, from the headers in its wheel, into one library. Of vLLM's wheel (300 MB) only the Triton
 kernels of its sampler are taken, with empty packages around them. Nothing of either belongs into a
-commit: .peers/ is ignored. `tools/gpu.sh` uses the folder where it is there. SGLang's tree kernel
-comes only in a wheel of 370 MB, too large to carry: it is measured where `sgl_kernel` is installed.
+commit: .peers/ is ignored. `tools/gpu.sh` uses the folder where it is there.
 """
 
 import re

@@ -8,6 +8,8 @@
 # PYTHON: one that has anydraft and transformers. PEERS: one with llama-cpp-python and openvino-genai.
 # OPENVINO_DRAFTER: Qwen2.5-Coder-0.5B as a GGUF file of Q8_0, as OpenVINO reads no Q5_0.
 # SPEC_BENCH: the file question.jsonl of Spec-Bench.
+# Models: bench/models.py gguf smollm2-135m qwen2.5-coder-1.5b qwen2.5-coder-0.5b, and
+# bench/models.py fetch qwen2.5-coder-0.5b.
 set -eu
 cd "$(dirname "$0")/.."
 python=${PYTHON:-.venv/bin/python}
@@ -23,7 +25,8 @@ for part in ${*:-humaneval copying tasks sampled batch}; do
       decode humaneval --range 23:43 --tune 0 ${PEERS:+--peer-python "$PEERS"} \
         ${OPENVINO_DRAFTER:+--openvino-drafter "$OPENVINO_DRAFTER"} \
         --method 'lookup auto' --method 'smollm2-135m auto' --method 'smollm2-135m slem 8, 0.4' \
-        --method 'qwen2.5-coder-0.5b auto' --method 'qwen2.5-coder-0.5b same 5, 0.5' ;;
+        --method 'qwen2.5-coder-0.5b auto' --method 'qwen2.5-coder-0.5b-int4 auto' \
+        --method 'qwen2.5-coder-0.5b-int4 same 5, 0.5' ;;
     copying)
       decode copying --prompts bench/prompts/copying.json --range 0:12 --tune 0 --tokens 96 \
         --no-peer --method 'lookup auto' --method 'lookup 8' --method 'smollm2-135m auto' ;;

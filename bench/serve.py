@@ -286,11 +286,12 @@ def main() -> int:
             result = throughput(args, server, target)
     result["load_average_before"] = [round(load, 2) for load in before]
     today = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d")
-    told = {"date": today, "target": target.description, "drafter": "lookup", **result}
+    told = {"date": today, "machine": machine(_core.threads()), "target": target.description}
+    told |= {"drafter": "lookup", **result}
     print(json.dumps({key: value for key, value in told.items() if key != "samples"}, indent=1))
     if args.json:
         known = json.loads(args.json.read_text()) if args.json.exists() else {}
-        known |= {"machine": machine(_core.threads()), args.label or args.what: told}
+        known |= {args.label or args.what: told}
         args.json.write_text(json.dumps(known, indent=1) + "\n")
     return 1 if args.what == "soak" and result["wrong_count"] else 0
 

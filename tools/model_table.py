@@ -116,6 +116,9 @@ def main() -> int:
     if args.write:
         (ROOT / "docs" / "status").mkdir(parents=True, exist_ok=True)
         (ROOT / "docs" / "status" / "models.md").write_text(page, encoding="utf-8")
+    if not any(row[1] == "right" for row in rows):
+        print("NOTHING was right: no class could be tried")
+        return 1
     wrong = [row for row in rows if row[1] == "wrong"]
     for name, _, said in wrong:
         print(f"WRONG {name}: {said[:300]}")

@@ -125,7 +125,9 @@ def measure(
         sessions[length] = SpeculativeSession(
             target, drafter, bridge="same", draft_length=length, draft_confidence=0.0
         )
-    found: dict[int, dict[str, Any]] = {key: {"seconds": []} for key in sessions}
+    found: dict[int, dict[str, Any]] = {
+        key: {"seconds": [], "calls": [], "draft_calls": []} for key in sessions
+    }
     for run in range(runs):
         for length, session in sessions.items():
             begin = time.perf_counter()
@@ -139,9 +141,9 @@ def measure(
                 entry["written"] = [list(result.tokens) for result in results]
             entry["tokens"] = sum(s.tokens for s in stats)
             entry["target_calls"] = sum(s.target_calls for s in stats)
-            entry["call"] = sum(s.target_seconds for s in stats) / entry["target_calls"]
-            calls = sum(s.draft_calls for s in stats)
-            entry["draft_call"] = sum(s.draft_seconds for s in stats) / calls if calls else 0.0
+            entry["calls"].append(sum(s.target_seconds for s in stats) / entry["target_calls"])
+            calls = max(sum(s.draft_calls for s in stats), 1)
+            entry["draft_calls"].append(sum(s.draft_seconds for s in stats) / calls)
     return found
 
 
@@ -152,7 +154,8 @@ def table(found: dict[int, dict[str, Any]], rate: float) -> list[dict[str, Any]]
     for length, entry in found.items():
         if not length:
             continue
-        c, verify = (entry[key] / plain["call"] for key in ("draft_call", "call"))
+        call = statistics.median(plain["calls"])
+        c, verify = (statistics.median(entry[key]) / call for key in ("draft_calls", "calls"))
         pace = statistics.median(plain["seconds"]) / plain["tokens"]
         speed = pace / (statistics.median(entry["seconds"]) / entry["tokens"])
         rows.append(
@@ -184,6 +187,7 @@ def main() -> int:
     lines = texts()
     prompts, lines = [squeezed(text) for text in lines[: args.prompts]], lines[args.prompts :]
     models, losses = {}, {}
+    args.weights.mkdir(parents=True, exist_ok=True)
     for name in DECODER_LAYERS:
         models[name] = build(name)
         kept = args.weights / f"{name}-{args.steps}.pt"

@@ -54,6 +54,8 @@ def main() -> int:
     result: dict[str, Any] = {"machine": machine(), "temperature": args.temperature, "runs": []}
     if args.prompts[0] and args.out.exists():
         result = json.loads(args.out.read_text(encoding="utf-8"))
+        if result["temperature"] != args.temperature:
+            raise SystemExit(f"expected the temperature of {args.out}, got {args.temperature}")
     for number in range(*args.prompts):
         text = prompts_of(KINDS[number % 3])[number // 3]
         prompt = [*target.vocabulary.prefix, *target.vocabulary.encode(text)]

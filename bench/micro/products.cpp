@@ -176,7 +176,7 @@ int main(int argc, char** argv) {
     std::printf("%s\n  \"%s\": {\"bytes\": %lld, \"error\": %.2g, \"ms\": {", first ? "" : ",",
                 name_of(format), static_cast<long long>(copies[0].bytes()), error);
     first = false;
-    double one = 0;
+    double one = 0, eight = 0;
     for (const int rows : {1, 2, 3, 4, 5, 6, 7, 8, 16, 64, 512}) {
       const size_t used = rows > 64 ? 2 : copies.size();
       const double all = median_ms(rows > 16 ? 3 : 15, [&] {
@@ -184,11 +184,12 @@ int main(int argc, char** argv) {
       });
       const double ms = all / static_cast<double>(used);
       if (rows == 1) one = ms;
+      if (rows == 8) eight = ms;
       std::printf("%s\"%d\": %.3f", rows == 1 ? "" : ", ", rows, ms);
       std::fflush(stdout);
     }
-    std::printf("}, \"of_bandwidth\": %.2f}",
-                static_cast<double>(copies[0].bytes()) / one * 1e-6 / read);
+    std::printf("}, \"of_bandwidth\": %.2f, \"eight_over_one\": %.2f}",
+                static_cast<double>(copies[0].bytes()) / one * 1e-6 / read, eight / one);
   }
   std::printf("\n}}\n");
 }

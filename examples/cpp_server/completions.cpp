@@ -13,7 +13,8 @@ using nlohmann::json;
 
 namespace {
 
-constexpr std::chrono::milliseconds kPoll{50};  // how soon a client that has gone is noticed
+// How soon a client that has gone is noticed, once its first text was there.
+constexpr std::chrono::milliseconds kPoll{50};
 
 struct Refusal : std::runtime_error {
   Refusal(int status_code, const std::string& what)
@@ -31,17 +32,22 @@ json error_body(const std::string& message, int status) {
   return {{"error", {{"message", message}, {"type", type}, {"code", status}}}};
 }
 
+bool is_given(const json& body, const char* name) {
+  const auto found = body.find(name);
+  return found != body.end() && !found->is_null();
+}
+
 // A field of the wanted kind, or the value for where it is not given.
 template <class T>
 T field(const json& body, const char* name, T otherwise, bool (json::*is)() const,
         const char* kind) {
-  const auto found = body.find(name);
-  if (found == body.end() || found->is_null()) return otherwise;
-  if (!((*found).*is)()) {
+  if (!is_given(body, name)) return otherwise;
+  const json& found = body[name];
+  if (!(found.*is)()) {
     throw Refusal(400,
-                  std::string("expected ") + name + " to be " + kind + ", got " + text_of(*found));
+                  std::string("expected ") + name + " to be " + kind + ", got " + text_of(found));
   }
-  return found->get<T>();
+  return found.get<T>();
 }
 
 struct Asked {
@@ -62,7 +68,7 @@ Asked parse(const std::string& content, const std::string& model) {
   constexpr auto whole = &json::is_number_integer;
   const auto name = field<std::string>(body, "model", model, &json::is_string, "text");
   if (name != model) throw Refusal(404, "expected model " + model + ", got " + name);
-  if (!body.contains("prompt")) throw Refusal(400, "expected a prompt");
+  if (!is_given(body, "prompt")) throw Refusal(400, "expected a prompt");
 
   Asked asked;
   asked.prompt = field<std::string>(body, "prompt", "", &json::is_string, "text");
@@ -78,7 +84,7 @@ Asked parse(const std::string& content, const std::string& model) {
   if (most < 1 || most > limit) throw Refusal(400, "expected max_tokens >= 1");
   sampling.top_k = static_cast<int32_t>(top_k);
   asked.request.max_tokens = static_cast<int32_t>(most);
-  if (body.contains("seed")) {
+  if (is_given(body, "seed")) {
     sampling.seed = field<uint64_t>(body, "seed", 0, &json::is_number_unsigned, "a number >= 0");
   }
   return asked;

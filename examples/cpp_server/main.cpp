@@ -8,6 +8,8 @@
 #include <httplib.h>
 #include <pthread.h>
 
+#include <atomic>
+#include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -69,15 +71,20 @@ static int serve(char** args, int port) {
   if (port < 0) throw std::runtime_error("the port is taken");
   std::printf("%s\nlistening on http://127.0.0.1:%d\n", service.description().c_str(), port);
   std::fflush(stdout);
+  std::atomic<bool> ended{false};
   std::thread waiter([&] {
     int signal = 0;
     sigwait(&signals, &signal);
     service.stop();
+    // A signal may have come before the server listens, and stop() means nothing until it does.
+    while (!http.is_running() && !ended) std::this_thread::sleep_for(std::chrono::milliseconds(10));
     http.stop();
   });
-  http.listen_after_bind();
+  const bool served = http.listen_after_bind();
+  ended = true;
+  pthread_kill(waiter.native_handle(), SIGTERM);  // where nobody asked it to end
   waiter.join();
-  return 0;
+  return served ? 0 : 1;
 }
 
 int main(int argc, char** argv) {

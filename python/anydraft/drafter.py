@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -19,6 +20,7 @@ from anydraft.text import Text
 from anydraft.verification import VerifyResult
 from anydraft.vocabulary import Vocabulary
 
+_log = logging.getLogger("anydraft")
 # Names of the model's caches. Sessions count up from 0, and -2 is of measuring row costs.
 _CACHES = itertools.count(-3, -1)
 
@@ -75,7 +77,9 @@ class Drafter:
         bridge: as `SpeculativeSession`'s; "auto" is "same" where the vocabularies are equal, else
             "tli" where they share tokens, else "slem": the one that would choose round by round
             learns from the target's rows, which a host keeps to itself.
-        draft_length, draft_confidence, tree, scheme, verifier: as `SpeculativeSession`'s.
+        draft_length: most tokens proposed one after another (None: 4, or as deep as the `tree`);
+            "auto", which counts with the target's costs, is refused.
+        draft_confidence, tree, scheme, verifier: as `SpeculativeSession`'s.
 
     >>> import torch
     >>> from anydraft import stateless
@@ -138,7 +142,8 @@ class Drafter:
         stop: Sequence[int] = (),
         dense: bool = True,
     ) -> list[Draft]:
-        """A draft for each request; the model is called for all of them together.
+        """A draft for each request; the model is called for all of them together. Where the rows of
+        some are no logits, these have empty drafts, and the logger "anydraft" says why.
 
         Args:
             ids: names of the requests; a new one begins with this call. Its parameters stay those
@@ -153,6 +158,7 @@ class Drafter:
 
         Raises:
             InputError: lists that do not fit, an empty context.
+            NonFiniteLogitsError: no request has rows that are logits.
             What the model raises: its caches are taken to be cut, and the call may be made again.
         """
         params = each_params(sampling, "Drafter", len(ids))
@@ -187,8 +193,7 @@ class Drafter:
             except BaseException:
                 self._core.failed(feeds)
                 raise
-        for number in numbers:
-            self._core.check(number)
+        self._check(dict(zip(numbers, texts, strict=True)))
         width = self._width if dense else 0
         return [self._draft(number, width) for number in numbers]
 
@@ -249,6 +254,20 @@ class Drafter:
         self._core.forget(number)
         if hasattr(self._model, "forget"):
             self._model.forget(number)
+
+    def _check(self, texts: dict[int, Sequence[int]]) -> None:
+        """Raises where nothing could be drafted at all; else an error is its request's own."""
+        errors = dict[int, Exception]()
+        for number in texts:
+            try:
+                self._core.check(number)
+            except Exception as error:
+                errors[number] = error
+        for number, why in errors.items():
+            if len(errors) == len(texts):
+                raise why
+            _log.warning("no draft for a request this time: %s", why)
+            self._core.propose(number, texts[number], 0)
 
     def _draft(self, number: int, width: int) -> Draft:
         import numpy as np

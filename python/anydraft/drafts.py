@@ -193,7 +193,7 @@ def draw_children(
         kind: of distribution, as in `Proposal` (not sparse).
         draft_logits: torch tensor [vocab], CPU.
         sampling: the drafter's parameters; its seed keys the uniforms (None: 0).
-        width: how many at most; hub draws two. Fewer come out where the row holds fewer tokens.
+        width: how many at most; spechub draws two. Fewer come out where the row holds fewer tokens.
         request, position, node: keys of the uniforms; child j takes node + j.
 
     Verify them with Proposal(kind, row) and the same sampling.

@@ -306,6 +306,9 @@ def _refuse(config: Any, processors: Any, kwargs: dict[str, Any], streamer: Any,
         asked.append("past_key_values")
     if kwargs.get("synced_gpus"):
         asked.append("synced_gpus")
+    types = kwargs.get("token_type_ids")
+    if types is not None and bool(types.any()):
+        asked.append("token_type_ids")
     if asked:
         raise InputError(f"[Speculative] expected a call without {', '.join(asked)}")
     if streamer is not None and rows != 1:
@@ -315,7 +318,9 @@ def _refuse(config: Any, processors: Any, kwargs: dict[str, Any], streamer: Any,
 def _padded(input_ids: Any, rows: Sequence[Sequence[int]], config: Any) -> Any:
     import torch
 
-    pad = config.pad_token_id
+    # What `generate` itself pads with: its first end token where the model names no padding.
+    known = getattr(config, "_pad_token_tensor", None)
+    pad = config.pad_token_id if known is None else known
     pad = pad if pad is not None else 0
     longest = max(map(len, rows))
     new = [[*row, *[int(pad)] * (longest - len(row))] for row in rows]

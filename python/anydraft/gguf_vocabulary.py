@@ -210,6 +210,15 @@ def _merged_characters(own: Json) -> Json:
     }
 
 
+def _charsmap(own: Json) -> bytes:
+    held = own.get("precompiled_charsmap", b"")
+    if not isinstance(held, bytes | list):
+        raise VocabularyError(
+            f"[Vocabulary.from_file] expected bytes as precompiled_charsmap, got {held!r}"
+        )
+    return bytes(held)
+
+
 def _unigram(own: Json) -> Json:
     return {
         "owner": "sentencepiece",
@@ -220,7 +229,7 @@ def _unigram(own: Json) -> Json:
         },
         "normalizer": {
             "type": "SentencePiece",
-            "precompiled_charsmap": bytes(own.get("precompiled_charsmap", b"")),
+            "precompiled_charsmap": _charsmap(own),
             "add_dummy_prefix": bool(own.get("add_space_prefix", True)),
             "remove_extra_whitespaces": bool(own.get("remove_extra_whitespaces", True)),
             "escape_whitespaces": True,

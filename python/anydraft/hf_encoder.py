@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import threading
 from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any
@@ -33,6 +34,7 @@ class OwnersTokenizer:
             ) from error
 
         bare = {**data, "post_processor": None, "padding": None, "truncation": None}
+        self._lock = threading.Lock()
         self._owner = Tokenizer.from_str(json.dumps(bare))
         bare["normalizer"] = _exact(copy.deepcopy(data.get("normalizer")))
         bare["pre_tokenizer"] = _exact(copy.deepcopy(data.get("pre_tokenizer")))
@@ -46,8 +48,9 @@ class OwnersTokenizer:
 
     def encode(self, text: str, specials: bool) -> list[int]:
         """The owner's ids, none added."""
-        self._owner.encode_special_tokens = not specials
-        ids: list[int] = self._owner.encode(text, add_special_tokens=False).ids
+        with self._lock:  # what one thread sets is not for another's text
+            self._owner.encode_special_tokens = not specials
+            ids: list[int] = self._owner.encode(text, add_special_tokens=False).ids
         return ids
 
     def decode(self, ids: Sequence[int], skip_specials: bool) -> str:

@@ -68,6 +68,12 @@ def _load(name: str | Path, backend: str, device: str, options: dict[str, Any]) 
             return _native(name, options), ""
         except (InputError, UnsupportedTokenizerError, VocabularyError, FileNotFoundError) as error:
             why = f"not native: {error}"
+    only_native = sorted({"weights", "cache", "row_costs"} & set(options))
+    if only_native:
+        raise InputError(
+            f"[load_model] expected {name} without {', '.join(only_native)}, which the native "
+            f"decoder alone takes, on a CPU{f' ({why})' if why else ''}"
+        )
     return _hf(name, device, options), why
 
 

@@ -26,15 +26,9 @@ class TokenLogprobs:
         logprob: of the token.
         top: {id: log-probability} of the likeliest ones, likeliest first.
 
-    >>> import torch
-    >>> from anydraft import SamplingParams, SpeculativeSession, Vocabulary, stateless
-    >>> v = Vocabulary.from_bytes([b"a", b"b"], encoder=lambda text: [ord(c) - 97 for c in text])
-    >>> model = stateless(lambda ids: torch.nn.functional.one_hot(1 - ids, 2) * 9.0, v)
-    >>> session = SpeculativeSession(model, model, sampling=SamplingParams(temperature=0))
-    >>> asked = SamplingParams(temperature=0, logprobs=1, max_tokens=1)
-    >>> [told] = session.generate("a", sampling=asked).logprobs
-    >>> round(told.logprob, 4), list(told.top)
-    (-0.0001, [1])
+    >>> told = TokenLogprobs(-0.1, {7: -0.1, 3: -2.4})
+    >>> next(iter(told.top))  # the likeliest
+    7
     """
 
     logprob: float
@@ -52,13 +46,9 @@ class Event:
         source: the bridge whose draft the round judged ("tli", "lookup", ...; "none": no draft).
         logprobs: where the request asked for them.
 
-    >>> import torch
-    >>> from anydraft import SamplingParams, SpeculativeSession, Vocabulary, stateless
-    >>> v = Vocabulary.from_bytes([b"a", b"b"], encoder=lambda text: [ord(c) - 97 for c in text])
-    >>> model = stateless(lambda ids: torch.nn.functional.one_hot(1 - ids, 2) * 9.0, v)
-    >>> session = SpeculativeSession(model, model, sampling=SamplingParams(temperature=0))
-    >>> [(event.text, event.origin) for event in session.stream("a", max_tokens=2)]
-    [('b', 'accepted'), ('a', 'bonus')]
+    >>> event = Event(" the", (279,), "accepted", source="slem")
+    >>> event.text, event.origin
+    (' the', 'accepted')
     """
 
     text: str
@@ -134,14 +124,9 @@ class Generation:
         stats: counts and seconds.
         logprobs: [tokens], where the request asked for them.
 
-    >>> import torch
-    >>> from anydraft import SamplingParams, SpeculativeSession, Vocabulary, stateless
-    >>> v = Vocabulary.from_bytes([b"a", b"b"], encoder=lambda text: [ord(c) - 97 for c in text])
-    >>> model = stateless(lambda ids: torch.nn.functional.one_hot(1 - ids, 2) * 9.0, v)
-    >>> session = SpeculativeSession(model, model, sampling=SamplingParams(temperature=0))
-    >>> told = session.generate("a", max_tokens=3)
-    >>> told.text, told.tokens, told.finish_reason
-    ('bab', [1, 0, 1], 'length')
+    >>> told = Generation("bab", [1, 0, 1], "length", GenerationStats(tokens=3, target_calls=1))
+    >>> told.text, told.finish_reason, told.stats.tokens
+    ('bab', 'length', 3)
     """
 
     text: str

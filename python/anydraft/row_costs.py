@@ -16,6 +16,7 @@ import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -61,8 +62,10 @@ def known_row_costs(model: NativeModel, path: Path) -> list[float]:
 
 
 def measure_row_costs(model: NativeModel) -> list[float]:
-    """The quickest of interleaved calls on 1 to 16 rows behind 64 tokens, as [0, 1 row, …]: a
-    median would keep what else the machine did just then."""
+    """Milliseconds of calls on 1 to 16 rows behind 64 tokens, as [0, 1 row, …]: the quickest on one
+    row, and of each turn through all of them the ratio to that turn's, whose median counts. A call
+    on one row waits for the memory, whose speed changes within seconds, one on many for the
+    processor: the quickest of each would be of different states of the machine."""
     tokens = _feed_context(model)
     times: list[list[float]] = [[] for _ in range(MOST_ROWS + 1)]
 
@@ -79,7 +82,9 @@ def measure_row_costs(model: NativeModel) -> list[float]:
         if len(times[1]) == 40:
             break
     model.forget(_REQUEST)
-    return [0.0, *(round(min(each) * 1e3, 3) for each in times[1:])]
+    one = times[1]
+    ratios = [median(t / o for t, o in zip(each, one, strict=True)) for each in times[1:]]
+    return [0.0, *(round(min(one) * ratio * 1e3, 3) for ratio in ratios)]
 
 
 def _one_row(model: NativeModel) -> float:

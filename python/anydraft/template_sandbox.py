@@ -20,7 +20,8 @@ from jinja2.utils import Namespace
 
 MOST_TURNS = 2_000_000  # of all loops of one rendering
 LONGEST_TEXT = 32_000_000  # characters, of any text on the way
-_MEASURED = ("batch", "center", "format", "indent", "replace", "slice", "truncate", "wordwrap")
+# Filters whose arguments are widths.
+_WIDE = {"batch", "center", "format", "indent", "replace", "slice", "truncate", "wordwrap"}
 _BUILDERS = ("center", "ljust", "rjust", "zfill", "expandtabs")  # whose arguments are widths
 
 
@@ -76,7 +77,10 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def __init__(self) -> None:
         super().__init__(
-            trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
+            trim_blocks=True,
+            lstrip_blocks=True,
+            extensions=[_Generation, loopcontrols],
+            finalize=_weighed,
         )
         self._turns = 0
         self.filters |= {
@@ -85,8 +89,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
             "_joined": _joined,
             "join": _join,
         }
-        for name in _MEASURED:
-            self.filters[name] = _measured(self.filters[name], name)
+        for name, plain in self.filters.items():
+            self.filters[name] = _measured(plain, name)
         del self.globals["lipsum"]
         self.globals |= {
             "raise_exception": _raise,
@@ -128,13 +132,21 @@ class Sandbox(ImmutableSandboxedEnvironment):
                 raise SecurityError("numbers that are too large")
         elif operator == "%" and isinstance(left, str):
             _check_format(left)
+            return _weighed(super().call_binop(context, operator, left, _weighed(right)))
         return super().call_binop(context, operator, left, right)
 
     def wrap_str_format(self, value: Any) -> Any:
         text = getattr(value, "__self__", None)
         if isinstance(text, str) and getattr(value, "__name__", "") in ("format", "format_map"):
             _check_format(text)
-        return super().wrap_str_format(value)
+        plain = super().wrap_str_format(value)
+        if plain is None:
+            return None
+
+        def checked(*args: Any, **kwargs: Any) -> Any:
+            return _weighed(plain(*_weighed(args), **_weighed(kwargs)))
+
+        return checked
 
     def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:
         owner, name = getattr(__obj, "__self__", None), getattr(__obj, "__name__", "")
@@ -148,6 +160,32 @@ class Sandbox(ImmutableSandboxedEnvironment):
 def _check(size: int) -> None:
     if size > LONGEST_TEXT:
         raise SecurityError(f"a text of more than {LONGEST_TEXT} characters")
+
+
+def _size_of(value: Any, known: dict[int, int] | None = None) -> int:
+    """About how many characters `str` of a value has. What a list holds many times is counted once
+    and taken as often: lists of lists that are the same double with every level."""
+    if isinstance(value, str | bytes):
+        return len(value)
+    parts: Iterable[Any]
+    if isinstance(value, Mapping):
+        parts = (*value.keys(), *value.values())
+    elif isinstance(value, Namespace):
+        parts = value._Namespace__attrs.values()
+    elif isinstance(value, list | tuple | set | frozenset):
+        parts = value
+    else:
+        return 1
+    known = {} if known is None else known
+    if id(value) not in known:
+        known[id(value)] = 2 + sum(2 + _size_of(part, known) for part in parts)
+    return known[id(value)]
+
+
+def _weighed(value: Any) -> Any:
+    """A value whose text is not too long."""
+    _check(_size_of(value))
+    return value
 
 
 def _is_large(number: Any) -> bool:
@@ -164,25 +202,27 @@ def _check_format(text: str) -> None:
 def _check_method(text: str, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
     given = [*args, *kwargs.values()]
     if name == "replace" and len(given) > 1:
-        _check((len(text) + 1) * max(len(str(given[1])), 1))
+        _check((len(text) + 1) * max(_size_of(given[1]), 1))
     elif name == "join" and given and isinstance(given[0], Sequence):
-        _check(sum(len(str(part)) + len(text) for part in given[0]))
+        _check(sum(_size_of(part) + len(text) for part in given[0]))
     elif name in _BUILDERS:
         _check(len(text) * max(1, *(v for v in given if isinstance(v, int)), 0))
 
 
 def _measured(plain: Callable[..., Any], name: str) -> Callable[..., Any]:
-    """A filter whose result is as large as its arguments say."""
+    """A filter whose arguments and result are measured."""
 
     def checked(*args: Any, **kwargs: Any) -> Any:
-        sizes = [len(a) if isinstance(a, str | list | tuple) else 0 for a in args]
-        numbers = [a for a in (*args, *kwargs.values()) if isinstance(a, int)]
-        _check(max(numbers, default=0))
+        sizes = [_size_of(a) for a in args]
+        _check(max([*sizes, *map(_size_of, kwargs.values())], default=0))
+        if name in _WIDE:
+            _check(max((a for a in (*args, *kwargs.values()) if isinstance(a, int)), default=0))
         if name == "replace":
             _check((max(sizes) + 1) * max(max(sizes[2:], default=0), 1))
         elif name == "format":
             _check_format("".join(a for a in args if isinstance(a, str)))
-        return plain(*args, **kwargs)
+        made = plain(*args, **kwargs)
+        return _weighed(made) if isinstance(made, str) else made
 
     for mark in ("jinja_pass_arg",):  # how Jinja knows who wants its environment
         if hasattr(plain, mark):
@@ -191,7 +231,7 @@ def _measured(plain: Callable[..., Any], name: str) -> Callable[..., Any]:
 
 
 def _joined(parts: Sequence[Any]) -> str:
-    texts = [str(part) for part in parts]
+    texts = [str(part) for part in _weighed(list(parts))]
     _check(sum(map(len, texts)))
     return "".join(texts)
 

@@ -196,7 +196,10 @@ def audit(
             "[audit] expected two rows [vocab], or [depth + 1, vocab] and [depth, vocab], got "
             f"{list(target_logits.shape)} and {list(draft_logits.shape)}"
         )
-    params = _with_seed(sampling or SamplingParams(), seed)
+    params = (sampling or SamplingParams()).replace(seed=seed)
+    params.check_rows("audit")
+    if runs < 2 * _EXPECTED:
+        raise InputError(f"[audit] expected runs >= {2 * _EXPECTED}, got {runs}")
     judge = verifier if callable(verifier) else functools.partial(verify, verifier=verifier)
     vocab = target_logits.shape[-1]
     found = [
@@ -252,7 +255,7 @@ def _audit_depth(
         )
         # Where a round emits less than is looked at, the target goes on by itself.
         alone = [
-            sample(row.expand(len(requests), -1), _with_seed(params, seed + 1), keys).tolist()
+            sample(row.expand(len(requests), -1), params.replace(seed=seed + 1), keys).tolist()
             for level, row in enumerate(target_rows)
             for keys in [[(request, level) for request in requests]]
         ]
@@ -286,15 +289,11 @@ def _joint(masses: Any, groups: Any) -> tuple[Any, Any]:
     import torch
 
     size = int(groups.max()) + 1
-    scheme = torch.ones((), dtype=torch.float64)
+    joint = torch.ones((), dtype=torch.float64)
     for mass, group in zip(masses, groups, strict=True):
         grouped = torch.zeros(size, dtype=torch.float64).index_add_(0, group, mass.double())
-        scheme = scheme[..., None] * grouped
-    return torch.zeros(scheme.shape, dtype=torch.int64), scheme
-
-
-def _with_seed(params: SamplingParams, seed: int) -> SamplingParams:
-    return SamplingParams(params.temperature, params.top_k, params.top_p, params.min_p, seed)
+        joint = joint[..., None] * grouped
+    return torch.zeros(joint.shape, dtype=torch.int64), joint
 
 
 @dataclass
@@ -337,11 +336,11 @@ def chi_square(counts: Any, masses: Any, bins: int = 40) -> Audit:
     order = torch.argsort(masses, descending=True)
     place = masses[order].cumsum(0) - masses[order]
     index = (place * bins / masses.sum()).long().clamp(max=bins - 1)
-    scheme = torch.zeros(bins, dtype=torch.float64).index_add_(0, index, masses[order].double())
+    binned = torch.zeros(bins, dtype=torch.float64).index_add_(0, index, masses[order].double())
     seen = torch.zeros(bins, dtype=torch.float64).index_add_(0, index, counts[order].double())
-    scheme *= runs / scheme.sum()
+    binned *= runs / binned.sum()
     expected, counted = [0.0], [0.0]
-    for mass, count in zip(scheme.flip(0).tolist(), seen.flip(0).tolist(), strict=True):
+    for mass, count in zip(binned.flip(0).tolist(), seen.flip(0).tolist(), strict=True):
         if expected[-1] >= _EXPECTED:  # else the statistic is no chi-square, and cries wolf
             expected.append(0.0)
             counted.append(0.0)

@@ -303,7 +303,8 @@ def _pieces(data: Json) -> Json:
         tokens.append(b"" if special else ordinary)
         if kind == _USER_DEFINED and model["type"] == "BPE" and not listed:
             added.append((text, index, _flags({"normalized": True})))
-    if model["type"] == "BPE" and any(kind == _UNUSED for _, _, kind in pieces):
+    unused = any(kind == _UNUSED for _, _, kind in pieces)  # a GGUF file's are padding
+    if model["type"] == "BPE" and unused and data.get("owner") == "sentencepiece":
         raise UnsupportedTokenizerError(
             "[Vocabulary] expected a supported model, got SentencePiece BPE with unused pieces"
         )

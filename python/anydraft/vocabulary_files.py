@@ -258,11 +258,10 @@ def _sentencepiece(content: bytes, path: Path) -> Description:
             "add_dummy_prefix": normalizer.add_dummy_prefix,
             "remove_extra_whitespaces": normalizer.remove_extra_whitespaces,
             "escape_whitespaces": normalizer.escape_whitespaces,
+            "treat_whitespace_as_suffix": trainer.treat_whitespace_as_suffix,
         },
         "added_tokens": [],
     }
-    if trainer.treat_whitespace_as_suffix:
-        data["treat_whitespace_as_suffix"] = True
     ids = {role: getattr(trainer, f"{role}_id") for role in ("bos", "eos", "pad", "unk")}
     config = {
         f"{role}_token": model.pieces[token].piece

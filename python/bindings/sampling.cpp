@@ -106,8 +106,9 @@ Raises:
   module.def("set_threads", set_threads, py::arg("count"), R"(
 Let one call of the engine use `count` threads, the calling one among them.
 
-0: one for each CPU that this process may run on (the default). Only calls over several rows
-or requests use more than one; results do not depend on the count. The threads sleep when idle.
+0: one for each CPU that this process may run on (the default). Passes of native models, calls
+over several rows or requests, and rows of 65,536 entries and more use several; results do not
+depend on the count. The threads sleep when idle.
 
 Raises:
     InputError: a negative count, or one above 1024.

@@ -186,7 +186,6 @@ void bind_vocabulary(py::module_& module) {
       .def_property_readonly("specials", &Vocabulary::specials)
       .def_property_readonly("prefix", &Vocabulary::prefix)
       .def("role", &Vocabulary::role, py::arg("name"))
-      .def("is_special", &Vocabulary::is_special, py::arg("token"))
       .def("__eq__", [](const Vocabulary& a, const py::object& b) {
         return py::isinstance<Vocabulary>(b) && a == b.cast<const Vocabulary&>();
       });
@@ -211,8 +210,7 @@ void bind_vocabulary(py::module_& module) {
       module, "DraftTokenTrie", "What each drafter token spells in the target's tokens.")
       .def(py::init<const Vocabulary&, const Vocabulary&, const VocabularyMap&>(), py::arg("draft"),
            py::arg("target"), py::arg("map"))
-      .def_property_readonly("size", &DraftTokenTrie::size)
-      .def("of", &DraftTokenTrie::of, py::arg("token"));
+      .def_property_readonly("size", &DraftTokenTrie::size);
   module.def(
       "complete_utf8", [](const py::bytes& data) { return complete_utf8(std::string_view(data)); },
       py::arg("data"));

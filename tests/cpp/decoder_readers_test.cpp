@@ -54,6 +54,9 @@ TEST(JsonReader, RefusesEverythingElse) {
     expect_error("expected JSON with", [&] { Json::parse(text, "[test]"); });
   }
   expect_error("64 levels", [] { Json::parse(std::string(1000000, '['), "[test]"); });
+  std::string many = "[0";  // two bytes each in the file, a hundred in memory
+  for (int i = 0; i < 1 << 20; ++i) many += ",0";
+  expect_error("1048576 values", [&] { Json::parse(many + ']', "[test]"); });
 }
 
 class Files : public ::testing::Test {

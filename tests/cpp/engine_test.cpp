@@ -95,6 +95,42 @@ TEST(Engine, RowsBelongToTheRequestsTheyWereAskedFor) {
   EXPECT_THROW(engine.feed({}, {rows, DType::kFloat32, 1, 3, 3}), Error);  // not asked for
 }
 
+// A host that asks again before it has fed what it was asked for, and then feeds both.
+TEST(Engine, RowsThatARequestNoLongerWaitsForAreRefused) {
+  EngineOptions options;
+  options.bridge = Bridge::kTli;
+  Engine engine(letters("abc"), letters("cab"), options),
+      twin(letters("abc"), letters("cab"), options);
+  Request request;
+  request.max_tokens = 12;
+  request.prompt = {0};
+  request.sampling.seed = 1;
+  const int64_t id = engine.add(request), other = twin.add(request);
+  EXPECT_THROW(engine.next({id, id}), Error);
+  Work stale = engine.next();
+  for (Work work = stale; work.model != ModelRole::kIdle; work = engine.next()) {
+    const auto rows = [](const Work& asked) {
+      return next_letter(asked, asked.model == ModelRole::kTarget ? "abc" : "cab");
+    };
+    feed(engine, work, rows(work));
+    try {
+      feed(engine, work, rows(work));
+      if (engine.finish(id) == Finish::kLength) break;  // rows that come behind the end say nothing
+      EXPECT_THROW(engine.check(id), Error);            // of the drafter's rows: the request's own
+      engine.resume(id);
+    } catch (const Error&) {
+      EXPECT_EQ(work.model, ModelRole::kTarget);
+    }
+  }
+  for (Work work = twin.next(); work.model != ModelRole::kIdle; work = twin.next()) {
+    feed(twin, work, next_letter(work, work.model == ModelRole::kTarget ? "abc" : "cab"));
+  }
+  ASSERT_EQ(engine.emitted(id).size(), 12u);
+  for (size_t i = 0; i < 12; ++i) {
+    EXPECT_EQ(engine.emitted(id)[i].token, twin.emitted(other)[i].token);
+  }
+}
+
 // Three requests to their ends, the rows of each call handed to `spoil` with the call's number.
 // Requests that end with an error are asked for it and resumed once nothing else is to be done.
 struct Served {
@@ -319,6 +355,20 @@ TEST(Engine, RefusesWhatCannotBe) {
   tli.bridge = Bridge::kTli;
   EXPECT_THROW(Engine(letters("abc"), letters("xyz"), tli), Error);
   EXPECT_THROW(Engine(letters("abc"), nullptr, tli), Error);
+  for (const double penalty : {1e300, 1e-60, std::nan("")}) {  // float32 holds none of them
+    Request request;
+    request.prompt = {0};
+    request.changes.repetition_penalty = penalty;
+    EXPECT_THROW(engine.add(request), Error) << penalty;
+  }
+  for (const double cost : {HUGE_VAL, -1.0}) {
+    EngineOptions costs;
+    costs.draft_cost = cost;
+    EXPECT_THROW(Engine(letters("abc"), nullptr, costs), Error) << cost;
+    costs.draft_cost = 0.15;
+    costs.row_costs = {0, 1, cost};
+    EXPECT_THROW(Engine(letters("abc"), nullptr, costs), Error) << cost;
+  }
   EngineOptions lookup;
   lookup.bridge = Bridge::kLookup;
   const auto told = [&](Verifier verifier) -> std::string {

@@ -106,7 +106,7 @@ def check_command(command: str, place: str = "") -> None:
         assert given[0].endswith("/v1/completions")
         assert json.loads(given[given.index("-d") + 1]).keys() == {"model", "prompt", "max_tokens"}
     elif program in {
-        "build/server/server",
+        "build/http/server",
         "curl",
         "apt-get",
     }:  # tests/install/test_cpp_server.py runs them
@@ -152,7 +152,7 @@ def test_cpp_compiles(source: Path | str, tmp_path: Path) -> None:
         [block] = [b for b in BLOCKS if b.page.name == "cpp.md" and b.language == "cpp"]
         head, rest = block.code.split("\n\n", 1)
         given = (
-            "std::vector<float> logits; anydraft::RowsView run(const anydraft::Work&);\n"
+            "anydraft::Logits run(const anydraft::Work&);\n"
             "void serve(std::shared_ptr<const anydraft::Vocabulary> target_vocabulary,\n"
             "  std::shared_ptr<const anydraft::Vocabulary> draft_vocabulary,\n"
             "  anydraft::EngineOptions options, anydraft::Request request) {\n"

@@ -184,6 +184,7 @@ def wait_for(port: int, running: int) -> None:
         ("{", 400, "expected a body of JSON"),
         ([], 400, "an object"),
         ({}, 400, "expected a prompt"),
+        ({"prompt": None}, 400, "expected a prompt"),
         ({"prompt": ["a"]}, 400, 'expected prompt to be text, got ["a"]'),
         ({"prompt": "a", "n": 2}, 400, "unknown field: n"),
         ({"prompt": "a", "max_tokens": 1.5}, 400, "expected max_tokens to be a whole number"),
@@ -200,6 +201,12 @@ def wait_for(port: int, running: int) -> None:
 def test_errors_say_what_is_wrong(port: int, body: Any, status: int, message: str) -> None:
     got, told = ask(port, body)
     assert got == status and message in told["error"]["message"], told
+
+
+def test_null_is_no_seed(port: int) -> None:
+    body = {"prompt": "abc", "max_tokens": 100, "temperature": 1.5, "seed": None}
+    assert len({text_of(port, body) for _ in range(4)}) > 1
+    assert len({text_of(port, {**body, "seed": 0}) for _ in range(4)}) == 1
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="no curl")

@@ -55,6 +55,14 @@ def test_what_is_wrong_behind_the_first_token_is_found():
     assert audit("top_down", rows[0], rows[3], runs=4000).p_value > 1e-3
 
 
+def test_an_audit_of_nothing_is_refused():
+    row = torch.randn(300, generator=torch.Generator().manual_seed(3))
+    with pytest.raises(InputError, match="runs >= 10, got 0"):
+        audit("top_down", row, row, runs=0)
+    with pytest.raises(InputError, match="got logit_bias"):
+        audit("top_down", row, row, sampling=SamplingParams(logit_bias={3: 9.0}))
+
+
 def uniforms_of_the_level_above(trees, target_logits, **options):
     """Top-down, but a node below the first level is judged with its parent's uniform number."""
     options.pop("requests"), options.pop("positions")

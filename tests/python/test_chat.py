@@ -87,6 +87,20 @@ HARMFUL = {
     "center": "{{ 'a'.center(10000000000) }}",
     "replace": "{% set s = 'a' * 100000 %}{{ s.replace('a', s) }}",
     "join": "{{ range(99999)|map('string')|join('a' * 1000000) }}",
+    "lists": "{% set n = namespace(a=['x']) %}{% for i in range(60) %}{% set n.a = [n.a, n.a] %}"
+    "{% endfor %}{{ n.a }}",
+    "lists joined": "{% set n = namespace(a=['x']) %}{% for i in range(60) %}"
+    "{% set n.a = [n.a, n.a] %}{% endfor %}{{ [n.a]|join }}",
+    "lists as text": "{% set n = namespace(a=['x']) %}{% for i in range(60) %}"
+    "{% set n.a = [n.a, n.a] %}{% endfor %}{% set x = n.a|upper %}",
+    "lists in a format": "{% set n = namespace(a=['x']) %}{% for i in range(60) %}"
+    "{% set n.a = [n.a, n.a] %}{% endfor %}{% set x = '%s' % (n.a,) %}",
+    "lists as JSON": "{% set n = namespace(a={'x': 1}) %}{% for i in range(60) %}"
+    "{% set n.a = {'x': n.a, 'y': n.a} %}{% endfor %}{% set x = n.a|tojson %}",
+    "escapes": "{% set n = namespace(s='\"') %}{% for i in range(99) %}{% set n.s = n.s|tojson %}"
+    "{% endfor %}",
+    "quotes": "{% set n = namespace(s='\\\\') %}{% for i in range(99) %}"
+    "{% set n.s = '{!r}'.format(n.s) %}{% endfor %}",
     "recursion": "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
     "classes": "{{ ''.__class__.__mro__[1].__subclasses__() }}",
     "globals": "{{ messages.__init__.__globals__ }}",

@@ -89,6 +89,16 @@ def test_padded_batches(model, drafter):
     assert speculated.tolist() == plain.tolist()
 
 
+def test_a_model_without_padding_is_padded_as_generate_does(model):
+    """With the first id that ends a text."""
+    model.generation_config.pad_token_id = None
+    ids = torch.tensor([[5, 9, 7], [60, 70, 80]])  # the second ends with 58
+    options = {"do_sample": False, "max_new_tokens": 20, "eos_token_id": list(range(12, 60))}
+    plain, speculated = both(model, "lookup", ids, attention_mask=torch.ones_like(ids), **options)
+    assert speculated.tolist() == plain.tolist()
+    assert plain[:, -1].tolist() == [7, 12]
+
+
 def test_samples_have_transformers_distribution(model):
     options = {"do_sample": True, "temperature": 0.7, "top_k": 6, "top_p": 0.9, "max_new_tokens": 1}
     torch.manual_seed(5)

@@ -118,6 +118,11 @@ def test_sentencepiece(tmp_path):
     assert vocabulary.exact and vocabulary.prefix == [1] and vocabulary.role("end") == (2,)
     # Where characters have no token the two models differ: the file keeps no order of those merges.
     same_ids(vocabulary, owner)
+    padded = pairs_of(owner, "llama", bos_token_id=1, eos_token_id=2)
+    for key, last in (("tokens", "[PAD7]"), ("token_type", 5), ("scores", -1000.0)):
+        padded[f"tokenizer.ggml.{key}"].append(last)  # as converters fill a vocabulary up
+    file.write_bytes(gguf(padded))
+    same_ids(Vocabulary.from_file(file), owner)
 
 
 def test_what_is_not_known_is_named(level, tmp_path):
@@ -139,6 +144,9 @@ def test_what_is_not_known_is_named(level, tmp_path):
     refused(gguf(pairs, version=1), "version 2 or 3", VocabularyError)
     refused(b"GGUF" + struct.pack(">IQQ", 3, 0, 0), "big-endian", VocabularyError)
     refused(pairs, "kind to be gguf", VocabularyError, kind="cl100k")
+    t5 = {"tokens": ["a"], "token_type": [1], "scores": [0.0], "model": "t5"}
+    t5 = {f"tokenizer.ggml.{k}": v for k, v in (t5 | {"precompiled_charsmap": 1 << 31}).items()}
+    refused(t5, "bytes as precompiled_charsmap", VocabularyError)
     file.write_bytes(gguf(pairs_of(level, "gpt2")))
     same_ids(Vocabulary.from_file(file, kind="gpt-2"), level, TEXTS[:20])
 

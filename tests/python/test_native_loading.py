@@ -84,6 +84,10 @@ def test_auto_is_native_where_the_decoder_knows_the_family(llama, gpt2):
         load_model(gpt2, backend="native")
     with pytest.raises(InputError, match="device"):
         load_model(llama, backend="native", device="cuda")
+    with pytest.raises(
+        InputError, match=r"without weights, which the native .*\(not native: .*gpt2"
+    ):
+        load_model(gpt2, device="cpu", weights="int8")
 
 
 def test_names_that_are_no_model_say_so(llama, tmp_path, monkeypatch):
@@ -181,5 +185,14 @@ def test_bench_decode_compares_texts_and_counts_calls(llama, cache, tmp_path, ca
     best = max(row["over_plain"] for name, row in result["methods"].items() if name != "plain")
     assert result["best_over_plain"] == best
     assert result["best_over_llamacpp"] is None
-    assert cli.main([*command, "--method", "none such"]) == 2
-    assert "expected methods out of plain" in capsys.readouterr().err
+    for wrong, told in {
+        ("--method", "none such"): "expected methods out of plain",
+        ("--method", "plain", "--range", "2:9"): "behind 0 tuning prompts and within 3",
+        ("--each", "0"): "expected --each N of 3 prompts, got none",
+        ("--peer", "openvino", "--temperature", "1"): "expected --peer at temperature 0",
+        ("--tokens", "13"): f"expected the settings of {out}",
+    }.items():
+        assert cli.main([*command, *wrong]) == 2
+        assert told in capsys.readouterr().err
+    assert cli.main([*command, "--method", "plain", "--range", "0:1"]) == 0  # added to the file
+    assert len(json.loads(out.read_text())["runs"]) == len(result["runs"]) + 1

@@ -24,6 +24,7 @@ PATTERNS = [
     r"[^\S\n]+|\n", r".\n?", r"\s+$", "a$", "(?i:the|K)", r"x??y|\p{L}{2}", "[xy]{1,2}+z",
     r"\p{Lu}\p{Ll}*(?=\s)", r"(?!a)\p{L}", r"[^\p{L}\p{N}\s]", r"\S+(?!\S)", "[ab]++c",
     r"\p{N}{1,3}(?=(?:\p{N}{3})*(?!\p{N}))", r"\x41|\u00e9|\x{1F600}", r"[\r\n]|\P{L}|\p{^Ll}",
+    "(?i:[a-f-])+",
 ]  # fmt: skip
 
 
@@ -110,6 +111,8 @@ def test_what_a_pattern_has_beyond_this_is_named(owner):
     refused("(a", "without an end")
     refused("a)", "a closing bracket")
     refused("[a", "without an end")
+    for wrong in (r"[\w-_]", r"[\d-z]", r"[a-\d]"):  # neither does the owner take them
+        refused(wrong, "a range that")
     refused("(" * 1000, "too deep")
     refused("(?:(?:ab){1000}){1000}", "too many repeats")
 

@@ -112,6 +112,17 @@ def test_kinds(files, tmp_path):
         Vocabulary.from_file(tmp_path / "missing.model")
 
 
+def test_a_sentencepiece_model_of_suffixes_is_refused(tmp_path):
+    from sentencepiece import sentencepiece_model_pb2
+
+    model = sentencepiece_model_pb2.ModelProto.FromString(families.sentencepiece_model("bpe"))
+    model.trainer_spec.treat_whitespace_as_suffix = True
+    file = tmp_path / "suffixes.model"
+    file.write_bytes(model.SerializeToString())
+    with pytest.raises(UnsupportedTokenizerError, match="spaces as suffixes"):
+        Vocabulary.from_file(file)
+
+
 def test_a_rank_where_a_special_should_be(tmp_path):
     file = tmp_path / "ranks"
     file.write_bytes(base64.b64encode(b"x") + b" 50256\n")

@@ -89,6 +89,26 @@ def test_escape_stops_an_answer(browser: Any) -> None:
         assert slow.is_clean()
 
 
+def test_a_new_chat_and_a_failed_turn_leave_nothing_behind(browser: Any) -> None:
+    with Running(Tiny(slow=0.02)) as slow:
+        seen = Seen(browser, slow.address)
+        seen.page.locator("details.more > summary").click()
+        seen.page.locator("#max_tokens").fill("2000")
+        seen.page.locator("#ask").fill("x")
+        seen.page.keyboard.press("Enter")
+        assert wait_for(lambda: seen.page.locator(".turn.model .t").count() > 3)
+        seen.page.locator("#fresh").click()
+        seen.page.locator("#send").wait_for(timeout=5000)
+        assert seen.page.evaluate("chat.length") == 0
+        assert seen.page.locator("#speed").text_content() == ""
+        seen.page.locator("#temperature").fill("-1")
+        seen.page.locator("#ask").fill("y")
+        seen.page.keyboard.press("Enter")
+        seen.page.locator(".turn .error").wait_for(timeout=5000)
+        assert seen.page.evaluate("chat.length") == 0
+        assert slow.is_clean()
+
+
 def test_what_a_model_writes_stays_text(running: Running, browser: Any) -> None:
     seen = Seen(browser, running.address)
     seen.ask(f"SAY({EVIL})YAS")

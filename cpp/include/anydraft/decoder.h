@@ -70,8 +70,8 @@ class Decoder {
 
   // One feed a request; a cache begins empty. Returns the rows of all feeds, in order: [sum of
   // rows, vocab]. Throws Error(kValue) for feeds that do not fit the caches, which stay as they are
-  // then. Where a pass itself fails, say for want of memory, the requests of its feeds are
-  // forgotten.
+  // then. Where a pass itself fails, say for want of memory, the caches of its feeds are cut to
+  // the slots they keep that lie in the text's order: Engine::failed() goes on from there.
   Logits forward(const std::vector<Feed>& feeds);
   void forget(int64_t request);  // one that is not known is no error
 

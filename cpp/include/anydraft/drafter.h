@@ -172,8 +172,8 @@ class Drafter {
   std::vector<Feed> next() const;
   std::vector<Feed> next(const std::vector<int64_t>& ids) const;
   // Rows for all of these feeds, in order: [sum of rows, vocab]; of requests that are forgotten
-  // they are passed over. A request whose rows are bad says so in error(), the others go on. Throws
-  // Error(kValue) for another shape.
+  // they are passed over. A request whose rows are bad, or are those of an earlier next(), says so
+  // in error(), the others go on. Throws Error(kValue) for another shape.
   // The rows stay as they are until the request's next propose(), or for as long as `owner` is
   // held: they are read again when the draft is judged.
   // Throws Error(kValue) for what a device does not do, by name, and Error(kCudaUnavailable).
@@ -200,8 +200,9 @@ class Drafter {
 
  private:
   struct State;
+  State* find(int64_t id) const;  // null: forgotten
   State& state(int64_t id) const;
-  RowBackend& begin(const std::vector<Feed>& feeds, const RowsView& logits, const Device& device);
+  State* taker(const Feed& feed) const;
   std::unique_ptr<Pair> pair_;
   std::unique_ptr<RowBackend> cpu_, cuda_;  // the latter once rows lie there
   std::map<int64_t, std::unique_ptr<State>> requests_;

@@ -99,7 +99,8 @@ class Engine {
   void check(int64_t id) const;  // throws what ended a request with kError; else does nothing
   void resume(int64_t id);       // a request that ended with kError goes on: with the caches it had
 
-  // For all requests, or for these; the others wait.
+  // For all requests, or for these, each once; the others wait. The same again until feed() has
+  // taken rows.
   Work next();
   Work next(const std::vector<int64_t>& ids);
   // After a call of a model failed half way: its caches may have been cut already. next() then
@@ -110,7 +111,8 @@ class Engine {
   // Rows for all feeds of a next(), in order: [sum of rows, vocab]; those of requests that have
   // been cancelled or forgotten since are passed over. While a model runs, others of the engine's
   // requests may be served. The trees of all requests are judged
-  // together, on the threads there are (threads.h). Throws Error(kValue) for another shape.
+  // together, on the threads there are (threads.h). Throws Error(kValue) for another shape, and for
+  // rows of the target that a request does not wait for any more.
   // A drafter's rows stay as they are until the request's next rows of the target, or for as long
   // as `owner` is held: nothing is copied, and they are read again when the trees are judged.
   // On a CUDA device rows stay where they are too: tokens, confidences and verdicts alone come to
@@ -126,6 +128,7 @@ class Engine {
 
  private:
   class RequestState;
+  RequestState* find(int64_t id) const;  // null: forgotten
   RequestState& state(int64_t id) const;
   void take_draft(const Work& work, const RowsView& logits,
                   const std::shared_ptr<const void>& owner, const Device& device);

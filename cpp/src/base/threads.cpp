@@ -11,7 +11,6 @@
 #include <exception>
 #include <mutex>
 #include <string>
-#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -115,7 +114,7 @@ class Pool {
     pthread_sigmask(SIG_SETMASK, &all, &before);
     try {
       for (; workers_ < helpers; ++workers_) std::thread([this] { serve(); }).detach();
-    } catch (const std::system_error&) {
+    } catch (...) {
       // No more threads to be had: those there are do the work.
     }
     pthread_sigmask(SIG_SETMASK, &before, nullptr);

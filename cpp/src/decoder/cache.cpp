@@ -155,10 +155,7 @@ void RequestCache::take(const Feed& feed, PageStore& store) {
   };
   for (const Node& node : moved_) append(node);
   for (size_t i = 0; i < feed.tokens.size(); ++i) append({cut.parent_of(i), feed.positions[i]});
-  while (pages_.size() > pages + 1) {  // one stays, for the next token may want it
-    store.give_back(pages_.back());
-    pages_.pop_back();
-  }
+  shrink(pages + 1, store);  // one stays, for the next token may want it
 }
 
 int64_t RequestCache::visible(int64_t slot, std::vector<int32_t>& extras) const {
@@ -173,11 +170,14 @@ int64_t RequestCache::visible(int64_t slot, std::vector<int32_t>& extras) const 
   return prefix;
 }
 
-void RequestCache::give_back(PageStore& store) {
-  for (uint8_t* page : pages_) store.give_back(page);
-  pages_.clear();
+void RequestCache::cut(int64_t slots, PageStore& store) {
+  chain_ = std::min(chain_, slots);
   nodes_.clear();
-  chain_ = 0;
+  shrink(static_cast<size_t>((chain_ + kPageSlots - 1) / kPageSlots), store);
+}
+
+void RequestCache::shrink(size_t pages, PageStore& store) {
+  for (; pages_.size() > pages; pages_.pop_back()) store.give_back(pages_.back());
 }
 
 }  // namespace anydraft::detail

@@ -67,13 +67,15 @@ class RequestCache {
   // What a token in `slot` sees: all slots below the returned prefix, then the slots appended to
   // `extras`, ascending. The last of them is `slot` itself.
   int64_t visible(int64_t slot, std::vector<int32_t>& extras) const;
-  void give_back(PageStore& store);
+  // Keeps of the first `slots` those in the text's order, which no feed moves.
+  void cut(int64_t slots, PageStore& store);
   uint8_t* page(int64_t slot) const { return pages_[static_cast<size_t>(slot / kPageSlots)]; }
 
  private:
   struct Node {
     int64_t parent, position;
   };
+  void shrink(size_t pages, PageStore& store);
   const Node& node(int64_t slot) const { return nodes_[static_cast<size_t>(slot - chain_)]; }
   int64_t chain_ = 0;
   std::vector<Node> nodes_;  // behind the chain

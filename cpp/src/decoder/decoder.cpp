@@ -81,6 +81,7 @@ struct Decoder::Parts {
 
   void check(const std::vector<Feed>& feeds);
   void run(const std::vector<Feed>& feeds, float* out);
+  void undo(const Feed& feed);
   void add_rows(const Feed& feed, RequestCache& cache);
 
   Weights weights;
@@ -167,7 +168,7 @@ Logits Decoder::forward(const std::vector<Feed>& feeds) {
   try {
     parts.run(feeds, numbers.get());
   } catch (...) {  // caches would claim tokens that were not computed
-    for (const Feed& feed : feeds) forget(feed.request);
+    for (const Feed& feed : feeds) parts.undo(feed);
     throw;
   }
   return {std::move(numbers), wanted, vocab};
@@ -185,10 +186,17 @@ void Decoder::Parts::run(const std::vector<Feed>& feeds, float* out) {
   pass.run(rows, extras, store, out);
 }
 
+void Decoder::Parts::undo(const Feed& feed) {
+  const auto known = caches.find(feed.request);
+  if (known == caches.end()) return;
+  known->second.cut(feed.keep, store);
+  if (known->second.size() == 0) caches.erase(known);
+}
+
 void Decoder::forget(int64_t request) {
   const auto known = parts_->caches.find(request);
   if (known == parts_->caches.end()) return;
-  known->second.give_back(parts_->store);
+  known->second.cut(0, parts_->store);
   parts_->caches.erase(known);
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <iterator>
 #include <optional>
 #include <string_view>
 #include <utility>
@@ -11,25 +12,6 @@
 
 namespace anydraft::detail {
 namespace {
-
-enum class GgufType : uint32_t {
-  kUint8,
-  kInt8,
-  kUint16,
-  kInt16,
-  kUint32,
-  kInt32,
-  kFloat32,
-  kBool,
-  kText,
-  kArray,
-  kUint64,
-  kInt64,
-  kFloat64
-};
-
-// Bytes of a number of each GgufType; 0: of no fixed size.
-constexpr uint8_t kBytes[] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
 
 // Goes through the bytes of a header; each read checks what is left.
 class Cursor {
@@ -68,50 +50,52 @@ class Cursor {
   uint64_t at_;
 };
 
-GgufType read_type(Cursor& in) {
+template <class T>
+double read_number(Cursor& in) {
+  return static_cast<double>(in.number<T>("a value"));
+}
+
+// Of metadata, by the number that a file gives it.
+struct ValueType {
+  uint8_t bytes;  // 0: of no fixed size
+  double (*read)(Cursor&);
+};
+constexpr ValueType kTypes[] = {{1, read_number<uint8_t>},
+                                {1, read_number<int8_t>},
+                                {2, read_number<uint16_t>},
+                                {2, read_number<int16_t>},
+                                {4, read_number<uint32_t>},
+                                {4, read_number<int32_t>},
+                                {4, read_number<float>},
+                                {1, read_number<uint8_t>},
+                                {0, nullptr},
+                                {0, nullptr},
+                                {8, read_number<uint64_t>},
+                                {8, read_number<int64_t>},
+                                {8, read_number<double>}};
+constexpr uint32_t kBool = 7, kText = 8, kArray = 9;
+
+uint32_t read_type(Cursor& in) {
   const auto type = in.number<uint32_t>("a type");
-  if (type >= sizeof kBytes) in.fail("a type of metadata below 13, got " + std::to_string(type));
-  return static_cast<GgufType>(type);
-}
-
-double read_number(Cursor& in, GgufType type) {
-  switch (type) {
-    case GgufType::kUint8:
-      return in.number<uint8_t>("a value");
-    case GgufType::kInt8:
-      return in.number<int8_t>("a value");
-    case GgufType::kUint16:
-      return in.number<uint16_t>("a value");
-    case GgufType::kInt16:
-      return in.number<int16_t>("a value");
-    case GgufType::kUint32:
-      return in.number<uint32_t>("a value");
-    case GgufType::kInt32:
-      return in.number<int32_t>("a value");
-    case GgufType::kUint64:
-      return static_cast<double>(in.number<uint64_t>("a value"));
-    case GgufType::kInt64:
-      return static_cast<double>(in.number<int64_t>("a value"));
-    case GgufType::kFloat32:
-      return in.number<float>("a value");
-    default:
-      return in.number<double>("a value");
+  if (type >= std::size(kTypes)) {
+    in.fail("a type of metadata below 13, got " + std::to_string(type));
   }
+  return type;
 }
 
-Json read_one(Cursor& in, GgufType type) {
-  if (type == GgufType::kText) return Json(std::string(in.text("a text")));
-  if (type == GgufType::kBool) return Json(in.number<uint8_t>("a value") != 0);
-  return Json(read_number(in, type));
+Json read_one(Cursor& in, uint32_t type) {
+  if (type == kText) return Json(std::string(in.text("a text")));
+  const double number = kTypes[type].read(in);
+  return type == kBool ? Json(number != 0) : Json(number);
 }
 
 // A list with an item for each layer is kept; a tokeniser's would take a hundred bytes an item.
 // `room`: how many items of the file's lists may be kept yet.
 Json read_array(Cursor& in, uint64_t& room) {
   constexpr uint64_t kMostKept = 1024;
-  const GgufType type = read_type(in);
-  if (type == GgufType::kArray) in.fail("no array of arrays");
-  const uint8_t each = kBytes[static_cast<int>(type)];
+  const uint32_t type = read_type(in);
+  if (type == kArray) in.fail("no array of arrays");
+  const uint8_t each = kTypes[type].bytes;
   const uint64_t count = in.count(each ? each : 8, "an array's length");
   std::vector<Json> items;
   if (count <= std::min(kMostKept, room)) {
@@ -126,8 +110,8 @@ Json read_array(Cursor& in, uint64_t& room) {
 }
 
 Json read_value(Cursor& in, uint64_t& room) {
-  const GgufType type = read_type(in);
-  return type == GgufType::kArray ? read_array(in, room) : read_one(in, type);
+  const uint32_t type = read_type(in);
+  return type == kArray ? read_array(in, room) : read_one(in, type);
 }
 
 struct Entry {
@@ -206,7 +190,7 @@ std::vector<int32_t> GgufFile::tokens_with(const std::vector<std::string_view>& 
   std::vector<int32_t> ids;
   if (tokens_at_ == 0) return ids;
   Cursor in(*file_, tokens_at_);
-  if (read_type(in) != GgufType::kArray || read_type(in) != GgufType::kText) return ids;
+  if (read_type(in) != kArray || read_type(in) != kText) return ids;
   const uint64_t count = std::min<uint64_t>(in.count(8, "an array's length"), INT32_MAX);
   for (uint64_t id = 0; id < count; ++id) {
     const std::string_view text = in.text("a text");

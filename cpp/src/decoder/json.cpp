@@ -22,6 +22,8 @@ class JsonReader {
 
  private:
   static constexpr int kDeepest = 64;
+  // A value takes 50 times the bytes of its text; files of real models have some ten thousand.
+  static constexpr int kMostValues = 1 << 20;
 
   [[noreturn]] void fail(const char* expected) const {
     throw Error(ErrorKind::kValue, what_ + " expected JSON with " + expected + " at byte " +
@@ -45,6 +47,7 @@ class JsonReader {
 
   Json read(int depth) {
     if (depth > kDeepest) fail("at most 64 levels");
+    if (++values_ > kMostValues) fail("at most 1048576 values");
     skip_spaces();
     if (peek() == '{') return read_object(depth);
     if (peek() == '[') return read_array(depth);
@@ -153,6 +156,7 @@ class JsonReader {
   std::string_view text_;
   const std::string& what_;
   size_t at_ = 0;
+  int values_ = 0;
 };
 
 std::optional<Json> Json::object(Members members) {

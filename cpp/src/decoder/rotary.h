@@ -13,7 +13,6 @@ namespace anydraft::detail {
 // are split there. (Dynamic scaling changes nothing below the context length.)
 class Rotary {
  public:
-  Rotary() = default;
   explicit Rotary(const Rope& rope);
 
   int64_t half() const { return static_cast<int64_t>(frequencies_.size()); }

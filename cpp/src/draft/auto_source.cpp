@@ -1,8 +1,17 @@
-#include "draft/auto_source.h"
-
+// The bridge that chooses itself: TLI, SLRS or SLEM, round by round.
+//
+// A round's rows say how far each bridge would have come on the text that was committed
+// (CounterfactualAcceptance). A bridge is worth
+//   (1 + tokens kept of a draft) / (1 + draft_cost * drafter calls + kTokenCost * drafted tokens);
+// the next round takes the best, or stays where nothing is better by kMargin. Only the request's
+// own past counts, no clock, and never a target row of the round that is drafted.
 #include <algorithm>
 #include <limits>
+#include <memory>
+#include <vector>
 
+#include "draft/counterfactual.h"
+#include "draft/model_source.h"
 #include "draft/policy.h"
 
 namespace anydraft {
@@ -12,7 +21,45 @@ constexpr double kMargin = 1.02;
 constexpr double kForget = 0.9;         // a round of one bridge: what it costs
 constexpr int64_t kLongestWeighed = 8;  // tokens of a draft, where lengths choose themselves
 
-}  // namespace
+class AutoSource : public DraftSource {
+ public:
+  AutoSource(const Pair& pair, const DraftRequest& request, DraftStats& stats, DraftPolicy* policy);
+
+  void start(const TokenIds& committed, int64_t remaining) override;
+  bool wants_model() const override { return now().source->wants_model(); }
+  Feed feed() const override { return now().source->feed(); }
+  bool waits_for(const Feed& feed) const override { return now().source->waits_for(feed); }
+  void take(const RowsView& rows, int64_t first, RowBackend& backend) override;
+  void settle(const TokenIds& committed, const std::vector<int32_t>& path,
+              const RowsView* target) override;
+  void failed() override { now().source->failed(); }
+  const Draft& draft() const override { return now().source->draft(); }
+
+ private:
+  struct Candidate {
+    Bridge bridge;
+    std::unique_ptr<ModelSource> source;
+    double calls = 0, planned = 0;  // of the drafter in its rounds; lengths of these
+    double asked_share() const { return planned > 0 ? calls / planned : 1; }
+  };
+  Candidate& now() { return candidates_[now_]; }
+  const Candidate& now() const { return candidates_[now_]; }
+  void choose(int64_t remaining);
+  void learn(const TokenIds& committed, const std::vector<int32_t>& path, const RowsView& target);
+  double worth(const Candidate& candidate) const;
+  void report();
+
+  const Pair& pair_;
+  const DraftRequest& request_;
+  DraftStats& stats_;
+  DraftPolicy* policy_;
+  std::vector<Candidate> candidates_;
+  size_t now_ = 0;
+  int64_t longest_, length_;  // of a draft: at most; of this round
+  int64_t calls_before_ = 0;  // of the drafter, when the round began
+  CounterfactualAcceptance acceptance_;
+  std::vector<CounterfactualAcceptance::Row> drawn_;  // of this round
+};
 
 AutoSource::AutoSource(const Pair& pair, const DraftRequest& request, DraftStats& stats,
                        DraftPolicy* policy)
@@ -43,7 +90,6 @@ void AutoSource::start(const TokenIds& committed, int64_t remaining) {
   drawn_.clear();
   if (remaining > 0) choose(remaining);
   calls_before_ = stats_.draft_calls;
-  committed_before_ = committed.size();
   now().source->start(committed, remaining);
 }
 
@@ -76,7 +122,7 @@ void AutoSource::learn(const TokenIds& committed, const std::vector<int32_t>& pa
                        const RowsView& target) {
   now().calls = kForget * now().calls + static_cast<double>(stats_.draft_calls - calls_before_);
   now().planned = kForget * now().planned + static_cast<double>(std::max<int64_t>(length_, 1));
-  const TokenIds came(committed.begin() + static_cast<int64_t>(committed_before_), committed.end());
+  const TokenIds came(committed.end() - static_cast<int64_t>(path.size()) - 1, committed.end());
   std::vector<double> target_probs;
   for (size_t i = 0; i < came.size(); ++i) {
     const int64_t node = i == 0 ? 0 : path[i - 1];
@@ -106,6 +152,13 @@ void AutoSource::report() {
     told.acceptance = acceptance_.acceptance(told.bridge);
     told.worth = worth(candidate);
   }
+}
+
+}  // namespace
+
+std::unique_ptr<DraftSource> make_auto_source(const Pair& pair, const DraftRequest& request,
+                                              DraftStats& stats, DraftPolicy* policy) {
+  return std::make_unique<AutoSource>(pair, request, stats, policy);
 }
 
 }  // namespace anydraft

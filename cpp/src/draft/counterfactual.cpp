@@ -33,6 +33,12 @@ const CounterfactualAcceptance::Row* row_at(const std::vector<CounterfactualAcce
   return nullptr;
 }
 
+int32_t likeliest(const RowView& row) {
+  SamplingParams greedy;
+  greedy.temperature = 0;
+  return detail::distribution_of(row, greedy).one_hot;
+}
+
 }  // namespace
 
 CounterfactualAcceptance::CounterfactualAcceptance(const Pair& pair, const DraftRequest& request,
@@ -134,12 +140,6 @@ CounterfactualAcceptance::Steps CounterfactualAcceptance::spelt_steps(
     if (within > 0) steps.back().ends = ends / (ends + within);
   }
   return steps;
-}
-
-int32_t CounterfactualAcceptance::likeliest(const RowView& row) const {
-  SamplingParams greedy;
-  greedy.temperature = 0;
-  return detail::distribution_of(row, greedy).one_hot;
 }
 
 // Certain where the drafter's likeliest tokens, read as the target's, are those that came or are

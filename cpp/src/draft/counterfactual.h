@@ -62,7 +62,6 @@ class CounterfactualAcceptance {
                     DraftTokenTrie::Place next, double within, int32_t token) const;
   Steps spelt_steps(const RowView& row, const SamplingParams& params, const TokenIds& came,
                     const std::vector<double>& target_probs, size_t next) const;
-  int32_t likeliest(const RowView& row) const;
   Steps likely_steps(const std::string& text, size_t end, const TokenIds& came, size_t next,
                      const Row& row, const std::vector<Row>& rows);
   void average(Estimate& estimate) const;

@@ -5,9 +5,7 @@
 
 #include "anydraft/error.h"
 #include "base/shown.h"
-#include "draft/auto_source.h"
 #include "draft/model_source.h"
-#include "draft/text_source.h"
 #include "rows/cpu_backend.h"
 #include "rows/draft_rows.h"
 
@@ -77,11 +75,13 @@ void DrafterOptions::validate() const {
   if (!(draft_confidence >= 0 && draft_confidence <= 1)) {
     fail("draft_confidence in [0, 1], got " + shown(draft_confidence));
   }
-  if (!(draft_cost >= 0)) fail("draft_cost >= 0, got " + shown(draft_cost));
+  if (!(draft_cost >= 0 && std::isfinite(draft_cost))) {
+    fail("a finite draft_cost >= 0, got " + shown(draft_cost));
+  }
   for (size_t rows = 0; rows < row_costs.size(); ++rows) {
     const double cost = row_costs[rows];
-    if (!(cost >= 0) || (rows > 0 && cost == 0)) {
-      fail("row_costs above 0 for one row and more, got " + shown(cost));
+    if (!(cost >= 0 && std::isfinite(cost)) || (rows > 0 && cost == 0)) {
+      fail("finite row_costs, above 0 for one row and more, got " + shown(cost));
     }
   }
   tree.validate();
@@ -139,13 +139,13 @@ std::unique_ptr<DraftSource> make_source(const Pair& pair, const DraftRequest& r
                                          DraftStats& stats, DraftPolicy* policy) {
   switch (pair.options.bridge) {
     case Bridge::kAuto:
-      return std::make_unique<AutoSource>(pair, request, stats, policy);
+      return make_auto_source(pair, request, stats, policy);
     case Bridge::kLookup:
     case Bridge::kText:
     case Bridge::kNone:
-      return std::make_unique<TextSource>(pair, policy);
+      return make_text_source(pair, policy);
     case Bridge::kSlrs:
-      if (pair.options.stop_rule.rows == 0) return std::make_unique<TextSource>(pair, nullptr);
+      if (pair.options.stop_rule.rows == 0) return make_text_source(pair, nullptr);
       break;
     case Bridge::kSame:
     case Bridge::kTli:
@@ -243,10 +243,14 @@ RowBackend& Drafter::rows_on(const Device& device) {
   return *cuda_;
 }
 
-Drafter::State& Drafter::state(int64_t id) const {
+Drafter::State* Drafter::find(int64_t id) const {
   const auto found = requests_.find(id);
-  if (found == requests_.end()) fail("the id of a request, got " + std::to_string(id));
-  return *found->second;
+  return found == requests_.end() ? nullptr : found->second.get();
+}
+
+Drafter::State& Drafter::state(int64_t id) const {
+  if (State* request = find(id)) return *request;
+  fail("the id of a request, got " + std::to_string(id));
 }
 
 void Drafter::add(int64_t id, DraftRequest request) {
@@ -265,11 +269,10 @@ void Drafter::propose(int64_t id, const TokenIds& context, int64_t remaining, in
   const TokenIds& before = request.context;
   if (!request.settled && context.size() > before.size() &&
       std::equal(before.begin(), before.end(), context.begin())) {
-    const std::vector<int32_t> path =
-        path_along(request.source->draft().tree, context, before.size());
-    const size_t came = before.size() + std::min(path.size() + 1, context.size() - before.size());
-    const std::vector<int32_t> kept(path.begin(), path.begin() + (came - before.size() - 1));
-    settle(id, TokenIds(context.begin(), context.begin() + static_cast<int64_t>(came)), kept);
+    std::vector<int32_t> path = path_along(request.source->draft().tree, context, before.size());
+    if (path.size() == context.size() - before.size()) path.pop_back();
+    const auto came = static_cast<int64_t>(before.size() + path.size() + 1);
+    settle(id, TokenIds(context.begin(), context.begin() + came), path);
   }
   if (!request.by_load) together = 1;
   const auto length = static_cast<int64_t>(context.size());
@@ -298,54 +301,53 @@ std::vector<Feed> Drafter::next(const std::vector<int64_t>& ids) const {
   return feeds;
 }
 
-// What will be asked of rows that are not in memory is begun for all requests together.
-RowBackend& Drafter::begin(const std::vector<Feed>& feeds, const RowsView& logits,
-                           const Device& device) {
-  check_shape("Drafter", "drafter", feeds, logits);
-  int64_t row = 0;
-  RowBackend& backend = rows_on(device);
-  std::vector<DrawTask> tasks;
-  for (const Feed& feed : feeds) {
-    const auto found = requests_.find(feed.request);
-    if (found != requests_.end() && !backend.in_memory()) {
-      found->second->source->plan(logits, row, tasks);
-    }
-    row += feed.rows;
-  }
-  backend.begin(tasks);
-  return backend;
+// The request that a feed's rows are for; null: it is forgotten, or waits for others.
+Drafter::State* Drafter::taker(const Feed& feed) const {
+  State* const request = find(feed.request);
+  if (!request) return nullptr;
+  if (request->source->waits_for(feed)) return request;
+  request->error = std::make_exception_ptr(
+      Error(ErrorKind::kValue,
+            "[Drafter] expected rows for the feeds of the last next(), got those of another"));
+  request->source->failed();
+  return nullptr;
 }
 
 void Drafter::feed(const std::vector<Feed>& feeds, const RowsView& logits,
                    const std::shared_ptr<const void>& owner, const Device& device) {
+  std::vector<std::pair<State*, int64_t>> takers;  // each with its first row
   RowBackend* backend = nullptr;
   try {
-    backend = &begin(feeds, logits, device);
+    check_shape("Drafter", "drafter", feeds, logits);
+    backend = &rows_on(device);
+    int64_t row = 0;
+    std::vector<DrawTask> tasks;  // begun for all requests together where rows are not in memory
+    for (const Feed& feed : feeds) {
+      if (State* const request = taker(feed)) {
+        takers.emplace_back(request, row);
+        if (!backend->in_memory()) request->source->plan(logits, row, tasks);
+      }
+      row += feed.rows;
+    }
+    backend->begin(tasks);
   } catch (...) {
     failed(feeds);  // the model's cache holds what was fed, and the slots it kept have moved up
     throw;
   }
-  int64_t row = 0;
-  for (const Feed& feed : feeds) {
-    const auto found = requests_.find(feed.request);
-    if (found != requests_.end()) {
-      State& request = *found->second;
-      try {
-        request.source->take(logits, row, *backend);
-        if (owner) request.held.push_back(owner);
-      } catch (const std::exception&) {
-        request.error = std::current_exception();
-        request.source->failed();
-      }
+  for (const auto& [request, row] : takers) {
+    try {
+      if (owner) request->held.push_back(owner);
+      request->source->take(logits, row, *backend);
+    } catch (const std::exception&) {
+      request->error = std::current_exception();
+      request->source->failed();
     }
-    row += feed.rows;
   }
 }
 
 void Drafter::failed(const std::vector<Feed>& feeds) {
   for (const Feed& feed : feeds) {
-    const auto found = requests_.find(feed.request);
-    if (found != requests_.end()) found->second->source->failed();
+    if (State* request = find(feed.request)) request->source->failed();
   }
 }
 

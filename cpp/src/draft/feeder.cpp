@@ -1,6 +1,7 @@
 #include "draft/feeder.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "anydraft/error.h"
 
@@ -75,31 +76,34 @@ bool DraftFeeder::in_order(const DraftTree& tree, const std::vector<int32_t>& fr
 
 // In the order of the feed. A tree that branches is fed whole, so that a model need not remember
 // its shape from call to call.
-std::vector<int32_t> DraftFeeder::nodes_to_feed(const DraftTree& tree,
-                                                const std::vector<int32_t>& frontier) const {
-  if (frontier == std::vector<int32_t>{0}) return {};
-  if (in_order(tree, frontier)) return frontier;
+DraftFeeder::Nodes DraftFeeder::nodes_to_feed(const DraftTree& tree,
+                                              const std::vector<int32_t>& frontier) const {
+  if (frontier == std::vector<int32_t>{0}) return {{}, true};
+  if (in_order(tree, frontier)) return {frontier, true};
   std::vector<int32_t> nodes;
   for (int32_t node = 1; node < tree.size(); ++node) {
     if (tokens_[node] >= 0 && !tree.is_leaf(node)) nodes.push_back(node);
   }
   nodes.insert(nodes.end(), frontier.begin(), frontier.end());
-  return nodes;
+  return {std::move(nodes), false};
+}
+
+int32_t DraftFeeder::position(const DraftTree& tree, int32_t node) const {
+  auto position = static_cast<int32_t>(length()) - 1;
+  for (; node > 0; node = fed_above(tree, node)) ++position;
+  return position;
 }
 
 Feed DraftFeeder::feed(const DraftTree& tree, const std::vector<int32_t>& frontier) const {
-  const std::vector<int32_t> nodes = nodes_to_feed(tree, frontier);
+  const auto [nodes, appended] = nodes_to_feed(tree, frontier);
   if (nodes.empty()) return cache_->cached.feed(text());
-  const bool appended = in_order(tree, frontier);
   Feed feed;
   feed.keep = length() + (appended ? static_cast<int64_t>(in_cache_.size()) : 0);
   for (int32_t node : nodes) {
     const auto parent = std::find(nodes.begin(), nodes.end(), fed_above(tree, node));
     const bool here = !appended && parent != nodes.end();
-    auto position = static_cast<int32_t>(length()) - 1;
-    for (int32_t at = node; at > 0; at = fed_above(tree, at)) ++position;
     feed.tokens.push_back(tokens_[node]);
-    feed.positions.push_back(position);
+    feed.positions.push_back(position(tree, node));
     feed.parents.push_back(here ? static_cast<int32_t>(parent - nodes.begin()) : -1);
   }
   feed.rows = static_cast<int64_t>(frontier.size());
@@ -107,8 +111,8 @@ Feed DraftFeeder::feed(const DraftTree& tree, const std::vector<int32_t>& fronti
 }
 
 void DraftFeeder::fed(const DraftTree& tree, const std::vector<int32_t>& frontier) {
-  const std::vector<int32_t> nodes = nodes_to_feed(tree, frontier);
-  if (!in_order(tree, frontier)) in_cache_.clear();
+  const auto [nodes, appended] = nodes_to_feed(tree, frontier);
+  if (!appended) in_cache_.clear();
   in_cache_.insert(in_cache_.end(), nodes.begin(), nodes.end());
   cache_->cached.set(length());
   if (context()) context()->mark_fed();
@@ -134,8 +138,10 @@ void DraftFeeder::settle(const std::vector<int32_t>& path) {
   if (context()) context()->mark_fed();
 }
 
+// A feed keeps at most all tokens but the last, and what it did not keep is gone.
 void DraftFeeder::failed() {
-  cache_->cached.cut(cache_->cached.chain);
+  const int64_t kept = std::max<int64_t>(length() - 1, 0);
+  cache_->cached.cut(std::min(cache_->cached.chain, kept));
   in_cache_.clear();
 }
 

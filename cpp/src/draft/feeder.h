@@ -35,6 +35,7 @@ class DraftFeeder {
     tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
   }
   int32_t token(int32_t node) const { return tokens_[node]; }
+  int32_t position(const DraftTree& tree, int32_t node) const;  // in the drafter's tokens
   // Rows for the frontier: the text where that is its root, else tree nodes.
   Feed feed(const DraftTree& tree, const std::vector<int32_t>& frontier) const;
   void fed(const DraftTree& tree,
@@ -48,8 +49,11 @@ class DraftFeeder {
   detail::DraftContext* context() const { return cache_->context.get(); }
   void tell(const TokenIds& committed);
   bool in_order(const DraftTree& tree, const std::vector<int32_t>& frontier) const;
-  std::vector<int32_t> nodes_to_feed(const DraftTree& tree,
-                                     const std::vector<int32_t>& frontier) const;
+  struct Nodes {
+    std::vector<int32_t> nodes;
+    bool appended;  // behind those in the cache, which stay
+  };
+  Nodes nodes_to_feed(const DraftTree& tree, const std::vector<int32_t>& frontier) const;
   int32_t fed_above(const DraftTree& tree, int32_t node) const;
 
   const Pair& pair_;

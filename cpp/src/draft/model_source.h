@@ -19,6 +19,11 @@ class ModelSource : public DraftSource {
   void start(const TokenIds& committed, int64_t remaining) override;
   bool wants_model() const override { return !frontier_.empty(); }
   Feed feed() const override { return round_.feeder.feed(round_.tree, frontier_); }
+  bool waits_for(const Feed& feed) const override {
+    return wants_model() && !feed.positions.empty() &&
+           feed.rows == static_cast<int64_t>(frontier_.size()) &&
+           feed.positions.back() == round_.feeder.position(round_.tree, frontier_.back());
+  }
   void plan(const RowsView& rows, int64_t first, std::vector<DrawTask>& tasks) override;
   void take(const RowsView& rows, int64_t first, RowBackend& backend) override;
   void settle(const TokenIds& committed, const std::vector<int32_t>& path,

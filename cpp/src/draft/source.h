@@ -48,6 +48,8 @@ class DraftSource {
   virtual void start(const TokenIds& committed, int64_t remaining) = 0;
   virtual bool wants_model() const { return false; }
   virtual Feed feed() const { return {}; }
+  // Whether a feed can be that of feed(), and is not one of an earlier call: take() reads its rows.
+  virtual bool waits_for(const Feed&) const { return false; }
   // What take() will ask of the rows, as far as that is certain: for rows that are not in
   // memory.
   virtual void plan(const RowsView&, int64_t, std::vector<DrawTask>&) {}
@@ -64,6 +66,9 @@ class DraftSource {
 // For the pair's bridge; the references must outlive it. `policy`: null where lengths are fixed.
 std::unique_ptr<DraftSource> make_source(const Pair& pair, const DraftRequest& request,
                                          DraftStats& stats, DraftPolicy* policy);
+std::unique_ptr<DraftSource> make_text_source(const Pair& pair, DraftPolicy* policy);
+std::unique_ptr<DraftSource> make_auto_source(const Pair& pair, const DraftRequest& request,
+                                              DraftStats& stats, DraftPolicy* policy);
 
 // Whether rows are those of the feeds; throws Error(kValue) by the name of `who`.
 void check_shape(const char* who, const char* model, const std::vector<Feed>& feeds,

@@ -1,6 +1,8 @@
-#include "draft/text_source.h"
-
+// Drafts without a model: prompt lookup (Saxena 2023, "Prompt lookup decoding"), text that the
+// caller expects, or for any other bridge the root alone: plain decoding.
 #include <algorithm>
+
+#include "draft/source.h"
 
 namespace anydraft {
 namespace {
@@ -38,7 +40,23 @@ Found look_up(const TokenIds& text, size_t length) {
 // Expected text starts with the certainty of a lookup match of this many tokens.
 constexpr int64_t kExpected = 4;
 
-}  // namespace
+class TextSource : public DraftSource {
+ public:
+  TextSource(const Pair& pair, DraftPolicy* policy)
+      : pair_(pair), policy_(policy), target_width_(pair.target->size()) {}
+  void start(const TokenIds& committed, int64_t remaining) override;
+  void settle(const TokenIds&, const std::vector<int32_t>& path, const RowsView* target) override {
+    if (policy_) policy_->judge(static_cast<int64_t>(path.size()));
+    if (target) target_width_ = std::max<int64_t>(target->cols, pair_.target->size());
+  }
+  const Draft& draft() const override { return draft_; }
+
+ private:
+  Draft draft_;
+  const Pair& pair_;
+  DraftPolicy* policy_;
+  int64_t target_width_;
+};
 
 void TextSource::start(const TokenIds& committed, int64_t remaining) {
   draft_ = {};
@@ -56,6 +74,12 @@ void TextSource::start(const TokenIds& committed, int64_t remaining) {
     if (policy_ && !policy_->step(static_cast<double>(found.agreed++)).draw) break;
     node = draft_.tree.add(node, token);
   }
+}
+
+}  // namespace
+
+std::unique_ptr<DraftSource> make_text_source(const Pair& pair, DraftPolicy* policy) {
+  return std::make_unique<TextSource>(pair, policy);
 }
 
 }  // namespace anydraft

@@ -3,12 +3,13 @@
 #include <algorithm>
 #include <atomic>
 #include <random>
+#include <set>
 #include <string>
 #include <utility>
 
 #include "base/parallel.h"
 #include "draft/source.h"
-#include "engine/fail.h"
+#include "engine/logit_changes.h"
 #include "engine/request_state.h"
 
 namespace anydraft {
@@ -30,11 +31,14 @@ Engine::Engine(std::shared_ptr<const Vocabulary> target, std::shared_ptr<const V
 
 Engine::~Engine() = default;
 
-Engine::RequestState& Engine::state(int64_t id) const {
+Engine::RequestState* Engine::find(int64_t id) const {
   const auto found = requests_.find(id);
-  if (found == requests_.end())
-    detail::fail_in_engine("the id of a request, got " + std::to_string(id));
-  return *found->second;
+  return found == requests_.end() ? nullptr : found->second.get();
+}
+
+Engine::RequestState& Engine::state(int64_t id) const {
+  if (RequestState* request = find(id)) return *request;
+  detail::fail_in_engine("the id of a request, got " + std::to_string(id));
 }
 
 int64_t Engine::add(Request request) {
@@ -90,6 +94,9 @@ Work Engine::next() {
 
 // The drafter runs until every request has its draft; then one call of the target serves them all.
 Work Engine::next(const std::vector<int64_t>& ids) {
+  if (ids.size() > 1 && std::set<int64_t>(ids.begin(), ids.end()).size() != ids.size()) {
+    detail::fail_in_engine("each request once in next(), got one twice");
+  }
   Work work;
   std::vector<int64_t> drafting, verifying;
   const auto running = std::count_if(
@@ -119,10 +126,8 @@ Work Engine::next(const std::vector<int64_t>& ids) {
 void Engine::failed(const Work& work) {
   if (work.model == ModelRole::kDrafter) drafter_.failed(work.feeds);
   for (const Feed& feed : work.feeds) {
-    const auto found = requests_.find(feed.request);
-    if (work.model == ModelRole::kTarget && found != requests_.end()) {
-      found->second->target_failed();
-    }
+    RequestState* const request = work.model == ModelRole::kTarget ? find(feed.request) : nullptr;
+    if (request) request->target_failed();
   }
 }
 
@@ -152,9 +157,9 @@ void Engine::take_draft(const Work& work, const RowsView& logits,
                         const std::shared_ptr<const void>& owner, const Device& device) {
   drafter_.feed(work.feeds, logits, owner, device);
   for (const Feed& feed : work.feeds) {
-    const auto found = requests_.find(feed.request - 1);
-    if (found == requests_.end()) continue;
-    if (const std::exception_ptr error = drafter_.error(feed.request)) found->second->fail(error);
+    RequestState* const request = find(feed.request - 1);
+    if (!request) continue;
+    if (const std::exception_ptr error = drafter_.error(feed.request)) request->fail(error);
   }
 }
 
@@ -165,10 +170,13 @@ void Engine::take_target(const Work& work, const RowsView& logits, RowBackend& b
   int64_t row = 0;
   bool changes = false;
   for (const Feed& feed : work.feeds) {
-    const auto found = requests_.find(feed.request);
-    if (found != requests_.end() && found->second->finish == Finish::kNot) {
-      round.emplace_back(found->second.get(), row);
-      changes = changes || found->second->changes_rows();
+    RequestState* const request = find(feed.request);
+    if (request && request->finish == Finish::kNot) {
+      if (!request->waits_for(feed)) {
+        detail::fail_in_engine("rows for the last next() of a request, got those of another");
+      }
+      round.emplace_back(request, row);
+      changes = changes || request->changes_rows();
     }
     row += feed.rows;
   }

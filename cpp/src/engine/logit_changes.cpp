@@ -2,13 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <map>
 #include <numeric>
 #include <set>
 #include <string>
 
 #include "base/shown.h"
-#include "engine/fail.h"
 #include "rows/draft_rows.h"
 
 namespace anydraft {
@@ -20,7 +20,10 @@ void check_id(int32_t id, const char* of) {
 }
 
 void check_penalty(double penalty, const char* name) {
-  if (!std::isfinite(penalty)) detail::fail_in_engine(std::string("a finite ") + name);
+  if (!(std::fabs(penalty) <= std::numeric_limits<float>::max())) {
+    detail::fail_in_engine(std::string("a finite ") + name + ", of at most 3.4e38, got " +
+                           shown(penalty));
+  }
 }
 
 }  // namespace
@@ -31,8 +34,13 @@ bool LogitChanges::any() const {
 }
 
 void LogitChanges::validate() const {
-  if (!(repetition_penalty > 0) || !std::isfinite(repetition_penalty)) {
+  if (!(repetition_penalty > 0)) {
     detail::fail_in_engine("repetition_penalty > 0, got " + shown(repetition_penalty));
+  }
+  check_penalty(repetition_penalty, "repetition_penalty");
+  if (repetition_penalty < std::numeric_limits<float>::min()) {
+    detail::fail_in_engine("repetition_penalty of at least 1.2e-38, got " +
+                           shown(repetition_penalty));
   }
   check_penalty(frequency_penalty, "frequency_penalty");
   check_penalty(presence_penalty, "presence_penalty");

@@ -1,11 +1,17 @@
 // LogitChanges at work: the target's rows of a tree, each changed by the text before it.
 #pragma once
 
+#include <string>
 #include <vector>
 
 #include "anydraft/engine.h"
+#include "anydraft/error.h"
 
 namespace anydraft::detail {
+
+[[noreturn]] inline void fail_in_engine(const std::string& expected) {
+  throw Error(ErrorKind::kValue, "[Engine] expected " + expected);
+}
 
 // A row of the target to be changed: [cols] float32.
 struct ChangedRow {

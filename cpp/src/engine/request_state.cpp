@@ -4,7 +4,6 @@
 #include <cmath>
 
 #include "draft/source.h"
-#include "engine/fail.h"
 #include "engine/logit_changes.h"
 
 namespace anydraft {
@@ -54,6 +53,12 @@ Feed Engine::RequestState::target_feed() const {
   return feed;
 }
 
+bool Engine::RequestState::waits_for(const Feed& feed) const {
+  if (!prepared_ || !verifying() || feed.rows != drafter_.draft(id_).tree.size()) return false;
+  const auto root = static_cast<int64_t>(feed.positions.size()) - feed.rows;
+  return root >= 0 && feed.positions[root] + 1 == static_cast<int64_t>(committed_.size());
+}
+
 // The rows of the tree as the request's options change them.
 RowsView Engine::RequestState::changed(const RowsView& rows, const DraftTree& tree) {
   if (!request_.changes.any()) return rows;
@@ -76,42 +81,38 @@ Judgement& Engine::RequestState::question(const RowsView& rows, int64_t first,
                                           const RowBackend& backend) {
   judgement_.error = nullptr;
   try {
-    ask(rows, first, backend);
+    const Draft& draft = drafter_.draft(id_);
+    const DraftTree& tree = draft.tree;
+    const Pair& pair = drafter_.pair();
+    if (!draft.rows.empty() && draft.backend != &backend) {
+      detail::fail_in_engine("rows of target and drafter on one device, got them on two");
+    }
+    if (!backend.in_memory() && (request_.changes.any() || request_.logprobs >= 0)) {
+      detail::fail_in_engine(
+          "no logprobs and no changes of logits (bias, penalties, bad_words, min_tokens, allowed "
+          "ids) "
+          "with rows on a CUDA device; a logits processor makes such changes there");
+    }
+    rows_ = rows;
+    rows_.data = rows.row(first);
+    rows_.rows = tree.size();
+    rows_.named_from = rows.named_from + first;
+    rows_ = changed(rows_, tree);
+    drafts_.clear();
+    drafts_.add(draft, tree.size() - 1);
+    position_ = static_cast<uint32_t>(committed_.size());
+    VerifyRequest& request = judgement_.request = drafts_.request(rows_);
+    request.sampling = &request_.sampling;
+    // Drafts that are certain, as a greedy drafter's are: what is drawn is plain decoding's text.
+    const bool asked = pair.options.verifier && takes(pair.verifier(), ProposalKind::kOneHot);
+    request.verifier = draft.rows.empty() && !asked ? Verifier::kMatch : pair.verifier();
+    request.uniforms.seed = request_.sampling.seed.value_or(0);
+    request.uniforms.requests = &request_.random_stream;
+    request.uniforms.positions = &position_;
   } catch (const std::exception&) {
     judgement_.error = std::current_exception();
   }
   return judgement_;
-}
-
-void Engine::RequestState::ask(const RowsView& rows, int64_t first, const RowBackend& backend) {
-  const Draft& draft = drafter_.draft(id_);
-  const DraftTree& tree = draft.tree;
-  const Pair& pair = drafter_.pair();
-  if (!draft.rows.empty() && draft.backend != &backend) {
-    detail::fail_in_engine("rows of target and drafter on one device, got them on two");
-  }
-  if (!backend.in_memory() && (request_.changes.any() || request_.logprobs >= 0)) {
-    detail::fail_in_engine(
-        "no logprobs and no changes of logits (bias, penalties, bad_words, min_tokens, allowed "
-        "ids) "
-        "with rows on a CUDA device; a logits processor makes such changes there");
-  }
-  rows_ = rows;
-  rows_.data = rows.row(first);
-  rows_.rows = tree.size();
-  rows_.named_from = rows.named_from + first;
-  rows_ = changed(rows_, tree);
-  drafts_.clear();
-  drafts_.add(draft, tree.size() - 1);
-  position_ = static_cast<uint32_t>(committed_.size());
-  VerifyRequest& request = judgement_.request = drafts_.request(rows_);
-  request.sampling = &request_.sampling;
-  // Drafts that are certain, as a greedy drafter's are: what is drawn is plain decoding's text.
-  const bool asked = pair.options.verifier && takes(pair.verifier(), ProposalKind::kOneHot);
-  request.verifier = draft.rows.empty() && !asked ? Verifier::kMatch : pair.verifier();
-  request.uniforms.seed = request_.sampling.seed.value_or(0);
-  request.uniforms.requests = &request_.random_stream;
-  request.uniforms.positions = &position_;
 }
 
 // What is emitted of the kept path and the token behind it: no more than up to one that stops.
@@ -126,27 +127,21 @@ TokenIds Engine::RequestState::kept_tokens() const {
   return tokens;
 }
 
-std::vector<TokenLogprobs> Engine::RequestState::logprobs_of(const TokenIds& tokens) const {
-  std::vector<TokenLogprobs> told;
-  const std::vector<int32_t>& path = judgement_.result.accepted;
-  for (size_t i = 0; i < tokens.size() && request_.logprobs >= 0; ++i) {
-    told.push_back(detail::logprobs_of(rows_, i == 0 ? 0 : path[i - 1], request_.sampling,
-                                       tokens[i], request_.logprobs));
-  }
-  return told;
-}
-
 // What may throw comes first: a round is committed in full or not at all.
 void Engine::RequestState::commit() {
   if (judgement_.error) std::rethrow_exception(judgement_.error);
   const TokenIds tokens = kept_tokens();
-  const std::vector<TokenLogprobs> told = logprobs_of(tokens);
+  std::vector<int32_t> path = judgement_.result.accepted;
+  std::vector<TokenLogprobs> told;
+  for (size_t i = 0; i < tokens.size() && request_.logprobs >= 0; ++i) {
+    told.push_back(detail::logprobs_of(rows_, i == 0 ? 0 : path[i - 1], request_.sampling,
+                                       tokens[i], request_.logprobs));
+  }
   logprobs.insert(logprobs.end(), told.begin(), told.end());
   emit(tokens);
   prepared_ = false;
   if (request_.stops(tokens.back())) finish = Finish::kStop;
   finish_if_full();
-  std::vector<int32_t> path = judgement_.result.accepted;
   path.resize(tokens.size() - 1);  // where the text ended on it
   drafter_.settle(id_, committed_, path, &rows_);
 }

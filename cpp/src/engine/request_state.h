@@ -23,6 +23,8 @@ class Engine::RequestState {
   bool drafting() const { return finish == Finish::kNot && drafter_.waits(id_); }
   bool verifying() const { return finish == Finish::kNot && !drafter_.waits(id_); }
   Feed target_feed() const;
+  // Whether a feed can be that of target_feed(), and is not one of an earlier round.
+  bool waits_for(const Feed& feed) const;
   // The tree with its rows [first, ...), to be judged: what the round will keep, or why it cannot
   // be. Commits nothing, so a bad row loses nothing. Of several requests at once, each on a thread.
   Judgement& question(const RowsView& rows, int64_t first, const RowBackend& backend);
@@ -42,9 +44,7 @@ class Engine::RequestState {
   void finish_if_full();
   int64_t remaining() const;
   RowsView changed(const RowsView& rows, const DraftTree& tree);
-  void ask(const RowsView& rows, int64_t first, const RowBackend& backend);
   TokenIds kept_tokens() const;
-  std::vector<TokenLogprobs> logprobs_of(const TokenIds& tokens) const;
   void emit(const TokenIds& tokens);
 
   Drafter& drafter_;

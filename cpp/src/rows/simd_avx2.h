@@ -37,7 +37,6 @@ inline Floats multiply_subtract(Floats a, Floats b, Floats c) { return _mm256_fm
 inline Floats larger(Floats x, Floats so_far) { return _mm256_max_ps(x, so_far); }
 
 inline Mask not_below(Floats x, Floats lower) { return _mm256_cmp_ps(x, lower, _CMP_NLT_UQ); }
-inline Mask at_least(Floats x, Floats lower) { return _mm256_cmp_ps(x, lower, _CMP_GE_OQ); }
 inline Mask is_nan(Floats x) { return _mm256_cmp_ps(x, x, _CMP_UNORD_Q); }
 inline Mask either(Mask a, Mask b) { return _mm256_or_ps(a, b); }
 inline uint32_t bits_of(Mask mask) { return static_cast<uint32_t>(_mm256_movemask_ps(mask)); }

@@ -37,7 +37,6 @@ inline Floats multiply_subtract(Floats a, Floats b, Floats c) { return _mm512_fm
 inline Floats larger(Floats x, Floats so_far) { return _mm512_max_ps(x, so_far); }
 
 inline Mask not_below(Floats x, Floats lower) { return _mm512_cmp_ps_mask(x, lower, _CMP_NLT_UQ); }
-inline Mask at_least(Floats x, Floats lower) { return _mm512_cmp_ps_mask(x, lower, _CMP_GE_OQ); }
 inline Mask is_nan(Floats x) { return _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q); }
 inline Mask either(Mask a, Mask b) { return a | b; }
 inline uint32_t bits_of(Mask mask) { return mask; }

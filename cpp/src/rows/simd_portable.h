@@ -81,9 +81,6 @@ inline Floats larger(const Floats& x, const Floats& so_far) {
 inline Mask not_below(const Floats& x, const Floats& lower) {
   return mask([&](int i) { return !(x.at[i] < lower.at[i]); });
 }
-inline Mask at_least(const Floats& x, const Floats& lower) {
-  return mask([&](int i) { return x.at[i] >= lower.at[i]; });
-}
 inline Mask is_nan(const Floats& x) {
   return mask([&](int i) { return x.at[i] != x.at[i]; });
 }

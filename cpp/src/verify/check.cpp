@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <string>
 
 #include "anydraft/error.h"
@@ -88,6 +89,10 @@ void check_draft_row(const VerifyRequest& all, const DraftRow& row, int64_t requ
 void check_distribution(const VerifyRequest& all, int64_t request, int64_t node) {
   const int64_t at = all.trees.offsets[request] + node;
   const ProposalKind kind = all.proposals.kinds[at];
+  if (static_cast<uint32_t>(kind) >= std::size(kKindNames)) {
+    fail("a kind of proposals, got number " + std::to_string(static_cast<int32_t>(kind)) +
+         place(request, node));
+  }
   if (!takes(all.verifier, kind)) {
     const VerifierInfo& info = info_of(all.verifier);
     fail(std::string("proposals ") + info.proposals + " with verifier " + info.name + ", got " +

@@ -58,13 +58,16 @@ bool AddedMatcher::taken(const AddedToken& token, AddedMatch& match) const {
 
 AddedMatch AddedMatcher::next() {
   if (trie_.labels.empty()) return {};
+  const auto inside_character = [this](const char* at) {  // where only a forged table's tokens end
+    return at != end_ && (static_cast<uint8_t>(*at) & 0xC0) == 0x80;
+  };
   while (at_ != end_) {
-    if (!begins(trie_, static_cast<uint8_t>(*at_))) {
+    if (!begins(trie_, static_cast<uint8_t>(*at_)) || inside_character(at_)) {
       ++at_;
       continue;
     }
     const Found found = longest(trie_, at_, end_);
-    if (found.index == kNoId) {
+    if (found.index == kNoId || inside_character(found.end)) {
       ++at_;
       continue;
     }

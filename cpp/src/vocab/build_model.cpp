@@ -85,6 +85,7 @@ std::vector<Merge> merges_by_rank(const Tables& t, const Description& d, const E
   for (uint32_t id = 0; id < d.ranks.size(); ++id) {
     const uint32_t rank = d.ranks[id];
     if (rank == kNoId) continue;
+    if (rank >= 1u << kRankBits) contradicts("ranks below 2^24, got more");
     if (rank >= merged.size()) merged.resize(rank + 1, kNoId);
     if (merged[rank] != kNoId) {
       throw Error(ErrorKind::kUnsupportedTokenizer,

@@ -16,6 +16,7 @@ class Charsmap {
     if (blob.size < 4) return;
     uint32_t size;
     std::memcpy(&size, blob.data, 4);
+    if (size > blob.size - 4) return;  // cut off: check_tables() says so
     units_ = blob.data + 4;
     count_ = size / 4;
     texts_ = reinterpret_cast<const char*>(blob.data) + 4 + size;

@@ -188,6 +188,9 @@ void check_tables(const Tables& t) {
   expect((config.sign_level == kNoId || config.sign_level <= t.scanners.size) &&
              (config.stand_in_level == kNoId || config.stand_in_level <= t.scanners.size),
          "levels beyond the scanners");
+  for (size_t level = config.stand_in_level; level < t.scanners.size; ++level) {
+    expect((t.scanners[level] & kSplitRule) != 0, "stand-ins cut by other than patterns");
+  }
   check_words(t.words, size, words);
   expect(config.continuing_node == kNoId || config.continuing_node == 0 ||
              config.continuing_node < t.words.size,

@@ -23,14 +23,7 @@ void append_lossy(std::string& to, std::string_view bytes) {
   }
 }
 
-bool valid(std::string_view bytes) {
-  for (size_t at = 0; at < bytes.size();) {
-    const size_t length = character_length(bytes, at);
-    if (length == 0) return false;
-    at += length;
-  }
-  return true;
-}
+bool valid(std::string_view bytes) { return valid_until(bytes, 0) == bytes.size(); }
 
 // English as the `tokenizers` library's WordPiece decoder cleans it up.
 void tidy(std::string& word) {

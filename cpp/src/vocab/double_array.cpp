@@ -115,6 +115,10 @@ void TableBuilder::keep_words(const std::map<std::string, uint32_t>& words) {
     begins.push_back(node.end);
     const size_t base = labels.empty() ? 0 : places.base_for(labels);
     units.resize(places.size());
+    if (units.size() > kMostUnits) {
+      throw Error(ErrorKind::kUnsupportedTokenizer,
+                  "[Vocabulary] expected a model whose words take at most 2^23 nodes, got more");
+    }
     uint32_t hint = 0;
     for (uint8_t each : labels) hint |= hint_of(each);
     units[node.place] = make_unit(word, hint, base, label_of(units[node.place]));

@@ -320,11 +320,13 @@ class Parser {
       }
       SetDescription part = member();
       const bool range = next_is("-") && end_ - at_ > 1 && at_[1] != ']';
-      if (range && part.categories == 0 && part.properties == 0 && !part.negated) {
+      if (range) {
+        if (!is_point(part)) refuse("a range that begins with a class");
         ++at_;
         const uint32_t low = part.ranges[0].first;
         const SetDescription last = member();
-        if (last.ranges.empty() || last.ranges[0].first < low) refuse("a range the wrong way");
+        if (!is_point(last)) refuse("a range that ends with a class");
+        if (last.ranges[0].first < low) refuse("a range the wrong way");
         add(set, low, last.ranges[0].first);
         continue;
       }
@@ -332,6 +334,12 @@ class Parser {
     }
     ++at_;
     return set;
+  }
+
+  // A character, with its other cases behind it; no class.
+  static bool is_point(const SetDescription& part) {
+    return part.categories == 0 && part.properties == 0 && !part.negated && !part.ranges.empty() &&
+           part.ranges.size() <= 3 && part.ranges[0].first == part.ranges[0].second;
   }
 
   SetDescription member() {

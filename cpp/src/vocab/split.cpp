@@ -21,7 +21,7 @@ Splitter::Span Splitter::span_at(const char* at) {
       continue;
     }
     const char* stop = match_pattern(t_, categories_, rule_.start, here, end_, seen_);
-    if (stop == nullptr) continue;
+    if (stop == nullptr || stop == here) continue;
     if (here == at) return {at, stop, true};
     found_ = here;
     found_end_ = stop;
@@ -76,7 +76,7 @@ bool replace_matches(const Tables& t, const SplitRule& rule, std::string_view te
   Seen seen;
   for (const char* at = copied; at != end;) {
     const char* stop = match_pattern(t, categories, rule.start, at, end, seen);
-    if (stop == nullptr) {
+    if (stop == nullptr || stop == at) {
       at = next_character(at);
       continue;
     }

@@ -70,7 +70,8 @@ struct EncoderConfig {
   uint32_t sign_level = kNoId;
   // The scanner from which on each byte of the text is GPT-2's stand-in for it; kNoId: none.
   uint32_t stand_in_level = kNoId;
-  double unk_score = 0;  // Unigram
+  uint32_t reserved = 0;  // so that no byte of a file is left to chance
+  double unk_score = 0;   // Unigram
 };
 
 // BPE: how `words` spells the marks of a word's continuations and ends.

@@ -3,6 +3,7 @@
 #include <limits>
 #include <type_traits>
 
+#include "anydraft/error.h"
 #include "vocab/double_array.h"
 #include "vocab/models.h"
 #include "vocab/unicode.h"
@@ -156,6 +157,11 @@ void encode(const Tables& t, const Score* scores, bool exact, std::string_view p
         path.push_back(static_cast<int32_t>(t.byte_ids[static_cast<uint8_t>(piece[i - 1])]));
       }
     } else if (!(unknown && config.fuse_unk)) {
+      if (config.unk_id == kNoId) {
+        throw Error(ErrorKind::kVocabulary,
+                    "[Vocabulary] expected text of known characters, as there is no token for "
+                    "others, got some");
+      }
       path.push_back(static_cast<int32_t>(config.unk_id));
     }
     unknown = word == 0;

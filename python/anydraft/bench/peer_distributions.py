@@ -37,8 +37,6 @@ class PeerDistributions:
         return self._found[key]
 
     def _check(self, peer: Any, kind: str, params: SamplingParams) -> str:
-        if kind == "tree":
-            return "its distribution is not checked: it takes certain drafts alone"
         case = self._case(kind, params)
         try:
             if getattr(peer, "waits", False):

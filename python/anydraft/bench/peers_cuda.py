@@ -19,7 +19,7 @@ from typing import Any
 
 Call = Callable[[], Any]
 
-NAMES = ("torch", "transformers", "flashinfer", "vllm", "sglang")
+NAMES = ("torch", "transformers", "flashinfer", "vllm")
 
 
 class Torch:
@@ -275,49 +275,11 @@ class Vllm:
         return call
 
 
-class Sglang:
-    """SGLang's tree kernel, which takes certain drafts alone, and the softmax it needs."""
-
-    def __init__(self) -> None:
-        kernels = import_module("sgl_kernel")
-        self.verify = kernels.tree_speculative_sampling_target_only
-        self.version = str(kernels.__version__)
-
-    def tree(self, case: Any) -> Call:
-        import torch
-
-        nodes, vocab = case.target.shape
-        first, sibling = [-1] * nodes, [-1] * nodes
-        for node in range(nodes - 1, 0, -1):  # backwards: siblings keep their order
-            parent = case.parents[node]
-            sibling[node], first[parent] = first[parent], node
-
-        def ints(values: Any, dtype: Any = torch.int64) -> Any:
-            return torch.tensor([list(values)], dtype=dtype, device="cuda")
-
-        out = torch.full((nodes,), -1, dtype=torch.int32, device="cuda")
-        index = torch.full((1, nodes), -1, dtype=torch.int32, device="cuda")
-        count = torch.zeros(1, dtype=torch.int32, device="cuda")
-        tree = ints(case.tokens), ints(range(nodes)), ints(first), ints(sibling)
-        uniforms, last = torch.rand(1, nodes, device="cuda"), torch.rand(1, device="cuda")
-
-        def call() -> Any:
-            distribution = (case.target.float() / case.params.temperature).softmax(-1)[None]
-            drafted = torch.zeros(1, nodes, vocab, device="cuda")
-            self.verify(
-                out, index, count, *tree, uniforms, last, distribution, drafted, 1.0, 1.0, True
-            )
-            return out
-
-        return call
-
-
 _KINDS: dict[str, Any] = {
     "torch": Torch,
     "transformers": Transformers,
     "flashinfer": FlashInfer,
     "vllm": Vllm,
-    "sglang": Sglang,
 }
 
 

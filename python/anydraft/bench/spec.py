@@ -68,8 +68,7 @@ def measure(
     sessions = {method.name: session_of(ours, method) for method in methods}
     for session in sessions.values():  # no method pays for first calls
         session.generate([first[0][:8]], max_tokens=16)
-    for peer in peers:
-        peer.run(0, first[0][:8], 16, ours.target.stop_tokens)
+    peers = [peer for peer in peers if _warms_up(peer, first[0][:8], ours)]
     cells = []
     for turn, temperature, batch in product(range(turns), temperatures, batches):
         # Most requests have no seed, and with one drawn drafts are no shorter in a batch.
@@ -115,6 +114,15 @@ def measure(
                     peers = [other for other in peers if other is not peer]
                     cells = [c for c in cells if (c.method, c.turn) != (peer.name, turn)]
     return cells
+
+
+def _warms_up(peer: Peer, prompt: Sequence[int], ours: Ours) -> bool:
+    try:
+        peer.run(0, prompt, 16, ours.target.stop_tokens)
+    except RuntimeError as error:
+        _log.warning("%s: left out, %s", peer.name, error)
+        return False
+    return True
 
 
 def _of_peer(

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from anydraft import Error, __version__
 from anydraft.cli import bench, chat, generate, pair, serve, vllm_config, vocab
-from anydraft.cli.terminal import say
+from anydraft.cli.terminal import harmless, say
 
 # What a user's input can cause, and what is told in one line instead of a traceback.
 _EXPECTED = (Error, ValueError, OSError, OverflowError, ImportError)
@@ -31,7 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except _EXPECTED as error:
-        say(f"anydraft: {' '.join(str(error).split()) or type(error).__name__}{_hint(error)}")
+        text = harmless(" ".join(str(error).split())) or type(error).__name__
+        say(f"anydraft: {text}{_hint(error)}")
         return 2
 
 

@@ -5,6 +5,7 @@ of models.
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import sys
 from dataclasses import asdict
@@ -12,10 +13,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from anydraft import _core
+from anydraft.bench.timing import machine
 from anydraft.cli.acceptance_tables import markdown, plot, summarise
 from anydraft.cli.loading import add_model_options, load_drafter, load_target
 from anydraft.cli.terminal import say
 from anydraft.errors import InputError
+from anydraft.prompts import prompt_ids
 
 
 def add(kinds: Any) -> None:
@@ -50,13 +54,26 @@ def run(args: argparse.Namespace) -> int:
     from anydraft.bench.shared_rows import Pair, Plan, Record, measure
 
     plan = Plan(temperatures, length=args.length, drawn=temperatures, seed=args.seed)
-    prompts = [("text", _ids(target, text, chat=args.chat)) for text in texts]
+    if args.length < (least := max(plan.depths)):
+        raise InputError(f"[bench acceptance] expected --length >= {least}, got {args.length}")
+    prompts = [
+        ("text", prompt_ids(target, [{"role": "user", "content": text}] if args.chat else text))
+        for text in texts
+    ]
     records: list[Record] = []
     for record in measure(Pair(target, drafter, temperatures), prompts, plan):
         if not records or record.prompt != records[-1].prompt:
             say(f"prompt {record.prompt + 1} of {len(prompts)}")
         records.append(record)
-    result = {"plan": asdict(plan), "prompts": len(prompts), "means": summarise(records)}
+    result = {
+        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d"),
+        "machine": machine(_core.threads()),
+        "target": args.target,
+        "drafter": args.drafter,
+        "plan": asdict(plan),
+        "prompts": len(prompts),
+        "means": summarise(records),
+    }
     if args.json:
         args.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     if args.plot:
@@ -90,10 +107,3 @@ def _temperatures(text: str) -> tuple[float, ...]:
     if not all(value > 0 for value in values):
         raise InputError(f"[bench] expected temperatures > 0, got {text}")
     return values
-
-
-def _ids(target: Any, text: str, *, chat: bool) -> list[int]:
-    if chat:
-        ids: list[int] = target.chat([{"role": "user", "content": text}])
-        return ids
-    return [*target.vocabulary.prefix, *target.vocabulary.encode(text)]

@@ -71,8 +71,8 @@ def _mean_and_error(values: list[float]) -> tuple[float, float]:
     return round(mean(values), 4), round(error, 4)
 
 
-def markdown(result: dict[str, Any], kind: str = "all") -> str:
-    rows = [row for row in result["means"] if row["kind"] == kind]
+def markdown(result: dict[str, Any]) -> str:
+    rows = [row for row in result["means"] if row["kind"] == "all"]
     lines = [
         "| T | shape | draft, verifier | tokens per step | gain over |",
         "|---|---|---|---|---|",

@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     seconds = args.seconds or 0.2
     result = {"date": date, **kernels_cpu.run(vocabs, chosen, args.threads, seconds)}
     if args.out:
-        report.write(result, args.out.with_suffix(".json"))
+        report.write(result, _results(args.out))
     print(report.markdown(result))
     return 0
 
@@ -66,10 +66,15 @@ def _run_cuda(args: argparse.Namespace) -> int:
     """As `run`; 1 where a case failed, in the tables too."""
     vocabs = tuple(args.vocab or kernels_cuda.VOCABS)
     chosen = _chosen(args, peers_cuda.NAMES) or peers_cuda.NAMES
-    file = args.out.with_suffix(".json") if args.out else None
+    file = _results(args.out) if args.out else None
     result = kernels_cuda.run(vocabs, chosen, args.seconds or 240, file)
     print(report_cuda.markdown(result))
     return int(any("error" in row for row in result["rows"]))
+
+
+def _results(out: Path) -> Path:
+    """FILE.json; a name's other dots are no suffix."""
+    return out if out.suffix == ".json" else out.with_name(f"{out.name}.json")
 
 
 def _chosen(args: argparse.Namespace, names: tuple[str, ...]) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from anydraft.cli.session import (
     make_session,
     sampling_of,
 )
-from anydraft.cli.terminal import legend, say, wants_colour
+from anydraft.cli.terminal import harmless, legend, say, wants_colour
 
 _HELP = """/new        forget the chat
 /system X   begin a new one with this system message
@@ -98,7 +98,7 @@ class _Chat:
             made = decode(self._session, self._messages, self._max_tokens, shown=True)
         except (Error, ValueError) as error:  # too long for the context, or the template refuses
             self._messages.pop()
-            say(str(error))
+            say(harmless(str(error)))
             return
         self._messages.append({"role": "assistant", "content": made.text})
         if made.finish_reason in ("length", "context"):

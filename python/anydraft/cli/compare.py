@@ -95,12 +95,13 @@ def first_difference(left: list[int], right: list[int]) -> int | None:
 
 
 def tie_gap(model: Any, text: list[int], pair: tuple[int, int], sampling: SamplingParams) -> float:
-    """How near `pair` is to a tie after `text`, by one forward pass without a cache."""
+    """How near `pair` is to a tie after `text`, by one forward pass without a cache; less what two
+    steps of the row's own numbers may be, which are 0.1 where logits near 20 are bfloat16."""
     import numpy as np
 
-    row = next_logits(model, text)
+    row, step = next_logits(model, text)
     if sampling.temperature == 0:
-        return float(row.max() - row[list(pair)].min())
+        return max(0.0, float(row.max() - row[list(pair)].min()) - 2 * step)
     # Draws go through the distribution in the order of ids: each token has an interval of its mass.
     distribution = np.empty_like(row)
     _core.write_probs(row[None], sampling, distribution[None])
@@ -110,15 +111,18 @@ def tie_gap(model: Any, text: list[int], pair: tuple[int, int], sampling: Sampli
     return float(max(max(low - uniform, uniform - high, 0.0) for low, high in bounds))
 
 
-def next_logits(model: Any, text: list[int]) -> Any:
-    """The logits [vocab] after `text`, as numpy.float32."""
+def next_logits(model: Any, text: list[int]) -> tuple[Any, float]:
+    """The logits [vocab] after `text`, as numpy.float32; and a step of the largest of them in the
+    model's own dtype."""
     import numpy as np
 
     size = len(text)
     feed = Feed(list(text), list(range(size)), list(range(-1, size - 1)))
     try:
         row = model([feed])[0]
-        return row.float().cpu().numpy() if hasattr(row, "cpu") else np.array(row, np.float32)
+        made = row.float().cpu().numpy() if hasattr(row, "cpu") else np.array(row, np.float32)
+        bits = {"torch.bfloat16": 7, "torch.float16": 10}.get(str(row.dtype), 23)
+        return made, float(np.abs(made[np.isfinite(made)]).max(initial=0)) * 2.0**-bits
     finally:
         if hasattr(model, "forget"):
             model.forget(feed.request)

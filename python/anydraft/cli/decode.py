@@ -21,7 +21,8 @@ _HUMANEVAL = "prompts/HumanEval.jsonl.gz"
 PRESETS = {
     "qwen-1.5b": (
         "gguf/qwen2.5-coder-1.5b.gguf",
-        ("gguf/smollm2-135m.gguf", "gguf/qwen2.5-coder-0.5b.gguf"),
+        # The 0.5B's 896 columns force GGUF to 5 and 8 bits; out of its folder it has 4.
+        ("gguf/smollm2-135m.gguf", "gguf/qwen2.5-coder-0.5b.gguf", "models/qwen2.5-coder-0.5b"),
         _HUMANEVAL,
     ),
     "smollm2": ("gguf/smollm2-135m.gguf", (), _HUMANEVAL),
@@ -74,12 +75,15 @@ def run(args: argparse.Namespace) -> int:
     """Measure, report; 1 where texts differ that must not."""
     if args.turns < 1:
         raise InputError(f"[bench decode] expected --turns of at least 1, got {args.turns}")
+    if args.peer and (args.no_peer or args.temperature > 0):
+        raise InputError("[bench decode] expected --peer at temperature 0, without --no-peer")
     target_name, drafter_names, named = _inputs(args)
+    earlier = _earlier(args, list(named))
     texts = list(named.values())
     numbers = _numbers(args, list(named))
     sampling = SamplingParams(args.temperature, seed=args.seed)
     ours = load_pair(target_name, drafter_names, args.drafter_weights, sampling)
-    wanted = sorted({*range(args.tune), *numbers})
+    wanted = sorted({*range(_tuned(args)), *numbers})
     prompts = {number: _ids(ours.target, texts[number], args.chat) for number in wanted}
     chosen, tuning = _chosen(args, ours, prompts)
     peers = _peers(args, target_name, drafter_names)
@@ -90,11 +94,32 @@ def run(args: argparse.Namespace) -> int:
     finally:
         for peer in peers:
             peer.close()
-    result = _result(args, ours, chosen, runs, peers, tuning, list(named))
+    result = _result(args, ours, chosen, runs, peers, tuning, list(named), earlier)
     if args.json:
         args.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     _report(result)
     return 0 if result["texts_equal"] or args.temperature > 0 else 1
+
+
+def _earlier(args: argparse.Namespace, names: list[str]) -> dict[str, Any]:
+    """Results that the file has already."""
+    if not args.json or not args.json.exists():
+        return {}
+    known: dict[str, Any] = json.loads(args.json.read_text("utf-8"))
+    mine = {"tokens": args.tokens, "temperature": args.temperature}
+    prompts = {str(number): name for number, name in enumerate(names)}
+    told = known.get("prompt_names", {})
+    same = all(known.get(name) == value for name, value in mine.items())
+    if not (same and told.items() <= prompts.items()):
+        raise InputError(f"[bench decode] expected the settings of {args.json}, got {mine}")
+    if not all("first" in run for run in known["runs"]):
+        raise InputError(f"[bench decode] expected results of this version in {args.json}")
+    return known
+
+
+def _tuned(args: argparse.Namespace) -> int:
+    """How many prompts choose the methods."""
+    return 0 if args.method else args.tune
 
 
 def _numbers(args: argparse.Namespace, names: list[str]) -> list[int]:
@@ -103,16 +128,18 @@ def _numbers(args: argparse.Namespace, names: list[str]) -> list[int]:
         kinds: dict[str, list[int]] = {}
         for number, name in enumerate(names):
             kinds.setdefault(decode.kind_of(name), []).append(number)
-        tuned = 0 if args.method else args.tune  # no prompt is measured that methods were chosen on
-        behind = [[n for n in numbers if n >= tuned] for numbers in kinds.values()]
-        return [number for numbers in behind for number in numbers[: args.each]]
+        behind = [[n for n in own if n >= _tuned(args)] for own in kinds.values()]
+        chosen = [number for own in behind for number in own[: max(args.each, 0)]]
+        if not chosen:
+            raise InputError(f"[bench decode] expected --each N of {len(names)} prompts, got none")
+        return chosen
     first, last = (int(part) for part in args.range.split(":"))
-    if not (0 <= args.tune <= first < last <= len(names) or (args.method and first < last)):
+    if not 0 <= _tuned(args) <= first < last <= len(names):
         raise InputError(
-            f"[bench decode] expected --range A:B behind the {args.tune} tuning prompts and within "
+            f"[bench decode] expected --range A:B behind {_tuned(args)} tuning prompts and within "
             f"{len(names)}, got {args.range} (of few prompts say --tune 1 --range 1:{len(names)})"
         )
-    return list(range(first, min(last, len(names))))
+    return list(range(first, last))
 
 
 def _inputs(args: argparse.Namespace) -> tuple[str, list[str], dict[str, str]]:
@@ -137,7 +164,7 @@ def load_pair(
     target: str, drafters: list[str], weights: str, sampling: SamplingParams
 ) -> decode.Ours:
     """A target and its drafters by name; `weights`: of drafters out of folders."""
-    loaded = {_short(name): _drafter(name, weights) for name in drafters}
+    loaded = {_named(name, weights): _drafter(name, weights) for name in drafters}
     return decode.Ours(load("target", target), loaded, sampling)
 
 
@@ -165,6 +192,10 @@ def _task(category: str) -> str:
 
 def _short(name: str) -> str:
     return Path(name).stem if name.endswith(".gguf") else Path(name).name
+
+
+def _named(name: str, weights: str) -> str:
+    return f"{_short(name)}-{weights}" if Path(name).is_dir() else _short(name)
 
 
 def _drafter(name: str, weights: str) -> Any:
@@ -205,7 +236,7 @@ def _chosen(
             known = ", ".join(method.name for method in every)
             raise InputError(f"[bench decode] expected methods out of {known}, got {unknown[0]}")
         return [method for method in every if method.name in wanted], None
-    if args.tune == 0:
+    if _tuned(args) == 0:
         return every, None
     say(f"tuning on {args.tune} prompts")
     runs = decode.measure(ours, every, list(prompts.items())[: args.tune], args.tokens, (), _told)
@@ -220,11 +251,9 @@ def _result(
     peers: list[decode_peers.Peer],
     tuning: dict[str, Any] | None,
     names_of_prompts: list[str],
+    known: dict[str, Any],
 ) -> dict[str, Any]:
-    known: dict[str, Any] = {}
-    if args.json and args.json.exists():
-        known = json.loads(args.json.read_text("utf-8"))
-        runs = [decode.Run(**run) for run in known["runs"]] + runs
+    runs = [decode.Run(**run) for run in known.get("runs", ())] + runs
     about = machine(_core.threads())
     about["versions"] |= {peer.name.split()[0]: peer.version for peer in peers}
     prompt_names = {number: names_of_prompts[number] for number in sorted({r.prompt for r in runs})}

@@ -82,21 +82,29 @@ def run(args: argparse.Namespace) -> int:
 
 def _together(args: argparse.Namespace, session: SpeculativeSession, prompts: list[Any]) -> int:
     """Several prompts, shown when all have ended or at Ctrl-C."""
-    interrupted = False
+    interrupted, failure = False, None
     try:
         session.generate(prompts, max_tokens=args.max_tokens, stop=args.stop)
     except KeyboardInterrupt:
         interrupted = True
         for run in session.runs:
             run.cancel()
+    except Exception as error:  # of one of them: the others have ended
+        if not any(run.ended for run in session.runs):
+            raise
+        failure = error
     generations = [run.generation for run in session.runs]
     if args.json:
         result = {"seed": session.sampling.seed, "generations": [*map(_described, generations)]}
         print(json.dumps(result, ensure_ascii=False))
+        if failure is not None:
+            raise failure
         return 130 if interrupted else 0
     for i, generation in enumerate(generations):
         print(f"--- prompt {i + 1}\n{for_stdout(generation.text)}")
     say("\n" + stats_table(generations))
+    if failure is not None:
+        raise failure
     if interrupted:
         say("interrupted")
     return 130 if interrupted else 0

@@ -23,6 +23,7 @@ PROMPTS = (
 )
 LONGEST = 8  # draft length considered
 _REPEATS = 7
+_CONTEXT = 64  # tokens before the rows that are timed
 _MARGIN = 1.03  # less than this is not worth a second model
 
 
@@ -101,8 +102,8 @@ def add(commands: Any) -> None:
         description="Measures acceptance by bridge and the cost of calls, and predicts speed-ups.",
     )
     option = parser.add_argument
-    option("target", metavar="TARGET", help="folder or name of the model")
-    option("drafter", metavar="DRAFTER", help="folder or name of the model")
+    option("target", metavar="TARGET", help="GGUF file, folder or name of the model")
+    option("drafter", metavar="DRAFTER", help="the same")
     option("--prompt", action="append", metavar="TEXT", help="several times for several prompts")
     option("--temperature", type=float, default=0.0, help="0 (the default): greedy")
     option("--max-tokens", type=int, default=48, metavar="N", help="for each prompt, bridge")
@@ -155,7 +156,7 @@ def bridges_of(target: Any, drafter: Any) -> list[str]:
 def measure_costs(target: Any, drafter: Any, prompt: str) -> Costs:
     """Medians over interleaved calls behind a prompt."""
     seconds: dict[int, list[float]] = {size: [] for size in range(LONGEST + 2)}
-    texts = [model.vocabulary.encode(prompt) * 4 for model in (target, drafter)]
+    texts = [_context(model, prompt) for model in (target, drafter)]
     for model, text in zip((target, drafter), texts, strict=True):
         _call(model, text, 0, len(text))
     for repeat in range(_REPEATS + 1):
@@ -172,10 +173,22 @@ def measure_costs(target: Any, drafter: Any, prompt: str) -> Costs:
     return Costs(medians[0], tuple(medians[1:]))
 
 
+def _context(model: Any, prompt: str) -> list[int]:
+    """The prompt's tokens, again and again up to 64, or as many as the model has room for."""
+    tokens: list[int] = model.vocabulary.encode(prompt)
+    room = (getattr(model, "context_length", None) or _CONTEXT + LONGEST + 1) - LONGEST - 1
+    if not tokens or room <= LONGEST:
+        raise InputError(f"[pair] expected a prompt of tokens and a context for it, got {prompt!r}")
+    size = min(_CONTEXT, room)
+    return (tokens * (size // len(tokens) + 1))[:size]
+
+
 def _call(model: Any, tokens: list[int], kept: int, rows: int) -> None:
     size = len(tokens)
     positions, parents = list(range(kept, kept + size)), list(range(-1, size - 1))
-    model([Feed(tokens, positions, parents, keep=range(kept), rows=rows)])
+    logits = model([Feed(tokens, positions, parents, keep=range(kept), rows=rows)])
+    if getattr(logits, "is_cuda", False):
+        logits[-1:, :1].cpu()  # a device only queues its work
 
 
 def measure_bridge(

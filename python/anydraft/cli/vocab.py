@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from anydraft import Vocabulary, VocabularyMap
-from anydraft.cli.terminal import table
+from anydraft.cli.terminal import for_stdout, table
 from anydraft.errors import InputError
 from anydraft.hf_encoder import is_installed
 
@@ -24,7 +24,7 @@ def add(commands: Any) -> None:
         "vocabularies",
         nargs="+",
         metavar="PATH",
-        help="a folder, tokenizer.json, tekken.json, SentencePiece model, rank file or table",
+        help="folder, GGUF file, tokenizer.json, tekken.json, SentencePiece model, ranks or table",
     )
     parser.add_argument("--export", metavar="FILE", help="write the vocabulary to FILE")
     parser.add_argument("--kind", help="what the files are, where they do not say it: llama3, ...")
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     pairs = counterparts(left, right, both)
     print(f"specials with a counterpart: {len(pairs)}")
     for mine, other in pairs:
-        print(f"  {mine} = {other}")
+        print(for_stdout(f"  {mine} = {other}"))
     return 0
 
 
