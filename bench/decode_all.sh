@@ -3,8 +3,8 @@
 #
 #   bench/decode_all.sh [humaneval] [copying] [tasks] [sampled] [batch]      (default: all)
 #
-# humaneval, with the other libraries: 11 minutes; copying, batch: 1 each; tasks (T = 0) and sampled
-# (T = 0.7), three turns each: 12.
+# On slow cores: humaneval, with the other libraries, 20 minutes; copying, batch: 2; tasks (T = 0,
+# three turns) 20, sampled (T = 0.7, one turn) 7.
 # PYTHON: one that has anydraft and transformers. PEERS: one with llama-cpp-python and openvino-genai.
 # OPENVINO_DRAFTER: Qwen2.5-Coder-0.5B as a GGUF file of Q8_0, as OpenVINO reads no Q5_0.
 # SPEC_BENCH: the file question.jsonl of Spec-Bench.
@@ -31,10 +31,10 @@ for part in ${*:-humaneval copying tasks sampled batch}; do
       decode copying --prompts bench/prompts/copying.json --range 0:12 --tune 0 --tokens 96 \
         --no-peer --method 'lookup auto' --method 'lookup 8' --method 'smollm2-135m auto' ;;
     tasks | sampled)
-      temperature=0
-      [ "$part" = tasks ] || temperature=0.7
+      temperature=0 turns=3
+      [ "$part" = tasks ] || { temperature=0.7 turns=1; }
       decode "$part" --prompts "${SPEC_BENCH:?the question.jsonl of Spec-Bench}" --each 10 --chat \
-        --tune 0 --tokens 48 --turns 3 --no-peer --temperature "$temperature" \
+        --tune 0 --tokens 48 --turns "$turns" --no-peer --temperature "$temperature" \
         --method 'lookup auto' --method 'smollm2-135m auto' ;;
     batch) "$python" bench/micro/batch.py --json "$out-batch.json" ;;
     *) echo "decode_all.sh: expected humaneval, copying, tasks, sampled or batch, got $part" >&2

@@ -299,7 +299,11 @@ def _convert_tokenizer(gguf_file: Path, folder: Path, chat_template: str | None)
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(gguf_file.parent, gguf_file=gguf_file.name)
-    tokenizer.backend_tokenizer.save(str(folder / "tokenizer.json"))
+    data = json.loads(tokenizer.backend_tokenizer.to_str())
+    vocab = data["model"]["vocab"]
+    if isinstance(vocab, dict):  # what a GGUF file is filled up with is no token of its owner
+        data["model"]["vocab"] = {t: i for t, i in vocab.items() if t != f"[PAD{i}]"}
+    _write_json(folder / "tokenizer.json", data)
     config = {
         # Not the family's own class: that one would build the tokenizer anew, in its own way.
         "tokenizer_class": "PreTrainedTokenizerFast",

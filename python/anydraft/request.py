@@ -172,6 +172,7 @@ class RequestHandle(Iterator[Event]):
         self.error: BaseException | None = None
         self.processor = logits_processor
         self.in_memory = False  # its rows are read there, wherever the others' are
+        self.span: tuple[float, float] | None = None  # perf_counter() of its first and last call
         self._session = session
         self._engine = session._engine
         # The engine and the models keep what they know of it until it ends or is given up.

@@ -344,8 +344,10 @@ class SpeculativeSession:
         finally:
             for handle in by_id.values():
                 handle._check(drafting=called == {"drafter"})
+            now = time.perf_counter()
             for handle in by_id.values():
-                handle._stats.seconds += time.perf_counter() - started
+                handle._stats.seconds += now - started
+                handle.span = handle.span[0] if handle.span else started, now
 
     def _serve(self, work: _core.Work, by_id: dict[int, RequestHandle], *, in_memory: bool) -> None:
         of_target = work.model == "target"

@@ -14,6 +14,7 @@ from anydraft import (
     SamplingParams,
     SpeculativeSession,
     Vocabulary,
+    page,
 )
 from anydraft.bridges import CERTAIN
 
@@ -231,3 +232,15 @@ def test_requests_of_one_core_end_with_their_own_errors(bridge, shape, spoil, sp
                 assert (tokens, reason) == (generation.tokens, generation.finish_reason)
         if "error" not in ended:
             return
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_a_report_counts_the_time_that_was_spent(batch_size, tmp_path, monkeypatch):
+    """Of texts one after another, and of texts together: every call takes a second."""
+    clock = itertools.count()
+    monkeypatch.setattr("time.perf_counter", lambda: float(next(clock)))
+    one = session("none")
+    one.generate(PROMPTS, max_tokens=5, batch_size=batch_size, sampling=SEEDED)
+    spent = next(clock)
+    told = page._report(one, one.runs)
+    assert told["tokens_per_second"] == pytest.approx(4 * 5 / spent, rel=0.25)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -75,12 +76,21 @@ def _report(session: SpeculativeSession, runs: Sequence[RequestHandle]) -> dict[
     models += f" · drafter: {named}, bridge {session.bridge}" if named else " · no drafter"
     all_runs = [_run(session, handle) for handle in runs]
     tokens = sum(run["stats"]["tokens"] for run in all_runs)
-    seconds = max(run["stats"]["seconds"] for run in all_runs)  # they were decoded together
+    seconds = _covered([handle.span for handle in runs if handle.span])
     return {
         "models": models,
         "runs": all_runs,
         "tokens_per_second": tokens / seconds if seconds else 0,
     }
+
+
+def _covered(spans: Sequence[tuple[float, float]]) -> float:
+    """The time that at least one of the spans takes up."""
+    seconds, until = 0.0, -math.inf
+    for first, last in sorted(spans):
+        seconds += max(0.0, last - max(first, until))
+        until = max(until, last)
+    return seconds
 
 
 def _run(session: SpeculativeSession, handle: RequestHandle) -> dict[str, Any]:
