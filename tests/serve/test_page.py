@@ -76,14 +76,19 @@ def test_a_chat_by_keyboard(running: Running, browser: Any) -> None:
     assert all(url.startswith((running.address, "data:")) for url in seen.asked)
 
 
+def in_a_long_answer(browser: Any, slow: Running) -> Seen:
+    seen = Seen(browser, slow.address)
+    seen.page.locator("details.more > summary").click()
+    seen.page.locator("#max_tokens").fill("2000")
+    seen.page.locator("#ask").fill("x")
+    seen.page.keyboard.press("Enter")
+    assert wait_for(lambda: seen.page.locator(".turn.model .t").count() > 3)
+    return seen
+
+
 def test_escape_stops_an_answer(browser: Any) -> None:
     with Running(Tiny(slow=0.02)) as slow:
-        seen = Seen(browser, slow.address)
-        seen.page.locator("details.more > summary").click()
-        seen.page.locator("#max_tokens").fill("2000")
-        seen.page.locator("#ask").fill("x")
-        seen.page.keyboard.press("Enter")
-        assert wait_for(lambda: seen.page.locator(".turn.model .t").count() > 3)
+        seen = in_a_long_answer(browser, slow)
         seen.page.keyboard.press("Escape")
         seen.page.locator(".turn.model[aria-busy=false]").wait_for(timeout=5000)
         assert slow.is_clean()
@@ -91,12 +96,7 @@ def test_escape_stops_an_answer(browser: Any) -> None:
 
 def test_a_new_chat_and_a_failed_turn_leave_nothing_behind(browser: Any) -> None:
     with Running(Tiny(slow=0.02)) as slow:
-        seen = Seen(browser, slow.address)
-        seen.page.locator("details.more > summary").click()
-        seen.page.locator("#max_tokens").fill("2000")
-        seen.page.locator("#ask").fill("x")
-        seen.page.keyboard.press("Enter")
-        assert wait_for(lambda: seen.page.locator(".turn.model .t").count() > 3)
+        seen = in_a_long_answer(browser, slow)
         seen.page.locator("#fresh").click()
         seen.page.locator("#send").wait_for(timeout=5000)
         assert seen.page.evaluate("chat.length") == 0
