@@ -62,8 +62,8 @@ MUTATIONS = (
     Mutation(
         "the drafter's rows of a neighbour",
         CORE,
-        "    row += feed.rows;\n  }\n}",
-        "    row += 0 * feed.rows;\n  }\n}",
+        "      row += feed.rows;\n    }\n    backend->begin",
+        "      row += 0 * feed.rows;\n    }\n    backend->begin",
         (INVARIANCE,),
     ),
     Mutation(
