@@ -80,22 +80,6 @@ VOCABULARIES = {name: Vocabulary.from_json(owner.to_str()) for name, owner in OW
 EVERY = pytest.mark.parametrize("name", OWNERS)
 
 
-def test_a_charsmap_that_claims_more_than_there_is():
-    """It is read while the tables are made, before they are checked."""
-    data = json.loads(byte_level().to_str())
-    data["normalizer"] = {"type": "Precompiled", "precompiled_charsmap": "/" * 12}
-    with pytest.raises(VocabularyError, match="a charsmap that is cut off"):
-        Vocabulary.from_json(json.dumps(data))
-
-
-def test_unigram_without_a_token_for_the_unknown():
-    model = {"type": "Unigram", "unk_id": None, "vocab": [["a", -1.0], ["b", -2.0]]}
-    vocabulary = Vocabulary.from_json(json.dumps({"model": model}))
-    assert vocabulary.encode_as_owner("ab") == [0, 1]
-    with pytest.raises(VocabularyError, match="known characters"):
-        vocabulary.encode_as_owner("ac")
-
-
 @EVERY
 @settings(max_examples=300, deadline=None)
 @given(text=st.text(), raw=st.binary(max_size=12))

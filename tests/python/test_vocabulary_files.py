@@ -1,6 +1,7 @@
 """Every kind of file, read, exported and read again; broken ones are refused."""
 
 import base64
+import json
 import os
 import random
 
@@ -166,3 +167,19 @@ def test_specials_that_a_text_spells_become_ids_where_they_are_asked_for():
     assert nested.encode("x<abx<ax", specials=True) == [0, 2, 0, 1, 0]
     none = Vocabulary.from_bytes([b"x"], encoder=lambda text: [0] * len(text))
     assert none.encode("xx", specials=True) == [0, 0]
+
+
+def test_a_charsmap_that_claims_more_than_there_is():
+    """It is read while the tables are made, before they are checked."""
+    data = json.loads(families.byte_level().to_str())
+    data["normalizer"] = {"type": "Precompiled", "precompiled_charsmap": "/" * 12}
+    with pytest.raises(VocabularyError, match="a charsmap that is cut off"):
+        Vocabulary.from_json(json.dumps(data))
+
+
+def test_unigram_without_a_token_for_the_unknown():
+    model = {"type": "Unigram", "unk_id": None, "vocab": [["a", -1.0], ["b", -2.0]]}
+    vocabulary = Vocabulary.from_json(json.dumps({"model": model}))
+    assert vocabulary.encode_as_owner("ab") == [0, 1]
+    with pytest.raises(VocabularyError, match="known characters"):
+        vocabulary.encode_as_owner("ac")
