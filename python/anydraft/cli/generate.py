@@ -97,16 +97,14 @@ def _together(args: argparse.Namespace, session: SpeculativeSession, prompts: li
     if args.json:
         result = {"seed": session.sampling.seed, "generations": [*map(_described, generations)]}
         print(json.dumps(result, ensure_ascii=False))
-        if failure is not None:
-            raise failure
-        return 130 if interrupted else 0
-    for i, generation in enumerate(generations):
-        print(f"--- prompt {i + 1}\n{for_stdout(generation.text)}")
-    say("\n" + stats_table(generations))
+    else:
+        for i, generation in enumerate(generations):
+            print(f"--- prompt {i + 1}\n{for_stdout(generation.text)}")
+        say("\n" + stats_table(generations))
+        if interrupted:
+            say("interrupted")
     if failure is not None:
         raise failure
-    if interrupted:
-        say("interrupted")
     return 130 if interrupted else 0
 
 
