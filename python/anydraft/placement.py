@@ -56,6 +56,8 @@ class Placement:
         What the engine changes of whole rows, or tells of them, it reads in memory: such requests
         have calls of their own beside others on a device.
         """
+        if self._known and self.device is None:
+            return [(True, list(handles))]  # all of them, for good
         apart = [id for id, handle in handles.items() if handle.in_memory]
         if self.device is None:
             return [(bool(apart), list(handles))]

@@ -6,7 +6,7 @@ import weakref
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from anydraft import _core
 from anydraft.penalties import LogitsProcessor
@@ -35,8 +35,7 @@ class TokenLogprobs:
     top: dict[int, float]
 
 
-@dataclass(frozen=True)
-class Event:
+class Event(NamedTuple):
     """One token as it is decided.
 
     Attributes:
@@ -233,27 +232,18 @@ class RequestHandle(Iterator[Event]):
         count = len(self._events)
         return [self._events.popleft() for _ in range(count if most is None else min(count, most))]
 
-    def _resume(self) -> None:
-        """Before a step of the engine: goes on behind what went wrong in the last one."""
-        self.error = None
-        if self._reason == "error":
-            self._engine.resume(self.id)
-
-    def _check(self, *, drafting: bool) -> None:
-        """After a step of the engine: what it emitted, and what went wrong in this request.
-
-        drafting: it was the drafter's alone, which emits nothing.
-        """
-        if drafting and self._ended is None:
-            self._reason = self._engine.finish(self.id)
-        if not drafting or self._reason not in (None, "error"):
-            self._collect()
-        if self._ended is not None or self.error is not None or self._reason != "error":
+    def _check(self) -> None:
+        """After a step of the engine: what it emitted, and what went wrong in this request, which
+        the next step goes on behind."""
+        self._collect()
+        if self._ended is not None or self._reason != "error":
             return
         try:
             self._engine.check(self.id)
         except Exception as error:
-            self.error = error
+            self.error = self.error or error
+        finally:
+            self._engine.resume(self.id)
 
     def _told(self) -> tuple[Any, Any]:
         reason: str | None = self._engine.finish(self.id)
@@ -290,13 +280,10 @@ class RequestHandle(Iterator[Event]):
             self._session._sweep()
 
     def _show(self, token: int, *, flush: bool) -> str:
-        self._held += self._stops.feed(self._decode([token]))
+        held = self._held + self._stops.feed(self._decode([token]))
         flush = flush or self._stops.found
         if flush:
-            self._held += self._stops.rest()
-        if self._held.isascii():
-            text, self._held = self._held.decode("ascii"), b""
-            return text
-        end = len(self._held) if flush else _core.complete_utf8(self._held)
-        text, self._held = self._held[:end].decode("utf-8", "replace"), self._held[end:]
-        return text
+            held += self._stops.rest()
+        end = len(held) if flush or held.isascii() else _core.complete_utf8(held)
+        self._held = held[end:]
+        return held[:end].decode("utf-8", "replace")

@@ -317,40 +317,54 @@ class SpeculativeSession:
         while waiting or going:
             while waiting and len(going) < batch_size:
                 going.append(waiting.popleft())
-            self._advance(going)
-            going = [handle for handle in going if handle.error is None and not handle.ended]
+            if self._advance(going):
+                going = [handle for handle in going if handle.error is None and not handle.ended]
         for handle in handles:
             if handle.error is not None:
                 raise handle.error
 
-    def _advance(self, handles: Sequence[RequestHandle]) -> None:
+    def _advance(self, handles: Sequence[RequestHandle]) -> bool:
         """One call of one model; the drafter's come first, so that the target's then serves all.
+
+        Returns whether a request may have ended: a drafter's call ends none.
 
         An error of one request alone becomes its `error`; one of the model, and an interrupt, are
         raised.
         """
-        self._sweep()
+        if self._given_up:
+            self._sweep()
         started = time.perf_counter()
         by_id = {handle.id: handle for handle in handles if not handle.ended}
         for handle in by_id.values():
-            handle._resume()
-        called = set()
+            handle.error = None
+        # A drafter's call emits nothing; what it did to one request is seen behind the next call.
+        drafting = bool(by_id)
         try:
             for in_memory, ids in self._placement.groups(by_id):
                 work = self._engine.next(ids)
-                called.add(work.model)
-                if work.model != "idle":
-                    self._serve(work, by_id, in_memory=in_memory)
+                role = work.model
+                drafting = drafting and role == "drafter"
+                if role != "idle":
+                    self._serve(work, role, by_id, in_memory=in_memory)
+            return not drafting
         finally:
-            for handle in by_id.values():
-                handle._check(drafting=called == {"drafter"})
+            if not drafting:
+                for handle in by_id.values():
+                    handle._check()
             now = time.perf_counter()
             for handle in by_id.values():
                 handle._stats.seconds += now - started
                 handle.span = handle.span[0] if handle.span else started, now
 
-    def _serve(self, work: _core.Work, by_id: dict[int, RequestHandle], *, in_memory: bool) -> None:
-        of_target = work.model == "target"
+    def _serve(
+        self,
+        work: _core.Work,
+        role: str,
+        by_id: dict[int, RequestHandle],
+        *,
+        in_memory: bool,
+    ) -> None:
+        of_target = role == "target"
         call, model = (rows_of, self.target) if of_target else (draft_rows_of, self.drafter)
         started = time.perf_counter()
         try:
@@ -365,8 +379,11 @@ class SpeculativeSession:
                         handle._stats.draft_seconds += spent
             if of_target:
                 logits = process_all(self._engine, work, by_id, logits)
-            with current_stream(logits) as stream:
-                self._engine.feed(work, logits, stream)
+            if getattr(logits, "is_cuda", False):
+                with current_stream(logits) as stream:
+                    self._engine.feed(work, logits, stream)
+            else:
+                self._engine.feed(work, logits)
         except BaseException:  # an interrupt too: the model may have cut its cache
             self._engine.failed(work)
             raise

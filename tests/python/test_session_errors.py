@@ -70,6 +70,28 @@ def test_bad_logits_name_their_row_and_lose_nothing(bridge, side, bad):
     assert stream.generation.tokens == tokens(bridge, SEEDED)
 
 
+def test_a_bad_drafter_row_is_told_once_to_who_looks_between_the_steps():
+    run = session("tli", sampling=SEEDED)
+    model, calls = run.drafter, []
+
+    def poisoned(feeds):
+        calls.append(len(feeds))
+        return model(feeds) * (np.nan if len(calls) in (3, 4) else 1)
+
+    poisoned.vocabulary = model.vocabulary
+    run.drafter = poisoned
+    handle, errors = run.add(PROMPT, max_tokens=40), 0
+    while not handle.ended:
+        run.step()
+        assert handle.generation.tokens == handle.tokens
+        if handle.error is not None:
+            assert isinstance(handle.error, NonFiniteLogitsError) and not run.active
+            errors += 1
+            run._active[handle.id] = handle
+    assert errors == 2
+    assert handle.tokens == tokens("tli", SEEDED)
+
+
 @pytest.mark.parametrize("side", ["target", "drafter"])
 @pytest.mark.parametrize(
     "spoil",

@@ -156,7 +156,12 @@ int32_t RowSums::lowest_index_of_largest() const {
   int64_t chunk = 0;
   while (parts()[chunk].largest != largest_) ++chunk;
   const ChunkView from = view_chunk(row_, chunk * kChunk, end_of(chunk));
+  constexpr int64_t kPiece = 64;  // of the chunk, so that few entries are looked at one by one
   int64_t at = from.begin;
+  const auto has_largest = [&](int64_t end) {
+    return kernels().max(from.row, from.dtype, at, end, nullptr).largest == largest_;
+  };
+  while (at + kPiece < from.end && !has_largest(at + kPiece)) at += kPiece;
   while (load(from.row, from.dtype, at) != largest_) ++at;
   return static_cast<int32_t>(chunk * kChunk + at - from.begin);
 }

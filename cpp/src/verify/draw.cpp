@@ -55,6 +55,7 @@ class KeyedDrawer {
 
   // Ranks come in order.
   int32_t highest(int32_t rank) {
+    if (rank == 0 && distribution_.one_hot >= 0) return distribution_.one_hot;
     if (chunk_max_.empty()) chunk_max_ = reading_.maxima;
     while (static_cast<int32_t>(found_.size()) <= rank) {
       const auto best = std::max_element(chunk_max_.begin(), chunk_max_.end());
