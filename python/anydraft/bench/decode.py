@@ -45,6 +45,7 @@ class Run:
     decoding: float
     outside: float
     target_calls: int
+    draft_calls: int = 0
     drafted: int = 0
     accepted: int = 0
     first: int = 1
@@ -146,6 +147,7 @@ class Ours:
             decoding=end - target.read,
             outside=outside,
             target_calls=target.calls,
+            draft_calls=stats.draft_calls,
             drafted=stats.drafted,
             accepted=stats.accepted,
             first=min([*rounds, len(events)]),
