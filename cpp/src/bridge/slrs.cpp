@@ -124,8 +124,11 @@ float filtered_logit(const detail::Distribution& distribution, int32_t id) {
 void DraftTokenTrie::psi_of_root(const detail::Distribution& distribution,
                                  std::vector<float>& out) const {
   const GroupedId* first = grouped_.data();
+  thread_local detail::Fractions masses;
+  detail::keep_masses(distribution, masses);
   const double* sums =
-      detail::group_masses(distribution, first, first + grouped_.size(), shared_.size());
+      detail::group_masses(masses, distribution.size, first, first + grouped_.size(),
+                           static_cast<int64_t>(shared_.size()));
   const auto width = static_cast<int64_t>(out.size());
   for (size_t i = 0; i < shared_.size(); ++i) {
     if (shared_[i] < width) out[shared_[i]] = detail::logit_of(distribution, sums[i]);

@@ -26,19 +26,20 @@ SamplingParams params_of(const DrawTask& task) {
 
 std::unique_ptr<DraftRow> CpuBackend::row_of(const DrawTask& task) {
   const bool spelt = task.projection && task.projection->spelt;
-  const bool known = spelt && weighed_.logits.data == task.row.data &&
+  const bool known = task.place.depth > 0 && weighed_.logits.data == task.row.data &&
                      weighed_.projection == task.projection &&
                      same_distribution(weighed_by_, task.weighing);
-  if (!known) {
-    DraftRow row;
-    row.logits = task.row;
-    row.projection = task.projection;
-    prepare(row, spelt && !task.greedy ? task.weighing : params_of(task));
-    if (!spelt) return std::make_unique<DraftRow>(std::move(row));
-    weighed_ = std::move(row);
+  if (known) return std::make_unique<DraftRow>(inside(weighed_, task.place));
+  auto row = std::make_unique<DraftRow>();
+  row->logits = task.row;
+  row->projection = task.projection;
+  row->place = task.place;
+  prepare(*row, spelt && !task.greedy ? task.weighing : params_of(task));
+  if (spelt) {
+    weighed_ = inside(*row, {});
     weighed_by_ = task.weighing;
   }
-  return std::make_unique<DraftRow>(task.place.depth > 0 ? inside(weighed_, task.place) : weighed_);
+  return row;
 }
 
 Expansion CpuBackend::draw(const DrawTask& task) {

@@ -33,19 +33,22 @@ Distribution own_distribution(const DraftRow& row) {
   return own;
 }
 
-// Of what the drafter's tokens weigh, by the target token they spell first.
-void merge_spelt(const DraftRow& row, std::vector<float>& merged) {
+// Of what the drafter's tokens weigh, `masses`, by the target token they spell first.
+void merge_spelt(DraftRow& row, const detail::Fractions& masses) {
   const Distribution own = own_distribution(row);
   const GroupedId* first = row.projection->grouped;
-  const double* masses =
-      detail::group_masses(own, first, first + row.projection->grouped_count, merged.size());
-  detail::kernels().logits(own, masses, static_cast<int64_t>(merged.size()), merged.data());
+  const auto groups = static_cast<int64_t>(row.merged.size());
+  const double* sums =
+      detail::group_masses(masses, own.size, first, first + row.projection->grouped_count, groups);
+  detail::parallel_each_chunk(detail::chunks_of(groups), [&](int64_t chunk) {
+    const int64_t begin = chunk * detail::kChunk;
+    const int64_t count = std::min<int64_t>(detail::kChunk, groups - begin);
+    detail::kernels().logits(own, sums + begin, count, row.merged.data() + begin);
+  });
 }
 
-void merge(DraftRow& row, float scale) {
-  const int32_t groups = row.projection->map[0];
-  row.merged.resize(groups);
-  if (row.projection->spelt) return merge_spelt(row, row.merged);
+void merge_equal_ids(DraftRow& row, float scale) {
+  const auto groups = static_cast<int32_t>(row.merged.size());
   const detail::MapView map(row.projection->map, row.projection->vocab);
   for (int32_t group = 0; group < groups; ++group) {
     const int32_t first = map.starts[group];
@@ -59,34 +62,35 @@ void merge(DraftRow& row, float scale) {
 namespace detail {
 namespace {
 
-void add_masses(const Distribution& own, const GroupedId* at, const GroupedId* last, double* sums) {
-  constexpr int64_t kPiece = 512;  // of a chunk: the sums are to stay in the nearest cache too
-  double masses[kPiece];
+void add_masses(const Fractions& masses, const GroupedId* at, const GroupedId* last, double* sums) {
   while (at != last) {
-    const int64_t begin = at->id - at->id % kPiece, end = std::min(begin + kPiece, own.size);
-    kernels().masses(own, begin, end, masses);
-    for (; at != last && at->id < end; ++at) sums[at->group] += masses[at->id - begin];
+    const int64_t chunk = at->id / kChunk, begin = chunk * kChunk;
+    const float* of = masses.from(begin);
+    const double scale = masses.scales[chunk];
+    for (; at != last && at->id < begin + kChunk; ++at)
+      sums[at->group] += of[at->id - begin] * scale;
   }
 }
 
 }  // namespace
 
-const double* group_masses(const Distribution& own, const GroupedId* first, const GroupedId* last,
-                           size_t groups) {
+const double* group_masses(const Fractions& masses, int64_t size, const GroupedId* first,
+                           const GroupedId* last, int64_t groups) {
   thread_local std::vector<double> room;
-  room.assign(kMassParts * groups, 0.0);
+  room.resize(std::max<size_t>(room.size(), kMassParts * groups));
   double* const sums = room.data();
   const GroupedId* bounds[kMassParts + 1] = {first};
   for (int part = 1; part <= kMassParts; ++part) {
     bounds[part] = std::partition_point(bounds[part - 1], last, [&](GroupedId at) {
-      return at.id < own.size && mass_part(at.id, own.size) < part;
+      return at.id < size && mass_part(at.id, size) < part;
     });
   }
   parallel_in_row(kMassParts, last - first, [&](int64_t part) {
-    add_masses(own, bounds[part], bounds[part + 1], sums + part * groups);
+    std::fill_n(sums + part * groups, groups, 0.0);
+    add_masses(masses, bounds[part], bounds[part + 1], sums + part * groups);
   });
   for (int part = 1; part < kMassParts; ++part) {
-    for (size_t group = 0; group < groups; ++group) sums[group] += sums[part * groups + group];
+    for (int64_t group = 0; group < groups; ++group) sums[group] += sums[part * groups + group];
   }
   return sums;
 }
@@ -127,17 +131,20 @@ void prepare(DraftRow& row, const SamplingParams& params) {
          std::to_string(row.logits.cols));
   }
   Distribution own = own_row(row);
-  if (row.projection->spelt) {
-    if (params.greedy()) {
-      detail::weigh(own, row.logits.name);
-    } else if (!detail::normalise(own, params, row.logits.name, nullptr, nullptr)) {
-      detail::fail_without_mass(row.logits.name);
-    }
-    row.weighed = detail::known_of(own);
-  } else {
+  if (!detail::is_inside(row)) row.merged.resize(row.projection->map[0]);
+  if (!row.projection->spelt) {
     detail::RowSums(own, row.logits.name).read_maxima(nullptr);  // throws for what is not a number
+    return merge_equal_ids(row, detail::scale_of(params.temperature));
   }
-  if (!detail::is_inside(row)) merge(row, detail::scale_of(params.temperature));
+  thread_local detail::Fractions masses;
+  if (params.greedy()) {
+    detail::weigh(own, row.logits.name);
+    detail::keep_masses(own, masses);
+  } else if (!detail::normalise(own, params, row.logits.name, nullptr, &masses)) {
+    detail::fail_without_mass(row.logits.name);
+  }
+  row.weighed = detail::known_of(own);
+  if (!detail::is_inside(row)) merge_spelt(row, masses);
 }
 
 DraftRow inside(const DraftRow& row, TriePlace place) {

@@ -7,6 +7,7 @@
 #include "anydraft/draft_row.h"
 #include "anydraft/sampling.h"
 #include "rows/chunks.h"
+#include "rows/fractions.h"
 
 namespace anydraft::detail {
 
@@ -32,11 +33,11 @@ inline Distribution unread_row(const DraftRow& row) {
   return distribution;
 }
 
-// The masses [groups] of groups of ids, in ascending order, in the drafter's own distribution, each
-// summed as mass_part says. Ids that the row does not reach have none. Until this thread's next
-// call.
-const double* group_masses(const Distribution& own, const GroupedId* first, const GroupedId* last,
-                           size_t groups);
+// The masses [groups] of groups of ids, in ascending order, in the drafter's own distribution over
+// `size` ids, each summed as mass_part says. Ids that it does not reach have none. Until this
+// thread's next call.
+const double* group_masses(const Fractions& masses, int64_t size, const GroupedId* first,
+                           const GroupedId* last, int64_t groups);
 
 // The lowest temperature, from `temperature` on, at which a float resolves logits of this size.
 inline double resolving(float largest, double temperature) {
