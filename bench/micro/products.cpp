@@ -1,5 +1,6 @@
-// Products of few rows against the memory's read bandwidth: checks each format against float64
-// sums, then prints medians as JSON. A layer's shape, copies in turn so that caches hold none.
+// Products of few rows against the memory's read bandwidth and the processor's own products of 64
+// bytes: checks each format against float64 sums, then prints medians as JSON. A layer's shape,
+// copies in turn so that caches hold none.
 //   cmake --build BUILD --target bench_products && BUILD/bench_products [outputs inputs [format|all
 //   [instructions]]]
 #include "decoder/products.h"
@@ -15,6 +16,10 @@
 #include <random>
 #include <string>
 #include <vector>
+
+#if defined(__x86_64__) && defined(__GNUC__)
+#include <immintrin.h>
+#endif
 
 #include "anydraft/threads.h"
 #include "base/parallel.h"
@@ -131,6 +136,39 @@ double fork_join_us() {
          3;
 }
 
+#if defined(__x86_64__) && defined(__GNUC__)
+
+__attribute__((target("avx512f,avx512vnni"))) int64_t dots(int64_t rounds) {
+  __m512i sums[12], bytes = _mm512_set1_epi8(1);
+  for (int i = 0; i < 12; ++i) sums[i] = _mm512_set1_epi32(i);  // or compilers make but one
+  for (int64_t i = 0; i < rounds; ++i) {
+#pragma GCC unroll 12
+    for (__m512i& sum : sums) sum = _mm512_dpbusd_epi32(sum, bytes, bytes);
+  }
+  int64_t all = 0;
+  for (const __m512i& sum : sums) all += _mm512_reduce_add_epi32(sum);
+  return all;
+}
+
+// Products of 64 codes and 64 bytes (VPDPBUSD) in a nanosecond, on all threads, from registers;
+// 0: the processor has none.
+double dots_per_ns() {
+  if (!__builtin_cpu_supports("avx512vnni")) return 0;
+  constexpr int64_t kParts = 64, kRounds = 20000;
+  std::vector<int64_t> sums(kParts);
+  const double ms = median_ms(9, [&] {
+    parallel_for(kParts, [&](int64_t part) { sums[static_cast<size_t>(part)] += dots(kRounds); });
+  });
+  if (sums[0] == 0) std::exit(1);  // the sums are used
+  return 12.0 * kParts * kRounds / ms * 1e-6;
+}
+
+#else
+
+double dots_per_ns() { return 0; }
+
+#endif
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -147,13 +185,13 @@ int main(int argc, char** argv) {
   std::vector<float> x(static_cast<size_t>(512 * inputs)), y(static_cast<size_t>(512 * outputs));
   for (float& value : x) value = static_cast<float>(random() % 2001) * 1e-3f - 1;
 
-  const double read = bandwidth(false);
+  const double read = bandwidth(false), peak = dots_per_ns();
   std::printf(
       "{\"instructions\": \"%s\", \"outputs\": %lld, \"inputs\": %lld, \"threads\": %d, "
       "\"read_GB_per_s\": %.1f, "
-      "\"copy_GB_per_s\": %.1f, \"fork_join_us\": %.2f, \"formats\": {",
+      "\"copy_GB_per_s\": %.1f, \"dots_per_ns\": %.2f, \"fork_join_us\": %.2f, \"formats\": {",
       set->name, static_cast<long long>(outputs), static_cast<long long>(inputs),
-      anydraft::threads(), read, bandwidth(true), fork_join_us());
+      anydraft::threads(), read, bandwidth(true), peak, fork_join_us());
   const WeightFormat formats[] = {WeightFormat::kU4Group32,  WeightFormat::kU4Group64,
                                   WeightFormat::kU4Group128, WeightFormat::kQ4K,
                                   WeightFormat::kQ6K,        WeightFormat::kI8Row,
@@ -176,7 +214,7 @@ int main(int argc, char** argv) {
     std::printf("%s\n  \"%s\": {\"bytes\": %lld, \"error\": %.2g, \"ms\": {", first ? "" : ",",
                 name_of(format), static_cast<long long>(copies[0].bytes()), error);
     first = false;
-    double one = 0, eight = 0;
+    double one = 0, eight = 0, many = 0;
     for (const int rows : {1, 2, 3, 4, 5, 6, 7, 8, 16, 64, 512}) {
       const size_t used = rows > 64 ? 2 : copies.size();
       const double all = median_ms(rows > 16 ? 3 : 15, [&] {
@@ -185,11 +223,18 @@ int main(int argc, char** argv) {
       const double ms = all / static_cast<double>(used);
       if (rows == 1) one = ms;
       if (rows == 8) eight = ms;
+      if (rows == 512) many = ms;
       std::printf("%s\"%d\": %.3f", rows == 1 ? "" : ", ", rows, ms);
       std::fflush(stdout);
     }
-    std::printf("}, \"of_bandwidth\": %.2f, \"eight_over_one\": %.2f}",
+    std::printf("}, \"of_bandwidth\": %.2f, \"eight_over_one\": %.2f",
                 static_cast<double>(copies[0].bytes()) / one * 1e-6 / read, eight / one);
+    const double row = static_cast<double>(outputs * inputs) / 64 * 1e-6 / peak;  // ms, at least
+    if (peak > 0 && format != WeightFormat::kBfloat16) {
+      std::printf(", \"eight_of_dots\": %.2f, \"512_of_dots\": %.2f", 8 * row / eight,
+                  512 * row / many);
+    }
+    std::printf("}");
   }
   std::printf("\n}}\n");
 }

@@ -326,7 +326,7 @@ class SpeculativeSession:
     def _advance(self, handles: Sequence[RequestHandle]) -> bool:
         """One call of one model; the drafter's come first, so that the target's then serves all.
 
-        Returns whether a request may have ended: a drafter's call ends none.
+        Returns whether a request may have ended, or has an `error`.
 
         An error of one request alone becomes its `error`; one of the model, and an interrupt, are
         raised.
@@ -337,8 +337,7 @@ class SpeculativeSession:
         by_id = {handle.id: handle for handle in handles if not handle.ended}
         for handle in by_id.values():
             handle.error = None
-        # A drafter's call emits nothing; what it did to one request is seen behind the next call.
-        drafting = bool(by_id)
+        drafting = bool(by_id)  # a call of the drafter alone emits nothing
         try:
             for in_memory, ids in self._placement.groups(by_id):
                 work = self._engine.next(ids)
@@ -346,15 +345,16 @@ class SpeculativeSession:
                 drafting = drafting and role == "drafter"
                 if role != "idle":
                     self._serve(work, role, by_id, in_memory=in_memory)
-            return not drafting
         finally:
-            if not drafting:
+            news = not drafting or self._engine.any_error()
+            if news:
                 for handle in by_id.values():
                     handle._check()
             now = time.perf_counter()
             for handle in by_id.values():
                 handle._stats.seconds += now - started
                 handle.span = handle.span[0] if handle.span else started, now
+        return news
 
     def _serve(
         self,

@@ -250,6 +250,7 @@ void bind_engine_class(py::module_& module) {
       .def("forget", &Engine::forget, py::arg("id"))
       .def("check", &Engine::check, py::arg("id"))
       .def("resume", &Engine::resume, py::arg("id"))
+      .def("any_error", &Engine::any_error)
       .def(
           "next",
           [](Engine& engine, const std::optional<std::vector<int64_t>>& ids) {

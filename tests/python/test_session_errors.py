@@ -92,6 +92,38 @@ def test_a_bad_drafter_row_is_told_once_to_who_looks_between_the_steps():
     assert handle.tokens == tokens("tli", SEEDED)
 
 
+def test_a_bad_drafter_row_is_told_before_the_target_fails_for_all():
+    run = session("tli", sampling=SEEDED)
+    drafter, target, calls = run.drafter, run.target, []
+
+    def poisoned(feeds):
+        rows = drafter(feeds)
+        calls.append("drafter")
+        if len(calls) == 7:
+            rows[0] = np.nan
+        return rows
+
+    def flaky(feeds):
+        calls.append("target")
+        if len(calls) > 7 and "raised" not in calls:
+            calls.append("raised")
+            raise ConnectionError
+        return target(feeds)
+
+    poisoned.vocabulary, flaky.vocabulary = drafter.vocabulary, target.vocabulary
+    run.drafter, run.target = poisoned, flaky
+    first, second = (run.add(PROMPT, max_tokens=40) for _ in range(2))
+    while first.error is None:
+        run.step()
+    assert calls[6:] == ["drafter"] and isinstance(first.error, NonFiniteLogitsError)
+    while run.active:
+        with contextlib.suppress(ConnectionError):
+            run.step()
+    assert "raised" in calls and isinstance(first.error, NonFiniteLogitsError)
+    list(first)
+    assert first.tokens == second.tokens == tokens("tli", SEEDED)
+
+
 @pytest.mark.parametrize("side", ["target", "drafter"])
 @pytest.mark.parametrize(
     "spoil",

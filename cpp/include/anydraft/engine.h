@@ -98,6 +98,7 @@ class Engine {
   void forget(int64_t id);       // drops a request and its tokens
   void check(int64_t id) const;  // throws what ended a request with kError; else does nothing
   void resume(int64_t id);       // a request that ended with kError goes on: with the caches it had
+  bool any_error() const;        // whether a request has ended with kError
 
   // For all requests, or for these, each once; the others wait. The same again until feed() has
   // taken rows.

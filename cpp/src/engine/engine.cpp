@@ -80,6 +80,11 @@ void Engine::check(int64_t id) const {
 
 void Engine::resume(int64_t id) { state(id).resume(); }
 
+bool Engine::any_error() const {
+  return std::any_of(requests_.begin(), requests_.end(),
+                     [](const auto& one) { return one.second->finish == Finish::kError; });
+}
+
 void Engine::forget(int64_t id) {
   state(id);
   requests_.erase(id);

@@ -131,7 +131,8 @@ void prepare(DraftRow& row, const SamplingParams& params) {
          std::to_string(row.logits.cols));
   }
   Distribution own = own_row(row);
-  if (!detail::is_inside(row)) row.merged.resize(row.projection->map[0]);
+  const bool merges = !detail::is_inside(row);
+  if (merges) row.merged.resize(row.projection->map[0]);
   if (!row.projection->spelt) {
     detail::RowSums(own, row.logits.name).read_maxima(nullptr);  // throws for what is not a number
     return merge_equal_ids(row, detail::scale_of(params.temperature));
@@ -139,12 +140,13 @@ void prepare(DraftRow& row, const SamplingParams& params) {
   thread_local detail::Fractions masses;
   if (params.greedy()) {
     detail::weigh(own, row.logits.name);
-    detail::keep_masses(own, masses);
-  } else if (!detail::normalise(own, params, row.logits.name, nullptr, &masses)) {
+    if (merges) detail::keep_masses(own, masses);
+  } else if (!detail::normalise(own, params, row.logits.name, nullptr,
+                                merges ? &masses : nullptr)) {
     detail::fail_without_mass(row.logits.name);
   }
   row.weighed = detail::known_of(own);
-  if (!detail::is_inside(row)) merge_spelt(row, masses);
+  if (merges) merge_spelt(row, masses);
 }
 
 DraftRow inside(const DraftRow& row, TriePlace place) {

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import math
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -105,15 +107,15 @@ def run(args: argparse.Namespace) -> int:
     )
     if not 0 <= args.port < 1 << 16:
         raise InputError(f"[serve] expected --port in [0, 65536), got {args.port}")
-    _log_to_stderr(quiet=args.quiet)
-    app = create_app(make_session(args, SamplingParams()), options)
-    if args.host not in ("127.0.0.1", "localhost", "::1") and not options.api_keys:
-        say("anyone who reaches this address may ask: set an --api-key")
 
     def ready(address: str) -> None:
         say(f"serving {options.name} at {address}: the API at /v1, a chat at /")
 
-    run_app(app, host=args.host, port=args.port, ready=ready)
+    with _log_to_stderr(quiet=args.quiet):
+        app = create_app(make_session(args, SamplingParams()), options)
+        if args.host not in ("127.0.0.1", "localhost", "::1") and not options.api_keys:
+            say("anyone who reaches this address may ask: set an --api-key")
+        run_app(app, host=args.host, port=args.port, ready=ready)
     return 0
 
 
@@ -132,10 +134,18 @@ def _keys(given: list[str]) -> tuple[str, ...]:
     return (*given, *([own] if own else []))
 
 
-def _log_to_stderr(*, quiet: bool) -> None:
+@contextlib.contextmanager
+def _log_to_stderr(*, quiet: bool) -> Iterator[None]:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    for name in ("anydraft.serve", "uvicorn"):
-        log = logging.getLogger(name)
+    logs = [logging.getLogger(name) for name in ("anydraft.serve", "uvicorn")]
+    before = [(log.handlers, log.propagate, log.level) for log in logs]
+    for log in logs:
         log.handlers, log.propagate = [handler], False
-        log.setLevel(logging.WARNING if quiet or name == "uvicorn" else logging.INFO)
+        log.setLevel(logging.WARNING if quiet or log.name == "uvicorn" else logging.INFO)
+    try:
+        yield
+    finally:
+        for log, (handlers, propagate, level) in zip(logs, before, strict=True):
+            log.handlers, log.propagate = handlers, propagate
+            log.setLevel(level)
