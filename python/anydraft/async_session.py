@@ -254,7 +254,7 @@ class AsyncSession:
         while going:
             failure: Exception | None = None
             try:
-                self._session._advance([stream.handle for stream in going])
+                self._session._advance([stream.handle for stream in going], one_call=True)
             except Exception as error:
                 failure = error
             for stream in going:

@@ -178,7 +178,6 @@ class RequestHandle(Iterator[Event]):
         self._forget = weakref.finalize(self, session._given_up.append, id)
         self._decode = session.target.vocabulary.table.decode
         self._ended: tuple[str, Any] | None = None  # finish reason, counts
-        self._reason: str | None = None  # as the engine last told it: "error" too
         self.tokens: list[int] = []
         self.history: list[Event] = []
         self._events: deque[Event] = deque()  # filled by one thread, emptied by another
@@ -235,8 +234,7 @@ class RequestHandle(Iterator[Event]):
     def _check(self) -> None:
         """After a step of the engine: what it emitted, and what went wrong in this request, which
         the next step goes on behind."""
-        self._collect()
-        if self._ended is not None or self._reason != "error":
+        if self._collect() != "error":
             return
         try:
             self._engine.check(self.id)
@@ -252,15 +250,16 @@ class RequestHandle(Iterator[Event]):
         unended = reason == "error"  # iterating goes on behind one
         return None if unended else reason, self._engine.stats(self.id)
 
-    def _collect(self) -> None:
-        """Take over what the engine has emitted since the last time."""
+    def _collect(self) -> str | None:
+        """Take over what the engine has emitted since the last time. Returns why it goes no
+        further, as the engine says it: "error" too; None where this was known before."""
         if self._ended is not None:
-            return
+            return None
         new = self._engine.emitted(self.id, len(self.tokens))
-        self._reason = self._engine.finish(self.id)
-        last = self._reason not in (None, "error")
+        reason: str | None = self._engine.finish(self.id)
+        last = reason not in (None, "error")
         if not new and not last:
-            return
+            return reason
         told = self._engine.logprobs(self.id, len(self.tokens))  # none unless asked
         for i, (token, origin, source) in enumerate(new):
             logprobs = TokenLogprobs(told[i].logprob, dict(told[i].top)) if told else None
@@ -278,6 +277,7 @@ class RequestHandle(Iterator[Event]):
             self._ended = self._told()
             self._forget()
             self._session._sweep()
+        return reason
 
     def _show(self, token: int, *, flush: bool) -> str:
         held = self._held + self._stops.feed(self._decode([token]))

@@ -186,8 +186,7 @@ class SpeculativeSession:
                 sampling's and the model's own.
             specials: whether text of a special token becomes it; None: it stays, with a warning.
             template: arguments of the chat template: tools, continue_final_message, ...
-            batch_size: how many texts are decoded at a time; the next one begins where one ends.
-                Each of them has its cache.
+            batch_size: most texts at a time, each with its cache; where one ends the next begins.
 
         Returns:
             A `Generation`; with `n` above 1 a list of n; for several prompts a list with one of
@@ -237,14 +236,13 @@ class SpeculativeSession:
         params = sampling or self.sampling
         if params.n != 1:
             raise InputError(f"[stream] expected n = 1, a stream each, got n = {params.n}")
-        target = self.target
         if logits_processor is not None and not callable(logits_processor):
             raise InputError(f"[generate] expected a logits_processor, got {logits_processor!r}")
-        ids, strings = stops.of_request(target, params, stop)
-        changes = params.changes(target.vocabulary)
+        ids, strings = stops.of_request(self.target, params, stop)
+        changes = params.changes(self.target.vocabulary)
         if not isinstance(template, Mapping | None):
             raise InputError(f"[generate] expected arguments by name as template, got {template!r}")
-        tokens = prompt_ids(target, prompt, specials=specials, **(template or {}))
+        tokens = prompt_ids(self.target, prompt, specials=specials, **(template or {}))
         most = params.max_tokens if max_tokens is None else max_tokens
         most = min(whole_number(most, "generate", "max_tokens"), MOST)
         if most < params.min_tokens:
@@ -264,9 +262,9 @@ class SpeculativeSession:
         # From here on what the engine and the models keep of it goes with the handle.
         handle = RequestHandle(self, id, tokens, logits_processor, strings)
         handle.in_memory = changes.any or params.logprobs is not None
-        for model, cache in ((target, id), (self.drafter, id + 1)):
+        for model, cache in ((self.target, id), (self.drafter, id + 1)):
             if hasattr(model, "open"):  # an encoder reads the prompt once
-                model.open(cache, prompt, target)
+                model.open(cache, prompt, self.target)
         self.last = handle
         return handle
 
@@ -303,7 +301,7 @@ class SpeculativeSession:
             request then leaves, and iterating over its handle goes on.
         """
         handles = list(self._active.values())
-        self._advance(handles)
+        self._advance(handles, one_call=True)
         events: list[tuple[RequestHandle, Event]] = []
         for handle in handles:
             events += [(handle, event) for event in handle.take()]
@@ -323,47 +321,52 @@ class SpeculativeSession:
             if handle.error is not None:
                 raise handle.error
 
-    def _advance(self, handles: Sequence[RequestHandle]) -> bool:
-        """One call of one model; the drafter's come first, so that the target's then serves all.
+    def _advance(self, handles: Sequence[RequestHandle], *, one_call: bool = False) -> bool:
+        """The drafter's calls of a round, then the target's, which so serves all; or only the next
+        one of these. Returns whether a request may have ended, or has an `error`.
 
-        Returns whether a request may have ended, or has an `error`.
-
-        An error of one request alone becomes its `error`; one of the model, and an interrupt, are
-        raised.
+        An error of one request becomes its `error`; the model's, and an interrupt, are raised.
         """
         if self._given_up:
             self._sweep()
         started = time.perf_counter()
-        by_id = {handle.id: handle for handle in handles if not handle.ended}
+        by_id = {handle.id: handle for handle in handles if handle._ended is None}
         for handle in by_id.values():
             handle.error = None
-        drafting = bool(by_id)  # a call of the drafter alone emits nothing
+        spent = {"drafter": 0.0, "target": 0.0}
+        news = True  # of an exception too
         try:
+            told = not by_id
             for in_memory, ids in self._placement.groups(by_id):
-                work = self._engine.next(ids)
-                role = work.model
-                drafting = drafting and role == "drafter"
-                if role != "idle":
-                    self._serve(work, role, by_id, in_memory=in_memory)
+                last = self._serve(ids, by_id, spent, in_memory)
+                while not (last or one_call):
+                    last = self._serve(ids, by_id, spent, in_memory)
+                told = told or last
+            news = told
         finally:
-            news = not drafting or self._engine.any_error()
             if news:
                 for handle in by_id.values():
                     handle._check()
             now = time.perf_counter()
             for handle in by_id.values():
                 handle._stats.seconds += now - started
+                handle._stats.draft_seconds += spent["drafter"]
+                handle._stats.target_seconds += spent["target"]
                 handle.span = handle.span[0] if handle.span else started, now
         return news
 
     def _serve(
         self,
-        work: _core.Work,
-        role: str,
+        ids: list[int],
         by_id: dict[int, RequestHandle],
-        *,
+        spent: dict[str, float],
         in_memory: bool,
-    ) -> None:
+    ) -> bool:
+        """The next call of a model. False: the drafter's, which emits nothing; all can go on."""
+        work = self._engine.next(ids)
+        role = work.model
+        if role == "idle":
+            return True
         of_target = role == "target"
         call, model = (rows_of, self.target) if of_target else (draft_rows_of, self.drafter)
         started = time.perf_counter()
@@ -371,12 +374,7 @@ class SpeculativeSession:
             try:
                 logits = self._placement.place(call(model, work.feeds), in_memory=in_memory)
             finally:
-                spent = time.perf_counter() - started
-                for handle in by_id.values():
-                    if of_target:
-                        handle._stats.target_seconds += spent
-                    else:
-                        handle._stats.draft_seconds += spent
+                spent[role] += time.perf_counter() - started
             if of_target:
                 logits = process_all(self._engine, work, by_id, logits)
             if getattr(logits, "is_cuda", False):
@@ -387,6 +385,10 @@ class SpeculativeSession:
         except BaseException:  # an interrupt too: the model may have cut its cache
             self._engine.failed(work)
             raise
+        for handle in by_id.values():
+            if handle._ended is not None:  # cancelled in the call: the engine knows it no more
+                return True
+        return of_target or self._engine.any_error()
 
     def _sweep(self) -> None:
         """Forgets requests that have ended or were given up."""
