@@ -234,7 +234,7 @@ class RequestHandle(Iterator[Event]):
     def _check(self) -> None:
         """After a step of the engine: what it emitted, and what went wrong in this request, which
         the next step goes on behind."""
-        if self._collect() != "error":
+        if not self._collect():
             return
         try:
             self._engine.check(self.id)
@@ -250,16 +250,17 @@ class RequestHandle(Iterator[Event]):
         unended = reason == "error"  # iterating goes on behind one
         return None if unended else reason, self._engine.stats(self.id)
 
-    def _collect(self) -> str | None:
-        """Take over what the engine has emitted since the last time. Returns why it goes no
-        further, as the engine says it: "error" too; None where this was known before."""
+    def _collect(self) -> bool:
+        """Take over what the engine has emitted since the last time. Returns whether the request
+        stands at an error."""
         if self._ended is not None:
-            return None
+            return False
         new = self._engine.emitted(self.id, len(self.tokens))
-        reason: str | None = self._engine.finish(self.id)
-        last = reason not in (None, "error")
+        reason = self._engine.finish(self.id)
+        failed = reason == "error"
+        last = reason is not None and not failed
         if not new and not last:
-            return reason
+            return failed
         told = self._engine.logprobs(self.id, len(self.tokens))  # none unless asked
         for i, (token, origin, source) in enumerate(new):
             logprobs = TokenLogprobs(told[i].logprob, dict(told[i].top)) if told else None
@@ -277,7 +278,7 @@ class RequestHandle(Iterator[Event]):
             self._ended = self._told()
             self._forget()
             self._session._sweep()
-        return reason
+        return failed and not last
 
     def _show(self, token: int, *, flush: bool) -> str:
         held = self._held + self._stops.feed(self._decode([token]))

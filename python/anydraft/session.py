@@ -315,15 +315,15 @@ class SpeculativeSession:
         while waiting or going:
             while waiting and len(going) < batch_size:
                 going.append(waiting.popleft())
-            if self._advance(going):
-                going = [handle for handle in going if handle.error is None and not handle.ended]
+            self._advance(going)
+            going = [handle for handle in going if handle.error is None and not handle.ended]
         for handle in handles:
             if handle.error is not None:
                 raise handle.error
 
-    def _advance(self, handles: Sequence[RequestHandle], *, one_call: bool = False) -> bool:
+    def _advance(self, handles: Sequence[RequestHandle], *, one_call: bool = False) -> None:
         """The drafter's calls of a round, then the target's, which so serves all; or only the next
-        one of these. Returns whether a request may have ended, or has an `error`.
+        one of these.
 
         An error of one request becomes its `error`; the model's, and an interrupt, are raised.
         """
@@ -334,9 +334,9 @@ class SpeculativeSession:
         for handle in by_id.values():
             handle.error = None
         spent = {"drafter": 0.0, "target": 0.0}
-        news = True  # of an exception too
+        news = True  # an exception leaves some too
         try:
-            told = not by_id
+            told = False
             for in_memory, ids in self._placement.groups(by_id):
                 last = self._serve(ids, by_id, spent, in_memory)
                 while not (last or one_call):
@@ -353,7 +353,6 @@ class SpeculativeSession:
                 handle._stats.draft_seconds += spent["drafter"]
                 handle._stats.target_seconds += spent["target"]
                 handle.span = handle.span[0] if handle.span else started, now
-        return news
 
     def _serve(
         self,
@@ -363,7 +362,8 @@ class SpeculativeSession:
         in_memory: bool,
     ) -> bool:
         """The next call of a model. False: the drafter's, which emits nothing; all can go on."""
-        work = self._engine.next(ids)
+        going = [id for id in ids if by_id[id]._ended is None]  # a call may cancel some
+        work = self._engine.next(going)
         role = work.model
         if role == "idle":
             return True
@@ -385,9 +385,6 @@ class SpeculativeSession:
         except BaseException:  # an interrupt too: the model may have cut its cache
             self._engine.failed(work)
             raise
-        for handle in by_id.values():
-            if handle._ended is not None:  # cancelled in the call: the engine knows it no more
-                return True
         return of_target or self._engine.any_error()
 
     def _sweep(self) -> None:

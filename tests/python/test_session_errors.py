@@ -125,26 +125,6 @@ def test_a_bad_drafter_row_is_told_before_the_target_fails_for_all():
 
 
 @pytest.mark.parametrize("side", ["target", "drafter"])
-def test_a_request_may_be_cancelled_in_a_call_of_a_model(side):
-    run = session("tli", sampling=SEEDED)
-    model, calls = getattr(run, side), []
-
-    def cancelling(feeds):
-        calls.append(len(feeds))
-        if len(calls) == 6:
-            first.cancel()
-        return model(feeds)
-
-    cancelling.vocabulary = model.vocabulary
-    setattr(run, side, cancelling)
-    first, second = (run.stream(PROMPT, max_tokens=40) for _ in range(2))
-    run._finish([first, second], 2)
-    assert first.generation.finish_reason == "cancelled" and 2 in calls
-    assert first.tokens == second.tokens[: len(first.tokens)]
-    assert second.tokens == tokens("tli", SEEDED)
-
-
-@pytest.mark.parametrize("side", ["target", "drafter"])
 @pytest.mark.parametrize(
     "spoil",
     [lambda rows: rows * np.nan, lambda rows: rows[:-1], lambda rows: rows.astype(np.float64)],

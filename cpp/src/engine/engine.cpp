@@ -139,7 +139,7 @@ void Engine::failed(const Work& work) {
 void Engine::drop(Work& work, int64_t id) {
   for (Feed& feed : work.feeds) {
     if (work.model != ModelRole::kTarget || feed.request != id) continue;
-    state(id).target_failed();
+    if (RequestState* const request = find(id)) request->target_failed();
     feed.request = kNobody;
   }
 }
