@@ -83,7 +83,7 @@ def document(rows: list[tuple[str, str, Any]]) -> str:
         "from the model itself (all accepted), two requests at a time; where the model's own "
         "forward pass takes the mask, with trees of drafts. Zamba-2 and Nemotron-H compute single "
         "tokens otherwise than several; their text is that of passes without a cache. The other "
-        "classes are refused with the reason, or could not be tried.",
+        "classes are refused with the reason, gave another text (wrong), or could not be tried.",
         "",
         "| class | " + " | ".join(WAYS) + " |",
         "|---|" + "---|" * len(WAYS),

@@ -51,8 +51,8 @@ class Speculative:
 
     Args:
         drafter: a model of transformers, its name, a session's model, "lookup" or `Text`.
-        tokenizer, vocabulary: of the model that generates; read from where it came from unless one
-            is given.
+        tokenizer, vocabulary: of the model that generates; read from where its weights were read
+            unless one is given. So is a drafter's of its own, if it says where that was.
         options: of the `SpeculativeSession`.
 
     transformers hands no `streamer` on to a custom generate; `speculate` does. Models decode in
@@ -141,7 +141,8 @@ class Speculative:
         if isinstance(self._drafter, str) and self._drafter != "lookup":
             self._drafter = hf.load(self._drafter)
         if hasattr(self._drafter, "generate"):  # a model of transformers
-            self._drafter = hf.load(self._drafter, **self._read)
+            own = getattr(self._drafter, "name_or_path", "")
+            self._drafter = hf.load(self._drafter, **({} if own else self._read))
         # The target's rows come filtered; its drafter draws by the same numbers.
         names = ("temperature", "top_k", "top_p", "min_p")
         given = {name: getattr(config, name, None) for name in names} if sample else {}

@@ -23,7 +23,8 @@ class Model(Protocol):
     vocabulary's eos and turn_end); `input_size` (how many ids it can be fed, where its vocabulary
     has more: such prompts are refused); `chat(messages) -> ids`; `forget(request)`, told when a
     request's cache is no longer wanted; `row_costs` (what a call on n rows costs, by n, in any
-    unit that target and drafter share); `reuses_rows`.
+    unit that target and drafter share); `reuses_rows`; `device` (torch's, where its rows are: on a
+    CUDA device a session then chooses a bridge that the device carries).
 
     The rows that it returns stay as they are until the target's next call for the request. A model
     that writes into its buffers again before says `reuses_rows = True`, and they are copied.

@@ -43,8 +43,8 @@ class SpeculativeSession:
             `tree`; beside one nothing but 0, none, or "auto"); "auto": a chain of up to 15 goes on
             while the next token is worth its cost, by the models' `row_costs`, what the request's
             own past kept at the drafter's certainty, and, where no seed's text changes by it, the
-            requests that share the calls (no clock). Rejected drafts cost at most 0.02 * max_tokens
-            target calls (0.6 to 3), and one more per 100 tokens written.
+            requests that share the calls (no clock). A model's rejected drafts cost at most
+            0.02 * max_tokens target calls (0.6 to 3), and one more per 100 tokens written.
         draft_confidence: a chain is drafted no further once the drafter's own certainty of it (the
             product of its largest probabilities) is below this; 0: always `draft_length`; "auto":
             0.3, or nothing beside `draft_length="auto"`.

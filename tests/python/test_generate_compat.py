@@ -6,7 +6,8 @@ import pickle
 import weakref
 
 import pytest
-from toys import letters
+from tokenizers import pre_tokenizers
+from toys import bpe, letters
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -190,3 +191,29 @@ def test_a_model_is_freed_while_its_speculative_lives(model):
     del custom
     gc.collect()
     assert target() is None
+
+
+def test_vocabularies_come_from_where_the_models_do(model, tmp_path):
+    """Target and drafter by folders, each with a tokenizer of its own; nothing else is given."""
+    symbols = sorted(pre_tokenizers.ByteLevel.alphabet())[: hf_toys.VOCAB]
+    torch.manual_seed(1)
+    made = {}
+    for name, of, letters in (("big", model, symbols), ("small", hf_toys.llama(), symbols[::-1])):
+        of.save_pretrained(tmp_path / name)
+        tokenizer = transformers.PreTrainedTokenizerFast(
+            tokenizer_object=bpe([], eos=False, chars=letters)
+        )
+        tokenizer.save_pretrained(tmp_path / name)
+        made[name] = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / name)
+    options = {"do_sample": False, "max_new_tokens": 24}
+    plain = made["big"].generate(PROMPT, **options)
+    for drafter in (made["small"], str(tmp_path / "small")):
+        custom = Speculative(drafter)
+        speculated = made["big"].generate(PROMPT, custom_generate=custom, **options)
+        assert speculated.tolist() == plain.tolist()
+        session = custom._session(made["big"], made["big"].generation_config, sample=False)
+        spelt = [
+            session.target.vocabulary.token_bytes(3),
+            session.drafter.vocabulary.token_bytes(3),
+        ]
+        assert spelt == [symbols[3].encode(), symbols[-4].encode()]

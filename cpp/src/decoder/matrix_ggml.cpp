@@ -87,20 +87,28 @@ void read_q45k(bool five, const uint8_t* raw, Span& span) {
   six_bits(raw + 4, span);
   const uint8_t* high = raw + 16;
   const uint8_t* low = five ? raw + 48 : raw + 16;
-  for (int k = 0; k < 256; ++k) {
-    const int pair = k / 64, l = k % 32, upper = k / 32 % 2;
-    const uint8_t byte = low[pair * 32 + l];
-    const int top = five ? (high[l] >> (pair * 2 + upper) & 1) << 4 : 0;
-    span.codes[k] = static_cast<uint8_t>((upper ? byte >> 4 : byte & 15) | top);
+  for (int pair = 0; pair < 4; ++pair) {
+    uint8_t* codes = span.codes + pair * 64;
+    for (int l = 0; l < 32; ++l) {
+      const uint8_t byte = low[pair * 32 + l];
+      const int top = five ? high[l] >> (pair * 2) : 0;
+      codes[l] = static_cast<uint8_t>((byte & 15) | (top & 1) << 4);
+      codes[32 + l] = static_cast<uint8_t>(byte >> 4 | (top >> 1 & 1) << 4);
+    }
   }
 }
 
 void read_q6k(const uint8_t* raw, Span& span) {
-  for (int k = 0; k < 256; ++k) {
-    const int half = k / 128, quarter = k / 32 % 4, l = k % 32;
-    const uint8_t byte = raw[half * 64 + quarter % 2 * 32 + l];
-    const int top = raw[128 + half * 32 + l] >> (quarter * 2) & 3;
-    span.codes[k] = static_cast<uint8_t>((quarter < 2 ? byte & 15 : byte >> 4) | top << 4);
+  for (int half = 0; half < 2; ++half) {
+    const uint8_t *low = raw + half * 64, *high = raw + 128 + half * 32;
+    uint8_t* codes = span.codes + half * 128;
+    for (int l = 0; l < 32; ++l) {
+      const int first = low[l], second = low[32 + l], top = high[l];
+      codes[l] = static_cast<uint8_t>((first & 15) | (top & 3) << 4);
+      codes[32 + l] = static_cast<uint8_t>((second & 15) | (top >> 2 & 3) << 4);
+      codes[64 + l] = static_cast<uint8_t>(first >> 4 | (top >> 4 & 3) << 4);
+      codes[96 + l] = static_cast<uint8_t>(second >> 4 | top >> 6 << 4);
+    }
   }
   std::memcpy(span.factors, raw + 192, 16);
   span.scale = read_as<uint16_t>(raw + 208);

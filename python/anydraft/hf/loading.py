@@ -29,7 +29,8 @@ def load(
 ) -> HfModel:
     """A model from a folder, from the hub, or already built, ready for a session.
 
-    tokenizer: read from the same place unless given. dtype: float32 on a CPU, otherwise the file's.
+    tokenizer: read from the same place unless given; of a built model, from where its weights were
+    read (`model.name_or_path`). dtype: float32 on a CPU, otherwise the file's.
     pack: packs the linear layers (CPU and float32 only; in place when the model is given built).
     Not packed, a call on several tokens costs a CPU twice one on one token, and speculation gains
     nothing there. None: where it can be done to a model that is read here. Families that the
@@ -79,6 +80,10 @@ def load(
     else:
         model = model if device in (None, "auto") else model.to(device)
         model = model if dtype is None else model.to(dtype)
+        source = getattr(model, "name_or_path", "")
+        if tokenizer is None and vocabulary is None and source:
+            with _reading:
+                folder, tokenizer = _tokenizer(source)
     if vocabulary is None:
         vocabulary = _vocabulary(folder, tokenizer)
     if pack:
@@ -104,7 +109,7 @@ def _read(
     name: str | Path, tokenizer: Any, vocabulary: Any, dtype: Any, device: Any
 ) -> tuple[Path | None, Any, Any]:
     """(the folder, None for a hub name; the model; its tokenizer)."""
-    from transformers import AutoConfig, AutoTokenizer
+    from transformers import AutoConfig
 
     folder = _folder(name)
     source = str(name if folder is None else folder)
@@ -115,13 +120,21 @@ def _read(
     model = _with_weights(_model_class(config), source, folder, dtype)
     if tokenizer is None:
         try:
-            tokenizer = _from_pretrained(
-                AutoTokenizer.from_pretrained, "a tokenizer", source, folder
-            )
+            _, tokenizer = _tokenizer(name)
         except (OSError, ValueError):
             if vocabulary is None:
                 raise
     return folder, model.to(device), tokenizer
+
+
+def _tokenizer(name: str | Path) -> tuple[Path | None, Any]:
+    """(the folder, None for a hub name; its tokenizer)."""
+    from transformers import AutoTokenizer
+
+    folder = _folder(name)
+    source = str(name if folder is None else folder)
+    read = AutoTokenizer.from_pretrained
+    return folder, _from_pretrained(read, "a tokenizer", source, folder)
 
 
 def _model_class(config: Any) -> Any:
