@@ -198,10 +198,10 @@ def test_vocabularies_come_from_where_the_models_do(model, tmp_path):
     symbols = sorted(pre_tokenizers.ByteLevel.alphabet())[: hf_toys.VOCAB]
     torch.manual_seed(1)
     made = {}
-    for name, of, letters in (("big", model, symbols), ("small", hf_toys.llama(), symbols[::-1])):
+    for name, of, chars in (("big", model, symbols), ("small", hf_toys.llama(), symbols[::-1])):
         of.save_pretrained(tmp_path / name)
         tokenizer = transformers.PreTrainedTokenizerFast(
-            tokenizer_object=bpe([], eos=False, chars=letters)
+            tokenizer_object=bpe([], eos=False, chars=chars)
         )
         tokenizer.save_pretrained(tmp_path / name)
         made[name] = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / name)
