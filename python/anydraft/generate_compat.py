@@ -52,7 +52,7 @@ class Speculative:
     Args:
         drafter: a model of transformers, its name, a session's model, "lookup" or `Text`.
         tokenizer, vocabulary: of the model that generates; read from where its weights were read
-            unless one is given. So is a drafter's of its own, if it says where that was.
+            unless one is given. A built drafter without a tokenizer there has the target's.
         options: of the `SpeculativeSession`.
 
     transformers hands no `streamer` on to a custom generate; `speculate` does. Models decode in
@@ -141,8 +141,10 @@ class Speculative:
         if isinstance(self._drafter, str) and self._drafter != "lookup":
             self._drafter = hf.load(self._drafter)
         if hasattr(self._drafter, "generate"):  # a model of transformers
-            own = getattr(self._drafter, "name_or_path", "")
-            self._drafter = hf.load(self._drafter, **({} if own else self._read))
+            try:
+                self._drafter = hf.load(self._drafter)
+            except InputError:  # it has no tokenizer of its own
+                self._drafter = hf.load(self._drafter, **self._read)
         # The target's rows come filtered; its drafter draws by the same numbers.
         names = ("temperature", "top_k", "top_p", "min_p")
         given = {name: getattr(config, name, None) for name in names} if sample else {}

@@ -50,11 +50,12 @@ def test_a_processor_cancels_its_request_and_raises():
 def test_an_interrupt_in_the_encoder_costs_nothing_wherever_it_comes(stop):
     """Bridge "auto" spells what is kept when a round is settled: its tokens are emitted by then,
     and may have ended the text by a stop string."""
-    calls, at = [], None
+    calls, interrupts, at = [], [], None
 
     def encode(text):
         calls.append(text)
         if len(calls) == at:
+            interrupts.append(text)
             raise KeyboardInterrupt
         return TARGET.encode(text)
 
@@ -79,3 +80,4 @@ def test_an_interrupt_in_the_encoder_costs_nothing_wherever_it_comes(stop):
         wanted = text(seed, None)
         for call in range(1, len(calls) + 1):
             assert text(seed, call) == wanted
+    assert len(interrupts) > 20

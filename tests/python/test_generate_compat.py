@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 hf_toys = pytest.importorskip("hf_toys")
 
-from anydraft import InputError  # noqa: E402
+from anydraft import InputError, hf  # noqa: E402
 from anydraft.generate_compat import Speculative, speculate  # noqa: E402
 from anydraft.testing import chi_square  # noqa: E402
 
@@ -217,3 +217,21 @@ def test_vocabularies_come_from_where_the_models_do(model, tmp_path):
             session.drafter.vocabulary.token_bytes(3),
         ]
         assert spelt == [symbols[3].encode(), symbols[-4].encode()]
+
+
+@pytest.mark.parametrize("family", ["Llama", "Qwen2"])  # Qwen2's would be one of a single token
+def test_a_model_whose_folder_has_no_tokenizer_wants_one(family, tmp_path):
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 2}
+    config = getattr(transformers, f"{family}Config")(vocab_size=hf_toys.VOCAB, **sizes, **heads)
+    kind = getattr(transformers, f"{family}ForCausalLM")
+    kind(config).save_pretrained(tmp_path)
+    built = kind.from_pretrained(tmp_path)
+    unnamed = kind.from_pretrained(None, config=config, state_dict=built.state_dict())
+    for model in (built, unnamed):
+        with pytest.raises(InputError, match=r"expected .*tokenizer"):
+            hf.load(model)
+        assert hf.load(model, vocabulary=VOCABULARY).vocabulary is VOCABULARY
+        drafted = Speculative(model, vocabulary=VOCABULARY)
+        ids = model.generate(PROMPT, custom_generate=drafted, do_sample=False, max_new_tokens=8)
+        assert ids.tolist() == model.generate(PROMPT, do_sample=False, max_new_tokens=8).tolist()

@@ -73,6 +73,7 @@ def load(
         raise InputError(f"[hf.load] expected pack to be None, False or True, got {pack!r}")
     folder: Path | None = None
     model: Any = name_or_model
+    given = tokenizer is not None
     if isinstance(name_or_model, str | Path):
         with _reading:
             folder, model, tokenizer = _read(name_or_model, tokenizer, vocabulary, dtype, device)
@@ -80,12 +81,12 @@ def load(
     else:
         model = model if device in (None, "auto") else model.to(device)
         model = model if dtype is None else model.to(dtype)
-        source = getattr(model, "name_or_path", "")
-        if tokenizer is None and vocabulary is None and source:
-            with _reading:
-                folder, tokenizer = _tokenizer(source)
+        if tokenizer is None and vocabulary is None:
+            folder, tokenizer = _origin(model)
     if vocabulary is None:
         vocabulary = _vocabulary(folder, tokenizer)
+        if not given:
+            _check_size(model, vocabulary)
     if pack:
         from anydraft.hf.packing import pack_linears
 
@@ -125,6 +126,30 @@ def _read(
             if vocabulary is None:
                 raise
     return folder, model.to(device), tokenizer
+
+
+def _origin(model: Any) -> tuple[Path | None, Any]:
+    """(folder, tokenizer) of the place that a built model's weights were read from."""
+    name = str(getattr(model, "name_or_path", ""))
+    if name in ("", "None"):
+        return None, None
+    try:
+        with _reading:
+            return _tokenizer(name)
+    except (FileNotFoundError, InputError) as error:
+        raise InputError(
+            f"[hf.load] expected tokenizer= or vocabulary= with this model, found none: {error}"
+        ) from error
+
+
+def _check_size(model: Any, vocabulary: Any) -> None:
+    """Of some families transformers makes up a tokenizer of one token where a folder has none."""
+    size = getattr(model.config.get_text_config(), "vocab_size", 0)
+    if vocabulary.size < size // 2:
+        raise InputError(
+            f"[hf.load] expected a tokenizer of the model's {size} tokens, got one of "
+            f"{vocabulary.size}: give tokenizer= or vocabulary="
+        )
 
 
 def _tokenizer(name: str | Path) -> tuple[Path | None, Any]:
